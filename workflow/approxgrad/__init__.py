@@ -1,0 +1,36 @@
+"""Feature attributions with exact or approximated gradients.
+
+The names below are imported on first use, so that reading a table or drawing a figure does not load torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from approxgrad.attribution import attribute
+    from approxgrad.finite_differences import FiniteDifference
+    from approxgrad.gradients import ExactGradient
+    from approxgrad.original import ApproxAttribution
+
+__version__ = "0.1.0"
+
+__all__ = ["ApproxAttribution", "ExactGradient", "FiniteDifference", "attribute"]
+
+_MODULES = {
+    "ApproxAttribution": "approxgrad.original",
+    "ExactGradient": "approxgrad.gradients",
+    "FiniteDifference": "approxgrad.finite_differences",
+    "attribute": "approxgrad.attribution",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'approxgrad' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

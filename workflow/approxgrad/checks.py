@@ -1,0 +1,106 @@
+"""Checks that every gradient source shares: what it is given and what the model returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Model = Callable[..., Any]
+"""Any callable from a batch of inputs to a batch of outputs."""
+
+
+def check_deterministic(model: Model) -> None:
+    """Refuse a model with a layer whose training mode makes outputs random or dependent on the batch.
+
+    Raises
+    ------
+    ValueError
+        If a dropout or batch-normalisation layer is in training mode.
+    """
+    if not isinstance(model, nn.Module):
+        return
+    for name, layer in model.named_modules():
+        if layer.training and isinstance(layer, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)):
+            kind = type(layer).__name__
+            raise ValueError(f"model: layer {name or kind!r} ({kind}) is in training mode; call model.eval() first")
+
+
+def checked_batch_size(size: int | None) -> int | None:
+    """Return a batch size, or refuse it with a ValueError."""
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ValueError(f"batch_size: expected a positive integer, got {size!r}")
+    return size
+
+
+def checked_inputs(inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return the inputs as a tuple, each checked by :func:`check_inputs`, all with the same number of rows."""
+    points = as_tuple(inputs)
+    for point in points:
+        check_inputs(point)
+        if len(point) != len(points[0]):
+            raise ValueError(f"inputs: expected as many rows in each tensor, got {[len(p) for p in points]}")
+    return points
+
+
+def check_inputs(inputs: Any) -> None:
+    """Refuse inputs that no gradient exists for.
+
+    Raises
+    ------
+    TypeError
+        If `inputs` is not a tensor of floating-point numbers.
+    ValueError
+        If it is empty or holds NaN or infinite values.
+    """
+    if not isinstance(inputs, Tensor):
+        raise TypeError(f"inputs: expected a tensor, got {type(inputs).__name__}")
+    if not inputs.is_floating_point():
+        raise TypeError(f"inputs: expected floating-point numbers, got {inputs.dtype}")
+    if inputs.ndim == 0 or inputs.numel() == 0:
+        raise ValueError(f"inputs: expected shape (N, ...) with at least one element, got {tuple(inputs.shape)}")
+    finite = torch.isfinite(inputs).reshape(len(inputs), -1).all(dim=1)
+    if not finite.all():
+        raise ValueError(f"inputs: row {int((~finite).nonzero()[0])} holds NaN or infinite values")
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """Return a tuple of arguments; None means no argument."""
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
+
+
+def rows_of(arguments: tuple[Any, ...], row: Tensor, rows: int) -> list[Any]:
+    """Take from every per-input argument the rows that a batch belongs to."""
+    return [
+        argument.index_select(0, row.to(argument.device))
+        if isinstance(argument, Tensor) and argument.ndim > 0 and len(argument) == rows
+        else argument
+        for argument in arguments
+    ]
+
+
+def halved(size: int) -> int:
+    """Return the batch size to go on with after a GPU ran out of memory."""
+    if size == 1:
+        raise MemoryError("batch_size: the GPU has no memory for a single input") from None
+    torch.cuda.empty_cache()
+    return size // 2
+
+
+def check_outputs(
+    outputs: Tensor, base: int, shifts: tuple[int, ...], step: float, features: Tensor, first_row: int = 0
+) -> None:
+    """Refuse outputs, of shape (N, evaluations per input), that are not finite; say where they arose."""
+    finite = torch.isfinite(outputs)
+    if finite.all():
+        return
+    row, item = (~finite).nonzero()[0].tolist()
+    where = ""
+    if item >= base:
+        feature = int(features[(item - base) // len(shifts)])
+        where = f" with feature {feature} shifted by {shifts[(item - base) % len(shifts)] * step:+g}"
+    raise ValueError(f"model: output is {outputs[row, item].item()} for input {first_row + row}{where}")

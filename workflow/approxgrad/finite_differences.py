@@ -1,0 +1,212 @@
+"""Gradients from model evaluations: the finite-difference engine."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from approxgrad.batching import balanced_slices, batch_size
+from approxgrad.checks import (
+    Model,
+    as_tuple,
+    check_deterministic,
+    check_outputs,
+    checked_batch_size,
+    checked_inputs,
+    halved,
+    rows_of,
+)
+from approxgrad.stencils import stencil
+from approxgrad.targets import Target, select_outputs, target_indices
+
+
+class FiniteDifference:
+    """Gradient from model evaluations only: no weights, no autograd and no ``nn.Module`` needed.
+
+    The derivative along feature i of the target output f_t at x is, for the forward scheme,
+    ``(f_t(x + h e_i) - f_t(x)) / h``; :data:`approxgrad.stencils.SCHEMES` lists the schemes. An instance has the
+    signature of captum's ``gradient_func``, so it serves every gradient method of captum::
+
+        integrated_gradients = captum.attr.IntegratedGradients(model)
+        integrated_gradients.gradient_func = FiniteDifference(step=0.01)
+
+    Parameters
+    ----------
+    step : float
+        Step h, positive, in units of the features.
+    scheme : str
+        ``forward``, ``backward`` or ``central``.
+    batch_size : int, optional
+        Perturbed copies per evaluation; by default :func:`approxgrad.batching.batch_size`.
+    memory_budget : int, optional
+        Bytes that one evaluation may occupy; the default is 512 MiB on the CPU and a quarter of a GPU's memory.
+
+    Attributes
+    ----------
+    used_batch_size : int or None
+        The batch size of the last call: smaller than asked for if a GPU ran out of memory.
+
+    Raises
+    ------
+    TypeError
+        If the step is not a number.
+    ValueError
+        If the step is not positive and finite, or the scheme, batch size or budget is not valid.
+
+    Notes
+    -----
+    Cost with d features: d + 1 evaluations per input for ``forward`` and ``backward`` (the unperturbed output is
+    evaluated once per input), 2 d for ``central``. The truncation error falls like h (central: h squared); the
+    rounding error grows like eps |f_t| / h. Differences are taken in float64, so that the only rounding is the
+    model's own.
+    """
+
+    def __init__(
+        self,
+        step: float,
+        scheme: str = "forward",
+        *,
+        batch_size: int | None = None,
+        memory_budget: int | None = None,
+    ) -> None:
+        if isinstance(step, bool) or not isinstance(step, (int, float)):
+            raise TypeError(f"step: expected a positive number, got {step!r}")
+        if not (math.isfinite(step) and step > 0):
+            raise ValueError(f"step: expected a positive finite number, got {step!r}")
+        if memory_budget is not None and memory_budget <= 0:
+            raise ValueError(f"memory_budget: expected a positive number of bytes, got {memory_budget!r}")
+        self.stencil = stencil(scheme)
+        self.step = float(step)
+        self.scheme = scheme
+        self.batch_size = checked_batch_size(batch_size)
+        self.memory_budget = memory_budget
+        self.used_batch_size: int | None = None
+
+    def __repr__(self) -> str:
+        return f"FiniteDifference(step={self.step:g}, scheme={self.scheme!r})"
+
+    def __call__(
+        self,
+        forward_fn: Model,
+        inputs: Tensor | tuple[Tensor, ...],
+        target_ind: Target = None,
+        additional_forward_args: Any = None,
+    ) -> tuple[Tensor, ...]:
+        """Return the approximated gradient of the target output with respect to every input.
+
+        Parameters
+        ----------
+        forward_fn : callable
+            Model: a batch of inputs to a batch of outputs.
+        inputs : Tensor or tuple of Tensor
+            Floating-point, each of shape (N, ...); a model with several inputs takes a tuple.
+        target_ind : Target
+            Output to differentiate, in any form of :data:`approxgrad.targets.Target`.
+        additional_forward_args : Any
+            Passed to the model after the inputs; a tensor whose first axis has length N is taken row by row.
+
+        Returns
+        -------
+        tuple of Tensor
+            One gradient per input tensor, of its shape, dtype and device.
+
+        Raises
+        ------
+        TypeError
+            If an input is not a floating-point tensor.
+        ValueError
+            If an input or an output is not finite, a target is out of range, the outputs do not fit the inputs, or
+            a dropout or batch-normalisation layer of the model is in training mode.
+        """
+        points = checked_inputs(inputs)
+        features = sum(point[0].numel() for point in points)
+        columns = torch.arange(features, device=points[0].device)
+        derivatives = self.partial_derivatives(forward_fn, points, columns, target_ind, additional_forward_args)
+        parts = derivatives.split([point[0].numel() for point in points], dim=1)
+        return tuple(part.to(point.dtype).reshape(point.shape) for part, point in zip(parts, points, strict=True))
+
+    def partial_derivatives(
+        self,
+        forward_fn: Model,
+        inputs: tuple[Tensor, ...],
+        features: Tensor,
+        target: Target = None,
+        additional_forward_args: Any = None,
+    ) -> Tensor:
+        """Return derivatives along chosen features only.
+
+        Parameters
+        ----------
+        forward_fn, inputs, target, additional_forward_args
+            As in :meth:`__call__`.
+        features : Tensor
+            K feature numbers, counted through the flattened inputs of one row.
+
+        Returns
+        -------
+        Tensor
+            Float64 of shape (N, K).
+        """
+        check_deterministic(forward_fn)
+        arguments = as_tuple(additional_forward_args)
+        indices = target_indices(target, len(inputs[0]), inputs[0].device)
+        size = self.batch_size or batch_size(forward_fn, inputs, self.memory_budget)
+        while True:
+            try:
+                outputs = self._evaluate(forward_fn, inputs, features, indices, arguments, size)
+                break
+            except torch.cuda.OutOfMemoryError:
+                size = halved(size)
+        self.used_batch_size = size
+        return self._combine(outputs)
+
+    def _evaluate(
+        self,
+        model: Model,
+        inputs: tuple[Tensor, ...],
+        features: Tensor,
+        indices: Tensor | None,
+        arguments: tuple[Any, ...],
+        size: int,
+    ) -> Tensor:
+        """Evaluate the model at all points of the stencil: float64 of shape (N, evaluations per input)."""
+        rows, device = len(inputs[0]), inputs[0].device
+        flat = [tensor.detach().reshape(rows, -1) for tensor in inputs]
+        starts = [0]
+        for tensor in flat:
+            starts.append(starts[-1] + tensor.shape[1])
+        shifts = torch.tensor(self.stencil.shifts, dtype=torch.float64, device=device)
+        base = int(self.stencil.uses_base)
+        per_row = self.stencil.evaluations(len(features))
+        outputs = torch.empty(rows * per_row, dtype=torch.float64, device=device)
+        with torch.inference_mode():
+            for part in balanced_slices(rows * per_row, size):
+                items = torch.arange(part.start, part.stop, device=device)
+                row, item = items // per_row, items % per_row - base
+                perturbed = (item >= 0).nonzero().squeeze(1)
+                feature = features[item[perturbed] // len(shifts)]
+                shift = shifts[item[perturbed] % len(shifts)] * self.step
+                copies = []
+                for tensor, source, start, stop in zip(inputs, flat, starts[:-1], starts[1:], strict=True):
+                    batch = source.index_select(0, row)
+                    own = (feature >= start) & (feature < stop)
+                    batch[perturbed[own], feature[own] - start] += shift[own].to(batch.dtype)
+                    copies.append(batch.reshape(len(items), *tensor.shape[1:]))
+                raw = model(*copies, *rows_of(arguments, row, rows))
+                outputs[part] = select_outputs(raw, None if indices is None else indices[row], len(items))
+        outputs = outputs.reshape(rows, per_row)
+        check_outputs(outputs, base, self.stencil.shifts, self.step, features)
+        return outputs
+
+    def _combine(self, outputs: Tensor) -> Tensor:
+        """Weigh the outputs of one row by the stencil."""
+        weights = dict(zip(self.stencil.offsets, self.stencil.coefficients, strict=True))
+        base = int(self.stencil.uses_base)
+        shifted = outputs[:, base:].reshape(len(outputs), -1, len(self.stencil.shifts))
+        total = weights[0] * outputs[:, :1] if base else torch.zeros_like(shifted[:, :, 0])
+        for position, offset in enumerate(self.stencil.shifts):
+            total = total + weights[offset] * shifted[:, :, position]
+        return total / self.step

@@ -1,0 +1,141 @@
+"""Measures of agreement between two attributions, row by row; a measure that is undefined is NaN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a reader needs to know of a measure.
+
+    Attributes
+    ----------
+    label : str
+        Name on an axis.
+    function : callable
+        ``(attribution, reference) -> values``: two float64 arrays (N, d) to one of shape (N,).
+    lower, upper : float
+        Range of the values.
+    best : float
+        The value of perfect agreement.
+    """
+
+    label: str
+    function: Callable[[Array, Array], Array]
+    lower: float
+    upper: float
+    best: float
+
+
+def _divide(numerator: Array, denominator: Array) -> Array:
+    """Divide, with NaN where the denominator is zero."""
+    result = np.full(np.shape(numerator), np.nan)
+    np.divide(numerator, denominator, out=result, where=denominator > 0)
+    return result
+
+
+def _constant(values: Array) -> NDArray[np.bool_]:
+    return np.asarray(np.ptp(values, axis=1) == 0)
+
+
+def cosine(attribution: Array, reference: Array) -> Array:
+    """Return the cosine of the angle between the maps; undefined where one of them is zero."""
+    # Scaled by the largest entry, so that neither tiny nor huge maps leave the range of float64.
+    a, r = _scaled(attribution), _scaled(reference)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(r, axis=1)
+    return np.clip(_divide((a * r).sum(axis=1), norms), -1, 1)
+
+
+def pearson(attribution: Array, reference: Array) -> Array:
+    """Return Pearson's correlation over the features; undefined where a map is constant."""
+    result = cosine(_centred(attribution), _centred(reference))
+    result[_constant(attribution) | _constant(reference)] = np.nan
+    return result
+
+
+def spearman(attribution: Array, reference: Array) -> Array:
+    """Return Spearman's rank correlation over the features, ties ranked by their mean."""
+    return pearson(rankdata(attribution, axis=1), rankdata(reference, axis=1))
+
+
+def mean_squared_error(attribution: Array, reference: Array) -> Array:
+    """Return the mean squared difference over the features."""
+    return np.asarray(np.mean((attribution - reference) ** 2, axis=1))
+
+
+def relative_error(attribution: Array, reference: Array) -> Array:
+    """Return the Euclidean norm of the difference over that of the reference; undefined for a zero reference."""
+    return _divide(np.linalg.norm(attribution - reference, axis=1), np.linalg.norm(reference, axis=1))
+
+
+def sign_agreement(attribution: Array, reference: Array) -> Array:
+    """Return the share of features whose values have the same sign; zero agrees with zero only."""
+    return np.asarray(np.mean(np.sign(attribution) == np.sign(reference), axis=1))
+
+
+def top_overlap(attribution: Array, reference: Array) -> Array:
+    """Return the share of the tenth of the features with the largest absolute values that both maps have in common.
+
+    The tenth is rounded up. Undefined where all absolute values of a map are equal.
+    """
+    a, r = np.abs(attribution), np.abs(reference)
+    count = math.ceil(a.shape[1] / 10)
+    top_a, top_r = (np.argsort(-values, axis=1, kind="stable")[:, :count] for values in (a, r))
+    result = np.array([len(np.intersect1d(x, y)) / count for x, y in zip(top_a, top_r, strict=True)], float)
+    result[_constant(a) | _constant(r)] = np.nan
+    return result
+
+
+METRICS: dict[str, Metric] = {
+    "pearson": Metric("Pearson correlation", pearson, -1, 1, 1),
+    "spearman": Metric("Spearman correlation", spearman, -1, 1, 1),
+    "cosine": Metric("Cosine similarity", cosine, -1, 1, 1),
+    "mean_squared_error": Metric("Mean squared error", mean_squared_error, 0, math.inf, 0),
+    "relative_error": Metric("Relative L2 error", relative_error, 0, math.inf, 0),
+    "sign_agreement": Metric("Sign agreement", sign_agreement, 0, 1, 1),
+    "top_overlap": Metric("Overlap of the top 10 %", top_overlap, 0, 1, 1),
+}
+
+
+def compare(attribution: NDArray[np.floating], reference: NDArray[np.floating]) -> dict[str, Array]:
+    """Return every measure for every row.
+
+    Parameters
+    ----------
+    attribution, reference : ndarray
+        Maps of shape (N, d); computed in float64 whatever their dtype.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Float64 of shape (N,) for each name in :data:`METRICS`; NaN where undefined.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not two-dimensional.
+    """
+    if attribution.shape != reference.shape or attribution.ndim != 2:
+        raise ValueError(
+            f"reference: expected two maps of one shape (N, d), got {attribution.shape} and {reference.shape}"
+        )
+    a, r = np.asarray(attribution, float), np.asarray(reference, float)
+    return {name: metric.function(a, r) for name, metric in METRICS.items()}
+
+
+def _centred(values: Array) -> Array:
+    return np.asarray(values - values.mean(axis=1, keepdims=True))
+
+
+def _scaled(values: Array) -> Array:
+    largest = np.abs(values).max(axis=1, keepdims=True)
+    return np.asarray(values / np.where(largest > 0, largest, 1))

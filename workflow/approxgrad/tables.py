@@ -1,0 +1,265 @@
+"""Parquet files and their schemas: the only place that knows how results lie on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+METADATA_KEY = b"approxgrad"
+"""Key of the JSON document in a file's schema metadata."""
+
+# Lists in result files have no fixed size: readers give one schema to all data sets, which differ in features.
+ATTRIBUTION_SCHEMA = pa.schema(
+    [
+        ("sample", pa.int64()),
+        ("target", pa.int64()),
+        ("scheme", pa.string()),
+        ("step", pa.float64()),
+        ("attribution", pa.list_(pa.float32())),
+        ("input", pa.list_(pa.float32())),
+        ("truth", pa.list_(pa.float32())),
+    ]
+)
+
+
+class TableError(ValueError):
+    """A table that cannot be read as what it should be."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The training, validation or test part of a data set.
+
+    Attributes
+    ----------
+    features : ndarray
+        Float32 of shape (N, d), in the data's own units.
+    target : ndarray
+        Shape (N,): int64 class numbers, or float32 values of a regression.
+    effects : ndarray or None
+        Float32 of shape (N, d): the true effect of every feature, where it is known.
+    feature_shape : tuple of int
+        Shape of one input; its product is d.
+    classes : tuple of str
+        Class names; empty for a regression.
+    mean, std : tuple of float
+        Normalisation for each channel (first axis of the feature shape), or a single number; the models see
+        ``(features - mean) / std``.
+    """
+
+    features: NDArray[np.float32]
+    target: NDArray[Any]
+    effects: NDArray[np.float32] | None = None
+    feature_shape: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of a model for this data."""
+        return len(self.classes) or 1
+
+    def model_inputs(self) -> NDArray[np.float32]:
+        """Return the normalised features, float32 of shape (N, *feature_shape)."""
+        per_channel = (-1,) + (1,) * (len(self.feature_shape) - 1)
+        mean = np.asarray(self.mean, np.float32).reshape(per_channel)
+        std = np.asarray(self.std, np.float32).reshape(per_channel)
+        return np.asarray((self.features.reshape(-1, *self.feature_shape) - mean) / std, np.float32)
+
+    def rows(self, index: NDArray[np.int64]) -> Split:
+        """Return the chosen rows."""
+        effects = None if self.effects is None else self.effects[index]
+        return replace(self, features=self.features[index], target=self.target[index], effects=effects)
+
+
+def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
+    """Write a file under a temporary name beside `path` and rename it, so that no half file is ever seen."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_table(path: Path | str, table: pa.Table, metadata: Mapping[str, Any]) -> None:
+    """Write a table with a JSON document as its metadata."""
+    document = json.dumps(dict(metadata), sort_keys=True, allow_nan=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: document.encode()})
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def read_table(path: Path | str, columns: list[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
+    """Return a table and the JSON document in its metadata.
+
+    Raises
+    ------
+    TableError
+        If the file is no parquet file of this package or lacks a column.
+    """
+    try:
+        table = pq.ParquetFile(path).read(columns=columns)
+        document = json.loads((table.schema.metadata or {})[METADATA_KEY])
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such file") from None
+    except KeyError:
+        raise TableError(f"{path}: has no metadata of approxgrad, so it was not written by it") from None
+    except (pa.ArrowException, json.JSONDecodeError, OSError) as error:
+        raise TableError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]})") from None
+    missing = set(columns or []) - set(table.column_names)
+    if missing:
+        raise TableError(f"{path}: lacks the columns {', '.join(sorted(missing))}")
+    return table, document
+
+
+def fixed_lists(values: NDArray[Any]) -> pa.FixedSizeListArray:
+    """Return an (N, d) array as a column of lists of fixed size d."""
+    values = np.ascontiguousarray(values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+
+
+def lists(values: NDArray[Any]) -> pa.ListArray:
+    """Return an (N, d) array as a column of lists."""
+    values = np.ascontiguousarray(values)
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.reshape(-1)))
+
+
+def matrix(column: pa.ChunkedArray, name: str, path: Path | str) -> NDArray[Any]:
+    """Return a column of equally long lists as an (N, d) array.
+
+    Raises
+    ------
+    TableError
+        If the lists differ in length or are missing.
+    """
+    rows = len(column)
+    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    if column.null_count or rows == 0 or len(flat) % rows or len(set(pc.list_value_length(column).to_pylist())) > 1:
+        raise TableError(f"{path}: column {name} does not hold lists of one length")
+    return np.asarray(flat.reshape(rows, -1))
+
+
+def write_split(path: Path | str, split: Split, metadata: Mapping[str, Any]) -> None:
+    """Write one part of a data set; `metadata` says where it came from."""
+    columns = {"features": fixed_lists(split.features), "target": pa.array(split.target)}
+    if split.effects is not None:
+        columns["effects"] = fixed_lists(split.effects)
+    document = {
+        **metadata,
+        "feature_shape": list(split.feature_shape),
+        "classes": list(split.classes),
+        "normalisation": {"mean": list(split.mean), "std": list(split.std)},
+    }
+    write_table(path, pa.table(columns), document)
+
+
+def read_split(path: Path | str) -> Split:
+    """Return one part of a data set.
+
+    Raises
+    ------
+    TableError
+        If the file does not have the schema of :func:`write_split`.
+    """
+    table, document = read_table(path)
+    try:
+        effects = matrix(table["effects"], "effects", path) if "effects" in table.column_names else None
+        return Split(
+            features=matrix(table["features"], "features", path),
+            target=table["target"].to_numpy(),
+            effects=effects,
+            feature_shape=tuple(document["feature_shape"]),
+            classes=tuple(document["classes"]),
+            mean=tuple(document["normalisation"]["mean"]),
+            std=tuple(document["normalisation"]["std"]),
+        )
+    except KeyError as missing:
+        raise TableError(f"{path}: lacks {missing}, so it is no part of a data set") from None
+
+
+@dataclass(frozen=True)
+class Attributions:
+    """One attribution file: the maps of one data set, model, method and gradient source.
+
+    Attributes
+    ----------
+    sample : ndarray
+        Int64 of shape (N,): row of the test split.
+    attribution : ndarray
+        Float32 of shape (N, d).
+    inputs : ndarray
+        Float32 of shape (N, d): what the model was given.
+    target : ndarray or None
+        Int64 of shape (N,): the explained output; None for a model with one output.
+    truth : ndarray or None
+        Float32 of shape (N, d): the true effects, where known.
+    metadata : dict
+        Feature shape, normalisation, gradient source, method options, cost and versions.
+    """
+
+    sample: NDArray[np.int64]
+    attribution: NDArray[np.float32]
+    inputs: NDArray[np.float32]
+    target: NDArray[np.int64] | None
+    truth: NDArray[np.float32] | None
+    metadata: dict[str, Any]
+
+
+def write_attributions(path: Path | str, result: Attributions) -> None:
+    """Write one attribution file; the metadata names the gradient's ``scheme`` and ``step``."""
+    rows = len(result.sample)
+    none = pa.nulls(rows, pa.list_(pa.float32()))
+    columns = [
+        pa.array(result.sample),
+        pa.nulls(rows, pa.int64()) if result.target is None else pa.array(result.target),
+        pa.array([result.metadata["scheme"]] * rows),
+        pa.array([result.metadata["step"]] * rows, pa.float64()),
+        lists(result.attribution),
+        lists(result.inputs),
+        none if result.truth is None else lists(result.truth),
+    ]
+    write_table(path, pa.table(columns, schema=ATTRIBUTION_SCHEMA), result.metadata)
+
+
+def read_attributions(path: Path | str) -> Attributions:
+    """Return one attribution file.
+
+    Raises
+    ------
+    TableError
+        If the file does not have the schema of :func:`write_attributions`.
+    """
+    table, document = read_table(path, ATTRIBUTION_SCHEMA.names)
+    empty = {name: table[name].null_count == len(table) for name in ("target", "truth")}
+    return Attributions(
+        sample=table["sample"].to_numpy(),
+        attribution=matrix(table["attribution"], "attribution", path),
+        inputs=matrix(table["input"], "input", path),
+        target=None if empty["target"] else table["target"].to_numpy(),
+        truth=None if empty["truth"] else matrix(table["truth"], "truth", path),
+        metadata=document,
+    )

@@ -1,0 +1,109 @@
+"""Which output of a model is explained: targets in all of captum's forms, checked against the model's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+Target: TypeAlias = int | Sequence[int] | Sequence[Sequence[int]] | Tensor | None
+"""``None`` for a model with one output per input; an integer for the same output of every input; a
+tensor or list of N integers for one output per input; a tuple of integers, or a list of N such tuples,
+for outputs with several axes."""
+
+
+def target_indices(target: Target, inputs: int, device: torch.device | str = "cpu") -> Tensor | None:
+    """Return the output index of every input.
+
+    Parameters
+    ----------
+    target : Target
+        Any of the forms above.
+    inputs : int
+        Number of inputs N.
+    device : torch.device or str
+        Where the result lives.
+
+    Returns
+    -------
+    Tensor or None
+        Integers of shape (N, axes of one output), or None for a model with one output per input.
+
+    Raises
+    ------
+    TypeError
+        If the target is not made of integers.
+    ValueError
+        If the number of targets is not one or N.
+    """
+    if target is None:
+        return None
+    try:
+        indices = torch.as_tensor(target, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"target: expected integers, got {target!r}") from None
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+        raise TypeError(f"target: expected integers, got {indices.dtype}")
+    indices = indices.long()
+    if isinstance(target, tuple) and indices.ndim == 1:
+        return indices.expand(inputs, len(target))
+    if indices.numel() == 1:
+        return indices.reshape(1, 1).expand(inputs, 1)
+    if indices.shape[0] != inputs or indices.ndim > 2:
+        raise ValueError(f"target: expected one target or {inputs}, got shape {tuple(indices.shape)}")
+    return indices.reshape(inputs, -1)
+
+
+def select_outputs(outputs: Any, indices: Tensor | None, batch: int) -> Tensor:
+    """Return the explained output of every element of a batch.
+
+    Parameters
+    ----------
+    outputs : Tensor or array
+        What the model returned for the batch.
+    indices : Tensor or None
+        Rows of :func:`target_indices` that belong to the batch.
+    batch : int
+        Number of inputs B that the model was given.
+
+    Returns
+    -------
+    Tensor
+        Shape (B,).
+
+    Raises
+    ------
+    TypeError
+        If the outputs are neither a tensor nor an array of numbers.
+    ValueError
+        If their shape does not fit the batch or the target.
+    """
+    try:
+        outputs = torch.as_tensor(outputs)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"model: expected a tensor of outputs, got {type(outputs).__name__}") from None
+    if indices is None:
+        if outputs.numel() != batch:
+            raise ValueError(
+                f"target: the model returned shape {tuple(outputs.shape)} for {batch} inputs, so a target is needed; "
+                "None is for a model with one output per input"
+            )
+        return outputs.reshape(batch)
+    if outputs.ndim == 0 or outputs.shape[0] != batch:
+        raise ValueError(f"model: returned shape {tuple(outputs.shape)} for a batch of {batch} inputs")
+    axes = outputs.shape[1:]
+    if len(axes) != indices.shape[1]:
+        raise ValueError(
+            f"target: has {indices.shape[1]} index(es) per input, but one output of the model has shape {tuple(axes)}"
+        )
+    sizes = torch.tensor(axes, device=indices.device)
+    outside = ((indices < 0) | (indices >= sizes)).any(dim=1)
+    if outside.any():
+        row = int(outside.nonzero()[0])
+        raise ValueError(
+            f"target: {indices[row].tolist()} is out of range, one output of the model has shape {tuple(axes)}"
+        )
+    indices = indices.to(outputs.device)
+    return outputs[(torch.arange(batch, device=outputs.device), *indices.unbind(dim=1))]
