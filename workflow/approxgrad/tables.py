@@ -188,17 +188,45 @@ def read_split(path: Path | str) -> Split:
     table, document = read_table(path)
     try:
         effects = matrix(table["effects"], "effects", path) if "effects" in table.column_names else None
-        return Split(
-            features=matrix(table["features"], "features", path),
-            target=table["target"].to_numpy(),
-            effects=effects,
-            feature_shape=tuple(document["feature_shape"]),
-            classes=tuple(document["classes"]),
-            mean=tuple(document["normalisation"]["mean"]),
-            std=tuple(document["normalisation"]["std"]),
-        )
+        features = matrix(table["features"], "features", path)
+        return _split(features, table["target"].to_numpy(), effects, document)
     except KeyError as missing:
         raise TableError(f"{path}: lacks {missing}, so it is no part of a data set") from None
+
+
+def read_mean_input(path: Path | str) -> NDArray[np.float32]:
+    """Return the mean model input of a part of a data set, reading it in pieces of bounded size.
+
+    Returns
+    -------
+    ndarray
+        Float32 of the shape of one input.
+    """
+    file = pq.ParquetFile(path)
+    total, rows = np.zeros(0), 0
+    for batch in file.iter_batches(batch_size=4096, columns=["features"]):
+        features = batch.column("features").flatten().to_numpy().reshape(len(batch), -1)
+        total = total + features.sum(axis=0, dtype=np.float64) if rows else features.sum(axis=0, dtype=np.float64)
+        rows += len(batch)
+    mean = (total / rows).astype(np.float32)[None]
+    # Normalisation is affine, so the mean of the normalised rows is the normalised mean.
+    document = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
+    inputs: NDArray[np.float32] = _split(mean, np.zeros(1), None, document).model_inputs()[0]
+    return inputs
+
+
+def _split(
+    features: NDArray[np.float32], target: NDArray[Any], effects: NDArray[np.float32] | None, document: dict[str, Any]
+) -> Split:
+    return Split(
+        features=features,
+        target=target,
+        effects=effects,
+        feature_shape=tuple(document["feature_shape"]),
+        classes=tuple(document["classes"]),
+        mean=tuple(document["normalisation"]["mean"]),
+        std=tuple(document["normalisation"]["std"]),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,37 @@
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: "config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/attributions.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    """Everything: models, attributions, metrics and figures."""
+    default_target: True
+    input:
+        rules.models.input,
+        rules.attributions.input,
+        rules.metrics.input,
+        rules.figures.input,
+
+
+localrules:
+    all,
+    data,
+    models,
+    attributions,
+    metrics,
+    comparison_figures,
+    figures,

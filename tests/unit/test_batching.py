@@ -1,0 +1,111 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import RecordingModel, linear, small_cnn
+from torch import nn
+
+from approxgrad import batching
+from approxgrad.batching import Footprint, balanced_slices, batch_size, footprint, memory_budget
+
+IMAGES = (torch.zeros(5, 2, 4, 4),)
+# Per input of small_cnn in float32: input 2 * 16, convolution to 4 * 16, and 4 * 16 for each layer up to flatten, then 3.
+CNN = Footprint(widest=4 * (64 + 64 + 32), total=4 * (5 * 64 + 3 + 32))
+
+
+class Watched(nn.Module):
+    """Notes on which device it is called."""
+
+    def __init__(self, devices: set[str], depends_on_data: bool = False) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.note = lambda x: devices.add(x.device.type)  # a deep copy of the module notes in the same set
+        self.depends_on_data = depends_on_data
+
+    def forward(self, x):
+        self.note(x)
+        return self.layer(x if not self.depends_on_data or x.sum() > 0 else -x)
+
+
+def guess(bytes_per_input: int) -> Footprint:
+    return Footprint(widest=64 * bytes_per_input, total=256 * bytes_per_input)
+
+
+def test_footprint_of_a_network_equals_the_hand_count():
+    assert footprint(small_cnn(torch.float32), IMAGES) == CNN
+
+
+def test_footprint_of_several_inputs_counts_all_of_them():
+    # 4 and 2 float64 numbers enter, 3 leave the layer.
+    model = nn.Bilinear(4, 2, 3).double()
+    inputs = (torch.zeros(5, 4, dtype=torch.float64), torch.zeros(5, 2, dtype=torch.float64))
+    assert footprint(model, inputs) == Footprint(widest=8 * (6 + 3 + 6), total=8 * (3 + 6))
+
+
+def test_a_wrapped_module_is_found():
+    wrapped = SimpleNamespace(__wrapped__=small_cnn(torch.float32))
+    assert footprint(wrapped, IMAGES) == CNN
+
+
+def test_neither_a_function_nor_a_module_is_evaluated():
+    function, devices = RecordingModel(linear), set()
+    inputs = (torch.ones(3, 4),)
+    batch_size(function, inputs)
+    batch_size(Watched(devices), inputs)
+    assert function.batches == []
+    assert devices == {"meta"}  # shapes only
+
+
+def test_the_model_is_left_as_it_was():
+    model = small_cnn(torch.float32).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    batch_size(model, IMAGES)
+    assert model.training
+    assert all(not layer._forward_hooks for layer in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("model", [linear, Watched(set(), depends_on_data=True), nn.Conv2d(7, 1, 1)])
+def test_a_model_that_cannot_be_inspected_is_given_the_guess(model):
+    assert footprint(model, (torch.ones(3, 4),)) == guess(16)
+
+
+def test_the_size_depends_on_shapes_only():
+    model = small_cnn(torch.float32)
+    first = batch_size(model, IMAGES, budget=10_000)
+    others = torch.full((9, 2, 4, 4), 7.0)  # neither the contents nor the number of inputs matter
+    assert first == batch_size(model, IMAGES, budget=10_000) == batch_size(model, (others,), budget=10_000)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("budget", [1, 5_000, 100_000, 10**12])
+def test_the_size_is_the_largest_within_the_budget(budget, backward):
+    per_input = 2 * (CNN.total if backward else CNN.widest)
+    size = batch_size(small_cnn(torch.float32), IMAGES, budget=budget, backward=backward)
+    assert 1 <= size <= batching.LARGEST_BATCH
+    assert size == 1 or size * per_input <= budget
+    assert size == batching.LARGEST_BATCH or (size + 1) * per_input > budget
+
+
+def test_the_size_respects_the_cache_of_the_cpu():
+    wide = (torch.zeros(1, 100_000),)  # guessed as 64 * 400 kB, of which not one fits
+    assert batch_size(linear, wide, budget=10**12) == 1
+    assert batch_size(linear, wide, budget=10**12, backward=True) > 1
+
+
+def test_default_budgets(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 * 2**30))
+    assert memory_budget(torch.device("cpu")) == 512 * 2**20
+    assert memory_budget(torch.device("cuda")) == 2 * 2**30
+
+
+@given(total=st.integers(1, 3000), largest=st.integers(1, 400))
+def test_balanced_slices_cover_in_the_fewest_parts_of_nearly_equal_size(total, largest):
+    parts = balanced_slices(total, largest)
+    sizes = [part.stop - part.start for part in parts]
+    assert [index for part in parts for index in range(total)[part]] == list(range(total))
+    assert len(parts) == -(-total // largest)
+    assert max(sizes) <= largest
+    assert max(sizes) - min(sizes) <= 1

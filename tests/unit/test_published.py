@@ -1,0 +1,141 @@
+import pytest
+import torch
+from problems import (
+    RecordingModel,
+    difference_rounding,
+    exact_gradient,
+    magnitude,
+    points,
+    quadratic,
+    small_cnn,
+    softplus_mlp,
+    softplus_third_derivative,
+)
+
+from approxgrad import FiniteDifference, attribute
+
+N_STEPS = 5
+VECTOR = (softplus_mlp(), points(3, 4), [2, 0, 1])
+IMAGE = (small_cnn(), points(2, 2, 4, 4), [2, 0])
+BASELINES = {
+    "zero": lambda x: 0,
+    "number": lambda x: 0.75,
+    "one input": lambda x: points(*x.shape[1:], seed=1),
+    "few values": lambda x: points(*x.shape[1:], seed=1).sign() / 2,
+    "row by row": lambda x: points(*x.shape, seed=1),
+}
+
+
+def published(model, x, target, gradient, baselines, n_steps=N_STEPS):
+    return attribute(
+        model,
+        x,
+        target=target,
+        method="integrated_gradients_published",
+        gradient=gradient,
+        baselines=baselines,
+        n_steps=n_steps,
+    )
+
+
+def elementwise(model, x, target, baselines, term):
+    """Return (x_i - b_i) / n * sum_k term(k / n, f_t, x, b_i, e_i) for every element on its own."""
+    references = torch.as_tensor(baselines, dtype=x.dtype).expand(x.shape)
+    result = torch.zeros(x.shape, dtype=torch.float64).flatten(1)
+    for row in range(len(x)):
+
+        def output(z, row=row):
+            with torch.no_grad():
+                return model(z[None])[0] if target is None else model(z[None])[0, target[row]]
+
+        for i in range(x[row].numel()):
+            unit = torch.zeros(x[row].numel(), dtype=x.dtype)
+            unit[i] = 1
+            b = references[row].flatten()[i]
+            total = sum(term(k / N_STEPS, output, x[row], b, unit.view(x[row].shape)) for k in range(1, N_STEPS + 1))
+            result[row, i] = (x[row].flatten()[i] - b) * total / N_STEPS
+    return result.view(x.shape)
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize("step", [0.5, 1e-3])
+@pytest.mark.parametrize("problem", [VECTOR, IMAGE], ids=["vector", "image"])
+def test_the_variant_equals_its_formula(problem, step, baseline):
+    model, x, target = problem
+    b = BASELINES[baseline](x)
+
+    def term(a, f, point, bi, unit):
+        return (f(bi + a * (point + step * unit - bi)) - f(bi + a * (point - bi))) / step
+
+    # The factor x_i - b_i is below 4; outputs on the paths are as large as those at x and at the vectors b_i at most.
+    scale = magnitude(model, torch.cat([x, torch.full_like(x[:1], 2), torch.full_like(x[:1], -2)]))
+    result = published(model, x, target, FiniteDifference(step), b)
+    expected = elementwise(model, x, target, b, term)
+    torch.testing.assert_close(result, expected, rtol=0, atol=4 * difference_rounding(scale, step))
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize("problem", [VECTOR, IMAGE], ids=["vector", "image"])
+def test_its_limit_weighs_the_gradient_at_path_point_k_by_k_over_n(problem, baseline):
+    model, x, target = problem
+    b = BASELINES[baseline](x)
+    targets = iter(target)
+    rows = []
+    for row in range(len(x)):
+        chosen = [next(targets)]
+
+        def term(a, _, point, bi, unit, chosen=chosen):
+            return a * (exact_gradient(model, (bi + a * (point - bi))[None], chosen)[0] * unit).sum()
+
+        one = b[row : row + 1] if baseline == "row by row" else b
+        rows.append(elementwise(model, x[row : row + 1], [0], one, term))
+    limit = torch.cat(rows)
+    # The exact source gives the limit, up to 64 roundings of gradients, which times x - b are below ten times the result.
+    rounding = 64 * torch.finfo(x.dtype).eps * 10 * float(limit.abs().max())
+    torch.testing.assert_close(published(model, x, target, "exact", b), limit, rtol=0, atol=rounding)
+    if model is VECTOR[0]:
+        step = 1e-4
+        bound = step**2 / 6 * softplus_third_derivative(model) + difference_rounding(magnitude(model, x), step)
+        result = published(model, x, target, FiniteDifference(step, "central"), b)
+        torch.testing.assert_close(result, limit, rtol=0, atol=4 * bound)
+        assert limit.abs().max() > 1e4 * bound
+
+
+def test_it_is_half_of_integrated_gradients_for_a_linear_model():
+    # sum_k k / n^2 = (n + 1) / (2 n), here 3/4 of the true effect w (x - b).
+    x = points(4, 3)
+    correct, variant = (
+        attribute(quadratic, x, method=method, gradient=FiniteDifference(0.5, "central"), n_steps=2)
+        for method in ("integrated_gradients", "integrated_gradients_published")
+    )
+    assert not torch.allclose(correct, variant)
+    weights = torch.tensor([1.5, -2.0, 0.5], dtype=x.dtype)
+    result = published(lambda z: z @ weights, x, None, FiniteDifference(0.5), 0.5, n_steps=2)
+    assert torch.equal(result, 0.75 * weights * (x - 0.5))
+
+
+@pytest.mark.parametrize(
+    ("baseline", "values"), [("zero", 1), ("number", 1), ("few values", 2), ("one input", 4), ("row by row", None)]
+)
+def test_the_cost_is_one_base_for_each_distinct_value(baseline, values):
+    x = points(3, 4)
+    model, b = RecordingModel(lambda z: (z**2).sum(dim=1)), BASELINES[baseline](x)
+    if values is not None and values > 1:
+        assert len(set(b.tolist())) == values
+        expected = 3 * N_STEPS * (4 + values)
+    elif values == 1:
+        expected = 3 * N_STEPS * (4 + 1)
+    else:  # each row has its own values, and a value that several rows share is differentiated for all their features
+        expected = N_STEPS * sum(
+            int((b == v).any(dim=1).sum()) * (1 + int((b == v).any(dim=0).sum())) for v in b.unique()
+        )
+    published(model, x, None, FiniteDifference(0.5), b)
+    assert len(model.rows) == expected
+
+
+def test_the_caller_and_the_numbers_of_a_float32_model_are_kept():
+    x = points(3, 4, dtype=torch.float32).requires_grad_()
+    result = published(lambda z: z.detach().numpy().sum(axis=1), x, None, FiniteDifference(0.5), 0)
+    assert (result.dtype, result.requires_grad, x.grad) == (torch.float32, False, None)
+    # sum_k k / n^2 = 0.6 for n = 5; outputs below 16 are rounded at most 16 times in float32.
+    torch.testing.assert_close(result, 0.6 * x.detach(), rtol=0, atol=2 * difference_rounding(16, 0.5, torch.float32))

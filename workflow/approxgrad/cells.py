@@ -1,0 +1,147 @@
+"""One cell of a study: attribute the drawn test rows with one model, method and gradient source."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from approxgrad import __version__
+from approxgrad.attribution import attribute
+from approxgrad.cost import evaluations
+from approxgrad.finite_differences import FiniteDifference
+from approxgrad.gradients import ExactGradient
+from approxgrad.models import load_model
+from approxgrad.progress import CountedModel, progress_bar
+from approxgrad.seeds import draw_samples
+from approxgrad.tables import Attributions, read_mean_input, read_split
+
+MEBIBYTE = 2**20
+
+
+def attribute_cell(
+    *,
+    weights: Path | str,
+    test: Path | str,
+    training: Path | str | None,
+    method: dict[str, Any],
+    scheme: str,
+    step: float | None,
+    samples: int,
+    sample_seed: int,
+    memory_mib: int | None,
+    device: torch.device,
+) -> Attributions:
+    """Return the attributions of one cell.
+
+    Parameters
+    ----------
+    weights, test : path
+        The trained model and the test split.
+    training : path or None
+        The training split, needed for the baseline ``mean``.
+    method : dict
+        ``attribution``, and for the path methods ``baseline`` and ``n_steps``.
+    scheme : str
+        ``exact`` or a finite-difference scheme.
+    step : float or None
+        Step of the finite difference.
+    samples, sample_seed : int
+        How many test rows are drawn, and with which seed.
+    memory_mib : int or None
+        Memory that one evaluation may occupy.
+    device : torch.device
+        Where the model runs.
+
+    Raises
+    ------
+    ValueError
+        If there are too few test rows, or a table or model cannot be read.
+    """
+    split = read_split(test)
+    rows = draw_samples(len(split.target), samples, sample_seed)
+    part = split.rows(rows)
+    inputs = part.model_inputs()
+    options: dict[str, Any] = {}
+    baseline = np.zeros(1, np.float32)
+    if "n_steps" in method:
+        baseline = baseline_values(method["baseline"], training, part.feature_shape)
+        options = {"baselines": torch.from_numpy(baseline).to(device), "n_steps": method["n_steps"]}
+    budget = None if memory_mib is None else memory_mib * MEBIBYTE
+    source = ExactGradient() if step is None else FiniteDifference(step, scheme, memory_budget=budget)
+    per_sample = evaluations(
+        method["attribution"],
+        scheme,
+        inputs[0].size,
+        n_steps=options.get("n_steps", 1),
+        baseline_values=len(np.unique(baseline)),
+    )
+    target = torch.from_numpy(np.array(part.target)) if part.classes else None
+    with progress_bar(samples * per_sample, f"{method['attribution']}, {source!r}", "evaluation") as bar:
+        model = CountedModel(load_model(weights, device), bar)
+        start = time.perf_counter()
+        maps = attribute(
+            model,
+            torch.from_numpy(inputs).to(device),
+            target=target,
+            method=method["attribution"],
+            gradient=source,
+            **options,
+        ).cpu()
+        seconds = time.perf_counter() - start
+    metadata = {
+        "feature_shape": list(part.feature_shape),
+        "normalisation": {"mean": list(part.mean), "std": list(part.std)},
+        "method": method,
+        "scheme": scheme,
+        "step": step,
+        "model_evaluations": model.evaluations,
+        "batch_size": source.used_batch_size,
+        "seconds": seconds,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "versions": {"approxgrad": __version__, "torch": torch.__version__, "numpy": np.__version__},
+    }
+    return Attributions(
+        sample=rows,
+        attribution=maps.reshape(samples, -1).numpy(),
+        inputs=inputs.reshape(samples, -1),
+        target=part.target if part.classes else None,
+        truth=part.effects,
+        metadata=metadata,
+    )
+
+
+def baseline_values(
+    baseline: str | float | list[float], training: Path | str | None, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Return a baseline in normalised features: a single number, or one for every feature.
+
+    Parameters
+    ----------
+    baseline : str, float or list of float
+        ``zero``, ``mean`` (of the training features), a number, or one number for each feature.
+    training : path or None
+        The training split, for ``mean``.
+    shape : tuple of int
+        Shape of one input.
+
+    Raises
+    ------
+    ValueError
+        If a list does not have one number for each feature.
+    """
+    if baseline == "mean":
+        if training is None:
+            raise ValueError("baseline: mean needs the training split")
+        return read_mean_input(training)
+    values = np.asarray(0 if baseline == "zero" else baseline, np.float32)
+    if values.ndim == 0:
+        return values.reshape((1,) * len(shape))
+    if values.size != np.prod(shape):
+        raise ValueError(f"baseline: got {values.size} numbers, expected {int(np.prod(shape))}, one for each feature")
+    return values.reshape(shape)

@@ -1,0 +1,34 @@
+"""Where and how models run: device, threads and determinism."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+
+def set_up_torch(device: str, threads: int) -> torch.device:
+    """Make torch deterministic and return the device to run on.
+
+    Parameters
+    ----------
+    device : str
+        ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+    threads : int
+        Threads with which a model computes on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If a GPU is asked for and there is none.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    if torch.backends.cudnn.is_available():
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise ValueError("device: cuda was asked for, but torch finds no GPU; use cpu or auto")
+    return torch.device("cuda" if available and device != "cpu" else "cpu")

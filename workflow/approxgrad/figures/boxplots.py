@@ -1,0 +1,121 @@
+"""Agreement of approximated with exact attributions over the step size, as box plots."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from approxgrad.figures import style
+
+# Written here, since approxgrad.metrics would import scipy.
+METRIC_LABELS = {
+    "pearson": "Pearson correlation",
+    "cosine": "Cosine similarity",
+    "mean_squared_error": "Mean squared error\n(squared attribution units)",
+}
+GOLDEN_RATIO = (5**0.5 - 1) / 2
+
+
+@style.applied_style()
+def boxplots(
+    metrics: pd.DataFrame, *, dataset: str, model: str, method: str, reference_method: str | None = None
+) -> Figure:
+    """Draw one panel for each of three metrics, with one box for each approximated gradient.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        The metric table; the rows whose reference is ``exact`` are drawn.
+    dataset, model, method : str
+        What to draw.
+    reference_method : str, optional
+        The method whose exact attribution is the reference, where it is another one.
+
+    Returns
+    -------
+    Figure
+        Three panels below each other.
+
+    Raises
+    ------
+    ValueError
+        If there are no such rows.
+    """
+    rows = style.chosen_rows(metrics, dataset=dataset, model=model, method=method, reference="exact")
+    sources = style.gradient_sources(rows)
+    figure = style.source_figure(sources, height=6.2)
+    panels = figure.subplots(3, 1)
+    for axes, metric in zip(panels, METRIC_LABELS, strict=True):
+        _panel(axes, rows, sources, metric)
+    panels[-1].set_xlabel(style.STEP_AXIS)
+    style.annotate(
+        figure,
+        style.method_label(method),
+        f"data set: {style.name_label(dataset)}, model: {style.name_label(model)}",
+        f"{style.schemes_in_words(sources)} against exact {_reference(method, reference_method)}",
+        note=(
+            "Box: quartiles and median. Whiskers: furthest value within 1.5 interquartile ranges. "
+            "Points: one for each of the n samples."
+        ),
+    )
+    style.scheme_legend(panels[0], sources)
+    return figure
+
+
+def _reference(method: str, reference_method: str | None) -> str:
+    return "gradients" if reference_method in (None, method) else style.method_label(str(reference_method))
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, sources: list[style.Source], metric: str) -> None:
+    labels = []
+    drawn = []
+    for source in sources:
+        values, undefined = source.values(rows, metric)
+        labels.append(source.tick_label(len(values), undefined))
+        drawn.append(values)
+        axes.boxplot(
+            [values],
+            positions=[source.position],
+            widths=0.62,
+            showfliers=False,
+            patch_artist=True,
+            boxprops={"facecolor": source.colour, "linewidth": 0.6},
+            whiskerprops={"linewidth": 0.6},
+            capprops={"linewidth": 0.6},
+            medianprops={"color": style.BLACK, "linewidth": 1.8, "zorder": 4},
+        )
+        axes.plot(
+            source.position + 0.5 * jitter(len(values)),
+            values,
+            linestyle="none",
+            marker="o",
+            markersize=2.4 if len(values) <= 100 else 1.5,
+            markerfacecolor=style.BLACK,
+            markeredgecolor="white",
+            markeredgewidth=0.25,
+            alpha=0.5,
+            zorder=3,
+        )
+    style.source_axis(axes, sources, labels)
+    axes.set_ylabel(METRIC_LABELS[metric])
+    _scale(axes, np.concatenate(drawn), metric)
+
+
+def jitter(count: int) -> NDArray[np.float64]:
+    """Return `count` evenly spread offsets between -0.5 and 0.5, the same ones every time."""
+    return np.asarray(np.arange(1, count + 1) * GOLDEN_RATIO % 1 - 0.5, np.float64)
+
+
+def _scale(axes: Axes, values: NDArray[np.float64], metric: str) -> None:
+    if not len(values):
+        return
+    low, high = values.min(), values.max()
+    if metric != "mean_squared_error":
+        # Values that agree to the last digits are not blown up to the whole panel.
+        margin = 0.06 * max(high - low, 0.1)
+        axes.set_ylim(min(low, high - 0.1) - margin, high + margin)
+    elif low > 0 and high / low > 100:
+        axes.set_yscale("log")

@@ -1,0 +1,171 @@
+"""Architectures and the files that hold trained models."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from approxgrad.tables import write_atomically
+
+Shape = tuple[int, ...]
+
+
+class ModelError(ValueError):
+    """An architecture that does not fit the data, or a file that holds no model of this package."""
+
+
+class CNN(nn.Module):
+    """The image network of the thesis: three 3 x 3 convolutions and two linear layers.
+
+    Convolutions of 32, 32 and 64 channels, each followed by ReLU, with 2 x 2 max-pooling after the second and the
+    third; then a hidden layer of 256 units.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Channels, height and width; the sides are at least 4.
+    outputs : int
+        Number of classes.
+    """
+
+    def __init__(self, input_shape: Shape, outputs: int) -> None:
+        super().__init__()
+        channels, height, width = _image_shape("cnn", input_shape, smallest=4)
+        self.conv1 = nn.Conv2d(channels, 32, 3, padding=1)
+        self.conv2 = nn.Conv2d(32, 32, 3, padding=1)
+        self.conv3 = nn.Conv2d(32, 64, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.relu = nn.ReLU()
+        self.fc1 = nn.Linear(64 * (height // 4) * (width // 4), 256)
+        self.fc2 = nn.Linear(256, outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return class scores of shape (N, outputs) for images of shape (N, *input_shape)."""
+        maps = self.relu(self.conv1(images))
+        maps = self.pool(self.relu(self.conv2(maps)))
+        maps = self.pool(self.relu(self.conv3(maps)))
+        return self.fc2(self.relu(self.fc1(maps.flatten(1))))
+
+
+class MLP(nn.Module):
+    """The tabular network of the thesis: hidden layers with ReLU and dropout, and a linear output.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Inputs of any shape are flattened.
+    outputs : int
+        Number of classes, or 1 for a regression.
+    hidden : sequence of int
+        Widths of the hidden layers.
+    dropout : float
+        Probability with which a hidden unit is dropped in training.
+    """
+
+    def __init__(self, input_shape: Shape, outputs: int, hidden: list[int], dropout: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = math.prod(input_shape)
+        for units in hidden:
+            layers += [nn.Linear(width, units), nn.ReLU(), nn.Dropout(dropout)]
+            width = units
+        self.network = nn.Sequential(*layers, nn.Linear(width, outputs))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return outputs of shape (N, outputs) for inputs of shape (N, *input_shape)."""
+        return self.network(inputs.flatten(1))
+
+
+def _resnet(name: str) -> Callable[..., nn.Module]:
+    def build(input_shape: Shape, outputs: int, stem: str) -> nn.Module:
+        # Importing torchvision takes as long as importing torch; only these architectures need it.
+        from torchvision.models import resnet
+
+        channels, _, _ = _image_shape(name, input_shape, smallest=1)
+        network: nn.Module = getattr(resnet, name)(num_classes=outputs)
+        if stem == "cifar":
+            network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+            network.maxpool = nn.Identity()
+        elif channels != 3:
+            network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+        return network
+
+    build.__doc__ = f"torchvision's {name} (He et al., 2016, https://arxiv.org/abs/1512.03385) with a choice of stem."
+    return build
+
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "cnn": CNN,
+    "mlp": MLP,
+    "resnet18": _resnet("resnet18"),
+    "resnet50": _resnet("resnet50"),
+}
+
+
+def build_model(architecture: str, input_shape: Shape, outputs: int, **options: Any) -> nn.Module:
+    """Return an untrained model, initialised from torch's random state.
+
+    Parameters
+    ----------
+    architecture : str
+        A name from :data:`ARCHITECTURES`.
+    input_shape : tuple of int
+        Shape of one input.
+    outputs : int
+        Number of classes, or 1 for a regression.
+    **options
+        Of the architecture.
+
+    Raises
+    ------
+    ModelError
+        If there is no such architecture or it does not take inputs of that shape.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ModelError(f"architecture: got {architecture!r}, expected one of {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[architecture](tuple(input_shape), outputs, **options)
+
+
+def save_model(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:
+    """Write weights as safetensors; `description` holds the arguments of :func:`build_model`."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    metadata = {"approxgrad": json.dumps(description, sort_keys=True)}
+    write_atomically(path, lambda temporary: save_file(weights, temporary, metadata=metadata))
+
+
+def load_model(path: Path | str, device: torch.device) -> nn.Module:
+    """Return a trained model in evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        If the file was not written by :func:`save_model`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            description = json.loads((file.metadata() or {})["approxgrad"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot be read as safetensors ({error})") from None
+    except (KeyError, json.JSONDecodeError):
+        raise ModelError(f"{path}: does not say which architecture its weights belong to") from None
+    model = build_model(**description)
+    model.load_state_dict(weights)
+    return model.eval().to(device)
+
+
+def _image_shape(name: str, shape: Shape, smallest: int) -> tuple[int, int, int]:
+    if len(shape) != 3 or min(shape[1:]) < smallest:
+        raise ModelError(
+            f"architecture {name}: expected images with sides of at least {smallest} pixels, got shape {shape}"
+        )
+    channels, height, width = shape
+    return channels, height, width

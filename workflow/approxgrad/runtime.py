@@ -1,0 +1,53 @@
+"""What every job does around its work: log to file and terminal, and turn a user's mistake into one line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger("approxgrad")
+
+EXPECTED_ERRORS = (ValueError, TypeError, OSError, MemoryError)
+"""What the package raises for a user's mistake or the machine's limits; anything else is a fault of the package."""
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[logging.Logger]:
+    """Run the body of a rule's script.
+
+    The log file gets the parameters, every message and, if the job fails, the traceback; the terminal gets only what
+    a person needs: one line for an error of an expected kind.
+
+    Parameters
+    ----------
+    snakemake : Snakemake
+        The object that Snakemake gives to a script.
+    """
+    path = Path(str(snakemake.log[0]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="w")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.info("rule %s, wildcards %s", snakemake.rule, dict(snakemake.wildcards.items()))
+    logger.info("parameters %s", dict(snakemake.params.items()))
+    start = time.perf_counter()
+    try:
+        yield logger
+    except EXPECTED_ERRORS as error:
+        logger.exception("failed")
+        where = ", ".join(f"{key}={value}" for key, value in snakemake.wildcards.items())
+        line = " ".join(str(error).split()) or type(error).__name__
+        print(f"approxgrad: {snakemake.rule} {where}: {line} (details: {path})", file=sys.stderr)
+        sys.exit(1)
+    except Exception:
+        logger.exception("failed")
+        traceback.print_exc()
+        sys.exit(1)
+    logger.info("finished in %.1f s", time.perf_counter() - start)

@@ -1,0 +1,241 @@
+"""A study: the product of data sets, models, methods and gradient sources that a configuration asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from approxgrad.configuration import ConfigError, validated
+
+ATTRIBUTIONS = "results/attributions/dataset={dataset}/model={model}/method={method}/gradient={gradient}/part-0.parquet"
+"""Path of one cell; its folders are the key columns of the table that all files form."""
+
+
+@dataclass(frozen=True, order=True)
+class GradientSource:
+    """A gradient source by name: ``exact``, or a scheme with a step such as ``forward-h0.01``."""
+
+    scheme: str
+    step: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The name in paths and tables; the step is written in full, so that the name tells its value exactly."""
+        if self.step is None:
+            return self.scheme
+        return f"{self.scheme}-h{np.format_float_positional(self.step, trim='-')}"
+
+
+EXACT = GradientSource("exact")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attribution job: a data set, model, method and gradient source, and the number of test rows."""
+
+    dataset: str
+    model: str
+    method: str
+    gradient: GradientSource
+    samples: int
+
+    @property
+    def path(self) -> str:
+        """Path of the attribution file."""
+        return ATTRIBUTIONS.format(
+            dataset=self.dataset, model=self.model, method=self.method, gradient=self.gradient.name
+        )
+
+
+class Study:
+    """What a configuration asks for, checked beyond what a schema can say.
+
+    Parameters
+    ----------
+    config : dict
+        The configuration as Snakemake merged it.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration is not valid; the message has one line for each fault.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = validated(config)
+        self._check_names()
+        self._check_numbers()
+        self.cells = self._cells()
+        self._by_key = {(cell.dataset, cell.model, cell.method, cell.gradient.name): cell for cell in self.cells}
+
+    def cell(self, wildcards: Any) -> Cell:
+        """Return the cell that a rule's wildcards name."""
+        return self._by_key[(wildcards.dataset, wildcards.model, wildcards.method, wildcards.gradient)]
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """Names of the data sets in use, in the order of the configuration."""
+        return _unique(cell.dataset for cell in self.cells)
+
+    @cached_property
+    def models(self) -> list[tuple[str, str]]:
+        """Pairs of data set and model in use."""
+        return _unique((cell.dataset, cell.model) for cell in self.cells)
+
+    @cached_property
+    def comparisons(self) -> list[tuple[str, str, str]]:
+        """Triples of data set, model and method for which there is an approximated attribution."""
+        return _unique((cell.dataset, cell.model, cell.method) for cell in self.cells if cell.gradient != EXACT)
+
+    def is_image(self, dataset: str) -> bool:
+        """Whether the inputs of a data set can be shown as pictures."""
+        return self.config["datasets"][dataset]["kind"] != "synthetic"
+
+    def has_truth(self, dataset: str) -> bool:
+        """Whether the true effects of a data set's features are known."""
+        return self.config["datasets"][dataset]["kind"] == "synthetic"
+
+    def approximated(self, dataset: str, model: str, method: str) -> list[Cell]:
+        """Return the cells of a comparison, ordered by scheme and step."""
+        key = (dataset, model, method)
+        cells = [c for c in self.cells if (c.dataset, c.model, c.method) == key and c.gradient != EXACT]
+        return sorted(cells, key=lambda cell: cell.gradient)
+
+    def exact(self, dataset: str, model: str, method: str) -> Cell:
+        """Return the cell with the exact attribution that a method is compared with."""
+        return self._by_key[(dataset, model, self.reference(method), EXACT.name)]
+
+    def reference(self, method: str) -> str:
+        """Return the method whose exact attribution a method is compared with."""
+        return str(self.config["methods"][method].get("reference", method))
+
+    def mapped(self, dataset: str, model: str) -> list[tuple[str, Cell, Cell]]:
+        """Return method, approximated and exact cell for each column of the picture of attribution maps.
+
+        Of several methods of one kind the first is shown; the published variant is not.
+        """
+        wanted = math.log(self.config["map_step"])
+        columns: dict[str, tuple[str, Cell, Cell]] = {}
+        for key_dataset, key_model, method in self.comparisons:
+            kind = self.config["methods"][method]["attribution"]
+            if (key_dataset, key_model) != (dataset, model) or kind == "integrated_gradients_published":
+                continue
+            cells = self.approximated(dataset, model, method)
+            nearest = min(cells, key=lambda cell: abs(math.log(cell.gradient.step or math.inf) - wanted))
+            columns.setdefault(kind, (method, nearest, self.exact(dataset, model, method)))
+        order = ("saliency", "input_x_gradient", "integrated_gradients")
+        return [columns[kind] for kind in order if kind in columns]
+
+    def check_targets(self, arguments: Sequence[str]) -> None:
+        """Refuse a file asked for on the command line whose folders name something that the study lacks.
+
+        Raises
+        ------
+        ConfigError
+            Naming the part of the path and what is allowed there.
+        """
+        allowed = {
+            "dataset": self.datasets,
+            "model": _unique(cell.model for cell in self.cells),
+            "method": _unique(cell.method for cell in self.cells),
+            "gradient": _unique(cell.gradient.name for cell in self.cells),
+        }
+        for argument in arguments:
+            if not argument.startswith("results/"):
+                continue
+            parts = [part.split("=", 1) for part in argument.split("/") if "=" in part]
+            for key, value in parts:
+                if key in allowed and value not in allowed[key]:
+                    raise ConfigError(f"{argument}: {key} is {value!r}, expected one of {', '.join(allowed[key])}")
+            named = dict(parts)
+            if set(named) == set(allowed) and tuple(named[key] for key in allowed) not in self._by_key:
+                raise ConfigError(f"{argument}: no experiment combines these; see `experiments` in the configuration")
+
+    def _check_names(self) -> None:
+        faults = []
+        for number, experiment in enumerate(self.config["experiments"]):
+            for key in ("datasets", "models", "methods"):
+                known = list(self.config[key])
+                faults += [
+                    f"experiments[{number}].{key}: got {name!r}, expected one of {', '.join(known)}"
+                    for name in experiment[key]
+                    if name not in known
+                ]
+            faults += [
+                f"experiments[{number}].samples_by_method.{name}: is not among the entry's methods, "
+                + ", ".join(experiment["methods"])
+                for name in experiment["samples_by_method"]
+                if name not in experiment["methods"]
+            ]
+        for name, method in self.config["methods"].items():
+            reference = method.get("reference", name)
+            exact_methods = [
+                other
+                for other, options in self.config["methods"].items()
+                if options["attribution"] != "integrated_gradients_published"
+            ]
+            if reference not in exact_methods:
+                faults.append(
+                    f"methods.{name}.reference: got {reference!r}, expected a method with an exact counterpart: "
+                    + ", ".join(exact_methods)
+                )
+        _raise(faults)
+
+    def _check_numbers(self) -> None:
+        faults = []
+        for number, experiment in enumerate(self.config["experiments"]):
+            faults += [
+                f"experiments[{number}].steps: got {step}, expected finite numbers more than 0"
+                for step in experiment["steps"]
+                if not math.isfinite(step)
+            ]
+            counts = {"samples": experiment["samples"]} | {
+                f"samples_by_method.{name}": count for name, count in experiment["samples_by_method"].items()
+            }
+            for dataset in experiment["datasets"]:
+                options = self.config["datasets"][dataset]
+                rows = import_module(f"approxgrad.datasets.{options['kind']}").test_rows(options)
+                faults += [
+                    f"experiments[{number}].{key}: got {count}, expected at most {rows}, the test rows of {dataset}"
+                    for key, count in counts.items()
+                    if rows is not None and count > rows
+                ]
+        _raise(faults)
+
+    def _cells(self) -> list[Cell]:
+        cells: dict[tuple[str, str, str, GradientSource], Cell] = {}
+        faults = []
+        for number, experiment in enumerate(self.config["experiments"]):
+            pairs = product(experiment["schemes"], experiment["steps"])
+            sources = [EXACT, *(GradientSource(scheme, float(step)) for scheme, step in pairs)]
+            for dataset in experiment["datasets"]:
+                for model in experiment["models"]:
+                    for method in experiment["methods"]:
+                        samples = experiment["samples_by_method"].get(method, experiment["samples"])
+                        for source in sources:
+                            name = self.reference(method) if source == EXACT else method
+                            key = (dataset, model, name, source)
+                            cell = cells.setdefault(key, Cell(dataset, model, name, source, samples))
+                            if cell.samples != samples:
+                                faults.append(
+                                    f"experiments[{number}]: asks for {samples} samples of {dataset}, {model}, {name}, "
+                                    f"{source.name}, elsewhere it is {cell.samples}; expected one number"
+                                )
+        _raise(faults)
+        return list(cells.values())
+
+
+def _unique(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+def _raise(faults: list[str]) -> None:
+    if faults:
+        raise ConfigError("\n".join(_unique(faults)))

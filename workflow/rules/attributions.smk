@@ -1,0 +1,43 @@
+rule attribute:
+    """Attribute the drawn test rows with one method and gradient source."""
+    input:
+        weights=rules.train_model.output.weights,
+        test=rules.prepare_data.output.test,
+        training=lambda wildcards: (
+            rules.prepare_data.output.train
+            if study.config["methods"][wildcards.method].get("baseline") == "mean"
+            else []
+        ),
+        code=code("attribute.py"),
+    output:
+        attributions=ATTRIBUTIONS,
+    log:
+        "logs/attribute/{dataset}/{model}/{method}/{gradient}.log",
+    benchmark:
+        "benchmarks/attribute/{dataset}/{model}/{method}/{gradient}.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    threads: study.config["threads"]
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=0 if study.config["device"] == "cpu" else 1,
+    params:
+        method=lambda wildcards: {
+            key: value for key, value in study.config["methods"][wildcards.method].items() if key != "reference"
+        },
+        scheme=lambda wildcards: study.cell(wildcards).gradient.scheme,
+        step=lambda wildcards: study.cell(wildcards).gradient.step,
+        samples=lambda wildcards: study.cell(wildcards).samples,
+        sample_seed=lambda wildcards: derive_seed(study.config["seed"], "samples", wildcards.dataset),
+        memory_mib=study.config.get("memory_mib"),
+        device=study.config["device"],
+        torch_threads=study.config["threads"],
+    script:
+        "../scripts/attribute.py"
+
+
+rule attributions:
+    """All attributions of the study."""
+    input:
+        [cell.path for cell in study.cells],

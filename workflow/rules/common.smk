@@ -1,0 +1,35 @@
+"""The study that the configuration describes, and what all rules share."""
+
+import os
+import sys
+from pathlib import Path
+
+import approxgrad
+from approxgrad.configuration import ConfigError
+from approxgrad.dependencies import source_files
+from approxgrad.seeds import derive_seed
+from approxgrad.study import ATTRIBUTIONS, Study
+
+BASE = Path(workflow.basedir)
+
+if not Path(approxgrad.__file__).is_relative_to(BASE):
+    sys.exit(f"approxgrad: the installed package is {Path(approxgrad.__file__).parent}, not this checkout's; run: pip install -e {BASE}")
+
+try:
+    study = Study(config)
+    study.check_targets(sys.argv[1:])
+except ConfigError as error:
+    sys.exit(f"Configuration error\n{error}")
+
+
+# The package's modules that a script imports: Snakemake tracks a script, but not what it imports.
+def code(script, *modules):
+    files = source_files(BASE / "workflow" / "scripts" / script, modules)
+    return [os.path.relpath(file) for file in files]
+
+
+wildcard_constraints:
+    dataset="[A-Za-z0-9_-]+",
+    model="[A-Za-z0-9_-]+",
+    method="[A-Za-z0-9_-]+",
+    gradient="[a-z_]+(-h[0-9.]+)?",

@@ -1,0 +1,23 @@
+"""Attribute the drawn test rows with one method and gradient source."""
+
+from approxgrad.cells import attribute_cell
+from approxgrad.device import set_up_torch
+from approxgrad.runtime import job
+from approxgrad.tables import write_attributions
+
+with job(snakemake) as log:
+    parameters = snakemake.params
+    result = attribute_cell(
+        weights=snakemake.input.weights,
+        test=snakemake.input.test,
+        training=snakemake.input.get("training") or None,
+        method=parameters.method,
+        scheme=parameters.scheme,
+        step=parameters.step,
+        samples=parameters.samples,
+        sample_seed=parameters.sample_seed,
+        memory_mib=parameters.memory_mib,
+        device=set_up_torch(parameters.device, parameters.torch_threads),
+    )
+    write_attributions(snakemake.output.attributions, result)
+    log.info("%s", result.metadata)

@@ -1,0 +1,11 @@
+"""Compare approximated with exact attributions, and both with the true effects where they are known."""
+
+from approxgrad.evaluation import evaluate_method
+from approxgrad.runtime import job
+from approxgrad.tables import write_table
+
+with job(snakemake) as log:
+    inputs = snakemake.input
+    table = evaluate_method(inputs.exact, inputs.approximated, snakemake.params.gradients)
+    write_table(snakemake.output.metrics, table, dict(snakemake.wildcards.items()))
+    log.info("%d rows", len(table))

@@ -1,0 +1,15 @@
+"""Split a data set into training, validation and test rows."""
+
+from importlib import import_module
+
+from approxgrad.runtime import job
+from approxgrad.tables import write_split
+
+with job(snakemake) as log:
+    options, seed = snakemake.params.options, snakemake.params.seed
+    parts = import_module(f"approxgrad.datasets.{options['kind']}").prepare(options, seed)
+    for name, split in parts.items():
+        write_split(
+            snakemake.output[name], split, {"dataset": snakemake.wildcards.dataset, "options": options, "seed": seed}
+        )
+        log.info("%s: %d rows of shape %s", name, len(split.target), split.feature_shape)
