@@ -1,6 +1,7 @@
 """The study that the configuration describes, and what all rules share."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,14 +13,23 @@ from approxgrad.study import ATTRIBUTIONS, Study
 
 BASE = Path(workflow.basedir)
 
-if not Path(approxgrad.__file__).is_relative_to(BASE):
-    sys.exit(f"approxgrad: the installed package is {Path(approxgrad.__file__).parent}, not this checkout's; run: pip install -e {BASE}")
+if not Path(approxgrad.__file__).resolve().is_relative_to(BASE.resolve()):
+    sys.exit(
+        f"approxgrad: the installed package is {Path(approxgrad.__file__).parent}, not this checkout's; run: pip install -e {BASE}"
+    )
 
 try:
     study = Study(config)
     study.check_targets(sys.argv[1:])
 except ConfigError as error:
     sys.exit(f"Configuration error\n{error}")
+
+
+# Jobs that may use a GPU take one unit of `gpu`, of which a profile grants a number; without a GPU they take none.
+GPU = int(
+    study.config["device"] == "cuda"
+    or (study.config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
+)
 
 
 # The package's modules that a script imports: Snakemake tracks a script, but not what it imports.

@@ -2,7 +2,8 @@ rule prepare_data:
     """Split a data set into training, validation and test rows."""
     input:
         code=lambda wildcards: code(
-            "prepare_data.py", f"approxgrad.datasets.{study.config['datasets'][wildcards.dataset]['kind']}"
+            "prepare_data.py",
+            f"approxgrad.datasets.{study.config['datasets'][wildcards.dataset]['kind']}",
         ),
     output:
         train="data/{dataset}/train.parquet",
@@ -19,7 +20,9 @@ rule prepare_data:
         runtime=60,
     params:
         options=lambda wildcards: study.config["datasets"][wildcards.dataset],
-        seed=lambda wildcards: derive_seed(study.config["seed"], "data", wildcards.dataset),
+        seed=lambda wildcards: derive_seed(
+            study.config["seed"], "data", wildcards.dataset
+        ),
     script:
         "../scripts/prepare_data.py"
 
@@ -27,4 +30,8 @@ rule prepare_data:
 rule data:
     """All data sets of the study."""
     input:
-        expand("data/{dataset}/{part}.parquet", dataset=study.datasets, part=["train", "validation", "test"]),
+        expand(
+            "data/{dataset}/{part}.parquet",
+            dataset=study.datasets,
+            part=["train", "validation", "test"],
+        ),

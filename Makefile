@@ -1,0 +1,52 @@
+# Two commands are enough: `make run` and `make test`. Both set up the environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SNAKEMAKE_FILES := Snakefile workflow/rules
+
+.PHONY: help run redraw report test lint format setup lock clean
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+run: setup ## Run the default study on all cores
+	$(BIN)/snakemake --cores all
+
+redraw: setup ## Draw the comparison figures from cached results/attributions only
+	$(BIN)/snakemake --cores all --workflow-profile profiles/redraw comparison_figures metrics
+
+report: setup ## Write report.html from a finished run
+	$(BIN)/snakemake --report report.html
+
+test: setup ## Run all tests
+	$(BIN)/pytest
+
+lint: setup ## Check style, types and the workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check --compact-diff $(SNAKEMAKE_FILES)
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+format: setup ## Format all code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt $(SNAKEMAKE_FILES)
+
+setup: $(STAMP) ## Create .venv with hash-pinned dependencies and the package
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "approxgrad needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; set PYTHON")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: ## Pin the newest dependencies again (needs uv)
+	uv pip compile pyproject.toml --extra dev --constraint envs/constraints.txt --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade \
+		--output-file requirements.lock
+
+clean: ## Remove everything that a run produced; keeps .venv
+	rm -rf data results logs benchmarks .snakemake report.html
