@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
 
@@ -64,7 +64,8 @@ def pearson(attribution: Array, reference: Array) -> Array:
 
 def spearman(attribution: Array, reference: Array) -> Array:
     """Return Spearman's rank correlation over the features, ties ranked by their mean."""
-    return pearson(rankdata(attribution, axis=1), rankdata(reference, axis=1))
+    ranks = [pd.DataFrame(values).rank(axis=1).to_numpy() for values in (attribution, reference)]
+    return pearson(*ranks)
 
 
 def mean_squared_error(attribution: Array, reference: Array) -> Array:

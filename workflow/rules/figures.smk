@@ -21,6 +21,8 @@ rule plot_boxplots:
     resources:
         mem_mb=1000,
         runtime=30,
+    params:
+        reference=lambda wildcards: study.reference(wildcards.method),
     script:
         "../scripts/plot_boxplots.py"
 
@@ -48,6 +50,8 @@ rule plot_truth:
     resources:
         mem_mb=1000,
         runtime=30,
+    params:
+        reference=lambda wildcards: study.reference(wildcards.method),
     script:
         "../scripts/plot_truth.py"
 

@@ -8,4 +8,5 @@ from approxgrad.runtime import job
 with job(snakemake):
     names = dict(snakemake.wildcards.items())
     metrics = read_metrics(snakemake.input.metrics, **names)
-    save(truth_violins(metrics, **names), snakemake.output.svg, snakemake.output.png)
+    figure = truth_violins(metrics, **names, reference_method=snakemake.params.reference)
+    save(figure, snakemake.output.svg, snakemake.output.png)

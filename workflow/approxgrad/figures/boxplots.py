@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from approxgrad.figures import style
 
-# Written here, since approxgrad.metrics would import scipy.
 METRIC_LABELS = {
     "pearson": "Pearson correlation",
     "cosine": "Cosine similarity",
@@ -55,7 +54,7 @@ def boxplots(
         figure,
         style.method_label(method),
         f"data set: {style.name_label(dataset)}, model: {style.name_label(model)}",
-        f"{style.schemes_in_words(sources)} against exact {_reference(method, reference_method)}",
+        f"{style.schemes_in_words(sources)} against exact {style.reference_label(method, reference_method)}",
         note=(
             "Box: quartiles and median. Whiskers: furthest value within 1.5 interquartile ranges. "
             "Points: one for each of the n samples."
@@ -63,10 +62,6 @@ def boxplots(
     )
     style.scheme_legend(panels[0], sources)
     return figure
-
-
-def _reference(method: str, reference_method: str | None) -> str:
-    return "gradients" if reference_method in (None, method) else style.method_label(str(reference_method))
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, sources: list[style.Source], metric: str) -> None:

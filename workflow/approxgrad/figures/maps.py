@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def attribution_maps(columns: list[Column], *, dataset: str, model: str, row: in
     for panel, label in zip(panels[:, 0], ROWS, strict=True):
         panel.set_ylabel(label)
     for axes, (method, approximated, exact), (scheme, step) in zip(panels.T, columns, sources, strict=True):
-        title = style.method_label(method).replace(" (", "\n(")
+        title = textwrap.fill(style.method_label(method), 22)
         axes[0].set_title(title if same else f"{title}\n{scheme}, h = {step}")
         _column(figure, axes, approximated, exact, sample)
     target = _value(columns[0][1], "target", sample)
@@ -65,7 +66,7 @@ def attribution_maps(columns: list[Column], *, dataset: str, model: str, row: in
         f"test sample {sample}" + ("" if target is None else f", target {target}"),
         f"approximated with {scheme} differences, h = {step}"
         if same
-        else "approximated: scheme, step h above each column",
+        else "approximated: scheme and step h above each column",
         note=f"Colour: {colour}. The scale is shared by the two maps of a column, not between columns.",
     )
     return figure

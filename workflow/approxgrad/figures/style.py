@@ -111,6 +111,11 @@ def method_label(name: str) -> str:
     return label[:1].upper() + label[1:]
 
 
+def reference_label(method: str, reference_method: str | None) -> str:
+    """Return what an approximated attribution is compared with: its own gradients, or another method."""
+    return "gradients" if reference_method in (None, method) else method_label(str(reference_method))
+
+
 def annotate(figure: Figure, *title: str, note: str) -> None:
     """Put a title over a figure and an explanation below it, their lines wrapped to the figure's width."""
     width = figure.get_figwidth()

@@ -25,7 +25,7 @@ def truth_violins(
     dataset, model, method : str
         What to draw.
     reference_method : str, optional
-        The method whose exact attribution is shown first, where it is another one.
+        The method that the exact attribution is of, where it is another one.
 
     Returns
     -------
@@ -37,11 +37,13 @@ def truth_violins(
     ValueError
         If there are no such rows, exact or approximated.
     """
-    keys = {"dataset": dataset, "model": model, "reference": "truth"}
-    first = reference_method or method
-    exact = style.chosen_rows(metrics, **keys, method=first, scheme=style.EXACT)
-    approximated = style.chosen_rows(metrics[metrics["scheme"] != style.EXACT], **keys, method=method)
-    rows = pd.concat([exact, approximated])
+    keys = {"dataset": dataset, "model": model, "method": method, "reference": "truth"}
+    rows = pd.concat(
+        [
+            style.chosen_rows(metrics, **keys, scheme=style.EXACT),
+            style.chosen_rows(metrics[metrics["scheme"] != style.EXACT], **keys),
+        ]
+    )
     sources = style.gradient_sources(rows)
     figure = style.source_figure(sources, height=3.2)
     axes = figure.subplots()
@@ -60,7 +62,7 @@ def truth_violins(
         figure,
         style.method_label(method),
         f"data set: {style.name_label(dataset)}, model: {style.name_label(model)}",
-        f"exact {'gradients' if first == method else style.method_label(first)} and {style.schemes_in_words(sources)}",
+        f"exact {style.reference_label(method, reference_method)} and {style.schemes_in_words(sources)}",
         note="Violin: density of the n samples. Bar: quartiles. White dot: median.",
     )
     style.scheme_legend(axes, sources)
