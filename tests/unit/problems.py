@@ -1,7 +1,7 @@
 """Models with known derivatives and the bounds on rounding that the unit tests share.
 
-Inputs are rows of :func:`points`. Their values, and the weights of the polynomial models, are multiples of 1/16, so that
-polynomials of degree two are evaluated without any rounding in float32 and float64 and tests may ask for equality.
+Inputs come from :func:`points`. Their values, and the weights of the polynomial models, are multiples of 1/16, so
+polynomials of degree two are evaluated without any rounding in float32 and float64, and tests may ask for equality.
 """
 
 from __future__ import annotations
@@ -102,15 +102,18 @@ class RecordingModel:
 def difference_rounding(scale: float, step: float, dtype: torch.dtype = torch.float64) -> float:
     """Bound the rounding error of a difference quotient.
 
-    Two outputs, whose terms add up to at most `scale` in absolute value, are each rounded at most 64 times (no sum in
-    these models has more terms, and each term passes a few operations): 2 * 64 * eps * scale / step.
+    A sum of n terms is off by at most n eps / 2 times the sum of their absolute values, here `scale`, and none of these
+    models adds up more than n = 64 of them. Two outputs are subtracted and divided: 2 * 64 * eps / 2 * scale / step.
     """
-    return 128 * torch.finfo(dtype).eps * scale / step
+    return 64 * torch.finfo(dtype).eps * scale / step
 
 
 def magnitude(model, x: Tensor) -> float:
-    """Bound the absolute terms behind the outputs at x: for the models here, below ten times the largest output + 1."""
-    return 10 * (1 + float(torch.as_tensor(model(x)).detach().abs().max()))
+    """Bound the absolute terms that the outputs add up to, at x and at points not far from it (a factor of two)."""
+    if isinstance(model, nn.Sequential):
+        with torch.no_grad():
+            return 2 * float((model[:-1](x).abs() @ model[-1].weight.abs().T + model[-1].bias.abs()).max())
+    return 2 * float((CURVATURES.abs() * x**2 + WEIGHTS.abs() * x.abs()).sum(dim=1).max())
 
 
 def exact_gradient(model, x: Tensor, target: list[int]) -> Tensor:

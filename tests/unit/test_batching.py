@@ -2,16 +2,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from approxgrad import batching
+from approxgrad.batching import Footprint, balanced_slices, batch_size, footprint, memory_budget
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import RecordingModel, linear, small_cnn
 from torch import nn
 
-from approxgrad import batching
-from approxgrad.batching import Footprint, balanced_slices, batch_size, footprint, memory_budget
-
 IMAGES = (torch.zeros(5, 2, 4, 4),)
-# Per input of small_cnn in float32: input 2 * 16, convolution to 4 * 16, and 4 * 16 for each layer up to flatten, then 3.
+# Per input of small_cnn in float32: 2 * 16 numbers enter, five layers give 4 * 16 each, the last one gives 3.
 CNN = Footprint(widest=4 * (64 + 64 + 32), total=4 * (5 * 64 + 3 + 32))
 
 

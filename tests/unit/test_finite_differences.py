@@ -4,6 +4,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from approxgrad import FiniteDifference
+from approxgrad.stencils import SCHEMES
 from problems import (
     CURVATURES,
     WEIGHTS,
@@ -22,9 +24,6 @@ from problems import (
     two_inputs,
 )
 from torch import nn
-
-from approxgrad import FiniteDifference
-from approxgrad.stencils import SCHEMES
 
 FLOATS = [torch.float32, torch.float64]
 # Truncation of the scheme for a quadratic function, in units of the step times the curvature.
@@ -87,8 +86,8 @@ def test_exactly_the_points_of_the_stencil_are_evaluated_once(scheme, batch_size
         if scheme != "central":
             expected.append(tuple(row))
         for feature in range(6):
-            for offset in {"forward": [1], "backward": [-1], "central": [-1, 1]}[scheme]:
-                expected.append((*row[:feature], row[feature] + offset * step, *row[feature + 1 :]))
+            shifts = {"forward": [step], "backward": [-step], "central": [-step, step]}[scheme]
+            expected += [(*row[:feature], row[feature] + shift, *row[feature + 1 :]) for shift in shifts]
     assert model.rows == sorted(expected)
     assert {batch.shape[1:] for batch in model.batches} == {(2, 3)}
     sizes = [len(batch) for batch in model.batches]
@@ -112,7 +111,9 @@ def test_partial_derivatives_evaluate_the_chosen_features_only():
 def test_the_batch_size_and_the_other_rows_change_rounding_only(scheme, dtype):
     model, x, step = small_cnn(dtype), points(3, 2, 4, 4, dtype=dtype), 0.01
     results = [difference(model, x, step, scheme, batch_size=size, target_ind=[2, 0, 1]) for size in (1, 7, 10**6)]
-    results.append(torch.cat([difference(model, x[i : i + 1], step, scheme, target_ind=t) for i, t in enumerate((2, 0, 1))]))
+    results.append(
+        torch.cat([difference(model, x[i : i + 1], step, scheme, target_ind=t) for i, t in enumerate((2, 0, 1))])
+    )
     for result in results[1:]:
         rounding = difference_rounding(magnitude(model, x), step, dtype)
         torch.testing.assert_close(result, results[0], rtol=0, atol=rounding)
@@ -161,7 +162,9 @@ def test_additional_arguments_are_taken_row_by_row(batch_size):
 
 
 def test_a_single_additional_argument_needs_no_tuple():
-    result = difference(lambda x, factor: (x * factor).sum(dim=1), points(4, 3), additional_forward_args=points(4, 3, seed=1))
+    result = difference(
+        lambda x, factor: (x * factor).sum(dim=1), points(4, 3), additional_forward_args=points(4, 3, seed=1)
+    )
     assert torch.equal(result, points(4, 3, seed=1))
 
 
@@ -264,7 +267,11 @@ def test_invalid_settings_are_refused(arguments, error, message):
         (torch.ones(0, 3), ValueError, r"inputs: expected shape .* got \(0, 3\)"),
         (torch.tensor([[0, 1], [0, math.nan]]), ValueError, "inputs: row 1 holds NaN or infinite values"),
         (torch.tensor([[0, 1], [0, 1], [-math.inf, 0]]), ValueError, "inputs: row 2 holds NaN or infinite values"),
-        ((torch.ones(2, 3), torch.ones(3, 3)), ValueError, r"inputs: expected as many rows in each tensor, got \[2, 3\]"),
+        (
+            (torch.ones(2, 3), torch.ones(3, 3)),
+            ValueError,
+            r"inputs: expected as many rows in each tensor, got \[2, 3\]",
+        ),
     ],
 )
 def test_invalid_inputs_are_refused(inputs, error, message):
@@ -298,7 +305,9 @@ def test_outputs_that_are_not_finite_are_traced(scheme, position, sign, where, v
 @pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.AlphaDropout(0.5), nn.BatchNorm1d(3)])
 def test_layers_that_are_random_or_mix_rows_are_refused_in_training_mode(layer):
     model, kind = nn.Sequential(nn.Identity(), layer), type(layer).__name__
-    with pytest.raises(ValueError, match=rf"model: layer '1' \({kind}\) is in training mode; call model.eval\(\) first"):
+    with pytest.raises(
+        ValueError, match=rf"model: layer '1' \({kind}\) is in training mode; call model.eval\(\) first"
+    ):
         FiniteDifference(0.5)(model.train(), points(2, 3, dtype=torch.float32), 0)
     assert model.training
     FiniteDifference(0.5)(model.eval(), points(2, 3, dtype=torch.float32), 0)

@@ -2,11 +2,10 @@ import math
 
 import pytest
 import torch
+from approxgrad import ExactGradient
 from captum._utils.gradient import compute_gradients
 from problems import linear, numpy_model, points, quadratic, quadratic_gradient, small_cnn, softplus_mlp, two_inputs
 from torch import nn
-
-from approxgrad import ExactGradient
 
 
 def captum_gradient(model, x, target):
@@ -69,7 +68,7 @@ def test_an_output_that_is_not_finite_names_its_row(batch_size):
     def model(batch):
         return torch.where(batch[:, 0] > 5, math.inf, linear(batch))
 
-    with pytest.raises(ValueError, match="model: output is inf for input 2$"):
+    with pytest.raises(ValueError, match=r"model: output is inf for input 2$"):
         ExactGradient(batch_size)(model, x)
 
 

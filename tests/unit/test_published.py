@@ -1,18 +1,16 @@
 import pytest
 import torch
+from approxgrad import FiniteDifference, attribute
 from problems import (
     RecordingModel,
     difference_rounding,
     exact_gradient,
     magnitude,
     points,
-    quadratic,
     small_cnn,
     softplus_mlp,
     softplus_third_derivative,
 )
-
-from approxgrad import FiniteDifference, attribute
 
 N_STEPS = 5
 VECTOR = (softplus_mlp(), points(3, 4), [2, 0, 1])
@@ -90,7 +88,7 @@ def test_its_limit_weighs_the_gradient_at_path_point_k_by_k_over_n(problem, base
         one = b[row : row + 1] if baseline == "row by row" else b
         rows.append(elementwise(model, x[row : row + 1], [0], one, term))
     limit = torch.cat(rows)
-    # The exact source gives the limit, up to 64 roundings of gradients, which times x - b are below ten times the result.
+    # The exact source gives the limit, up to 64 roundings of terms that are below ten times the largest result.
     rounding = 64 * torch.finfo(x.dtype).eps * 10 * float(limit.abs().max())
     torch.testing.assert_close(published(model, x, target, "exact", b), limit, rtol=0, atol=rounding)
     if model is VECTOR[0]:
@@ -101,36 +99,20 @@ def test_its_limit_weighs_the_gradient_at_path_point_k_by_k_over_n(problem, base
         assert limit.abs().max() > 1e4 * bound
 
 
-def test_it_is_half_of_integrated_gradients_for_a_linear_model():
-    # sum_k k / n^2 = (n + 1) / (2 n), here 3/4 of the true effect w (x - b).
-    x = points(4, 3)
-    correct, variant = (
-        attribute(quadratic, x, method=method, gradient=FiniteDifference(0.5, "central"), n_steps=2)
-        for method in ("integrated_gradients", "integrated_gradients_published")
-    )
-    assert not torch.allclose(correct, variant)
-    weights = torch.tensor([1.5, -2.0, 0.5], dtype=x.dtype)
+def test_a_linear_model_loses_part_of_its_effect():
+    # sum_k k / n^2 = (n + 1) / (2 n) of the true effect w (x - b), which Integrated Gradients give in full.
+    x, weights = points(4, 3), torch.tensor([1.5, -2.0, 0.5], dtype=torch.float64)
     result = published(lambda z: z @ weights, x, None, FiniteDifference(0.5), 0.5, n_steps=2)
     assert torch.equal(result, 0.75 * weights * (x - 0.5))
 
 
-@pytest.mark.parametrize(
-    ("baseline", "values"), [("zero", 1), ("number", 1), ("few values", 2), ("one input", 4), ("row by row", None)]
-)
+@pytest.mark.parametrize(("baseline", "values"), [("zero", 1), ("number", 1), ("few values", 2), ("one input", 4)])
 def test_the_cost_is_one_base_for_each_distinct_value(baseline, values):
     x = points(3, 4)
     model, b = RecordingModel(lambda z: (z**2).sum(dim=1)), BASELINES[baseline](x)
-    if values is not None and values > 1:
-        assert len(set(b.tolist())) == values
-        expected = 3 * N_STEPS * (4 + values)
-    elif values == 1:
-        expected = 3 * N_STEPS * (4 + 1)
-    else:  # each row has its own values, and a value that several rows share is differentiated for all their features
-        expected = N_STEPS * sum(
-            int((b == v).any(dim=1).sum()) * (1 + int((b == v).any(dim=0).sum())) for v in b.unique()
-        )
+    assert torch.as_tensor(b).unique().numel() == values
     published(model, x, None, FiniteDifference(0.5), b)
-    assert len(model.rows) == expected
+    assert len(model.rows) == 3 * N_STEPS * (4 + values)
 
 
 def test_the_caller_and_the_numbers_of_a_float32_model_are_kept():

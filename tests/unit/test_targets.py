@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-
 from approxgrad.targets import select_outputs, target_indices
 
 FLAT = torch.arange(6.0).reshape(3, 2)
@@ -42,7 +41,9 @@ def test_a_wrong_number_of_targets_is_refused(target):
         target_indices(target, 3)
 
 
-@pytest.mark.parametrize("convert", [lambda t: t, lambda t: t.numpy(), lambda t: t.tolist()], ids=["torch", "numpy", "list"])
+@pytest.mark.parametrize(
+    "convert", [lambda t: t, lambda t: t.numpy(), lambda t: t.tolist()], ids=["torch", "numpy", "list"]
+)
 @pytest.mark.parametrize(
     ("outputs", "target", "expected"),
     [
@@ -65,7 +66,11 @@ def test_the_target_output_is_selected(convert, outputs, target, expected):
         (FLAT, None, r"target: the model returned shape \(3, 2\) for 3 inputs, so a target is needed"),
         (FLAT, 2, r"target: \[2\] is out of range, one output of the model has shape \(2,\)"),
         (FLAT, [0, -1, 0], r"target: \[-1\] is out of range"),
-        (DEEP, [(0, 0), (1, 3), (1, 4)], r"target: \[1, 4\] is out of range, one output of the model has shape \(2, 4\)"),
+        (
+            DEEP,
+            [(0, 0), (1, 3), (1, 4)],
+            r"target: \[1, 4\] is out of range, one output of the model has shape \(2, 4\)",
+        ),
         (FLAT, (0, 1), r"target: has 2 index\(es\) per input, but one output of the model has shape \(2,\)"),
         (DEEP, 0, r"target: has 1 index\(es\) per input"),
         (FLAT[:2], 0, r"model: returned shape \(2, 2\) for a batch of 3 inputs"),

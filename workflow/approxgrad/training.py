@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from approxgrad.tables import Split
 
@@ -47,7 +47,7 @@ def train(
     validation: Split,
     options: dict[str, Any],
     device: torch.device,
-    report: Callable[[int, dict[str, float]], None] = lambda epoch, values: None,
+    bar: tqdm[Any] | None = None,
 ) -> TrainingResult:
     """Train a model in place and restore the state of the epoch with the lowest validation loss.
 
@@ -65,8 +65,8 @@ def train(
         rate and ``patience``, the epochs without a lower validation loss after which training stops.
     device : torch.device
         Where to train.
-    report : callable
-        Given the epoch and its validation measures after every epoch.
+    bar : tqdm, optional
+        Moved by one for every epoch.
 
     Raises
     ------
@@ -101,7 +101,8 @@ def train(
             raise ValueError(f"training: the validation loss is {current['loss']} in epoch {epoch}")
         if current["loss"] < best_loss:
             best_loss, best_epoch, best_state = current["loss"], epoch, copy.deepcopy(model.state_dict())
-        report(epoch, current)
+        if bar is not None:
+            bar.update()
         if epoch - best_epoch >= options.get("patience", options["epochs"]):
             break
     model.load_state_dict(best_state)

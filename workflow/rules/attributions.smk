@@ -24,16 +24,12 @@ rule attribute:
         gpu=GPU,
     params:
         method=lambda wildcards: {
-            key: value
-            for key, value in study.config["methods"][wildcards.method].items()
-            if key != "reference"
+            key: value for key, value in study.config["methods"][wildcards.method].items() if key != "reference"
         },
         scheme=lambda wildcards: study.cell(wildcards).gradient.scheme,
         step=lambda wildcards: study.cell(wildcards).gradient.step,
         samples=lambda wildcards: study.cell(wildcards).samples,
-        sample_seed=lambda wildcards: derive_seed(
-            study.config["seed"], "samples", wildcards.dataset
-        ),
+        sample_seed=lambda wildcards: derive_seed(study.config["seed"], "samples", wildcards.dataset),
         memory_mib=study.config.get("memory_mib"),
         device=study.config["device"],
         torch_threads=study.config["threads"],

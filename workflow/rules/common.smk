@@ -27,8 +27,7 @@ except ConfigError as error:
 
 # Jobs that may use a GPU take one unit of `gpu`, of which a profile grants a number; without a GPU they take none.
 GPU = int(
-    study.config["device"] == "cuda"
-    or (study.config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
+    study.config["device"] == "cuda" or (study.config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
 )
 
 

@@ -20,9 +20,7 @@ rule prepare_data:
         runtime=60,
     params:
         options=lambda wildcards: study.config["datasets"][wildcards.dataset],
-        seed=lambda wildcards: derive_seed(
-            study.config["seed"], "data", wildcards.dataset
-        ),
+        seed=lambda wildcards: derive_seed(study.config["seed"], "data", wildcards.dataset),
     script:
         "../scripts/prepare_data.py"
 

@@ -1,14 +1,9 @@
 rule evaluate:
     """Compare approximated with exact attributions, and both with the true effects where they are known."""
     input:
-        exact=lambda wildcards: study.exact(
-            wildcards.dataset, wildcards.model, wildcards.method
-        ).path,
+        exact=lambda wildcards: study.exact(wildcards.dataset, wildcards.model, wildcards.method).path,
         approximated=lambda wildcards: [
-            cell.path
-            for cell in study.approximated(
-                wildcards.dataset, wildcards.model, wildcards.method
-            )
+            cell.path for cell in study.approximated(wildcards.dataset, wildcards.model, wildcards.method)
         ],
         code=code("evaluate.py"),
     output:
@@ -24,10 +19,7 @@ rule evaluate:
         runtime=30,
     params:
         gradients=lambda wildcards: [
-            cell.gradient.name
-            for cell in study.approximated(
-                wildcards.dataset, wildcards.model, wildcards.method
-            )
+            cell.gradient.name for cell in study.approximated(wildcards.dataset, wildcards.model, wildcards.method)
         ],
     script:
         "../scripts/evaluate.py"
@@ -37,9 +29,7 @@ rule summarise:
     """Mean, spread and quartiles of every metric over the samples."""
     input:
         metrics=[
-            rules.evaluate.output.metrics.format(
-                dataset=dataset, model=model, method=method
-            )
+            rules.evaluate.output.metrics.format(dataset=dataset, model=model, method=method)
             for dataset, model, method in study.comparisons
         ],
         code=code("summarise.py"),

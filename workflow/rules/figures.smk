@@ -59,14 +59,8 @@ rule plot_truth:
 rule plot_maps:
     """Picture of original, approximated and exact attribution maps."""
     input:
-        approximated=lambda wildcards: [
-            cell.path
-            for _, cell, _ in study.mapped(wildcards.dataset, wildcards.model)
-        ],
-        exact=lambda wildcards: [
-            cell.path
-            for _, _, cell in study.mapped(wildcards.dataset, wildcards.model)
-        ],
+        approximated=lambda wildcards: [cell.path for _, cell, _ in study.mapped(wildcards.dataset, wildcards.model)],
+        exact=lambda wildcards: [cell.path for _, _, cell in study.mapped(wildcards.dataset, wildcards.model)],
         code=code("plot_maps.py"),
     output:
         svg=report(
@@ -87,9 +81,7 @@ rule plot_maps:
         mem_mb=1000,
         runtime=30,
     params:
-        methods=lambda wildcards: [
-            method for method, _, _ in study.mapped(wildcards.dataset, wildcards.model)
-        ],
+        methods=lambda wildcards: [method for method, _, _ in study.mapped(wildcards.dataset, wildcards.model)],
     script:
         "../scripts/plot_maps.py"
 

@@ -22,9 +22,7 @@ rule train_model:
         gpu=GPU,
     params:
         options=lambda wildcards: study.config["models"][wildcards.model],
-        seed=lambda wildcards: derive_seed(
-            study.config["seed"], "model", wildcards.dataset, wildcards.model
-        ),
+        seed=lambda wildcards: derive_seed(study.config["seed"], "model", wildcards.dataset, wildcards.model),
         device=study.config["device"],
         torch_threads=study.config["threads"],
     script:
@@ -34,7 +32,4 @@ rule train_model:
 rule models:
     """All trained models of the study."""
     input:
-        [
-            rules.train_model.output.weights.format(dataset=dataset, model=model)
-            for dataset, model in study.models
-        ],
+        [rules.train_model.output.weights.format(dataset=dataset, model=model) for dataset, model in study.models],

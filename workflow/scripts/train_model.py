@@ -19,13 +19,9 @@ with job(snakemake) as log:
     model = build_model(**description).to(device)
     schedule = parameters.options["training"]
     with progress_bar(schedule["epochs"], f"train {snakemake.wildcards.model}", "epoch") as bar:
-
-        def report(epoch, measures):
-            bar.update()
-            log.info("epoch %d: %s", epoch, measures)
-
-        result = train(model, training, read_split(snakemake.input.validation), schedule, device, report)
+        result = train(model, training, read_split(snakemake.input.validation), schedule, device, bar)
     measures = evaluate(model, test, device)
+    log.info("learning curves\n%s", result.curves.to_string(index=False))
     log.info("best epoch %d, test %s", result.best_epoch, measures)
     metadata = {"options": parameters.options, "seed": parameters.seed, "torch": torch.__version__}
     rows = {"metric": list(measures), "value": list(measures.values()), "n": [len(test.target)] * len(measures)}
