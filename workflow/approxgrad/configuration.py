@@ -35,7 +35,7 @@ def validated(config: dict[str, Any]) -> dict[str, Any]:
     ConfigError
         If it does not fit the schema; every fault is named with its key and what is allowed.
     """
-    config = _with_numbers(copy.deepcopy(config))
+    config = _cleaned(copy.deepcopy(config))
     validator = _filling_validator(load_schema())
     faults = sorted({line for error in validator.iter_errors(config) for line in _explain(error)})
     if faults:
@@ -43,12 +43,12 @@ def validated(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _with_numbers(value: Any) -> Any:
-    """Turn text such as 1e-4, which YAML 1.1 does not read as a number, into one."""
+def _cleaned(value: Any) -> Any:
+    """Turn text such as 1e-4, which YAML 1.1 does not read as a number, into one, and drop keys set to null."""
     if isinstance(value, dict):
-        return {str(key): _with_numbers(item) for key, item in value.items()}
+        return {str(key): _cleaned(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
-        return [_with_numbers(item) for item in value]
+        return [_cleaned(item) for item in value]
     if isinstance(value, str) and EXPONENT_NUMBER.fullmatch(value):
         return float(value)
     return value
@@ -96,7 +96,7 @@ def _explain(error: Any) -> list[str]:
         case "minItems":
             return [f"{key}: got {got}, expected at least {error.validator_value} value(s)"]
         case "pattern":
-            return [f"{key}: name {got} may only hold letters, digits, '_' and '-'"]
+            return [f"{key}: got {got}, expected: {error.schema['description']}"]
         case "oneOf":
             return [f"{key}: got {got}, expected zero, mean, a number or a list of numbers"]
         case _:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -110,28 +112,55 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build_model(architecture: str, input_shape: Shape, outputs: int, **options: Any) -> nn.Module:
+def build_model(
+    input_shape: Shape,
+    outputs: int,
+    architecture: str | None = None,
+    factory: str | None = None,
+    options: dict[str, Any] | None = None,
+    **architecture_options: Any,
+) -> nn.Module:
     """Return an untrained model, initialised from torch's random state.
 
     Parameters
     ----------
-    architecture : str
-        A name from :data:`ARCHITECTURES`.
     input_shape : tuple of int
         Shape of one input.
     outputs : int
         Number of classes, or 1 for a regression.
-    **options
-        Of the architecture.
+    architecture : str, optional
+        A name from :data:`ARCHITECTURES`, which takes `architecture_options`.
+    factory : str, optional
+        Instead: ``package.module:function``, called as ``function(input_shape, outputs, **options)``.
+    options : dict, optional
+        Of the factory.
 
     Raises
     ------
     ModelError
-        If there is no such architecture or it does not take inputs of that shape.
+        If there is no such architecture or factory, or it does not take inputs of that shape.
     """
+    shape = tuple(input_shape)
+    if factory is not None:
+        model = _imported(factory)(shape, outputs, **(options or {}))
+        if not isinstance(model, nn.Module):
+            raise ModelError(f"factory {factory}: returned {type(model).__name__}, expected a torch module")
+        return model
     if architecture not in ARCHITECTURES:
         raise ModelError(f"architecture: got {architecture!r}, expected one of {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[architecture](tuple(input_shape), outputs, **options)
+    return ARCHITECTURES[architecture](shape, outputs, **architecture_options)
+
+
+def _imported(factory: str) -> Callable[..., Any]:
+    """Import a user's function; its module may lie in the working directory."""
+    module, _, name = factory.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        function: Callable[..., Any] = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ModelError(f"factory {factory}: cannot be imported ({error})") from None
+    return function
 
 
 def save_model(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,6 +96,32 @@ class Study:
         """Triples of data set, model and method for which there is an approximated attribution."""
         return _unique((cell.dataset, cell.model, cell.method) for cell in self.cells if cell.gradient != EXACT)
 
+    @cached_property
+    def trained_models(self) -> list[str]:
+        """Names of the models that are trained here."""
+        return [name for name, options in self.config["models"].items() if "training" in options]
+
+    @cached_property
+    def loaded_models(self) -> list[str]:
+        """Names of the models whose weights were trained elsewhere."""
+        return [name for name, options in self.config["models"].items() if "weights" in options]
+
+    def architecture(self, model: str) -> dict[str, Any]:
+        """Return what :func:`approxgrad.models.build_model` needs besides the shape of the data."""
+        options = self.config["models"][model]
+        return {key: value for key, value in options.items() if key not in ("training", "weights")}
+
+    def weight_file(self, model: str) -> str:
+        """Return the weight file of a loaded model: the user's own, or one that a rule downloads."""
+        source = self.config["models"][model]["weights"]
+        return f"data/weights/{model}.weights" if "repository" in source else str(source["file"])
+
+    def factory_files(self, model: str) -> list[str]:
+        """Return the file of a user's own architecture if it lies in the working directory, so that it is tracked."""
+        name = self.config["models"][model].get("factory", "").partition(":")[0]
+        path = Path(*name.split(".")).with_suffix(".py") if name else None
+        return [str(path)] if path is not None and path.exists() else []
+
     def is_image(self, dataset: str) -> bool:
         """Whether the inputs of a data set can be shown as pictures."""
         return self.config["datasets"][dataset]["kind"] != "synthetic"
@@ -174,6 +202,11 @@ class Study:
                 for name in experiment["samples_by_method"]
                 if name not in experiment["methods"]
             ]
+        faults += [
+            f"models.{name}: expected either training or weights"
+            for name, options in self.config["models"].items()
+            if ("training" in options) == ("weights" in options)
+        ]
         for name, method in self.config["methods"].items():
             reference = method.get("reference", name)
             exact_methods = [
@@ -230,6 +263,11 @@ class Study:
                                 )
         _raise(faults)
         return list(cells.values())
+
+
+def any_of(names: Iterable[str]) -> str:
+    """Return a regular expression that fits just the given names; without names it fits nothing."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def _unique(values: Iterable[Any]) -> list[Any]:

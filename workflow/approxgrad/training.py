@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from approxgrad.tables import Split
+from approxgrad.tables import Split, write_table
 
 EVALUATION_BATCH = 512
 
@@ -110,6 +112,12 @@ def train(
     curves = pd.DataFrame(history)
     curves["best"] = curves["epoch"] == best_epoch
     return TrainingResult(curves, best_epoch)
+
+
+def measure_table(path: Path | str, measures: dict[str, float], rows: int, metadata: dict[str, Any]) -> None:
+    """Write the measures of a model on its test rows: columns ``metric``, ``value`` and ``n``, the number of rows."""
+    columns = {"metric": list(measures), "value": list(measures.values()), "n": [rows] * len(measures)}
+    write_table(path, pa.table(columns), metadata)
 
 
 def evaluate(model: nn.Module, split: Split, device: torch.device) -> dict[str, float]:

@@ -9,7 +9,7 @@ import approxgrad
 from approxgrad.configuration import ConfigError
 from approxgrad.dependencies import source_files
 from approxgrad.seeds import derive_seed
-from approxgrad.study import ATTRIBUTIONS, Study
+from approxgrad.study import ATTRIBUTIONS, Study, any_of
 
 BASE = Path(workflow.basedir)
 

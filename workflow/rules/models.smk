@@ -1,9 +1,10 @@
 rule train_model:
     """Train a model and measure it on the test rows."""
     input:
-        train="data/{dataset}/train.parquet",
-        validation="data/{dataset}/validation.parquet",
-        test="data/{dataset}/test.parquet",
+        train=rules.prepare_data.output.train,
+        validation=rules.prepare_data.output.validation,
+        test=rules.prepare_data.output.test,
+        factory=lambda wildcards: study.factory_files(wildcards.model),
         code=code("train_model.py"),
     output:
         weights="results/models/dataset={dataset}/model={model}/weights.safetensors",
@@ -13,6 +14,8 @@ rule train_model:
         "logs/train_model/{dataset}/{model}.log",
     benchmark:
         "benchmarks/train_model/{dataset}/{model}.tsv"
+    wildcard_constraints:
+        model=any_of(study.trained_models),
     conda:
         "../../envs/approxgrad.yaml"
     threads: study.config["threads"]
@@ -21,7 +24,8 @@ rule train_model:
         runtime=240,
         gpu=GPU,
     params:
-        options=lambda wildcards: study.config["models"][wildcards.model],
+        architecture=lambda wildcards: study.architecture(wildcards.model),
+        training=lambda wildcards: study.config["models"][wildcards.model]["training"],
         seed=lambda wildcards: derive_seed(study.config["seed"], "model", wildcards.dataset, wildcards.model),
         device=study.config["device"],
         torch_threads=study.config["threads"],
@@ -29,7 +33,62 @@ rule train_model:
         "../scripts/train_model.py"
 
 
+rule download_weights:
+    """Fetch a weight file from a Hugging Face repository."""
+    input:
+        code=code("download_weights.py"),
+    output:
+        weights="data/weights/{model}.weights",
+    log:
+        "logs/download_weights/{model}.log",
+    benchmark:
+        "benchmarks/download_weights/{model}.tsv"
+    retries: 2
+    conda:
+        "../../envs/approxgrad.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        source=lambda wildcards: study.config["models"][wildcards.model]["weights"],
+    script:
+        "../scripts/download_weights.py"
+
+
+rule load_model:
+    """Fit weights that were trained elsewhere to a model and measure it on the test rows."""
+    input:
+        weights=lambda wildcards: study.weight_file(wildcards.model),
+        test=rules.prepare_data.output.test,
+        factory=lambda wildcards: study.factory_files(wildcards.model),
+        code=code("load_model.py"),
+    output:
+        weights="results/models/dataset={dataset}/model={model}/weights.safetensors",
+        measures="results/test_metrics/dataset={dataset}/model={model}/part-0.parquet",
+    log:
+        "logs/load_model/{dataset}/{model}.log",
+    benchmark:
+        "benchmarks/load_model/{dataset}/{model}.tsv"
+    wildcard_constraints:
+        model=any_of(study.loaded_models),
+    conda:
+        "../../envs/approxgrad.yaml"
+    threads: study.config["threads"]
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=GPU,
+    params:
+        architecture=lambda wildcards: study.architecture(wildcards.model),
+        source=lambda wildcards: study.config["models"][wildcards.model]["weights"],
+        device=study.config["device"],
+        torch_threads=study.config["threads"],
+    script:
+        "../scripts/load_model.py"
+
+
 rule models:
-    """All trained models of the study."""
+    """All models of the study, trained or loaded."""
     input:
         [rules.train_model.output.weights.format(dataset=dataset, model=model) for dataset, model in study.models],
+        [rules.train_model.output.measures.format(dataset=dataset, model=model) for dataset, model in study.models],

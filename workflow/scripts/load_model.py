@@ -1,0 +1,21 @@
+"""Fit weights that were trained elsewhere to a model and measure it on the test rows."""
+
+from approxgrad.device import set_up_torch
+from approxgrad.models import build_model, save_model
+from approxgrad.runtime import job
+from approxgrad.tables import read_split
+from approxgrad.training import evaluate, measure_table
+from approxgrad.weights import fit_weights, read_weights
+
+with job(snakemake) as log:
+    parameters = snakemake.params
+    device = set_up_torch(parameters.device, parameters.torch_threads)
+    test = read_split(snakemake.input.test)
+    description = {"input_shape": test.feature_shape, "outputs": test.outputs, **parameters.architecture}
+    model = build_model(**description)
+    weights = read_weights(snakemake.input.weights, parameters.source.get("sha256"))
+    fit_weights(model, weights, snakemake.input.weights)
+    measures = evaluate(model.to(device), test, device)
+    log.info("test %s", measures)
+    measure_table(snakemake.output.measures, measures, len(test.target), {"source": parameters.source})
+    save_model(snakemake.output.weights, model, description)
