@@ -15,6 +15,7 @@ include: "workflow/rules/models.smk"
 include: "workflow/rules/attributions.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/published.smk"
 
 
 rule all:
@@ -35,3 +36,4 @@ localrules:
     metrics,
     comparison_figures,
     figures,
+    published,

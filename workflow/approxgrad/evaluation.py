@@ -9,14 +9,23 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from approxgrad.cached_arrays import read_arrays
 from approxgrad.metrics import METRICS, compare
-from approxgrad.tables import Attributions, TableError, read_attributions, read_table
+from approxgrad.sources import EXACT, GradientSource
+from approxgrad.tables import (
+    Attributions,
+    TableError,
+    read_attributions,
+    read_table,
+    write_atomically,
+    write_table,
+)
 
 KEYS = ["dataset", "model", "method", "gradient", "scheme", "step", "reference"]
 """Columns that tell the rows of the summary apart, besides the metric."""
 
 
-def evaluate_method(exact: Path | str, approximated: Sequence[Path | str], gradients: Sequence[str]) -> pa.Table:
+def evaluate_method(exact: Path | str, approximated: Sequence[Path | str]) -> pa.Table:
     """Return the measures of every sample of one data set, model and method.
 
     Parameters
@@ -25,8 +34,6 @@ def evaluate_method(exact: Path | str, approximated: Sequence[Path | str], gradi
         The exact attribution.
     approximated : sequence of path
         The approximated ones.
-    gradients : sequence of str
-        The name of the gradient source of each of them.
 
     Returns
     -------
@@ -41,25 +48,55 @@ def evaluate_method(exact: Path | str, approximated: Sequence[Path | str], gradi
         If a sample lacks its exact attribution or the maps differ in size.
     """
     reference = read_attributions(exact)
-    parts = [] if reference.truth is None else [_measure(reference, reference.truth, "exact", "truth")]
-    for path, gradient in zip(approximated, gradients, strict=True):
+    parts = []
+    if reference.truth is not None:
+        parts.append(_measure(reference.sample, reference.attribution, reference.truth, EXACT, "truth"))
+    for path in approximated:
         result = read_attributions(path)
-        parts.append(_measure(result, _aligned(reference, result, path), gradient, "exact"))
+        gradient = GradientSource(result.metadata["scheme"], result.metadata["step"])
+        maps = result.attribution
+        parts.append(_measure(result.sample, maps, _aligned(reference, result, path), gradient, "exact"))
         if result.truth is not None:
-            parts.append(_measure(result, result.truth, gradient, "truth"))
+            parts.append(_measure(result.sample, maps, result.truth, gradient, "truth"))
     return pa.concat_tables(parts)
 
 
-def _measure(result: Attributions, reference: np.ndarray, gradient: str, name: str) -> pa.Table:
-    rows = len(result.sample)
+def evaluate_arrays(
+    paths: Sequence[Path | str], steps: Sequence[float], scheme: str, names: dict[str, str]
+) -> pa.Table:
+    """Return the measures of every sample of cached maps: the columns of :func:`evaluate_method`.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Files as :func:`approxgrad.cached_arrays.read_arrays` takes them.
+    steps : sequence of float
+        The step of each of them.
+    scheme : str
+        The finite-difference scheme of all.
+    names : dict
+        Names of the arrays: ``exact`` and ``approximated``.
+    """
+    parts = []
+    for path, step in zip(paths, steps, strict=True):
+        exact, approximated = read_arrays(path, names)
+        source = GradientSource(scheme, step)
+        parts.append(_measure(np.arange(len(exact)), approximated, exact, source, "exact"))
+    return pa.concat_tables(parts)
+
+
+def _measure(
+    sample: np.ndarray, maps: np.ndarray, reference: np.ndarray, gradient: GradientSource, name: str
+) -> pa.Table:
+    rows = len(sample)
     columns = {
-        "gradient": pa.array([gradient] * rows),
-        "scheme": pa.array([result.metadata["scheme"]] * rows),
-        "step": pa.array([result.metadata["step"]] * rows, pa.float64()),
+        "gradient": pa.array([gradient.name] * rows),
+        "scheme": pa.array([gradient.scheme] * rows),
+        "step": pa.array([gradient.step] * rows, pa.float64()),
         "reference": pa.array([name] * rows),
-        "sample": pa.array(result.sample),
+        "sample": pa.array(sample),
     }
-    for metric, values in compare(result.attribution, reference).items():
+    for metric, values in compare(maps, reference).items():
         columns[metric] = pa.array(values, mask=np.isnan(values))
     return pa.table(columns)
 
@@ -103,3 +140,41 @@ def summarise(metrics: pd.DataFrame) -> pd.DataFrame:
         n="count",
         undefined=lambda values: int(values.isna().sum()),
     ).reset_index()
+
+
+def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
+    """Return the smallest and largest value of exact attributions.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Attribution files.
+    cells : sequence of tuple of str
+        Data set, model and method of each of them.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``dataset``, ``model``, ``method``, ``minimum``, ``maximum`` and ``samples``.
+    """
+    rows = []
+    for path, names in zip(paths, cells, strict=True):
+        maps = read_attributions(path).attribution
+        rows.append((*names, maps.min(), maps.max(), len(maps)))
+    return pd.DataFrame(rows, columns=["dataset", "model", "method", "minimum", "maximum", "samples"])
+
+
+def model_measures(paths: Sequence[Path | str], models: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Return the test measures of all models: columns ``dataset``, ``model``, ``metric``, ``value`` and ``n``."""
+    frames = []
+    for path, (dataset, model) in zip(paths, models, strict=True):
+        frame = read_table(path)[0].to_pandas()
+        keys = pd.DataFrame({"dataset": dataset, "model": model}, index=frame.index)
+        frames.append(pd.concat([keys, frame], axis=1))
+    return pd.concat(frames, ignore_index=True)
+
+
+def write_both(frame: pd.DataFrame, parquet: Path | str, csv: Path | str) -> None:
+    """Write a table as parquet and as CSV."""
+    write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), {})
+    write_atomically(csv, lambda path: frame.to_csv(path, index=False))

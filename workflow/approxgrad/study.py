@@ -12,30 +12,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from approxgrad.cached_arrays import ArrayFile, find_arrays
 from approxgrad.configuration import ConfigError, validated
+from approxgrad.sources import EXACT, GradientSource
 
 ATTRIBUTIONS = "results/attributions/dataset={dataset}/model={model}/method={method}/gradient={gradient}/part-0.parquet"
 """Path of one cell; its folders are the key columns of the table that all files form."""
-
-
-@dataclass(frozen=True, order=True)
-class GradientSource:
-    """A gradient source by name: ``exact``, or a scheme with a step such as ``forward-h0.01``."""
-
-    scheme: str
-    step: float | None = None
-
-    @property
-    def name(self) -> str:
-        """The name in paths and tables; the step is written in full, so that the name tells its value exactly."""
-        if self.step is None:
-            return self.scheme
-        return f"{self.scheme}-h{np.format_float_positional(self.step, trim='-')}"
-
-
-EXACT = GradientSource("exact")
 
 
 @dataclass(frozen=True)
@@ -97,6 +79,11 @@ class Study:
         return _unique((cell.dataset, cell.model, cell.method) for cell in self.cells if cell.gradient != EXACT)
 
     @cached_property
+    def exact_cells(self) -> list[Cell]:
+        """The cells with exact gradients."""
+        return [cell for cell in self.cells if cell.gradient == EXACT]
+
+    @cached_property
     def trained_models(self) -> list[str]:
         """Names of the models that are trained here."""
         return [name for name, options in self.config["models"].items() if "training" in options]
@@ -121,6 +108,33 @@ class Study:
         name = self.config["models"][model].get("factory", "").partition(":")[0]
         path = Path(*name.split(".")).with_suffix(".py") if name else None
         return [str(path)] if path is not None and path.exists() else []
+
+    @cached_property
+    def variants(self) -> list[tuple[str, str, str]]:
+        """Triples of data set, model and published variant of Integrated Gradients whose correct one is there too."""
+        return [
+            (dataset, model, method)
+            for dataset, model, method in self.comparisons
+            if self.config["methods"][method]["attribution"] == "integrated_gradients_published"
+            and (dataset, model, self.reference(method)) in self.comparisons
+        ]
+
+    def cached_arrays(self, source: str) -> list[ArrayFile]:
+        """Return the files of one source of cached arrays."""
+        options = self.config["cached_arrays"][source]
+        return find_arrays(options["folder"], options["pattern"], options["methods"], options["steps"])
+
+    @cached_property
+    def cached_methods(self) -> list[tuple[str, str]]:
+        """Pairs of source and method for which there are cached arrays."""
+        return _unique(
+            (source, file.method) for source in self.config["cached_arrays"] for file in self.cached_arrays(source)
+        )
+
+    def reproduced(self, source: str, method: str) -> bool:
+        """Whether this study computes what cached arrays hold, so that the two can be compared."""
+        own = self.config["cached_arrays"][source].get("compare_with")
+        return own is not None and (own["dataset"], own["model"], method) in self.comparisons
 
     def is_image(self, dataset: str) -> bool:
         """Whether the inputs of a data set can be shown as pictures."""
@@ -175,6 +189,8 @@ class Study:
             "method": _unique(cell.method for cell in self.cells),
             "gradient": _unique(cell.gradient.name for cell in self.cells),
         }
+        if "published" in arguments:
+            self._check_cached_arrays()
         for argument in arguments:
             if not argument.startswith("results/"):
                 continue
@@ -185,6 +201,17 @@ class Study:
             named = dict(parts)
             if set(named) == set(allowed) and tuple(named[key] for key in allowed) not in self._by_key:
                 raise ConfigError(f"{argument}: no experiment combines these; see `experiments` in the configuration")
+
+    def _check_cached_arrays(self) -> None:
+        if not self.config["cached_arrays"]:
+            raise ConfigError("published: the configuration has no `cached_arrays` to draw")
+        _raise(
+            [
+                f"cached_arrays.{source}: no file in {options['folder']} fits the pattern {options['pattern']}"
+                for source, options in self.config["cached_arrays"].items()
+                if not self.cached_arrays(source)
+            ]
+        )
 
     def _check_names(self) -> None:
         faults = []

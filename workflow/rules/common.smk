@@ -42,3 +42,4 @@ wildcard_constraints:
     model="[A-Za-z0-9_-]+",
     method="[A-Za-z0-9_-]+",
     gradient="[a-z_]+(-h[0-9.]+)?",
+    source="[A-Za-z0-9_-]+",

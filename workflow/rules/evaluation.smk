@@ -17,10 +17,6 @@ rule evaluate:
     resources:
         mem_mb=2000,
         runtime=30,
-    params:
-        gradients=lambda wildcards: [
-            cell.gradient.name for cell in study.approximated(wildcards.dataset, wildcards.model, wildcards.method)
-        ],
     script:
         "../scripts/evaluate.py"
 
@@ -56,7 +52,45 @@ rule summarise:
         "../scripts/summarise.py"
 
 
+rule tabulate:
+    """Tables of the models' test measures and of the range of exact attributions."""
+    input:
+        measures=[
+            "results/test_metrics/dataset={}/model={}/part-0.parquet".format(dataset, model)
+            for dataset, model in study.models
+        ],
+        exact=[cell.path for cell in study.exact_cells],
+        code=code("tabulate.py"),
+    output:
+        models="results/summary/models.parquet",
+        models_csv=report(
+            "results/summary/models.csv", caption="../report/models.rst", category="Tables", labels={"table": "models"}
+        ),
+        ranges="results/summary/exact_ranges.parquet",
+        ranges_csv=report(
+            "results/summary/exact_ranges.csv",
+            caption="../report/exact_ranges.rst",
+            category="Tables",
+            labels={"table": "range of exact attributions"},
+        ),
+    log:
+        "logs/tabulate.log",
+    benchmark:
+        "benchmarks/tabulate.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        models=study.models,
+        cells=[(cell.dataset, cell.model, cell.method) for cell in study.exact_cells],
+    script:
+        "../scripts/tabulate.py"
+
+
 rule metrics:
     """All metrics of the study and their summary."""
     input:
         rules.summarise.output,
+        rules.tabulate.output,

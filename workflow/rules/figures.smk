@@ -113,6 +113,38 @@ rule plot_learning_curves:
         "../scripts/plot_learning_curves.py"
 
 
+rule plot_variants:
+    """Error of the published variant of Integrated Gradients beside that of the correct one."""
+    input:
+        correct=lambda wildcards: rules.evaluate.output.metrics.format(
+            dataset=wildcards.dataset, model=wildcards.model, method=study.reference(wildcards.method)
+        ),
+        published=rules.evaluate.output.metrics,
+        code=code("plot_variants.py"),
+    output:
+        svg=report(
+            "results/figures/dataset={dataset}/model={model}/method={method}/variants.svg",
+            caption="../report/variants.rst",
+            category="{dataset}",
+            subcategory="{model}",
+            labels={"figure": "published against correct", "method": "{method}"},
+        ),
+        png="results/figures/dataset={dataset}/model={model}/method={method}/variants.png",
+    log:
+        "logs/plot_variants/{dataset}/{model}/{method}.log",
+    benchmark:
+        "benchmarks/plot_variants/{dataset}/{model}/{method}.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        reference=lambda wildcards: study.reference(wildcards.method),
+    script:
+        "../scripts/plot_variants.py"
+
+
 rule comparison_figures:
     """All figures that compare attributions; they need nothing but the attributions."""
     input:
@@ -133,6 +165,11 @@ rule comparison_figures:
             if study.is_image(dataset) and study.mapped(dataset, model)
             for path in rules.plot_maps.output
         ],
+        [
+            path.format(dataset=dataset, model=model, method=method)
+            for dataset, model, method in study.variants
+            for path in rules.plot_variants.output
+        ],
 
 
 rule figures:
@@ -142,5 +179,6 @@ rule figures:
         [
             path.format(dataset=dataset, model=model)
             for dataset, model in study.models
+            if model in study.trained_models
             for path in rules.plot_learning_curves.output
         ],

@@ -5,7 +5,6 @@ from approxgrad.runtime import job
 from approxgrad.tables import write_table
 
 with job(snakemake) as log:
-    inputs = snakemake.input
-    table = evaluate_method(inputs.exact, inputs.approximated, snakemake.params.gradients)
+    table = evaluate_method(snakemake.input.exact, snakemake.input.approximated)
     write_table(snakemake.output.metrics, table, dict(snakemake.wildcards.items()))
     log.info("%d rows", len(table))

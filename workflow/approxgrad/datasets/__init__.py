@@ -1,5 +1,28 @@
 """Kinds of data sets: one module each, named as in the configuration.
 
-A module offers ``prepare(options, seed)``, which returns the parts ``train``, ``validation`` and ``test`` as
-:class:`approxgrad.tables.Split`, and ``test_rows(options)``, the number of test rows where it is known beforehand.
+Such a module offers
+
+- ``sources(name, options)``: paths of the files that the preparation reads, in the order in which it expects them;
+- ``prepare(options, seed, sources)``: the parts ``train``, ``validation`` and ``test``, each a
+  :class:`approxgrad.tables.Split`;
+- ``test_rows(options)``: the number of test rows, or None where only the files tell it;
+- ``is_image(options)`` and ``has_truth(options)``: whether inputs can be shown as pictures, and whether the true effects
+  of the features are known.
+
+The other modules are what the kinds share.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+
+class DatasetError(ValueError):
+    """Options or files that no data set can be made of."""
+
+
+def kind(options: Mapping[str, Any]) -> Any:
+    """Return the module of a data set's kind."""
+    return import_module(f"{__name__}.{options['kind']}")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from approxgrad.datasets.normalisation import configured
 from approxgrad.tables import Split
 
 IMAGES = 1797
+
+
+def sources(name: str, options: dict[str, Any]) -> list[str]:
+    """Return no file: the images come with scikit-learn."""
+    return []
 
 
 def test_rows(options: dict[str, Any]) -> int:
@@ -17,7 +25,17 @@ def test_rows(options: dict[str, Any]) -> int:
     return math.ceil(options["test"] * IMAGES)
 
 
-def prepare(options: dict[str, Any], seed: int) -> dict[str, Split]:
+def is_image(options: dict[str, Any]) -> bool:
+    """Return True."""
+    return True
+
+
+def has_truth(options: dict[str, Any]) -> bool:
+    """Return False."""
+    return False
+
+
+def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path] = ()) -> dict[str, Split]:
     """Return a stratified split of the images, scaled to [0, 1].
 
     Parameters
@@ -26,10 +44,13 @@ def prepare(options: dict[str, Any], seed: int) -> dict[str, Split]:
         ``test`` and ``validation``: shares of all images; ``normalisation``.
     seed : int
         Of the split.
+    sources : sequence of path
+        Not used.
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
+    mean, std = configured(options, channels=1)
     digits = load_digits()
     features = (digits.data / 16).astype(np.float32)
     labels = digits.target.astype(np.int64)
@@ -37,15 +58,14 @@ def prepare(options: dict[str, Any], seed: int) -> dict[str, Split]:
     random = np.random.RandomState(seed % 2**32)
     rest, test = train_test_split(np.arange(IMAGES), test_size=test_rows(options), stratify=labels, random_state=random)
     train, validation = train_test_split(rest, test_size=validation_rows, stratify=labels[rest], random_state=random)
-    normalisation = options.get("normalisation", {"mean": [0.0], "std": [1.0]})
     return {
         name: Split(
             features=features[rows],
             target=labels[rows],
             feature_shape=(1, 8, 8),
             classes=tuple(str(digit) for digit in range(10)),
-            mean=tuple(normalisation["mean"]),
-            std=tuple(normalisation["std"]),
+            mean=mean,
+            std=std,
         )
         for name, rows in (("train", train), ("validation", validation), ("test", test))
     }

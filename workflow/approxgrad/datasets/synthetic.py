@@ -6,12 +6,15 @@ at value x is ``beta_j g(x) + 0.25``, and the target is the sum of all effects p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from approxgrad.datasets.normalisation import configured
 from approxgrad.tables import Split
 
 BETA = {
@@ -48,12 +51,27 @@ def effects(features: NDArray[np.float64], effect: str) -> NDArray[np.float64]:
     return np.asarray(shape * np.array(BETA[effect]) + OFFSET)
 
 
+def sources(name: str, options: dict[str, Any]) -> list[str]:
+    """Return no file: the rows are generated."""
+    return []
+
+
 def test_rows(options: dict[str, Any]) -> int:
     """Return the number of test rows."""
     return int(options["rows"]["test"])
 
 
-def prepare(options: dict[str, Any], seed: int) -> dict[str, Split]:
+def is_image(options: dict[str, Any]) -> bool:
+    """Return False."""
+    return False
+
+
+def has_truth(options: dict[str, Any]) -> bool:
+    """Return True."""
+    return True
+
+
+def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path] = ()) -> dict[str, Split]:
     """Return the generated parts.
 
     Parameters
@@ -62,12 +80,14 @@ def prepare(options: dict[str, Any], seed: int) -> dict[str, Split]:
         ``effect``: linear or nonlinear; ``rows``: number of rows of each part; ``normalisation``.
     seed : int
         Of the distribution's parameters, the features and the noise.
+    sources : sequence of path
+        Not used.
     """
     random = np.random.default_rng(seed)
     width = len(BETA[options["effect"]])
     mean = random.uniform(-2, 2, width)
     variance = random.uniform(0.9, 1.1, width)
-    normalisation = options.get("normalisation", {"mean": [0.0], "std": [1.0]})
+    normalised_by = configured(options, width)
     parts = {}
     for name, rows in options["rows"].items():
         features = random.normal(mean, np.sqrt(variance), (rows, width))
@@ -78,7 +98,7 @@ def prepare(options: dict[str, Any], seed: int) -> dict[str, Split]:
             target=target.astype(np.float32),
             effects=true_effects.astype(np.float32),
             feature_shape=(width,),
-            mean=tuple(normalisation["mean"]),
-            std=tuple(normalisation["std"]),
+            mean=normalised_by[0],
+            std=normalised_by[1],
         )
     return parts

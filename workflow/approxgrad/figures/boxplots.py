@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,6 +18,7 @@ METRIC_LABELS = {
     "mean_squared_error": "Mean squared error\n(squared attribution units)",
 }
 GOLDEN_RATIO = (5**0.5 - 1) / 2
+BOX_WIDTH = 0.62
 
 
 @style.applied_style()
@@ -71,32 +74,37 @@ def _panel(axes: Axes, rows: pd.DataFrame, sources: list[style.Source], metric: 
         values, undefined = source.values(rows, metric)
         labels.append(source.tick_label(len(values), undefined))
         drawn.append(values)
-        axes.boxplot(
-            [values],
-            positions=[source.position],
-            widths=0.62,
-            showfliers=False,
-            patch_artist=True,
-            boxprops={"facecolor": source.colour, "linewidth": 0.6},
-            whiskerprops={"linewidth": 0.6},
-            capprops={"linewidth": 0.6},
-            medianprops={"color": style.BLACK, "linewidth": 1.8, "zorder": 4},
-        )
-        axes.plot(
-            source.position + 0.5 * jitter(len(values)),
-            values,
-            linestyle="none",
-            marker="o",
-            markersize=2.4 if len(values) <= 100 else 1.5,
-            markerfacecolor=style.BLACK,
-            markeredgecolor="white",
-            markeredgewidth=0.25,
-            alpha=0.5,
-            zorder=3,
-        )
+        draw_box(axes, source.position, values, source.colour, BOX_WIDTH)
     style.source_axis(axes, sources, labels)
     axes.set_ylabel(METRIC_LABELS[metric])
-    _scale(axes, np.concatenate(drawn), metric)
+    scale_axis(axes, np.concatenate(drawn), metric)
+
+
+def draw_box(axes: Axes, position: float, values: NDArray[np.float64], colour: Any, width: float) -> None:
+    """Draw a box with its points."""
+    axes.boxplot(
+        [values],
+        positions=[position],
+        widths=width,
+        showfliers=False,
+        patch_artist=True,
+        boxprops={"facecolor": colour, "linewidth": 0.6},
+        whiskerprops={"linewidth": 0.6},
+        capprops={"linewidth": 0.6},
+        medianprops={"color": style.BLACK, "linewidth": 1.8, "zorder": 4},
+    )
+    axes.plot(
+        position + 0.8 * width * jitter(len(values)),
+        values,
+        linestyle="none",
+        marker="o",
+        markersize=2.4 if len(values) <= 100 else 1.5,
+        markerfacecolor=style.BLACK,
+        markeredgecolor="white",
+        markeredgewidth=0.25,
+        alpha=0.5,
+        zorder=3,
+    )
 
 
 def jitter(count: int) -> NDArray[np.float64]:
@@ -104,7 +112,8 @@ def jitter(count: int) -> NDArray[np.float64]:
     return np.asarray(np.arange(1, count + 1) * GOLDEN_RATIO % 1 - 0.5, np.float64)
 
 
-def _scale(axes: Axes, values: NDArray[np.float64], metric: str) -> None:
+def scale_axis(axes: Axes, values: NDArray[np.float64], metric: str) -> None:
+    """Set the range of a metric's axis; an error over several decades is drawn on a logarithmic one."""
     if not len(values):
         return
     low, high = values.min(), values.max()

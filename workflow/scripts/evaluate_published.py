@@ -1,0 +1,11 @@
+"""Measures of maps that others cached as arrays."""
+
+from approxgrad.evaluation import evaluate_arrays
+from approxgrad.runtime import job
+from approxgrad.tables import write_table
+
+with job(snakemake) as log:
+    parameters = snakemake.params
+    table = evaluate_arrays(snakemake.input.arrays, parameters.steps, parameters.scheme, parameters.arrays)
+    write_table(snakemake.output.metrics, table, dict(snakemake.wildcards.items()))
+    log.info("%d rows", len(table))

@@ -1,0 +1,12 @@
+"""Error of the published variant of Integrated Gradients beside that of the correct one."""
+
+from approxgrad.evaluation import read_metrics
+from approxgrad.figures.style import save
+from approxgrad.figures.variants import variants
+from approxgrad.runtime import job
+
+with job(snakemake):
+    names = dict(snakemake.wildcards.items())
+    correct = read_metrics(snakemake.input.correct, **names | {"method": snakemake.params.reference})
+    published = read_metrics(snakemake.input.published, **names)
+    save(variants(correct, published, **names), snakemake.output.svg, snakemake.output.png)
