@@ -1,10 +1,12 @@
-import approxgrad.attribution
 import pytest
 import torch
+from captum.attr import InputXGradient, IntegratedGradients, Saliency
+from torch import nn
+
+import approxgrad.attribution
 from approxgrad import ExactGradient, FiniteDifference, attribute
 from approxgrad.attribution import METHODS, gradient_source
 from approxgrad.cost import evaluations
-from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from problems import (
     CURVATURES,
     WEIGHTS,
@@ -17,7 +19,6 @@ from problems import (
     small_cnn,
     softplus_mlp,
 )
-from torch import nn
 
 # captum's weights of the path are float32: each is off by half an ulp at most, and they are positive with sum one.
 PATH_WEIGHTS = torch.finfo(torch.float32).eps

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from approxgrad import ExactGradient, FiniteDifference
 from captum.attr import InputXGradient, IntegratedGradients, Saliency
+
+from approxgrad import ExactGradient, FiniteDifference
 from problems import difference_rounding, magnitude, points, softplus_mlp, softplus_third_derivative
 
 STEP = 1e-5

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+
 from approxgrad.figures import style
 from approxgrad.figures.boxplots import boxplots, jitter
 from approxgrad.figures.learning_curves import learning_curves
@@ -213,7 +214,7 @@ def test_violin_titles_name_the_method_of_the_exact_attribution():
 
 def test_violins_need_the_exact_attribution():
     table = metric_table("truth")
-    with pytest.raises(ValueError, match="no rows with .* scheme exact"):
+    with pytest.raises(ValueError, match=r"no rows with .* scheme exact"):
         truth_violins(table[table["scheme"] != "exact"], **CELL)
 
 

@@ -4,6 +4,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from approxgrad import FiniteDifference
 from approxgrad.stencils import SCHEMES
 from problems import (
@@ -23,7 +25,6 @@ from problems import (
     softplus_mlp,
     two_inputs,
 )
-from torch import nn
 
 FLOATS = [torch.float32, torch.float64]
 # Truncation of the scheme for a quadratic function, in units of the step times the curvature.
@@ -135,6 +136,18 @@ def test_the_used_batch_size_is_recorded():
     bounded = FiniteDifference(0.5, memory_budget=3 * 2 * 64 * 24)
     bounded(linear, points(2, 3))
     assert bounded.used_batch_size == 3
+
+
+def test_differences_are_taken_in_the_precision_of_the_outputs():
+    # 2^30 leaves float32 no digits for the differences.
+    result = difference(lambda x: linear(x.double()) + 2**30, points(5, 3, dtype=torch.float32))
+    assert torch.equal(result, WEIGHTS.float().expand(5, 3))
+
+
+def test_the_model_is_evaluated_without_autograd():
+    modes = set()
+    difference(lambda x: modes.add(torch.is_inference_mode_enabled()) or linear(x), points(5, 3).requires_grad_())
+    assert modes == {True}
 
 
 # Arguments

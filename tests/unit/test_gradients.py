@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
-from approxgrad import ExactGradient
 from captum._utils.gradient import compute_gradients
-from problems import linear, numpy_model, points, quadratic, quadratic_gradient, small_cnn, softplus_mlp, two_inputs
 from torch import nn
+
+from approxgrad import ExactGradient
+from approxgrad.published import PathAverage
+from problems import linear, numpy_model, points, quadratic, quadratic_gradient, small_cnn, softplus_mlp, two_inputs
 
 
 def captum_gradient(model, x, target):
@@ -79,7 +81,8 @@ def test_the_caller_finds_everything_as_it_was(fails, grad_mode):
     x.grad = torch.ones_like(x)
     values = x.detach().clone()
 
-    def failing(_):
+    def failing(batch):
+        batch.data.zero_()
         raise RuntimeError("no answer")
 
     with grad_mode():
@@ -111,3 +114,31 @@ def test_too_little_memory_halves_the_batches():
     source = ExactGradient()
     assert torch.equal(source(model, points(5, 3))[0], quadratic_gradient(points(5, 3)))
     assert source.used_batch_size <= 2
+
+
+def test_model_may_change_its_inputs_in_place():
+    def model(x):
+        return x.mul_(2).sum(dim=1)
+
+    x = points(2, 3)
+    assert torch.equal(ExactGradient()(model, x)[0], torch.full_like(x, 2))
+    assert torch.equal(x, points(2, 3))
+
+
+def test_inference_mode_of_the_caller_does_not_matter():
+    with torch.inference_mode():
+        gradient = ExactGradient()(quadratic, points(2, 3))[0]
+    torch.testing.assert_close(gradient, quadratic_gradient(points(2, 3)))
+
+
+def test_a_model_that_leaves_torch_has_no_exact_gradient():
+    with pytest.raises(ValueError, match="use FiniteDifference"):
+        ExactGradient()(lambda x: x.numpy().sum(axis=1), points(2, 3))
+
+
+def test_path_averages_are_taken_in_smaller_batches():
+    model = nn.Sequential(nn.Linear(3, 1))
+    sources = ExactGradient(), ExactGradient()
+    sources[0](model, points(2, 3).float())
+    sources[1](PathAverage(model, 0.0, 50), points(2, 3).float())
+    assert sources[1].used_batch_size == sources[0].used_batch_size // 50

@@ -2,9 +2,10 @@ import warnings
 
 import numpy as np
 import pytest
-from approxgrad.metrics import METRICS, compare
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+
+from approxgrad.metrics import METRICS, compare
 
 # Sums of at most 50 terms, each rounded once or twice.
 EPS = 100 * np.finfo(float).eps
@@ -127,6 +128,14 @@ def test_scales_of_the_maps(scale):
     assert_allclose(both["mean_squared_error"], scale**2 * plain["mean_squared_error"], rtol=EPS)
     for name in CORRELATIONS:
         assert_allclose(compare(-scale * a, r)[name], -plain[name], rtol=EPS, atol=EPS)
+
+
+@pytest.mark.parametrize("name", CORRELATIONS)
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_correlations_stand_scales_whose_squares_leave_the_range(name, scale):
+    a, r = maps()
+    function = METRICS[name].function
+    assert_allclose(function(scale * a, scale * r), function(a, r), rtol=EPS, atol=EPS)
 
 
 def test_shifts_of_a_map():

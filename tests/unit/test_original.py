@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from approxgrad import ApproxAttribution
 from problems import difference_rounding, magnitude, points, small_cnn, softplus_mlp
 

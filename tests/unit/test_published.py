@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from approxgrad import FiniteDifference, attribute
 from problems import (
     RecordingModel,
@@ -115,9 +116,21 @@ def test_the_cost_is_one_base_for_each_distinct_value(baseline, values):
     assert len(model.rows) == 3 * N_STEPS * (4 + values)
 
 
-def test_the_caller_and_the_numbers_of_a_float32_model_are_kept():
+def test_outputs_with_several_axes_have_their_own_targets():
+    x, target = points(3, 4), [(0, 2), (1, 0), (0, 1)]
+    model = softplus_mlp(outputs=6)
+    flat = [3 * i + k for i, k in target]
+    for name, baseline in BASELINES.items():
+        gradient = FiniteDifference(0.5)
+        result = published(lambda z: model(z).view(-1, 2, 3), x, target, gradient, baseline(x))
+        assert torch.equal(result, published(model, x, flat, gradient, baseline(x))), name
+
+
+def test_outputs_are_averaged_in_float64():
+    # Every output is a multiple of 1/64 of size 2^17, so exact in float32; their sum is not, with steps of 1/16 there.
     x = points(3, 4, dtype=torch.float32).requires_grad_()
-    result = published(lambda z: z.detach().numpy().sum(axis=1), x, None, FiniteDifference(0.5), 0)
+    result = published(
+        lambda z: z.detach().numpy().sum(axis=1) + 2**17, x, None, FiniteDifference(1 / 16), 0, n_steps=4
+    )
     assert (result.dtype, result.requires_grad, x.grad) == (torch.float32, False, None)
-    # sum_k k / n^2 = 0.6 for n = 5; outputs below 16 are rounded at most 16 times in float32.
-    torch.testing.assert_close(result, 0.6 * x.detach(), rtol=0, atol=2 * difference_rounding(16, 0.5, torch.float32))
+    assert torch.equal(result, 0.625 * x.detach())  # (n + 1) / (2 n)

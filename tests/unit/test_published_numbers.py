@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from approxgrad import ApproxAttribution, FiniteDifference, attribute
-from approxgrad.metrics import compare
 from safetensors.torch import load_file
 from torch import nn
+
+from approxgrad import ApproxAttribution, FiniteDifference, attribute
+from approxgrad.metrics import compare
 
 SHARED = Path(os.environ.get("APPROXGRAD_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 PUBLISHED = SHARED / "published" / "synthetic"

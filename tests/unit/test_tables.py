@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from approxgrad.tables import (
     ATTRIBUTION_SCHEMA,
     METADATA_KEY,

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from approxgrad.targets import select_outputs, target_indices
 
 FLAT = torch.arange(6.0).reshape(3, 2)

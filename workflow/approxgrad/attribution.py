@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -135,7 +136,7 @@ def attribute(
     if not callable(model):
         raise TypeError(f"model: expected a callable, got {type(model).__name__}")
     check_deterministic(model)
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
     function = METHODS[method]
     _check_options(method, function, options)
@@ -158,7 +159,7 @@ def _check_options(method: str, function: Callable[..., Tensor], options: dict[s
         if name not in allowed:
             raise TypeError(f"{name}: no option of {method}, which takes {', '.join(allowed) or 'none'}")
     n_steps = options.get("n_steps", 1)
-    if isinstance(n_steps, bool) or not isinstance(n_steps, int):
+    if isinstance(n_steps, bool) or not isinstance(n_steps, Integral):
         raise TypeError(f"n_steps: expected a positive integer, got {n_steps!r}")
     if n_steps < 1:
         raise ValueError(f"n_steps: expected a positive integer, got {n_steps}")
@@ -166,6 +167,8 @@ def _check_options(method: str, function: Callable[..., Tensor], options: dict[s
 
 def _broadcast_baselines(baselines: Baseline, inputs: Tensor) -> Tensor:
     """Return the baseline of every input: the shape, dtype and device of the inputs."""
+    if not isinstance(baselines, (Real, Tensor)):
+        raise TypeError(f"baselines: expected a number or a tensor, got {baselines!r}")
     values = torch.as_tensor(baselines, dtype=inputs.dtype, device=inputs.device).detach()
     if not torch.isfinite(values).all():
         raise ValueError("baselines: expected finite values")

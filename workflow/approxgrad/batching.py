@@ -53,10 +53,11 @@ def inspected_module(model: Callable[..., Any]) -> nn.Module | None:
 
 
 def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprint:
-    """Return the memory of one input, without evaluating the model.
+    """Return the memory of one input, without evaluating the model itself.
 
-    A copy of the module without weights is run on the ``meta`` device, which only propagates shapes. A model
-    that cannot be inspected so (a plain function, data-dependent control flow) is given a fixed guess.
+    A copy of the module that shares the parameters, without the caller's hooks, is given one input of zeros, and the
+    sizes of what its layers take and return are noted. A model that cannot be inspected so, such as a plain
+    function, gets a fixed guess.
 
     Parameters
     ----------
@@ -81,13 +82,14 @@ def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprin
         sizes.append((_bytes(arguments), _bytes(output)))
 
     try:
-        weightless = {id(tensor): tensor.to("meta") for tensor in [*module.parameters(), *module.buffers()]}
-        shadow = copy.deepcopy(module, weightless)
+        shadow = copy.deepcopy(module, {id(parameter): parameter for parameter in module.parameters()}).eval()
         for layer in shadow.modules():
+            layer._forward_hooks.clear()
+            layer._forward_pre_hooks.clear()
             if next(layer.children(), None) is None:
                 layer.register_forward_hook(record)
-        with torch.no_grad():
-            shadow(*(torch.empty_like(tensor[:1], device="meta") for tensor in inputs))
+        with torch.inference_mode():
+            shadow(*(torch.zeros_like(tensor[:1]) for tensor in inputs))
     except Exception:  # noqa: BLE001 - whatever a foreign model raises here, the guess still serves
         return guess
     if not sizes:
@@ -148,6 +150,6 @@ def balanced_slices(total: int, largest: int) -> list[slice]:
 
     Equal sizes let all evaluations see the same kernels, so that rounding errors cancel in differences.
     """
-    count = math.ceil(total / largest)
+    count = max(1, math.ceil(total / largest))
     edges = [index * total // count for index in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import torch
@@ -60,8 +61,8 @@ class FiniteDifference:
     -----
     Cost with d features: d + 1 evaluations per input for ``forward`` and ``backward`` (the unperturbed output is
     evaluated once per input), 2 d for ``central``. The truncation error falls like h (central: h squared); the
-    rounding error grows like eps |f_t| / h. Differences are taken in float64, so that the only rounding is the
-    model's own.
+    rounding error grows like eps |f_t| / h. Differences are taken in float64, so that the only rounding is that
+    of x + h and the model's own; a step below the resolution of x is lost in it.
     """
 
     def __init__(
@@ -72,11 +73,11 @@ class FiniteDifference:
         batch_size: int | None = None,
         memory_budget: int | None = None,
     ) -> None:
-        if isinstance(step, bool) or not isinstance(step, (int, float)):
+        if not _is_number(step):
             raise TypeError(f"step: expected a positive number, got {step!r}")
         if not (math.isfinite(step) and step > 0):
             raise ValueError(f"step: expected a positive finite number, got {step!r}")
-        if memory_budget is not None and memory_budget <= 0:
+        if memory_budget is not None and not (_is_number(memory_budget) and memory_budget > 0):
             raise ValueError(f"memory_budget: expected a positive number of bytes, got {memory_budget!r}")
         self.stencil = stencil(scheme)
         self.step = float(step)
@@ -210,3 +211,7 @@ class FiniteDifference:
         for position, offset in enumerate(self.stencil.shifts):
             total = total + weights[offset] * shifted[:, :, position]
         return total / self.step
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -20,6 +20,11 @@ from approxgrad.checks import (
 )
 from approxgrad.targets import Target, select_outputs, target_indices
 
+NOT_DIFFERENTIABLE = (
+    "gradient: the outputs do not depend on the inputs through autograd, so there is no exact gradient; "
+    "use FiniteDifference"
+)
+
 
 class GradientSource(Protocol):
     """What captum calls for a gradient; see :class:`approxgrad.FiniteDifference` for the meaning of the arguments."""
@@ -76,7 +81,9 @@ class ExactGradient:
         arguments = as_tuple(additional_forward_args)
         rows = len(points[0])
         indices = target_indices(target_ind, rows, points[0].device)
-        size = self.batch_size or batch_size(forward_fn, points, backward=True)
+        # A path average keeps the graph of every path point.
+        graphs = getattr(forward_fn, "n_steps", 1)
+        size = self.batch_size or max(1, batch_size(forward_fn, points, backward=True) // graphs)
         gradients = [torch.empty_like(point) for point in points]
         while True:
             try:
@@ -98,16 +105,19 @@ def _autograd(
     """Differentiate the target output for the rows of one slice."""
     device = inputs[0].device
     row = torch.arange(part.start, part.stop, device=device)
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         batch = tuple(tensor[part].detach().clone().requires_grad_() for tensor in inputs)
-        raw = model(*batch, *rows_of(arguments, row, len(inputs[0])))
+        try:
+            # Given copies, a model may change its inputs in place.
+            raw = model(*(tensor.clone() for tensor in batch), *rows_of(arguments, row, len(inputs[0])))
+        except RuntimeError as error:
+            if "requires grad" in str(error):
+                raise ValueError(NOT_DIFFERENTIABLE) from None
+            raise
         outputs = select_outputs(raw, None if indices is None else indices[part], len(row))
         check_outputs(outputs.detach().reshape(-1, 1), 1, (), 0.0, row[:0], first_row=part.start)
         if not outputs.requires_grad:
-            raise ValueError(
-                "gradient: the outputs do not depend on the inputs through autograd, so there is no exact gradient; "
-                "use FiniteDifference"
-            )
+            raise ValueError(NOT_DIFFERENTIABLE)
         gradients = torch.autograd.grad(outputs.sum(), batch, allow_unused=True)
     return tuple(
         torch.zeros_like(tensor) if gradient is None else gradient

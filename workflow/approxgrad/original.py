@@ -69,6 +69,8 @@ def _stacked(inputs: Sequence[Tensor]) -> Tensor:
     if not inputs or not all(isinstance(item, Tensor) for item in inputs):
         raise TypeError("X: expected a batch, or a list of tensors")
     rows = [item.unsqueeze(0) if item.ndim == 1 else item for item in inputs]
+    if any(len(row) != 1 for row in rows):
+        raise ValueError(f"X: expected vectors or batches of one, got shapes {[tuple(item.shape) for item in inputs]}")
     if len({row.shape[1:] for row in rows}) > 1:
         raise ValueError(f"X: expected inputs of one shape, got {sorted({tuple(row.shape[1:]) for row in rows})}")
     return torch.cat(rows)

@@ -24,7 +24,7 @@ class PathAverage:
     baseline : float
         The number b.
     n_steps : int
-        The number n of path points; one call evaluates the model n times.
+        The number n of path points; one call evaluates the model n times, and autograd keeps n graphs.
     """
 
     def __init__(self, model: Model, baseline: float, n_steps: int) -> None:

@@ -57,6 +57,6 @@ def stencil(scheme: str) -> Stencil:
     ValueError
         If there is no such scheme.
     """
-    if scheme not in SCHEMES:
+    if not isinstance(scheme, str) or scheme not in SCHEMES:
         raise ValueError(f"scheme: got {scheme!r}, expected one of {', '.join(SCHEMES)}")
     return SCHEMES[scheme]

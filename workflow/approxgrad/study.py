@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from approxgrad.cached_arrays import ArrayFile, find_arrays
 from approxgrad.configuration import ConfigError, validated
+from approxgrad.data_files import file_faults
+from approxgrad.datasets import kind
 from approxgrad.sources import EXACT, GradientSource
 
 ATTRIBUTIONS = "results/attributions/dataset={dataset}/model={model}/method={method}/gradient={gradient}/part-0.parquet"
@@ -55,6 +56,7 @@ class Study:
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = validated(config)
         self._check_names()
+        _raise(file_faults(self.config["datasets"]))
         self._check_numbers()
         self.cells = self._cells()
         self._by_key = {(cell.dataset, cell.model, cell.method, cell.gradient.name): cell for cell in self.cells}
@@ -138,11 +140,23 @@ class Study:
 
     def is_image(self, dataset: str) -> bool:
         """Whether the inputs of a data set can be shown as pictures."""
-        return self.config["datasets"][dataset]["kind"] != "synthetic"
+        options = self.config["datasets"][dataset]
+        return bool(kind(options).is_image(options))
 
     def has_truth(self, dataset: str) -> bool:
         """Whether the true effects of a data set's features are known."""
-        return self.config["datasets"][dataset]["kind"] == "synthetic"
+        options = self.config["datasets"][dataset]
+        return bool(kind(options).has_truth(options))
+
+    def sources(self, dataset: str) -> list[str]:
+        """Return the paths that a data set is prepared from."""
+        options = self.config["datasets"][dataset]
+        return list(kind(options).sources(dataset, options))
+
+    @cached_property
+    def downloads(self) -> list[str]:
+        """Names of the data sets whose archive is downloaded."""
+        return [name for name, options in self.config["datasets"].items() if "download" in options]
 
     def approximated(self, dataset: str, model: str, method: str) -> list[Cell]:
         """Return the cells of a comparison, ordered by scheme and step."""
@@ -261,7 +275,7 @@ class Study:
             }
             for dataset in experiment["datasets"]:
                 options = self.config["datasets"][dataset]
-                rows = import_module(f"approxgrad.datasets.{options['kind']}").test_rows(options)
+                rows = kind(options).test_rows(options)
                 faults += [
                     f"experiments[{number}].{key}: got {count}, expected at most {rows}, the test rows of {dataset}"
                     for key, count in counts.items()

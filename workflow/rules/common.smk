@@ -7,6 +7,7 @@ from pathlib import Path
 
 import approxgrad
 from approxgrad.configuration import ConfigError
+from approxgrad.datasets.image_files import listing_digest
 from approxgrad.dependencies import source_files
 from approxgrad.seeds import derive_seed
 from approxgrad.study import ATTRIBUTIONS, Study, any_of

@@ -1,3 +1,29 @@
+rule download:
+    """Fetch the archive of a data set and check its MD5 sum."""
+    input:
+        # The checksum says what the archive holds, so newer code is no reason to fetch it again.
+        code=ancient(code("download.py")),
+    output:
+        archive="data/{dataset}/cifar-10-python.tar.gz",
+    log:
+        "logs/download/{dataset}.log",
+    benchmark:
+        "benchmarks/download/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=any_of(study.downloads),
+    # On a cluster it is often only the first node that reaches the network.
+    localrule: True
+    conda:
+        "../../envs/approxgrad.yaml"
+    resources:
+        mem_mb=500,
+        runtime=120,
+    params:
+        options=lambda wildcards: study.config["datasets"][wildcards.dataset]["download"],
+    script:
+        "../scripts/download.py"
+
+
 rule prepare_data:
     """Split a data set into training, validation and test rows."""
     input:
@@ -5,6 +31,7 @@ rule prepare_data:
             "prepare_data.py",
             f"approxgrad.datasets.{study.config['datasets'][wildcards.dataset]['kind']}",
         ),
+        sources=lambda wildcards: study.sources(wildcards.dataset),
     output:
         train="data/{dataset}/train.parquet",
         validation="data/{dataset}/validation.parquet",
@@ -19,7 +46,14 @@ rule prepare_data:
         mem_mb=4000,
         runtime=60,
     params:
-        options=lambda wildcards: study.config["datasets"][wildcards.dataset],
+        # Another mirror gives the same archive.
+        options=lambda wildcards: {
+            key: value for key, value in study.config["datasets"][wildcards.dataset].items() if key != "download"
+        },
+        # A folder's own time does not change with the files inside.
+        folders=lambda wildcards: [
+            listing_digest(path) for path in map(Path, study.sources(wildcards.dataset)) if path.is_dir()
+        ],
         seed=lambda wildcards: derive_seed(study.config["seed"], "data", wildcards.dataset),
     script:
         "../scripts/prepare_data.py"

@@ -1,13 +1,14 @@
 """Split a data set into training, validation and test rows."""
 
-from importlib import import_module
+from pathlib import Path
 
+from approxgrad.datasets import kind
 from approxgrad.runtime import job
 from approxgrad.tables import write_split
 
 with job(snakemake) as log:
     options, seed = snakemake.params.options, snakemake.params.seed
-    parts = import_module(f"approxgrad.datasets.{options['kind']}").prepare(options, seed)
+    parts = kind(options).prepare(options, seed, [Path(source) for source in snakemake.input.sources])
     for name, split in parts.items():
         write_split(
             snakemake.output[name], split, {"dataset": snakemake.wildcards.dataset, "options": options, "seed": seed}

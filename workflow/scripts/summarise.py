@@ -1,6 +1,7 @@
 """Mean, spread and quartiles of every metric over the samples."""
 
 import pandas as pd
+
 from approxgrad.evaluation import read_metrics, summarise, write_both
 from approxgrad.runtime import job
 

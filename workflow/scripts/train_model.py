@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 import torch
+
 from approxgrad.device import set_up_torch
 from approxgrad.models import build_model, save_model
 from approxgrad.progress import progress_bar

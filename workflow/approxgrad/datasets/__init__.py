@@ -6,8 +6,8 @@ Such a module offers
 - ``prepare(options, seed, sources)``: the parts ``train``, ``validation`` and ``test``, each a
   :class:`approxgrad.tables.Split`;
 - ``test_rows(options)``: the number of test rows, or None where only the files tell it;
-- ``is_image(options)`` and ``has_truth(options)``: whether inputs can be shown as pictures, and whether the true effects
-  of the features are known.
+- ``is_image(options)``: whether inputs can be shown as pictures;
+- ``has_truth(options)``: whether the true effects of the features are known.
 
 The other modules are what the kinds share.
 """

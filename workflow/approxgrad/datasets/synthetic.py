@@ -87,7 +87,7 @@ def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path] = ()) ->
     width = len(BETA[options["effect"]])
     mean = random.uniform(-2, 2, width)
     variance = random.uniform(0.9, 1.1, width)
-    normalised_by = configured(options, width)
+    shift, scale = configured(options, width)
     parts = {}
     for name, rows in options["rows"].items():
         features = random.normal(mean, np.sqrt(variance), (rows, width))
@@ -98,7 +98,7 @@ def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path] = ()) ->
             target=target.astype(np.float32),
             effects=true_effects.astype(np.float32),
             feature_shape=(width,),
-            mean=normalised_by[0],
-            std=normalised_by[1],
+            mean=shift,
+            std=scale,
         )
     return parts

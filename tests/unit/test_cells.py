@@ -1,0 +1,162 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from approxgrad import FiniteDifference, attribute
+from approxgrad.cells import attribute_cell, baseline_values
+from approxgrad.cost import evaluations
+from approxgrad.models import build_model, load_model, save_model
+from approxgrad.seeds import draw_samples
+from approxgrad.tables import Split, read_attributions, write_attributions, write_split
+
+CPU = torch.device("cpu")
+FEATURES, SAMPLES, PATH_STEPS, SEED = 4, 3, 5, 11
+BASELINES = {"zero": 1, "mean": FEATURES, 0.25: 1, (0.5, 1.0, 0.5, 1.0): 2}
+
+
+def split(rows, seed, **changes):
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(rows, FEATURES)).astype(np.float32)
+    columns = {"target": random.normal(size=rows).astype(np.float32), "effects": features / 2}
+    return Split(features, feature_shape=(FEATURES,), **columns | changes)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Weights, test and training split of a regression."""
+    torch.manual_seed(0)
+    description = {"architecture": "mlp", "input_shape": (FEATURES,), "outputs": 1, "hidden": [6], "dropout": 0.4}
+    save_model(tmp_path / "weights.safetensors", build_model(**description), description)
+    write_split(tmp_path / "test.parquet", split(8, 1, mean=(0.5,), std=(2.0,)), {})
+    write_split(tmp_path / "train.parquet", split(20, 2, mean=(0.5,), std=(2.0,)), {})
+    return {"weights": tmp_path / "weights.safetensors", "test": tmp_path / "test.parquet", "training": None}
+
+
+def cell(files, method, scheme="forward", **changes):
+    options = {"scheme": scheme, "step": None if scheme == "exact" else 0.5, "samples": SAMPLES, "sample_seed": SEED}
+    return attribute_cell(**files | options | {"memory_mib": None, "device": CPU} | changes, method=method)
+
+
+def path_method(name, baseline):
+    return {
+        "attribution": name,
+        "baseline": list(baseline) if isinstance(baseline, tuple) else baseline,
+        "n_steps": PATH_STEPS,
+    }
+
+
+@pytest.mark.parametrize("scheme", ["exact", "forward", "backward", "central"])
+@pytest.mark.parametrize("method", ["saliency", "input_x_gradient"])
+def test_gradient_methods_cost_what_the_cost_model_says(files, method, scheme):
+    result = cell(files, {"attribution": method}, scheme)
+    assert result.metadata["model_evaluations"] == SAMPLES * evaluations(method, scheme, FEATURES)
+
+
+@pytest.mark.parametrize("scheme", ["exact", "forward", "backward", "central"])
+@pytest.mark.parametrize("baseline", BASELINES, ids=str)
+@pytest.mark.parametrize("method", ["integrated_gradients", "integrated_gradients_published"])
+def test_path_methods_cost_what_the_cost_model_says(files, method, baseline, scheme):
+    training = files["test"].with_name("train.parquet") if baseline == "mean" else None
+    result = cell(files, path_method(method, baseline), scheme, training=training)
+    cost = evaluations(method, scheme, FEATURES, n_steps=PATH_STEPS, baseline_values=BASELINES[baseline])
+    assert result.metadata["model_evaluations"] == SAMPLES * cost
+
+
+def test_maps_are_those_of_the_drawn_rows(files):
+    result = cell(files, {"attribution": "saliency"})
+    rows = draw_samples(8, SAMPLES, SEED)
+    part = split(8, 1, mean=(0.5,), std=(2.0,)).rows(rows)
+    np.testing.assert_array_equal(result.sample, rows)
+    np.testing.assert_array_equal(result.inputs, part.model_inputs())
+    np.testing.assert_array_equal(result.truth, part.effects)
+    assert result.target is None
+    model = load_model(files["weights"], CPU)
+    maps = attribute(model, torch.from_numpy(part.model_inputs()), gradient=FiniteDifference(0.5))
+    np.testing.assert_allclose(result.attribution, maps.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_baseline_reaches_the_attribution(files):
+    zero, mean, number = (
+        cell(files, path_method("integrated_gradients", baseline), training=files["test"].with_name("train.parquet"))
+        for baseline in ("zero", "mean", 1.5)
+    )
+    assert not np.allclose(zero.attribution, mean.attribution)
+    assert not np.allclose(zero.attribution, number.attribution)
+
+
+def test_classes_are_explained_by_their_own_output(tmp_path):
+    torch.manual_seed(0)
+    description = {"architecture": "mlp", "input_shape": (FEATURES,), "outputs": 2, "hidden": [6], "dropout": 0.0}
+    model = build_model(**description).eval()
+    save_model(tmp_path / "weights", model, description)
+    labels = np.array([0, 1, 0, 1, 1, 0, 1, 0])
+    data = split(8, 1, target=labels, effects=None, classes=("a", "b"))
+    write_split(tmp_path / "test", data, {})
+    result = cell(
+        {"weights": tmp_path / "weights", "test": tmp_path / "test", "training": None},
+        {"attribution": "saliency"},
+        "exact",
+    )
+    assert result.truth is None
+    np.testing.assert_array_equal(result.target, labels[result.sample])
+    inputs = torch.from_numpy(result.inputs).requires_grad_()
+    chosen = model(inputs)[range(SAMPLES), result.target.tolist()].sum()
+    np.testing.assert_allclose(result.attribution, torch.autograd.grad(chosen, inputs)[0].abs(), rtol=1e-5, atol=1e-7)
+
+
+def test_metadata_describes_the_cell_and_survives_the_file(files, tmp_path):
+    method = path_method("integrated_gradients", 0.25)
+    result = cell(files, method, "central", memory_mib=64)
+    write_attributions(tmp_path / "cell.parquet", result)
+    metadata = read_attributions(tmp_path / "cell.parquet").metadata
+    assert json.dumps(metadata, sort_keys=True) == json.dumps(result.metadata, sort_keys=True)
+    assert (metadata["scheme"], metadata["step"], metadata["method"]) == ("central", 0.5, method)
+    assert metadata["normalisation"] == {"mean": [0.5], "std": [2.0]}
+    assert metadata["feature_shape"] == [FEATURES]
+    assert metadata["device"] == "cpu"
+    assert metadata["batch_size"] >= 1
+    assert metadata["seconds"] > 0
+
+
+def test_a_memory_budget_makes_batches_smaller_and_changes_no_map(files):
+    large = cell(files, {"attribution": "saliency"})
+    torch.manual_seed(0)
+    wide = {"architecture": "mlp", "input_shape": (FEATURES,), "outputs": 1, "hidden": [60000], "dropout": 0.0}
+    save_model(files["weights"], build_model(**wide), wide)
+    small = cell(files, {"attribution": "saliency"}, memory_mib=1)
+    assert small.metadata["batch_size"] < large.metadata["batch_size"]
+    unbounded = cell(files, {"attribution": "saliency"})
+    np.testing.assert_allclose(small.attribution, unbounded.attribution, rtol=1e-3, atol=1e-5)
+
+
+def test_too_many_samples_are_refused(files):
+    with pytest.raises(ValueError, match=r"^samples: got 9, expected 1 to 8, the number of test rows$"):
+        cell(files, {"attribution": "saliency"}, samples=9)
+
+
+def test_baselines_have_one_number_or_one_for_each_feature(tmp_path):
+    shape = (1, 2, 2)
+    assert baseline_values("zero", None, shape).tolist() == [[[0.0]]]
+    assert baseline_values(1.5, None, shape).tolist() == [[[1.5]]]
+    assert baseline_values([1.0, 2.0, 3.0, 4.0], None, shape).tolist() == [[[1.0, 2.0], [3.0, 4.0]]]
+    train = split(20, 2, mean=(0.5,), std=(2.0,))
+    write_split(tmp_path / "train", train, {})
+    mean = baseline_values("mean", tmp_path / "train", (FEATURES,))
+    np.testing.assert_allclose(mean, train.model_inputs().mean(axis=0), rtol=0, atol=1e-6)
+    for values in (baseline_values("zero", None, shape), mean):
+        assert values.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("baseline", "complaint"),
+    [
+        ([1.0, 2.0, 3.0], "baseline: got 3 numbers, expected 4, one for each feature"),
+        ([1.0], "baseline: got 1 numbers, expected 4, one for each feature"),
+        ("mean", "baseline: mean needs the training split"),
+    ],
+)
+def test_unfit_baselines_are_refused(baseline, complaint):
+    with pytest.raises(ValueError, match=f"^{complaint}$"):
+        baseline_values(baseline, None, (1, 2, 2))

@@ -1,0 +1,108 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from approxgrad import dependencies
+from approxgrad.dependencies import NEUTRAL, PACKAGE_ROOT, source_files
+
+SCRIPTS = PACKAGE_ROOT.parent / "scripts"
+TORCH_FREE = [
+    "evaluate",
+    "plot_boxplots",
+    "plot_learning_curves",
+    "plot_maps",
+    "plot_truth",
+    "prepare_data",
+    "summarise",
+]
+
+
+def closure(script, *modules):
+    return {path.relative_to(PACKAGE_ROOT).as_posix() for path in source_files(SCRIPTS / f"{script}.py", modules)}
+
+
+def module_of(file):
+    return "approxgrad." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+@pytest.mark.parametrize(
+    ("script", "inside", "outside"),
+    [
+        (
+            "attribute",
+            {"finite_differences.py", "published.py", "stencils.py", "models.py"},
+            {"training.py", "metrics.py"},
+        ),
+        ("train_model", {"training.py", "models.py", "device.py", "tables.py"}, {"finite_differences.py", "cells.py"}),
+        ("evaluate", {"evaluation.py", "metrics.py", "tables.py"}, {"finite_differences.py", "figures/style.py"}),
+        ("plot_boxplots", {"figures/boxplots.py", "figures/style.py"}, {"finite_differences.py", "figures/maps.py"}),
+    ],
+)
+def test_a_script_depends_on_what_it_imports_directly_or_not(script, inside, outside):
+    files = closure(script)
+    assert inside <= files
+    assert not outside & files
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in SCRIPTS.glob("*.py")))
+def test_modules_that_change_no_result_are_left_out(script):
+    assert not closure(script) & {"runtime.py", "progress.py", "cost.py", "__init__.py"}
+
+
+def test_neutral_modules_exist():
+    assert all((PACKAGE_ROOT / f"{name.removeprefix('approxgrad.')}.py").is_file() for name in NEUTRAL)
+
+
+def test_modules_imported_by_a_computed_name_are_added():
+    assert "datasets/digits.py" not in closure("prepare_data")
+    assert "datasets/digits.py" in closure("prepare_data", "approxgrad.datasets.digits")
+
+
+def test_every_form_of_import_is_followed(tmp_path, monkeypatch):
+    package = tmp_path / "approxgrad"
+    (package / "sub").mkdir(parents=True)
+    for name, text in {
+        "__init__": "",
+        "a": "def later():\n    from approxgrad import b\n",
+        "b": "import approxgrad.sub.c\n",
+        "sub/__init__": "from approxgrad.d import thing\n",
+        "sub/c": "import os\nfrom approxgrad import sub, a\nfrom approxgrad.runtime import job\n",
+        "d": "thing = 1\n",
+        "runtime": "from approxgrad import unused\n",
+        "unused": "",
+    }.items():
+        (package / f"{name}.py").write_text(text)
+    (tmp_path / "script.py").write_text("from approxgrad.a import later\n")
+    monkeypatch.setattr(dependencies, "PACKAGE_ROOT", package)
+    files = source_files(tmp_path / "script.py")
+    assert [path.relative_to(package).as_posix() for path in files] == [
+        "a.py",
+        "b.py",
+        "d.py",
+        "sub/__init__.py",
+        "sub/c.py",
+    ]
+
+
+@pytest.mark.parametrize("script", TORCH_FREE)
+def test_light_scripts_do_not_load_torch(script):
+    kinds = ["approxgrad.datasets.digits", "approxgrad.datasets.synthetic"] if script == "prepare_data" else []
+    files = closure(script, *kinds) | {"runtime.py"}
+    code = f"import importlib, sys\nfor m in {sorted(map(module_of, files))}: importlib.import_module(m)\n"
+    code += "print(sorted({'torch', 'torchvision', 'captum'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+
+
+def test_the_package_itself_loads_torch_only_when_used():
+    code = "import sys, approxgrad; print('torch' in sys.modules, 'attribute' in dir(approxgrad), end=' ')\n"
+    code += "try: approxgrad.nothing\nexcept AttributeError as error: print(error)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False True module 'approxgrad' has no attribute 'nothing'"
+
+
+def test_the_script_itself_is_not_listed():
+    assert not any(path.parent == SCRIPTS for path in source_files(SCRIPTS / "attribute.py"))
+    assert all(isinstance(path, Path) and path.is_file() for path in source_files(SCRIPTS / "attribute.py"))

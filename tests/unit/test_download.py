@@ -1,0 +1,230 @@
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from approxgrad import download as module
+from approxgrad.download import DownloadError, check_address, download
+from loopback import served
+
+CONTENT = np.random.default_rng(0).bytes(200_000)
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(module, "PAUSE", 0.01)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def site():
+    with served(CONTENT) as (site, address):
+        site.address = address
+        yield site
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "data" / "file.tar.gz"
+
+
+def fetch(target, *addresses, md5=MD5, retries=1, timeout=5):
+    download(addresses, target, md5, retries=retries, timeout=timeout)
+
+
+def part(target):
+    return target.with_name(f".{target.name}.part")
+
+
+def assert_complete(target):
+    assert target.read_bytes() == CONTENT
+    assert list(target.parent.iterdir()) == [target]
+
+
+def assert_refused(target, expected, *addresses, **options):
+    with pytest.raises(DownloadError, match=expected) as failure:
+        fetch(target, *addresses, **options)
+    assert "\n" not in str(failure.value)
+    assert not target.exists()
+    return str(failure.value)
+
+
+# It arrives
+
+
+@pytest.mark.parametrize("name", ["range", "plain", "to_range"])
+def test_a_file_is_downloaded(target, site, name):
+    fetch(target, f"{site.address}/{name}", md5=MD5.upper())
+    assert_complete(target)
+    assert set(site.ranges) == {None}
+
+
+@pytest.mark.parametrize("form", ["{path}", "file://{path}", "file://localhost{path}"])
+def test_a_local_file_is_copied(target, tmp_path, form):
+    (tmp_path / "a file").write_bytes(CONTENT)
+    fetch(target, form.format(path=tmp_path / "a file"))
+    assert_complete(target)
+    assert (tmp_path / "a file").exists()
+
+
+def test_mirrors_are_tried_in_order(target, site):
+    names = ["missing", "corrupt", "busy", "range", "plain"]
+    fetch(target, *(f"{site.address}/{name}" for name in names))
+    assert_complete(target)
+    assert [name for name, _ in site.requests] == ["missing", "corrupt", "busy", "busy", "range"]
+
+
+def test_a_broken_transfer_goes_on_where_it_ended(target, site):
+    fetch(target, f"{site.address}/flaky")
+    assert_complete(target)
+    assert site.ranges == [None, "bytes=100000-"]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("range", ["bytes=70000-"]),
+        ("plain", ["bytes=70000-"]),
+        ("shifted", ["bytes=70000-", None]),
+    ],
+)
+def test_a_later_call_resumes_where_the_server_can(target, site, name, asked):
+    part(target).parent.mkdir()
+    part(target).write_bytes(CONTENT[:70_000])
+    fetch(target, f"{site.address}/{name}")
+    assert_complete(target)
+    assert site.ranges == asked
+
+
+def test_a_part_from_elsewhere_is_found_out_by_the_checksum(target, site):
+    part(target).parent.mkdir()
+    part(target).write_bytes(b"another file" * 100)
+    fetch(target, f"{site.address}/range")
+    assert_complete(target)
+    assert site.ranges == ["bytes=1200-", None]
+
+
+def test_a_part_that_is_too_long_is_dropped(target, site):
+    part(target).parent.mkdir()
+    part(target).write_bytes(b"x" * (len(CONTENT) + 5))
+    fetch(target, f"{site.address}/range")
+    assert_complete(target)
+    assert site.ranges == ["bytes=200005-", None]
+
+
+def test_a_complete_part_needs_no_server(target):
+    part(target).parent.mkdir()
+    part(target).write_bytes(CONTENT)
+    fetch(target, "http://127.0.0.1:9/closed")
+    assert_complete(target)
+
+
+# It does not arrive
+
+
+def test_a_wrong_checksum_names_both_sums_and_the_address(target, site):
+    wrong = hashlib.md5(b"x" * len(CONTENT)).hexdigest()
+    address = f"{site.address}/corrupt"
+    message = assert_refused(target, re.escape(f"{address}: the MD5 sum is {wrong}, expected {MD5}"), address)
+    assert message.startswith("file.tar.gz could not be downloaded: ")
+    assert not list(target.parent.iterdir())
+    assert len(site.requests) == 1
+
+
+def test_a_wrong_checksum_after_a_resumption_is_retried_once(target, site):
+    part(target).parent.mkdir()
+    part(target).write_bytes(b"x" * 70_000)
+    assert_refused(target, "the MD5 sum is", f"{site.address}/corrupt")
+    assert site.ranges == ["bytes=70000-", None]
+    assert not list(target.parent.iterdir())
+
+
+def test_a_wrong_local_file_is_refused_and_stays(target, tmp_path):
+    (tmp_path / "file").write_bytes(b"something else")
+    assert_refused(target, "the MD5 sum is", str(tmp_path / "file"))
+    assert not list(target.parent.iterdir())
+    assert (tmp_path / "file").read_bytes() == b"something else"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("missing", "/missing: the server answers 404 Not Found$"),
+        ("busy", "/busy: the server answers 503 Service Unavailable, after 2 attempts$"),
+        ("truncated", "/truncated: the transfer ended after 100000 of 200000 bytes, after 2 attempts$"),
+        ("to_file", "/to_file: the server .*redirect.* 'file:///etc/hostname' is not allowed$"),
+        ("to_ftp", "/to_ftp: the server redirects to ftp://127.0.0.1/x, which is not followed$"),
+    ],
+)
+def test_faults_of_a_server_are_told(target, site, name, expected):
+    assert_refused(target, re.compile(expected, re.IGNORECASE), f"{site.address}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("silent", "no answer for 0.4 s, after 2 attempts"),
+        ("stalled", "no data for 0.4 s, after 2 attempts"),
+        ("trickle", r"only \d+ bytes in \d s, after 2 attempts"),
+    ],
+)
+def test_a_server_that_stalls_does_not_hold_the_download_up(target, site, name, expected):
+    start = time.monotonic()
+    assert_refused(target, expected, f"{site.address}/{name}", timeout=0.4)
+    assert time.monotonic() - start < 5
+    fetch(target, f"{site.address}/{name}", f"{site.address}/range", timeout=0.4)
+    assert_complete(target)
+
+
+def test_an_address_without_server_is_told(target):
+    assert_refused(target, r"http://127.0.0.1:9/x: no connection \(.*refused\), after 2", "http://127.0.0.1:9/x")
+
+
+def test_missing_local_files_are_told(target, tmp_path):
+    assert_refused(target, f"{tmp_path}/x: no such file; {tmp_path}: cannot be read", f"{tmp_path}/x", str(tmp_path))
+
+
+@pytest.mark.parametrize("address", ["ftp://host/x", "data://x", "../x", "", "file://host/x", "http:///x", "file://"])
+def test_addresses_of_other_kinds_are_refused(target, address):
+    with pytest.raises(DownloadError, match=r"got '.*', expected https://"):
+        check_address(address)
+    assert_refused(target, "expected https://", address)
+    assert not target.parent.exists()
+
+
+@pytest.mark.parametrize("address", ["https://host/x", "http://host/x", "file:///x", "file://localhost/x", "/x", "a/x"])
+def test_addresses_that_can_be_used(address):
+    check_address(address)
+
+
+# It is killed
+
+
+def test_a_killed_download_is_finished_by_the_next_one(target, site):
+    code = f"""
+from pathlib import Path
+from approxgrad.download import download
+download(["{site.address}/slow"], Path("{target}"), "{MD5}", retries=0, timeout=5)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"no_proxy": "127.0.0.1"})
+    try:
+        deadline = time.monotonic() + 15
+        while not part(target).exists() or part(target).stat().st_size < 10_000:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait(10)
+    assert list(target.parent.iterdir()) == [part(target)]
+    size = part(target).stat().st_size
+    assert 0 < size < len(CONTENT)
+    fetch(target, f"{site.address}/range")
+    assert_complete(target)
+    assert site.requests == [("slow", None), ("range", f"bytes={size}-")]

@@ -1,0 +1,112 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from approxgrad.evaluation import KEYS, evaluate_method, read_metrics, summarise
+from approxgrad.metrics import METRICS, compare
+from approxgrad.tables import Attributions, TableError, write_attributions, write_table
+
+SAMPLES = np.array([7, 3, 11, 5])
+
+
+def maps(seed, rows=4, features=6):
+    return np.random.default_rng(seed).normal(size=(rows, features)).astype(np.float32)
+
+
+def store(path, attribution, samples, scheme="exact", step=None, truth=None):
+    """Write an attribution file and return its path."""
+    metadata = {"scheme": scheme, "step": step}
+    write_attributions(path, Attributions(samples, attribution, attribution, None, truth, metadata))
+    return path
+
+
+@pytest.fixture
+def exact(tmp_path):
+    return store(tmp_path / "exact.parquet", maps(0), SAMPLES)
+
+
+def test_rows_are_aligned_by_sample_and_not_by_position(tmp_path, exact):
+    order = np.array([2, 0, 3])
+    path = store(tmp_path / "forward.parquet", maps(1)[order], SAMPLES[order], "forward", 0.5)
+    table = evaluate_method(exact, [path]).to_pandas()
+    assert list(table["sample"]) == [11, 7, 5]
+    for name, values in compare(maps(1), maps(0)).items():
+        np.testing.assert_array_equal(table[name], values[order])
+
+
+def test_rows_of_each_gradient_follow_each_other(tmp_path, exact):
+    paths = [store(tmp_path / f"{h}.parquet", maps(h), SAMPLES, "central", float(h)) for h in (1, 2)]
+    table = evaluate_method(exact, paths).to_pandas()
+    assert list(table["gradient"]) == ["central-h1"] * 4 + ["central-h2"] * 4
+    assert list(table["step"]) == [1.0] * 4 + [2.0] * 4
+    assert set(table["scheme"]) == {"central"}
+    assert set(table["reference"]) == {"exact"}
+
+
+def test_the_truth_is_a_reference_for_exact_and_approximated_attributions(tmp_path):
+    exact = store(tmp_path / "exact.parquet", maps(0), SAMPLES, truth=maps(9))
+    order = np.array([1, 0])
+    path = store(tmp_path / "forward.parquet", maps(1)[order], SAMPLES[order], "forward", 1.0, maps(9)[order])
+    table = evaluate_method(exact, [path]).to_pandas()
+    counts = table.groupby(["gradient", "reference"]).size().to_dict()
+    assert counts == {("exact", "truth"): 4, ("forward-h1", "exact"): 2, ("forward-h1", "truth"): 2}
+    chosen = table[(table["gradient"] == "forward-h1") & (table["reference"] == "truth")]
+    np.testing.assert_array_equal(chosen["pearson"], compare(maps(1), maps(9))["pearson"][order])
+    assert table.loc[table["gradient"] == "exact", "step"].isna().all()
+
+
+def test_undefined_measures_are_null(tmp_path, exact):
+    attribution = maps(1)
+    attribution[1] = 0.25
+    path = store(tmp_path / "forward.parquet", attribution, SAMPLES, "forward", 1.0)
+    table = evaluate_method(exact, [path])
+    assert table["pearson"].is_null().to_pylist() == [False, True, False, False]
+    assert table["relative_error"].null_count == 0
+    assert table["cosine"].null_count == 0
+
+
+def test_a_sample_without_exact_attribution_is_an_error(tmp_path, exact):
+    path = store(tmp_path / "forward.parquet", maps(1), np.array([7, 3, 4, 5]), "forward", 1.0)
+    with pytest.raises(TableError, match=r"forward\.parquet: sample 4 has no exact attribution"):
+        evaluate_method(exact, [path])
+
+
+def test_maps_of_other_size_are_an_error(tmp_path, exact):
+    path = store(tmp_path / "forward.parquet", maps(1, features=5), SAMPLES, "forward", 1.0)
+    with pytest.raises(TableError, match=r"forward\.parquet: has 5 features, the exact attribution 6"):
+        evaluate_method(exact, [path])
+
+
+def test_metrics_are_read_with_their_keys(tmp_path, exact):
+    path = store(tmp_path / "forward.parquet", maps(1), SAMPLES, "forward", 1.0)
+    write_table(tmp_path / "metrics.parquet", evaluate_method(exact, [path]), {})
+    frame = read_metrics(tmp_path / "metrics.parquet", "d", "m", "a")
+    assert (frame[["dataset", "model", "method"]] == ["d", "m", "a"]).all(axis=None)
+    assert set(frame) == {*KEYS, "sample", *METRICS}
+
+
+def metric_rows(gradient, step, values):
+    keys = {"dataset": "d", "model": "m", "method": "a", "gradient": gradient, "scheme": gradient, "step": step}
+    rows = pd.DataFrame(dict.fromkeys(METRICS, values)).assign(**keys, reference="truth", sample=range(len(values)))
+    return rows.assign(cosine=-rows["cosine"])
+
+
+def test_summary_statistics_are_those_of_numpy():
+    values = np.random.default_rng(0).normal(size=11)
+    other = np.array([1.0, np.nan, 4.0, np.nan])
+    summary = summarise(pd.concat([metric_rows("forward", 0.5, values), metric_rows("exact", np.nan, other)]))
+    assert len(summary) == 2 * len(METRICS)
+    for gradient, expected, undefined in (("forward", values, 0), ("exact", other[[0, 2]], 2)):
+        for metric, sign in (("pearson", 1), ("cosine", -1)):
+            (row,) = summary[(summary["gradient"] == gradient) & (summary["metric"] == metric)].to_dict("records")
+            x = sign * expected
+            np.testing.assert_allclose([row["mean"], row["std"], row["median"]], [x.mean(), x.std(), np.median(x)])
+            np.testing.assert_allclose([row["lower_quartile"], row["upper_quartile"]], np.quantile(x, [0.25, 0.75]))
+            assert (row["n"], row["undefined"]) == (len(x), undefined)
+
+
+def test_a_measure_that_is_undefined_everywhere_is_summarised_without_numbers():
+    summary = summarise(metric_rows("forward", 0.5, np.array([np.nan, np.nan])))
+    assert summary[["mean", "std", "median"]].isna().all(axis=None)
+    assert set(summary["n"]) == {0}
+    assert set(summary["undefined"]) == {2}

@@ -1,0 +1,221 @@
+import copy
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from approxgrad.configuration import ConfigError
+from approxgrad.study import EXACT, GradientSource, Study
+
+DEFAULT = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
+SALIENCY = ("synthetic_linear", "mlp", "saliency")
+
+
+def entry(**changes):
+    defaults = {"datasets": ["synthetic_linear"], "models": ["mlp"], "methods": ["saliency"], "steps": [0.1]}
+    return defaults | {"samples": 5} | changes
+
+
+def study(*experiments, **changes):
+    return Study(copy.deepcopy(DEFAULT) | {"experiments": list(experiments)} | changes)
+
+
+def key(cell):
+    return cell.dataset, cell.model, cell.method, cell.gradient.name
+
+
+def faults(*experiments, **changes):
+    with pytest.raises(ConfigError) as error:
+        study(*experiments, **changes)
+    return str(error.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        (1e-5, "forward-h0.00001"),
+        (5e-5, "forward-h0.00005"),
+        (0.1, "forward-h0.1"),
+        (1.0, "forward-h1"),
+        (20.0, "forward-h20"),
+        (0.1 + 0.2, "forward-h0.30000000000000004"),
+    ],
+)
+def test_names_write_the_step_in_full(step, name):
+    assert GradientSource("forward", step).name == name
+
+
+@given(st.floats(min_value=1e-30, max_value=1e30))
+def test_names_tell_the_step_exactly(step):
+    scheme, _, text = GradientSource("central", step).name.partition("-h")
+    assert scheme == "central"
+    assert "e" not in text
+    assert float(text) == step
+
+
+def test_the_exact_gradient_has_no_step():
+    assert (EXACT.name, EXACT.step) == ("exact", None)
+
+
+def test_cells_are_the_product_with_the_exact_gradient():
+    experiment = entry(
+        datasets=["synthetic_linear", "synthetic_nonlinear"],
+        methods=["saliency", "input_x_gradient"],
+        schemes=["forward", "central"],
+        steps=[0.5, 1],
+    )
+    sources = {"exact", "forward-h0.5", "forward-h1", "central-h0.5", "central-h1"}
+    expected = {
+        (dataset, "mlp", method, source)
+        for dataset in experiment["datasets"]
+        for method in experiment["methods"]
+        for source in sources
+    }
+    cells = study(experiment).cells
+    assert {key(cell) for cell in cells} == expected
+    assert len(cells) == len(expected)
+
+
+def test_path_of_a_cell_holds_its_keys():
+    paths = [cell.path for cell in study(entry()).cells]
+    folder = "results/attributions/dataset=synthetic_linear/model=mlp/method=saliency"
+    assert paths == [f"{folder}/gradient=exact/part-0.parquet", f"{folder}/gradient=forward-h0.1/part-0.parquet"]
+
+
+def test_approximated_cells_are_ordered_by_scheme_and_step_value():
+    cells = study(entry(schemes=["forward", "central"], steps=[10, 9, 1e-5, 0.5])).approximated(*SALIENCY)
+    assert [(cell.gradient.scheme, cell.gradient.step) for cell in cells] == [
+        (scheme, step) for scheme in ("central", "forward") for step in (1e-5, 0.5, 9, 10)
+    ]
+
+
+def test_the_published_variant_is_compared_with_its_reference():
+    published = study(entry(methods=["integrated_gradients_published"]))
+    assert [key(cell)[2:] for cell in published.cells] == [
+        ("integrated_gradients", "exact"),
+        ("integrated_gradients_published", "forward-h0.1"),
+    ]
+    assert published.exact("synthetic_linear", "mlp", "integrated_gradients_published") == published.cells[0]
+    assert published.comparisons == [("synthetic_linear", "mlp", "integrated_gradients_published")]
+
+
+def test_samples_may_differ_between_methods():
+    cells = study(entry(methods=["saliency", "input_x_gradient"], samples_by_method={"saliency": 2})).cells
+    assert {cell.method: cell.samples for cell in cells} == {"saliency": 2, "input_x_gradient": 5}
+
+
+def test_overlapping_experiments_share_cells():
+    cells = study(entry(steps=[0.1, 0.2]), entry(steps=[0.2, 0.3])).cells
+    assert [cell.gradient.step for cell in cells] == [None, 0.1, 0.2, 0.3]
+
+
+def test_overlapping_experiments_with_other_samples_are_refused():
+    lines = faults(entry(), entry(samples=6))
+    assert lines[0] == (
+        "experiments[1]: asks for 6 samples of synthetic_linear, mlp, saliency, exact, elsewhere it is 5; "
+        "expected one number"
+    )
+    assert len(lines) == 2
+
+
+def test_all_unknown_names_are_reported_at_once():
+    lines = faults(entry(datasets=["a", "synthetic_linear"], methods=["b"]), entry(models=["c"]))
+    assert [line.split(",")[0] for line in lines] == [
+        "experiments[0].datasets: got 'a'",
+        "experiments[0].methods: got 'b'",
+        "experiments[1].models: got 'c'",
+    ]
+
+
+@pytest.mark.parametrize("count", [{"samples": 301}, {"samples_by_method": {"saliency": 301}}])
+def test_more_samples_than_test_rows_are_refused(count):
+    (line,) = faults(entry(**count))
+    assert line.endswith("got 301, expected at most 300, the test rows of synthetic_linear")
+    assert study(entry(samples=300)).cells[0].samples == 300
+
+
+@pytest.mark.parametrize("step", [math.nan, math.inf])
+def test_steps_are_finite(step):
+    assert faults(entry(steps=[1, step])) == [f"experiments[0].steps: got {step}, expected finite numbers more than 0"]
+
+
+@pytest.mark.parametrize("reference", ["nothing", "integrated_gradients_published_mean"])
+def test_references_have_an_exact_counterpart(reference):
+    methods = copy.deepcopy(DEFAULT["methods"])
+    methods["integrated_gradients_published"]["reference"] = reference
+    (line,) = faults(entry(), methods=methods)
+    assert line.startswith(f"methods.integrated_gradients_published.reference: got '{reference}', expected a method")
+
+
+def test_samples_for_a_method_outside_the_entry_are_refused():
+    (line,) = faults(entry(samples_by_method={"input_x_gradient": 1}))
+    assert line == "experiments[0].samples_by_method.input_x_gradient: is not among the entry's methods, saliency"
+
+
+def test_maps_show_the_step_nearest_on_a_logarithmic_scale():
+    # On a linear scale 0.35 would be nearer to 0.1 than to 1.
+    for wanted, shown in ((0.35, 1), (0.3, 0.1), (1e-9, 0.1), (50, 1)):
+        ((_, cell, exact),) = study(entry(steps=[1, 0.1]), map_step=wanted).mapped("synthetic_linear", "mlp")
+        assert cell.gradient.step == shown
+        assert exact.gradient == EXACT
+
+
+def test_maps_show_one_column_per_kind_without_the_published_variant():
+    methods = ["integrated_gradients_published", "integrated_gradients_mean", "integrated_gradients", "saliency"]
+    columns = study(entry(methods=methods)).mapped("synthetic_linear", "mlp")
+    assert [method for method, _, _ in columns] == ["saliency", "integrated_gradients_mean"]
+    assert study(entry()).mapped("digits", "cnn") == []
+
+
+def test_kinds_of_data_sets():
+    both = study(entry(datasets=["digits", "synthetic_linear"]))
+    assert both.datasets == ["digits", "synthetic_linear"]
+    assert [both.is_image(name) for name in both.datasets] == [True, False]
+    assert [both.has_truth(name) for name in both.datasets] == [False, True]
+    assert both.models == [("digits", "mlp"), ("synthetic_linear", "mlp")]
+
+
+@pytest.mark.parametrize(
+    ("target", "complaint"),
+    [
+        ("dataset=digits/model=mlp", "dataset is 'digits', expected one of synthetic_linear"),
+        ("dataset=synthetic_linear/model=cnn/x.svg", "model is 'cnn', expected one of mlp"),
+        (
+            "dataset=synthetic_linear/model=mlp/method=saliency/gradient=forward-h0.2/part-0.parquet",
+            "gradient is 'forward-h0.2', expected one of exact, forward-h0.1, central-h3",
+        ),
+        (
+            "dataset=synthetic_linear/model=mlp/method=saliency/gradient=central-h3/part-0.parquet",
+            "no experiment combines these; see `experiments` in the configuration",
+        ),
+    ],
+)
+def test_targets_that_no_experiment_holds_are_refused(target, complaint):
+    two = study(entry(), entry(methods=["input_x_gradient"], schemes=["central"], steps=[3]))
+    with pytest.raises(ConfigError) as error:
+        two.check_targets(["--cores", "1", f"results/{target}"])
+    assert str(error.value) == f"results/{target}: {complaint}"
+
+
+def test_targets_of_the_study_are_accepted():
+    one = study(entry())
+    one.check_targets(["all", "-n", "--directory=elsewhere/model=x", *(cell.path for cell in one.cells)])
+
+
+def test_a_cell_is_found_by_wildcards():
+    class Wildcards:
+        dataset, model, method, gradient = (*SALIENCY, "forward-h0.1")
+
+    assert study(entry()).cell(Wildcards) == study(entry()).cells[1]
+
+
+def test_the_configuration_is_not_changed():
+    config = copy.deepcopy(DEFAULT)
+    filled = Study(config).config
+    assert config == DEFAULT
+    assert filled["experiments"][1]["samples_by_method"] == {}
+    assert np.isfinite(filled["map_step"])

@@ -1,0 +1,155 @@
+"""Weights that were trained elsewhere."""
+
+import hashlib
+import math
+import pickle
+from collections import OrderedDict
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from approxgrad.models import ModelError, build_model, load_model, save_model
+from approxgrad.weights import download_weights, fit_weights, read_weights
+
+
+def network(outputs=3):
+    return nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, outputs))
+
+
+@pytest.fixture(params=["safetensors", "state dictionary", "wrapped state dictionary"])
+def weight_file(request, tmp_path):
+    torch.manual_seed(0)
+    state = network().state_dict()
+    path = tmp_path / "weights"
+    if request.param == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state if request.param == "state dictionary" else {"state_dict": state, "epoch": 3}, path)
+    return path, state
+
+
+def test_weights_are_read_whatever_the_format(weight_file):
+    path, state = weight_file
+    weights = read_weights(path)
+    assert set(weights) == set(state)
+    assert all(torch.equal(weights[name], state[name]) for name in state)
+
+
+def test_fitted_model_computes_as_the_original_did(weight_file):
+    path, state = weight_file
+    original, model = network().eval(), network().eval()
+    original.load_state_dict(state)
+    fit_weights(model, read_weights(path), str(path))
+    inputs = torch.randn(6, 4)
+    assert torch.equal(model(inputs), original(inputs))
+
+
+def test_checksum_is_compared_and_both_sums_are_named(weight_file):
+    path, _ = weight_file
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    read_weights(path, digest.upper())
+    with pytest.raises(ModelError, match=f"{digest}, expected {'0' * 64}"):
+        read_weights(path, "0" * 64)
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("code of a foreign file ran",))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no weights", pickle.dumps({"a": Harmful()}), pickle.dumps([1, 2])],
+    ids=["empty", "text", "harmful pickle", "plain pickle"],
+)
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_other_files_are_refused_without_running_their_code(tmp_path, content, capsys):
+    path = tmp_path / "weights.bin"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"weights\.bin: is"):
+        read_weights(path)
+    assert "code of a foreign file ran" not in capsys.readouterr().out
+
+
+def test_a_torch_file_with_foreign_objects_is_refused(tmp_path, capsys):
+    torch.save({"a": Harmful()}, tmp_path / "weights.pt")
+    with pytest.raises(ModelError, match="state dictionary"):
+        read_weights(tmp_path / "weights.pt")
+    assert "code of a foreign file ran" not in capsys.readouterr().out
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"nowhere\.pt: cannot be read"):
+        read_weights(tmp_path / "nowhere.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: state.pop("0.weight"), r"missing 0\.weight"),
+        (lambda state: state.update(extra=torch.zeros(1)), "unexpected extra"),
+        (
+            lambda state: state.update(network(7).state_dict()),
+            r"wrong: 2\.weight has shape \(7, 5\), expected \(3, 5\)",
+        ),
+    ],
+    ids=["missing", "unexpected", "other number of classes"],
+)
+def test_wrong_fit_names_what_differs_and_changes_nothing(change, words):
+    model = network()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    weights = network().state_dict()
+    change(weights)
+    with pytest.raises(ModelError, match=f"here: does not fit Sequential: .*{words}"):
+        fit_weights(model, weights, "here")
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_batch_counters_may_be_missing():
+    weights = network().state_dict()
+    del weights["1.num_batches_tracked"]
+    fit_weights(network(), weights, "here")
+
+
+def test_long_lists_of_differences_are_shortened():
+    with pytest.raises(ModelError, match=r"missing 0\.weight, 0\.bias, 1\.weight and \d+ more"):
+        fit_weights(network(), {}, "here")
+
+
+def test_unreachable_hub_is_one_clear_error(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=r"model\.bin of owner/name .*set weights\.file instead"):
+        download_weights("owner/name", "model.bin")
+
+
+def build(input_shape, outputs, width=2):
+    """Stand for a user's own architecture."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), width), nn.Linear(width, outputs))
+
+
+def test_own_architecture_is_built_saved_and_loaded(tmp_path, monkeypatch):
+    description = {"input_shape": (1, 2, 2), "outputs": 3, "factory": f"{__name__}:build", "options": {"width": 7}}
+    model = build_model(**description).eval()
+    assert model[1].out_features == 7
+    save_model(tmp_path / "model.safetensors", model, description)
+    inputs = torch.randn(2, 1, 2, 2)
+    assert torch.equal(load_model(tmp_path / "model.safetensors", torch.device("cpu"))(inputs), model(inputs))
+
+
+@pytest.mark.parametrize("factory", ["nowhere_to_be_found:build", f"{__name__}:missing"])
+def test_architecture_that_cannot_be_imported_is_named(factory):
+    with pytest.raises(ModelError, match=f"factory {factory}: cannot be imported"):
+        build_model((4,), 2, factory=factory)
+
+
+def test_factory_must_return_a_module():
+    with pytest.raises(ModelError, match="returned OrderedDict, expected a torch module"):
+        build_model((4,), 2, factory=f"{__name__}:ordered")
+
+
+def ordered(input_shape, outputs):
+    """Stand for a factory that returns something else."""
+    return OrderedDict()

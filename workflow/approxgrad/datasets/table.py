@@ -1,0 +1,193 @@
+"""Tables of one's own: CSV and Parquet files with named columns, or NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from approxgrad.datasets import DatasetError
+from approxgrad.datasets.drawing import check_rest, rows_of, stratified
+from approxgrad.datasets.normalisation import Numbers, configured
+from approxgrad.datasets.paths import checked_path
+from approxgrad.datasets.table_files import SUFFIXES, Rows, read_arrays, read_columns
+from approxgrad.seeds import derive_seed
+from approxgrad.tables import Split
+
+PARTS = ("train", "validation", "test")
+
+
+def sources(name: str, options: dict[str, Any]) -> list[str]:
+    """Return the paths of the files: one, or one for each part in the order of :data:`PARTS`.
+
+    Raises
+    ------
+    DatasetError
+        If the options do not say clearly which files and which of their columns or arrays are meant.
+    """
+    if ("path" in options) == ("files" in options):
+        raise DatasetError("path: expected either `path` (one file) or `files` (one for each part)")
+    files = options.get("files", {})
+    given = {"path": options["path"]} if "path" in options else {f"files.{p}": files[p] for p in PARTS if p in files}
+    paths = [checked_path(path, key) for key, path in given.items()]
+    by_name = [key for key in ("features", "target") if key in options]
+    if "arrays" in options:
+        if Path(paths[0]).suffix.lower() != ".npz" or "files" in options:
+            raise DatasetError("arrays: expected `path` with one .npz file")
+        if by_name or "effects" in options:
+            raise DatasetError("arrays: stands instead of `features`, `target` and `effects`")
+        if ("all" in options["arrays"]) == ("train" in options["arrays"]):
+            raise DatasetError("arrays: expected either `all` or `train` and `test`")
+        if ("train" in options["arrays"]) != ("test" in options["arrays"]):
+            raise DatasetError("arrays: expected `train` and `test` together")
+        return paths
+    for key, path in zip(given, paths, strict=True):
+        if Path(path).suffix.lower() not in SUFFIXES:
+            hint = ", or .npz together with `arrays`" if key == "path" else ""
+            raise DatasetError(f"{key}: got {path!r}, expected a file that ends in {' or '.join(SUFFIXES)}{hint}")
+    if len(by_name) < 2:
+        raise DatasetError("features: expected `features` and `target`, names of columns")
+    if options["target"] in options["features"]:
+        raise DatasetError(f"target: got {options['target']!r}, which is among the features")
+    if "effects" in options and len(options["effects"]) != len(options["features"]):
+        raise DatasetError(f"effects: got {len(options['effects'])} columns, expected {len(options['features'])}")
+    return paths
+
+
+def test_rows(options: dict[str, Any]) -> int | None:
+    """Return the number of test rows if it is given as a count."""
+    drawn = "path" in options and "train" not in options.get("arrays", {})
+    return int(options["test"]) if drawn and options["test"] >= 1 else None
+
+
+def is_image(options: dict[str, Any]) -> bool:
+    """Return False."""
+    return False
+
+
+def has_truth(options: dict[str, Any]) -> bool:
+    """Return whether the effects of the features are given."""
+    return "effects" in options or "effects" in options.get("arrays", {})
+
+
+def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path]) -> dict[str, Split]:
+    """Return the rows; labels become numbers in their sorted order.
+
+    Parameters
+    ----------
+    options : dict
+        ``features``, ``target`` and ``effects``: columns; or ``arrays``. ``task``: classification or regression.
+        ``validation``, ``test``: shares or counts of the rows, where no file or array holds these parts.
+        ``normalisation``: numbers, or ``standardise``.
+    seed : int
+        Of the draws; those of a classification keep the proportions of the classes.
+    sources : sequence of path
+        As :func:`sources` returns them.
+
+    Raises
+    ------
+    DatasetError
+        If a file cannot be read as a table of the kind described, or there are too few rows.
+    """
+    parts = _read(options, [Path(source) for source in sources])
+    classes: tuple[str, ...] = ()
+    numbers = {name: np.zeros(len(rows), np.int64) for name, rows in parts.items()}
+    if options["task"] == "classification":
+        classes, numbers = _classes(parts)
+    targets = numbers if classes else {name: rows.target for name, rows in parts.items()}
+    drawn = _drawn(numbers, options, seed)
+    if classes:
+        _check_classes(drawn, numbers, classes)
+    training = parts[drawn["train"][0]].rows(drawn["train"][1]).features
+    mean, std = _normalisation(options, training)
+    splits = {}
+    for name, (origin, index) in drawn.items():
+        rows = parts[origin].rows(index)
+        splits[name] = Split(
+            features=rows.features,
+            target=targets[origin][index],
+            effects=rows.effects,
+            feature_shape=(rows.features.shape[1],),
+            classes=classes,
+            mean=mean,
+            std=std,
+        )
+    return splits
+
+
+def _read(options: dict[str, Any], paths: list[Path]) -> dict[str, Rows]:
+    """Return all that the files hold: the part ``all``, or those of :data:`PARTS` that are there."""
+    task = options["task"]
+    if "arrays" in options:
+        arrays = options["arrays"]
+        explained = "all" if "all" in arrays else "test"
+        parts = {
+            name: read_arrays(paths[0], arrays[name], arrays.get("effects") if name == explained else None, task)
+            for name in ("all", *PARTS)
+            if name in arrays
+        }
+    else:
+        names = [part for part in PARTS if part in options["files"]] if "files" in options else ["all"]
+        parts = {}
+        for name, path in zip(names, paths, strict=True):
+            effects = options.get("effects", []) if name in ("all", "test") else []
+            parts[name] = read_columns(path, options["features"], options["target"], effects, task)
+    first, *others = parts.values()
+    for rows in others:
+        if rows.features.shape[1] != first.features.shape[1]:
+            raise DatasetError(
+                f"{rows.where}: has {rows.features.shape[1]} features, expected {first.features.shape[1]} "
+                f"as in {first.where}"
+            )
+    return parts
+
+
+def _classes(parts: dict[str, Rows]) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
+    """Return the names of the classes and the class numbers of every part."""
+    try:
+        found = np.unique(np.concatenate([np.unique(rows.target) for rows in parts.values()]))
+        numbers = {name: np.searchsorted(found, rows.target).astype(np.int64) for name, rows in parts.items()}
+    except TypeError:
+        where = " and ".join(rows.where for rows in parts.values())
+        raise DatasetError(f"{where}: target mixes numbers and text, expected labels of one kind") from None
+    if len(found) < 2:
+        raise DatasetError(f"{next(iter(parts.values())).where}: target is always {found[0]}, expected several labels")
+    return tuple(str(label) for label in found.tolist()), numbers
+
+
+def _drawn(
+    strata: dict[str, NDArray[np.int64]], options: dict[str, Any], seed: int
+) -> dict[str, tuple[str, NDArray[np.int64]]]:
+    """Return, for each part of the split, the part that was read and its rows there."""
+    drawn = {name: (name, np.arange(len(labels))) for name, labels in strata.items() if name in PARTS}
+    origin = "all" if "all" in strata else "train"
+    labels, rest = strata[origin], np.arange(len(strata[origin]))
+    taken = []
+    for name in ("test", "validation"):
+        if name not in drawn:
+            chosen, left = stratified(labels[rest], rows_of(options[name], len(labels)), derive_seed(seed, name))
+            drawn[name], rest = (origin, rest[chosen]), rest[left]
+            taken.append(name)
+    check_rest(len(rest), " and ".join(taken) or "train")
+    drawn["train"] = (origin, rest)
+    return {name: drawn[name] for name in PARTS}
+
+
+def _check_classes(
+    drawn: dict[str, tuple[str, NDArray[np.int64]]], numbers: dict[str, NDArray[np.int64]], classes: tuple[str, ...]
+) -> None:
+    origin, rows = drawn["train"]
+    lacking = np.setdiff1d(np.arange(len(classes)), numbers[origin][rows])
+    if lacking.size:
+        raise DatasetError(f"target: no training row has the class {classes[lacking[0]]}, expected each class there")
+
+
+def _normalisation(options: dict[str, Any], training: NDArray[np.float32]) -> tuple[Numbers, Numbers]:
+    if options.get("normalisation") != "standardise":
+        return configured(options, training.shape[1])
+    mean, std = training.mean(axis=0, dtype=np.float64), training.std(axis=0, dtype=np.float64)
+    # A constant feature stays what it is once its mean is gone.
+    return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())

@@ -1,0 +1,17 @@
+"""Fetch the archive of a data set and check its MD5 sum."""
+
+from pathlib import Path
+
+from approxgrad.download import download
+from approxgrad.runtime import job
+
+with job(snakemake) as log:
+    options = snakemake.params.options
+    download(
+        options["addresses"],
+        Path(snakemake.output.archive),
+        options["md5"],
+        retries=options["retries"],
+        timeout=options["timeout"],
+    )
+    log.info("%d bytes", Path(snakemake.output.archive).stat().st_size)
