@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         if name == "silent":
             site.end.wait(20)
             return None
-        if name == "corrupt":
+        if name in ("corrupt", "unsteady"):
             content = b"x" * len(content)
         if start and name not in ("plain", "truncated", "stalled", "trickle"):
             if start >= len(content):
@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
             where = f"bytes {first}-{len(content) - 1}/{len(content)}"
             return self.reply(206, content[first:], len(content) - first, **{"Content-Range": where})
         half = len(content) // 2
-        if name == "truncated":
+        if name in ("truncated", "unsteady"):
             return self.reply(200, content[:half], len(content))
         if name == "flaky" and len(site.requests) == 1:
             return self.reply(200, content[:half], len(content))

@@ -159,16 +159,11 @@ def test_a_malicious_archive_is_refused(tmp_path):
         prepare(path)
 
 
-@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("protocol", [2, 3, 4])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_arrays_come_back_whatever_their_order(protocol, order):
     own = batch(5, 0)
     content = pickle.dumps(own | {b"data": np.array(own[b"data"], order=order)}, protocol)
-    if protocol == 5:
-        # Only numpy's newer way of pickling, which CIFAR-10 does not use.
-        with pytest.raises(DatasetError, match=r"contains numpy\._core\.numeric\._frombuffer"):
-            read_batch(content, "test")
-        return
     images, labels = read_batch(content, "test")
     np.testing.assert_array_equal(images, own[b"data"])
     assert labels.tolist() == own[b"labels"]
@@ -206,7 +201,7 @@ def test_batches_that_python_2_wrote_are_read():
 )
 def test_wrong_batches_are_refused(changes, expected):
     with pytest.raises(DatasetError, match=f"test: {expected}"):
-        read_batch(pickle.dumps(batch(5, 0) | changes, 2), "test")
+        read_batch(pickle.dumps(batch(5, 0) | changes, 3), "test")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x02", b"no pickle", b"\x80\x02]."])

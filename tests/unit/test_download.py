@@ -94,12 +94,14 @@ def test_a_broken_transfer_goes_on_where_it_ended(target, site):
         ("shifted", ["bytes=70000-", None]),
     ],
 )
-def test_a_later_call_resumes_where_the_server_can(target, site, name, asked):
+def test_a_later_call_resumes_where_the_server_can(target, site, caplog, name, asked):
     part(target).parent.mkdir()
     part(target).write_bytes(CONTENT[:70_000])
     fetch(target, f"{site.address}/{name}")
     assert_complete(target)
     assert site.ranges == asked
+    # The wrong piece was not even received, so the checksum had nothing to find.
+    assert "MD5" not in caplog.text
 
 
 def test_a_part_from_elsewhere_is_found_out_by_the_checksum(target, site):
@@ -142,6 +144,12 @@ def test_a_wrong_checksum_after_a_resumption_is_retried_once(target, site):
     part(target).write_bytes(b"x" * 70_000)
     assert_refused(target, "the MD5 sum is", f"{site.address}/corrupt")
     assert site.ranges == ["bytes=70000-", None]
+    assert not list(target.parent.iterdir())
+
+
+def test_a_wrong_checksum_is_not_retried_for_ever_on_a_server_that_breaks_off(target, site):
+    assert_refused(target, "the MD5 sum is", f"{site.address}/unsteady", retries=9)
+    assert site.ranges == [None, "bytes=100000-", None, "bytes=100000-"]
     assert not list(target.parent.iterdir())
 
 

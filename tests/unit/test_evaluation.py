@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from approxgrad.evaluation import KEYS, evaluate_method, read_metrics, summarise
+from approxgrad.evaluation import KEYS, evaluate_method, summarise
+from approxgrad.frames import read_metrics
 from approxgrad.metrics import METRICS, compare
 from approxgrad.tables import Attributions, TableError, write_attributions, write_table
 

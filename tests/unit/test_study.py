@@ -140,7 +140,7 @@ def test_more_samples_than_test_rows_are_refused(count):
 
 @pytest.mark.parametrize("step", [math.nan, math.inf])
 def test_steps_are_finite(step):
-    assert faults(entry(steps=[1, step])) == [f"experiments[0].steps: got {step}, expected finite numbers more than 0"]
+    assert faults(entry(steps=[1, step])) == [f"experiments[0].steps[1]: got {step}, expected a finite number"]
 
 
 @pytest.mark.parametrize("reference", ["nothing", "integrated_gradients_published_mean"])

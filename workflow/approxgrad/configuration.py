@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +65,22 @@ def _filling_validator(schema: dict[str, Any]) -> Any:
                     instance.setdefault(name, copy.deepcopy(subschema["default"]))
         yield from base.VALIDATORS["properties"](validator, properties, instance, parent)
 
-    return jsonschema.validators.extend(base, {"properties": fill})(schema)
+    # JSON Schema takes 2.0 for an integer and knows neither NaN nor infinity; a study does not compute with those.
+    types = base.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_finite})
+    return jsonschema.validators.extend(base, {"properties": fill}, type_checker=types)(schema)
+
+
+def _is_integer(_checker: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(_checker: Any, value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _explain(error: Any) -> list[str]:
@@ -121,7 +137,13 @@ def _join(key: str, name: str) -> str:
 
 
 def _article(name: str) -> str:
-    names = {"object": "a mapping", "array": "a list", "integer": "an integer", "number": "a number", "string": "text"}
+    names = {
+        "object": "a mapping",
+        "array": "a list",
+        "integer": "an integer",
+        "number": "a finite number",
+        "string": "text",
+    }
     return names.get(name, name)
 
 

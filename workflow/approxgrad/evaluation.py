@@ -12,14 +12,7 @@ import pyarrow as pa
 from approxgrad.cached_arrays import read_arrays
 from approxgrad.metrics import METRICS, compare
 from approxgrad.sources import EXACT, GradientSource
-from approxgrad.tables import (
-    Attributions,
-    TableError,
-    read_attributions,
-    read_table,
-    write_atomically,
-    write_table,
-)
+from approxgrad.tables import Attributions, TableError, read_attributions
 
 KEYS = ["dataset", "model", "method", "gradient", "scheme", "step", "reference"]
 """Columns that tell the rows of the summary apart, besides the metric."""
@@ -113,13 +106,6 @@ def _aligned(reference: Attributions, result: Attributions, path: Path | str) ->
     return np.asarray(reference.attribution[[position[sample] for sample in result.sample.tolist()]])
 
 
-def read_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:
-    """Return the measures of one data set, model and method with these three names as columns."""
-    frame = read_table(path)[0].to_pandas()
-    keys = pd.DataFrame({"dataset": dataset, "model": model, "method": method}, index=frame.index)
-    return pd.concat([keys, frame], axis=1)
-
-
 def summarise(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return the distribution of every measure over the samples.
 
@@ -140,41 +126,3 @@ def summarise(metrics: pd.DataFrame) -> pd.DataFrame:
         n="count",
         undefined=lambda values: int(values.isna().sum()),
     ).reset_index()
-
-
-def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
-    """Return the smallest and largest value of exact attributions.
-
-    Parameters
-    ----------
-    paths : sequence of path
-        Attribution files.
-    cells : sequence of tuple of str
-        Data set, model and method of each of them.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``dataset``, ``model``, ``method``, ``minimum``, ``maximum`` and ``samples``.
-    """
-    rows = []
-    for path, names in zip(paths, cells, strict=True):
-        maps = read_attributions(path).attribution
-        rows.append((*names, maps.min(), maps.max(), len(maps)))
-    return pd.DataFrame(rows, columns=["dataset", "model", "method", "minimum", "maximum", "samples"])
-
-
-def model_measures(paths: Sequence[Path | str], models: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """Return the test measures of all models: columns ``dataset``, ``model``, ``metric``, ``value`` and ``n``."""
-    frames = []
-    for path, (dataset, model) in zip(paths, models, strict=True):
-        frame = read_table(path)[0].to_pandas()
-        keys = pd.DataFrame({"dataset": dataset, "model": model}, index=frame.index)
-        frames.append(pd.concat([keys, frame], axis=1))
-    return pd.concat(frames, ignore_index=True)
-
-
-def write_both(frame: pd.DataFrame, parquet: Path | str, csv: Path | str) -> None:
-    """Write a table as parquet and as CSV."""
-    write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), {})
-    write_atomically(csv, lambda path: frame.to_csv(path, index=False))

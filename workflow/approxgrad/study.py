@@ -32,11 +32,19 @@ class Cell:
     samples: int
 
     @property
+    def keys(self) -> dict[str, str]:
+        """The names that stand in paths."""
+        return {
+            "dataset": self.dataset,
+            "model": self.model,
+            "method": self.method,
+            "gradient": self.gradient.name,
+        }
+
+    @property
     def path(self) -> str:
         """Path of the attribution file."""
-        return ATTRIBUTIONS.format(
-            dataset=self.dataset, model=self.model, method=self.method, gradient=self.gradient.name
-        )
+        return ATTRIBUTIONS.format(**self.keys)
 
 
 class Study:
@@ -57,7 +65,7 @@ class Study:
         self.config = validated(config)
         self._check_names()
         _raise(file_faults(self.config["datasets"]))
-        self._check_numbers()
+        self._check_samples()
         self.cells = self._cells()
         self._by_key = {(cell.dataset, cell.model, cell.method, cell.gradient.name): cell for cell in self.cells}
 
@@ -79,6 +87,10 @@ class Study:
     def comparisons(self) -> list[tuple[str, str, str]]:
         """Triples of data set, model and method for which there is an approximated attribution."""
         return _unique((cell.dataset, cell.model, cell.method) for cell in self.cells if cell.gradient != EXACT)
+
+    @cached_property
+    def _compared_cells(self) -> list[Cell]:
+        return [cell for cell in self.cells if cell.gradient != EXACT]
 
     @cached_property
     def exact_cells(self) -> list[Cell]:
@@ -206,14 +218,19 @@ class Study:
         if "published" in arguments:
             self._check_cached_arrays()
         for argument in arguments:
-            if not argument.startswith("results/"):
+            folder, *names = argument.split("/")
+            if folder == "data" and len(names) == 2 and names[0] not in ("weights", *self.datasets):
+                raise ConfigError(f"{argument}: data set is {names[0]!r}, expected one of {', '.join(self.datasets)}")
+            if folder != "results":
                 continue
             parts = [part.split("=", 1) for part in argument.split("/") if "=" in part]
             for key, value in parts:
                 if key in allowed and value not in allowed[key]:
                     raise ConfigError(f"{argument}: {key} is {value!r}, expected one of {', '.join(allowed[key])}")
             named = dict(parts)
-            if set(named) == set(allowed) and tuple(named[key] for key in allowed) not in self._by_key:
+            keys = [key for key in allowed if key in named]
+            cells = self.cells if argument.startswith("results/attributions/") else self._compared_cells
+            if tuple(named[key] for key in keys) not in {tuple(cell.keys[key] for key in keys) for cell in cells}:
                 raise ConfigError(f"{argument}: no experiment combines these; see `experiments` in the configuration")
 
     def _check_cached_arrays(self) -> None:
@@ -262,14 +279,9 @@ class Study:
                 )
         _raise(faults)
 
-    def _check_numbers(self) -> None:
+    def _check_samples(self) -> None:
         faults = []
         for number, experiment in enumerate(self.config["experiments"]):
-            faults += [
-                f"experiments[{number}].steps: got {step}, expected finite numbers more than 0"
-                for step in experiment["steps"]
-                if not math.isfinite(step)
-            ]
             counts = {"samples": experiment["samples"]} | {
                 f"samples_by_method.{name}": count for name, count in experiment["samples_by_method"].items()
             }

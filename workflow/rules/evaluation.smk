@@ -52,45 +52,36 @@ rule summarise:
         "../scripts/summarise.py"
 
 
-rule tabulate:
-    """Tables of the models' test measures and of the range of exact attributions."""
+rule tabulate_ranges:
+    """Smallest and largest value of the exact attributions."""
     input:
-        measures=[
-            "results/test_metrics/dataset={}/model={}/part-0.parquet".format(dataset, model)
-            for dataset, model in study.models
-        ],
         exact=[cell.path for cell in study.exact_cells],
-        code=code("tabulate.py"),
+        code=code("tabulate_ranges.py"),
     output:
-        models="results/summary/models.parquet",
-        models_csv=report(
-            "results/summary/models.csv", caption="../report/models.rst", category="Tables", labels={"table": "models"}
-        ),
-        ranges="results/summary/exact_ranges.parquet",
-        ranges_csv=report(
+        parquet="results/summary/exact_ranges.parquet",
+        csv=report(
             "results/summary/exact_ranges.csv",
             caption="../report/exact_ranges.rst",
             category="Tables",
             labels={"table": "range of exact attributions"},
         ),
     log:
-        "logs/tabulate.log",
+        "logs/tabulate_ranges.log",
     benchmark:
-        "benchmarks/tabulate.tsv"
+        "benchmarks/tabulate_ranges.tsv"
     conda:
         "../../envs/approxgrad.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        models=study.models,
         cells=[(cell.dataset, cell.model, cell.method) for cell in study.exact_cells],
     script:
-        "../scripts/tabulate.py"
+        "../scripts/tabulate_ranges.py"
 
 
 rule metrics:
     """All metrics of the study and their summary."""
     input:
         rules.summarise.output,
-        rules.tabulate.output,
+        rules.tabulate_ranges.output,

@@ -45,6 +45,8 @@ rule plot_truth:
         "logs/plot_truth/{dataset}/{model}/{method}.log",
     benchmark:
         "benchmarks/plot_truth/{dataset}/{model}/{method}.tsv"
+    wildcard_constraints:
+        dataset=any_of(filter(study.has_truth, study.datasets)),
     conda:
         "../../envs/approxgrad.yaml"
     resources:
@@ -75,6 +77,8 @@ rule plot_maps:
         "logs/plot_maps/{dataset}/{model}.log",
     benchmark:
         "benchmarks/plot_maps/{dataset}/{model}.tsv"
+    wildcard_constraints:
+        dataset=any_of(filter(study.is_image, study.datasets)),
     conda:
         "../../envs/approxgrad.yaml"
     resources:

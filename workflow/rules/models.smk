@@ -87,8 +87,38 @@ rule load_model:
         "../scripts/load_model.py"
 
 
+rule tabulate_models:
+    """Table of the models' test measures."""
+    input:
+        measures=[
+            rules.train_model.output.measures.format(dataset=dataset, model=model) for dataset, model in study.models
+        ],
+        code=code("tabulate_models.py"),
+    output:
+        parquet="results/summary/models.parquet",
+        csv=report(
+            "results/summary/models.csv",
+            caption="../report/models.rst",
+            category="Tables",
+            labels={"table": "models"},
+        ),
+    log:
+        "logs/tabulate_models.log",
+    benchmark:
+        "benchmarks/tabulate_models.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        models=study.models,
+    script:
+        "../scripts/tabulate_models.py"
+
+
 rule models:
-    """All models of the study, trained or loaded."""
+    """All models of the study, trained or loaded, and the table of their test measures."""
     input:
         [rules.train_model.output.weights.format(dataset=dataset, model=model) for dataset, model in study.models],
-        [rules.train_model.output.measures.format(dataset=dataset, model=model) for dataset, model in study.models],
+        rules.tabulate_models.output,

@@ -1,8 +1,8 @@
 """Box plots of agreement with the exact attribution over the step sizes."""
 
-from approxgrad.evaluation import read_metrics
 from approxgrad.figures.boxplots import boxplots
 from approxgrad.figures.style import save
+from approxgrad.frames import read_metrics
 from approxgrad.runtime import job
 
 with job(snakemake):

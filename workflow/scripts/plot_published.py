@@ -1,9 +1,9 @@
 """Box plots of cached maps, beside the study's own where it has them."""
 
-from approxgrad.evaluation import read_metrics
 from approxgrad.figures.boxplots import boxplots
 from approxgrad.figures.published import published_boxplots
 from approxgrad.figures.style import save
+from approxgrad.frames import read_metrics
 from approxgrad.runtime import job
 
 with job(snakemake):

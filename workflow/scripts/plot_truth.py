@@ -1,8 +1,8 @@
 """Violins of the correlation with the true effects."""
 
-from approxgrad.evaluation import read_metrics
 from approxgrad.figures.style import save
 from approxgrad.figures.violins import truth_violins
+from approxgrad.frames import read_metrics
 from approxgrad.runtime import job
 
 with job(snakemake):

@@ -1,8 +1,8 @@
 """Error of the published variant of Integrated Gradients beside that of the correct one."""
 
-from approxgrad.evaluation import read_metrics
 from approxgrad.figures.style import save
 from approxgrad.figures.variants import variants
+from approxgrad.frames import read_metrics
 from approxgrad.runtime import job
 
 with job(snakemake):

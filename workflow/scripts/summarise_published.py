@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from approxgrad.evaluation import read_metrics, summarise, write_both
+from approxgrad.evaluation import summarise
+from approxgrad.frames import read_metrics, write_both
 from approxgrad.runtime import job
 
 with job(snakemake) as log:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -122,21 +121,18 @@ def _columns(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
             _check_names(path, "column", names, file.schema_arrow.names)
             frame = file.read(columns=names).to_pandas(ignore_metadata=True)
         else:
-            _check_names(path, "column", names, pd.read_csv(path, nrows=0, index_col=False).columns)
-            with warnings.catch_warnings():
-                # Rows with more fields than the header has would lose some of them.
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                # Only an empty field is missing: NA or None can be the name of a class.
-                frame = pd.read_csv(
-                    path, index_col=False, usecols=names, keep_default_na=False, na_values=[""], low_memory=False
-                )
+            # Only an empty field is missing: NA or None can be the name of a class.
+            frame = pd.read_csv(path, keep_default_na=False, na_values=[""], low_memory=False)
+            if len(frame) and not isinstance(frame.index, pd.RangeIndex):
+                raise DatasetError(f"{path}: row 1 has more fields than the header")
+            _check_names(path, "column", names, frame.columns)
     except DatasetError:
         raise
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file") from None
-    except (pa.ArrowException, pd.errors.ParserWarning, ValueError, OSError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise DatasetError(f"{path}: cannot be read as {path.suffix[1:].lower()} ({error})") from None
-    if frame.empty:
+    if len(frame) == 0:
         raise DatasetError(f"{path}: has no rows")
     return {name: np.asarray(frame[name]) for name in names}
 
@@ -185,7 +181,7 @@ def _numbers(values: NDArray[Any], where: str) -> NDArray[np.float32]:
     wrong = np.flatnonzero(~np.isfinite(numbers))
     if wrong.size:
         value = values[wrong[0]]
-        got = "is missing" if pd.isna(value) else f"got {str(value)!r}"
+        got = "is missing" if np.all(pd.isna(value)) else f"got {str(value)!r}"
         raise DatasetError(f"{where}, row {wrong[0] + 1}: {got}, expected a finite number")
     return numbers
 

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from approxgrad.datasets import DatasetError
+from approxgrad.datasets.drawing import check_rest, limited, rows_of, stratified
+from approxgrad.datasets.normalisation import configured
+from approxgrad.datasets.paths import checked_path
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.data())
+def test_a_draw_is_a_partition_in_proportion_to_the_classes(labels, data):
+    labels = np.array(labels)
+    count, seed = data.draw(st.integers(0, len(labels))), data.draw(st.integers(0, 2**63 - 1))
+    drawn, left = stratified(labels, count, seed)
+    assert len(drawn) == count
+    assert sorted([*drawn, *left]) == list(range(len(labels)))
+    assert list(drawn) == sorted(drawn)
+    assert list(left) == sorted(left)
+    for label in set(labels.tolist()):
+        exact = count * np.mean(labels == label)
+        # Each class is spread evenly, so only the rounding of every class can put one row more or less.
+        assert abs(np.sum(labels[drawn] == label) - exact) <= len(set(labels.tolist())) / 2 + 0.5
+    if count:
+        assert set(stratified(labels, count - 1, seed)[0]) < set(drawn)
+
+
+@pytest.mark.parametrize("sizes", [[40, 40, 40], [20, 80, 20], [4, 100, 16]])
+def test_classes_are_drawn_in_proportion(sizes):
+    labels = np.repeat([0, 1, 2], sizes)
+    drawn, _ = stratified(labels, 30, 0)
+    assert np.bincount(labels[drawn]).tolist() == [size // 4 for size in sizes]
+
+
+def test_a_draw_is_random_and_follows_the_seed():
+    labels = np.zeros(1000, int)
+    first, again, other = (set(stratified(labels, 500, seed)[0]) for seed in (1, 1, 2))
+    assert first == again
+    # Two independent halves share half of their rows, give or take the spread of a hypergeometric draw (8).
+    assert abs(len(first & other) - 250) < 50
+
+
+def test_amounts():
+    assert [rows_of(amount, 50) for amount in (0.1, 0.101, 1, 7, 7.0, 80)] == [5, 6, 1, 7, 7, 80]
+    assert (limited(5, None, "limit.test"), limited(5, 5, "limit.test"), limited(5, 2, "limit.test")) == (5, 5, 2)
+    with pytest.raises(DatasetError, match=r"limit.test: got 6, expected at most 5"):
+        limited(5, 6, "limit.test")
+    check_rest(2, "test")
+    with pytest.raises(DatasetError, match=r"test: leaves 1 rows to train on, expected at least 2"):
+        check_rest(1, "test")
+
+
+def test_normalisation():
+    assert configured({}, 3) == ((0.0,), (1.0,))
+    assert configured({"normalisation": {"mean": [1, 2], "std": [3]}}, 2) == ((1, 2), (3,))
+    with pytest.raises(DatasetError, match=r"normalisation.std: got 3 numbers, expected 1$"):
+        configured({"normalisation": {"mean": [1], "std": [1, 1, 1]}}, 1)
+
+
+@pytest.mark.parametrize("path", ["a.csv", "a/b.csv", "/a/../b.csv", "a..csv"])
+def test_paths_that_are_allowed(path):
+    assert checked_path(path, "path") == path
+
+
+@pytest.mark.parametrize("path", ["../a.csv", "a/../../b.csv", ".."])
+def test_relative_paths_stay_in_the_working_directory(path):
+    with pytest.raises(DatasetError, match=r"files.train: got '.*', expected a path without '..' or an absolute one"):
+        checked_path(path, "files.train")
+    with pytest.raises(DatasetError, match=r"path: is empty"):
+        checked_path(" ", "path")

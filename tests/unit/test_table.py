@@ -1,0 +1,390 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from approxgrad.configuration import ConfigError
+from approxgrad.datasets import DatasetError, table
+from approxgrad.study import Study
+
+PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published" / "synthetic" / "nonlinear.npz"
+SHARES = {"validation": 0.15, "test": 0.25}
+COLUMNS = {"kind": "table", "task": "regression", "features": ["a", "b"], "target": "y", **SHARES}
+ARRAYS = {"kind": "table", "task": "regression", **SHARES}
+
+
+def frame(rows=40, seed=0):
+    generator = np.random.default_rng(seed)
+    own = pd.DataFrame(generator.normal(size=(rows, 4)), columns=["b", "effect of a", "a", "effect of b"])
+    return own.assign(y=np.arange(rows) + 1000.0 * seed, label=np.resize(["no", "yes", "maybe", "no"], rows), text="x")
+
+
+@pytest.fixture(params=["csv", "parquet"])
+def write(request, tmp_path):
+    def write(data, name="table"):
+        path = tmp_path / f"{name}.{request.param}"
+        data.to_csv(path, index=False) if request.param == "csv" else data.to_parquet(path)
+        return str(path)
+
+    return write
+
+
+def prepare(options, seed=0):
+    return table.prepare(options, seed, [Path(path) for path in table.sources("own", options)])
+
+
+def column(split, place):
+    return split.features[:, place]
+
+
+# Columns
+
+
+def test_one_file_is_split_at_random(write):
+    data = frame()
+    options = COLUMNS | {"path": write(data), "effects": ["effect of a", "effect of b"]}
+    parts = prepare(options)
+    assert {name: len(part.target) for name, part in parts.items()} == {"train": 24, "validation": 6, "test": 10}
+    assert sorted(np.concatenate([part.target for part in parts.values()])) == list(range(40))
+    for part in parts.values():
+        rows = data.iloc[part.target.astype(int)]
+        np.testing.assert_array_equal(part.features, rows[["a", "b"]].to_numpy(np.float32))
+        np.testing.assert_array_equal(part.effects, rows[["effect of a", "effect of b"]].to_numpy(np.float32))
+        assert (part.features.dtype, part.target.dtype, part.effects.dtype) == (np.float32,) * 3
+        assert (part.feature_shape, part.classes, part.mean, part.std) == ((2,), (), (0.0,), (1.0,))
+    again, other = prepare(options), prepare(options, seed=1)
+    assert again["test"].target.tolist() == parts["test"].target.tolist() != other["test"].target.tolist()
+
+
+def test_counts_instead_of_shares(write):
+    parts = prepare(COLUMNS | {"path": write(frame()), "validation": 3, "test": 5})
+    assert [len(part.target) for part in parts.values()] == [32, 3, 5]
+    assert parts["test"].effects is None
+
+
+@pytest.mark.parametrize("with_validation", [True, False])
+def test_one_file_for_each_part(write, with_validation):
+    names = ["train", "validation", "test"] if with_validation else ["train", "test"]
+    data = {name: frame(20, seed) for seed, name in enumerate(names)}
+    # The effects are asked of the test rows only.
+    data["train"] = data["train"].drop(columns="effect of a")
+    files = {name: write(own, name) for name, own in reversed(data.items())}
+    options = COLUMNS | {"files": files, "effects": ["effect of a", "effect of b"]}
+    parts = prepare(options)
+    np.testing.assert_array_equal(parts["test"].features, data["test"][["a", "b"]].to_numpy(np.float32))
+    np.testing.assert_array_equal(
+        parts["test"].effects, data["test"][["effect of a", "effect of b"]].to_numpy(np.float32)
+    )
+    if with_validation:
+        assert [part.target.tolist() for part in parts.values()] == [own["y"].tolist() for own in data.values()]
+    else:
+        assert len(parts["validation"].target) == 3
+        together = [*parts["train"].target, *parts["validation"].target]
+        assert sorted(together) == data["train"]["y"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["no", "yes", "maybe"], ("maybe", "no", "yes")),
+        ([10, 9, 2], ("2", "9", "10")),
+        ([True, False, True], ("False", "True")),
+        ([0.5, -1.0, 0.5], ("-1.0", "0.5")),
+        (["NA", "None", "nan"], ("NA", "None", "nan")),
+    ],
+)
+def test_labels_of_any_kind_become_numbers(write, labels, classes):
+    data = frame(42).assign(label=np.resize(np.array(labels), 42))
+    parts = prepare(COLUMNS | {"path": write(data), "task": "classification", "target": "label", "features": ["y"]})
+    order = sorted(set(labels))
+    for part in parts.values():
+        assert part.classes == classes
+        assert part.target.dtype == np.int64
+        assert part.target.tolist() == [order.index(labels[int(row) % 3]) for row in column(part, 0)]
+    # Classes keep their proportions.
+    assert np.ptp(np.bincount(parts["train"].target)) <= (1 if len(classes) == 3 else 10)
+
+
+def test_standardising_uses_the_training_rows(write):
+    data = frame().assign(a=5.0)
+    parts = prepare(COLUMNS | {"path": write(data), "normalisation": "standardise"})
+    inputs = parts["train"].model_inputs()
+    # Float32 numbers of order one, added up over 24 rows.
+    np.testing.assert_allclose(inputs.mean(axis=0), [0, 0], atol=24 * 1.2e-7)
+    np.testing.assert_allclose(inputs.std(axis=0), [0, 1], atol=24 * 1.2e-7)
+    assert all(part.mean == parts["train"].mean for part in parts.values())
+    assert abs(parts["test"].model_inputs()[:, 1].mean()) > 1e-3
+    assert parts["train"].std[0] == 1
+
+
+def test_numbers_for_the_normalisation(write):
+    path = write(frame())
+    parts = prepare(COLUMNS | {"path": path, "normalisation": {"mean": [1, 2], "std": [3]}})
+    assert (parts["test"].mean, parts["test"].std) == ((1, 2), (3,))
+    with pytest.raises(DatasetError, match=r"normalisation.std: got 3 numbers, expected 1 or 2"):
+        prepare(COLUMNS | {"path": path, "normalisation": {"mean": [0], "std": [3, 3, 3]}})
+
+
+# Tables that are something else
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "expected"),
+    [
+        (
+            frame(),
+            {"features": ["a", "effect_of_a"]},
+            r"has no column 'effect_of_a', only b, .* \(did you mean effect of a",
+        ),
+        (frame(), {"target": "z"}, r"has no column 'z', only b, effect of a, a, effect of b, y, label, text$"),
+        (frame(), {"features": ["a", "text"]}, r"column text, row 1: got 'x', expected a finite number"),
+        (
+            frame().replace({"a": {frame()["a"][6]: np.nan}}),
+            {},
+            r"column a, row 7: is missing, expected a finite number",
+        ),
+        (frame().replace({"y": {4.0: np.inf}}), {}, r"column y, row 5: got 'inf', expected a finite number"),
+        (frame().replace({"y": {4.0: 1e39}}), {}, r"column y, row 5: got '1e\+39', expected a finite number"),
+        (
+            frame().replace({"label": {"yes": None}}),
+            {"task": "classification", "target": "label"},
+            r"column label, row 2: is missing, expected a label",
+        ),
+        (frame(), {"task": "classification", "target": "text"}, r"target is always x, expected several labels"),
+        (
+            frame(),
+            {"task": "classification", "target": "y"},
+            r"target: no training row has the class \d+.0, expected each class there",
+        ),
+        (frame(0), {}, r"has no rows"),
+        (
+            frame(4),
+            {"test": 2, "validation": 1},
+            r"test and validation: leaves 1 rows to train on, expected at least 2",
+        ),
+        (frame(), {"test": 100}, r"test and validation: leaves 0 rows"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(write, data, changes, expected):
+    with pytest.raises(DatasetError, match=expected) as failure:
+        prepare(COLUMNS | {"path": write(data)} | changes)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (pd.date_range("2020", periods=40), r"column a: holds datetime64\[\w+\], expected numbers"),
+        ([[1.0, 2.0]] * 40, r"column a, row 1: got '\[1. 2.\]', expected a finite number"),
+    ],
+)
+def test_dates_and_lists_are_no_numbers(tmp_path, values, expected):
+    path = tmp_path / "table.parquet"
+    frame().assign(a=values).to_parquet(path)
+    with pytest.raises(DatasetError, match=expected):
+        prepare(COLUMNS | {"path": str(path)})
+
+
+def test_a_column_that_was_an_index_is_found(tmp_path):
+    frame().set_index("a").to_parquet(tmp_path / "table.parquet")
+    parts = prepare(COLUMNS | {"path": str(tmp_path / "table.parquet")})
+    np.testing.assert_array_equal(
+        column(parts["test"], 0), frame()["a"].to_numpy(np.float32)[parts["test"].target.astype(int)]
+    )
+
+
+def test_parts_must_not_mix_numbers_and_text(write):
+    data = {"train": frame(20).assign(label=np.resize([1, 2], 20)), "test": frame(20)}
+    files = {name: write(own, name) for name, own in data.items()}
+    with pytest.raises(DatasetError, match=r"train.* and .*test.*: target mixes numbers and text"):
+        prepare(COLUMNS | {"files": files, "task": "classification", "target": "label"})
+
+
+def test_a_class_that_only_the_test_file_has_is_named(write):
+    data = {"train": frame(20).query("label != 'maybe'"), "test": frame(20)}
+    files = {name: write(own, name) for name, own in data.items()}
+    with pytest.raises(DatasetError, match=r"target: no training row has the class maybe"):
+        prepare(COLUMNS | {"files": files, "task": "classification", "target": "label"})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("x.csv", None, r"x.csv: no such file"),
+        ("x.parquet", None, r"x.parquet: no such file"),
+        ("x.csv", b"", r"x.csv: cannot be read as csv \("),
+        ("x.csv", b"a,b,y\n1,2,3\n1,2,3,4\n", r"x.csv: cannot be read as csv \(.*line 3, saw 4"),
+        ("x.csv", b"a,b,y\n1,2,3,4\n1,2,3,4\n", r"x.csv: row 1 has more fields than the header"),
+        ("x.csv", b"a,b,y\n\xff,2,3\n", r"x.csv: cannot be read as csv \(.*utf-8"),
+        ("x.csv", b"a;b;y\n1;2;3\n", r"x.csv: has no column 'a', only a;b;y"),
+        ("x.parquet", b"no parquet", r"x.parquet: cannot be read as parquet \("),
+        ("x.npz", None, r"x.npz: no such file"),
+        ("x.npz", b"no arrays", r"x.npz: cannot be read as npz without unpickling \("),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(tmp_path, name, content, expected):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    options = ARRAYS | {"arrays": {"all": ["X", "y"]}} if name.endswith(".npz") else COLUMNS
+    with pytest.raises(DatasetError, match=expected):
+        prepare(options | {"path": str(path)})
+
+
+# Arrays
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save(**arrays):
+        np.savez(tmp_path / "own.npz", **arrays)
+        return {"path": str(tmp_path / "own.npz")}
+
+    return save
+
+
+X = np.random.default_rng(1).normal(size=(20, 3))
+Y = np.arange(20.0)
+
+
+def test_arrays_of_all_rows(save):
+    parts = prepare(ARRAYS | save(X=X, y=Y[:, None], e=2 * X) | {"arrays": {"all": ["X", "y"], "effects": "e"}})
+    assert [len(part.target) for part in parts.values()] == [12, 3, 5]
+    for part in parts.values():
+        rows = part.target.astype(int)
+        np.testing.assert_array_equal(part.features, X.astype(np.float32)[rows])
+        np.testing.assert_array_equal(part.effects, (2 * X).astype(np.float32)[rows])
+
+
+@pytest.mark.parametrize("labels", [np.array(["b", "a"]), np.array([7, 3])])
+def test_arrays_of_the_parts(save, labels):
+    labels = np.resize(labels, 20)
+    options = ARRAYS | save(a=X, b=labels, c=X + 1, d=labels, e=X) | {"task": "classification"}
+    parts = prepare(options | {"arrays": {"train": ["a", "b"], "test": ["c", "d"], "effects": "e"}})
+    assert [len(part.target) for part in parts.values()] == [17, 3, 20]
+    assert parts["test"].target.tolist() == [1, 0] * 10
+    assert parts["test"].classes == tuple(map(str, sorted(set(labels.tolist()))))
+    assert parts["test"].effects is not None
+    assert parts["train"].effects is None
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"x": X, "y": Y}, r"own.npz: has no array 'X', only x, y \(did you mean x\?\)|has no array 'X', only x, y$"),
+        ({"X": X, "y": Y[1:]}, r"own.npz: array y has the shape \(19,\), expected \(20,\)"),
+        ({"X": X[:, 0], "y": Y}, r"own.npz: array X has the shape \(20,\), expected \(rows, features\)"),
+        ({"X": X[:0], "y": Y[:0]}, r"array X has the shape \(0, 3\)"),
+        ({"X": X, "y": np.where(Y == 3, np.nan, Y)}, r"own.npz: array y, row 4: is missing, expected a finite number"),
+        ({"X": np.where(X[2, 1] == X, -np.inf, X), "y": Y}, r"own.npz: array X, column 2, row 3: got '-inf', expected"),
+        ({"X": X.astype(complex), "y": Y}, r"own.npz: array X, column 1: holds complex128, expected numbers"),
+        ({"X": X.astype(object), "y": Y}, r"own.npz: cannot be read as npz without unpickling \(Object arrays"),
+        ({"X": X, "y": Y, "e": X[:, :2]}, r"own.npz: array e has the shape \(20, 2\), expected \(20, 3\)"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(save, arrays, expected):
+    wanted = {"all": ["X", "y"]} | ({"effects": "e"} if "e" in arrays else {})
+    with pytest.raises(DatasetError, match=expected):
+        prepare(ARRAYS | save(**arrays) | {"arrays": wanted})
+
+
+def test_parts_must_agree_in_their_features(save):
+    options = ARRAYS | save(a=X, b=Y, c=X[:, :2]) | {"arrays": {"train": ["a", "b"], "test": ["c", "b"]}}
+    with pytest.raises(DatasetError, match=r"own.npz: c: has 2 features, expected 3 as in .*own.npz: a"):
+        prepare(options)
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published data set is not here")
+def test_the_published_data_set_can_be_named():
+    arrays = {
+        "train": ["X_train", "y_train"],
+        "validation": ["X_val", "y_val"],
+        "test": ["X_test", "y_test"],
+        "effects": "true_effects",
+    }
+    parts = prepare(ARRAYS | {"path": str(PUBLISHED), "arrays": arrays})
+    with np.load(PUBLISHED, allow_pickle=False) as file:
+        for name, (features, target) in zip(parts, list(arrays.values())[:3], strict=True):
+            np.testing.assert_array_equal(parts[name].features, file[features].astype(np.float32))
+            np.testing.assert_array_equal(parts[name].target, file[target].astype(np.float32))
+        np.testing.assert_array_equal(parts["test"].effects, file["true_effects"].astype(np.float32))
+
+
+# What the configuration says
+
+
+@pytest.mark.parametrize(
+    ("options", "rows"),
+    [
+        ({"path": "a.csv", "test": 0.5}, None),
+        ({"path": "a.csv", "test": 7}, 7),
+        ({"files": {}, "test": 7}, None),
+        ({"path": "a.npz", "arrays": {"all": ["X", "y"]}, "test": 7}, 7),
+        ({"path": "a.npz", "arrays": {"train": ["X", "y"]}, "test": 7}, None),
+    ],
+)
+def test_the_number_of_test_rows_where_it_is_known(options, rows):
+    assert table.test_rows(options) == rows
+
+
+def study(**options):
+    return Study(
+        {
+            "seed": 0,
+            "datasets": {"own": {"kind": "table", "task": "regression", **options}},
+            "models": {"mlp": {"architecture": "mlp", "training": {"epochs": 1, "batch_size": 2, "learning_rate": 1}}},
+            "methods": {"saliency": {"attribution": "saliency"}},
+            "experiments": [
+                {"datasets": ["own"], "models": ["mlp"], "methods": ["saliency"], "steps": [1], "samples": 2}
+            ],
+        }
+    )
+
+
+NAMED = {"features": ["a"], "target": "y"}
+
+
+def test_what_a_study_knows_of_a_table():
+    plain = study(path="a.csv", **NAMED)
+    assert (plain.is_image("own"), plain.has_truth("own"), plain.sources("own")) == (False, False, ["a.csv"])
+    assert study(path="a.csv", effects=["e"], **NAMED).has_truth("own")
+    arrays = {"train": ["X", "y"], "test": ["X", "y"]}
+    assert not study(path="a.npz", arrays=arrays).has_truth("own")
+    assert study(path="/a/../a.npz", arrays=arrays | {"effects": "e"}).has_truth("own")
+    files = {"test": "b.parquet", "train": "a.csv"}
+    assert study(files=files, **NAMED).sources("own") == ["a.csv", "b.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (NAMED, "path: expected either `path` "),
+        (NAMED | {"path": "a.csv", "files": {"train": "a.csv", "test": "b.csv"}}, "path: expected either `path` "),
+        (NAMED | {"path": "../a.csv"}, r"path: got '../a.csv', expected a path without '..' or an absolute one"),
+        (NAMED | {"files": {"train": "a.csv", "test": "a/../b.csv"}}, r"files.test: got 'a/../b.csv', expected a path"),
+        (NAMED | {"files": {"train": "a.csv"}}, r"files.test: is missing"),
+        (NAMED | {"path": "a.xlsx"}, r"path: got 'a.xlsx', expected a file that ends in .csv or .parquet, or .npz tog"),
+        (NAMED | {"files": {"train": "a.npz", "test": "b.csv"}}, r"files.train: got 'a.npz', .* .csv or .parquet$"),
+        ({"path": "a.csv", "target": "y"}, "features: expected `features` and `target`"),
+        ({"path": "a.csv", "features": ["a"]}, "features: expected `features` and `target`"),
+        ({"path": "a.csv", "features": ["a", "y"], "target": "y"}, "target: got 'y', which is among the features"),
+        (NAMED | {"path": "a.csv", "effects": ["c", "d"]}, "effects: got 2 columns, expected 1"),
+        ({"path": "a.csv", "arrays": {"all": ["X", "y"]}}, "arrays: expected `path` with one .npz file"),
+        (NAMED | {"path": "a.npz", "arrays": {"all": ["X", "y"]}}, "arrays: stands instead of `features`"),
+        ({"path": "a.npz", "arrays": {"effects": "e"}}, "arrays: expected either `all` or `train` and `test`"),
+        ({"path": "a.npz", "arrays": {"train": ["X", "y"]}}, "arrays: expected `train` and `test` together"),
+        (
+            NAMED | {"path": "a.csv", "normalisation": "standard"},
+            "normalisation: got 'standard', expected .* standardise",
+        ),
+        (NAMED | {"path": "a.csv", "normalisation": {"mean": [0]}}, "normalisation.std: is missing"),
+        (NAMED | {"path": "a.csv", "test": 1.5}, "test: got 1.5, expected an integer"),
+        (NAMED | {"path": "a.csv", "test": 0}, "test: got 0, expected more than 0"),
+        (NAMED | {"path": "a.csv", "feature": ["a"]}, r"feature: unknown key, .* \(did you mean features\?\)"),
+        (NAMED | {"path": "a.csv", "test": 1}, "samples: got 2, expected at most 1, the test rows of own"),
+    ],
+)
+def test_options_that_are_not_clear_are_refused(options, expected):
+    with pytest.raises(ConfigError, match=expected):
+        study(**options)

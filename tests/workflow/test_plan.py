@@ -1,0 +1,38 @@
+"""What Snakemake plans: job counts of the default study, and that nothing stands in the linter's way."""
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+DATA = {"prepare_data": 3}
+TRAINED = {**DATA, "train_model": 4}
+MODELS = {**TRAINED, "tabulate_models": 1}
+ATTRIBUTIONS = {**TRAINED, "attribute": 106}
+EVALUATED = {**ATTRIBUTIONS, "evaluate": 20}
+TABLES = {"summarise": 1, "tabulate_ranges": 1}
+COMPARED = {**EVALUATED, "plot_boxplots": 20, "plot_truth": 12, "plot_maps": 2, "plot_variants": 6}
+DRAWN = {**COMPARED, "plot_learning_curves": 4}
+
+
+def test_lint_finds_nothing(empty):
+    outcome = empty.run("--lint")
+    assert outcome.code == 0, outcome.text
+    assert "Congratulations" in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("target", "jobs"),
+    [
+        (None, {**DRAWN, **TABLES, **MODELS, "all": 1}),
+        ("data", DATA),
+        ("models", MODELS),
+        ("attributions", ATTRIBUTIONS),
+        ("metrics", {**EVALUATED, **TABLES}),
+        ("comparison_figures", COMPARED),
+        ("figures", DRAWN),
+    ],
+)
+def test_job_counts_of_the_default_study(empty, target, jobs):
+    own = {} if target is None else {target: 1}
+    assert empty.plan(*own).jobs == jobs | own
+    assert not list(empty.directory.glob("[!.]*"))

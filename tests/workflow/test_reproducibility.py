@@ -1,0 +1,43 @@
+"""The same numbers whatever the number of cores, and figures from cached attributions alone."""
+
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+
+from running import REPOSITORY, TINY, Place
+
+pytestmark = pytest.mark.workflow
+
+MODEL = "dataset=synthetic_linear/model=mlp"
+CELL = f"results/attributions/{MODEL}/method=saliency/gradient=forward-h0.5/part-0.parquet"
+CURVES = f"results/learning_curves/{MODEL}/part-0.parquet"
+WEIGHTS = f"results/models/{MODEL}/weights.safetensors"
+
+
+def test_one_core_gives_the_numbers_of_two(tiny, empty):
+    outcome = empty.run(CELL, cores=1, overlays=[TINY])
+    assert outcome.code == 0, outcome.text
+    assert outcome.jobs == {"prepare_data": 1, "train_model": 1, "attribute": 1}
+    for path in (CELL, CURVES, "data/synthetic_linear/test.parquet"):
+        assert pq.read_table(empty.directory / path).equals(pq.read_table(tiny.directory / path)), path
+    assert (empty.directory / WEIGHTS).read_bytes() == (tiny.directory / WEIGHTS).read_bytes()
+
+
+def test_figures_are_drawn_from_attributions_alone(tiny, empty):
+    shutil.copytree(tiny.directory / "results/attributions", empty.directory / "results/attributions")
+    profile = str(REPOSITORY / "profiles" / "redraw")
+    place = Place(empty.directory, overlays=(TINY,))
+    outcome = place.run("comparison_figures", "metrics", "--workflow-profile", profile)
+    assert outcome.code == 0, outcome.text
+    assert not outcome.jobs.keys() & {"prepare_data", "train_model", "attribute"}
+    drawn, all_figures = (
+        {path.relative_to(root.directory) for path in root.directory.glob("results/figures/**/*.*g")}
+        for root in (empty, tiny)
+    )
+    assert drawn == {path for path in all_figures if path.stem != "learning_curves"}
+    assert (empty.directory / "results/summary/summary.csv").is_file()
+    assert not (empty.directory / "data").exists()
+    for path in (tiny.directory / "results/metrics").rglob("*.parquet"):
+        again = empty.directory / path.relative_to(tiny.directory)
+        assert pq.read_table(again).equals(pq.read_table(path))

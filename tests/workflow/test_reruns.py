@@ -1,0 +1,79 @@
+"""What a change of the configuration or of the code makes Snakemake do again: what depends on it and nothing else."""
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.workflow
+
+EVALUATE = {"evaluate": 4, "summarise": 1, "plot_boxplots": 4, "plot_truth": 3, "plot_variants": 1}
+ATTRIBUTE = {**EVALUATE, "attribute": 8, "plot_maps": 1, "tabulate_ranges": 1}
+TRAIN = {**ATTRIBUTE, "train_model": 2, "plot_learning_curves": 2, "tabulate_models": 1}
+ALL = {"all": 1}
+PACKAGE = "workflow/approxgrad"
+
+
+def test_a_copied_run_is_up_to_date(tiny_copy):
+    assert not tiny_copy.plan().jobs
+
+
+def test_a_new_step_adds_its_cells_and_what_depends_on_them(tiny_copy):
+    experiments = yaml.safe_load(tiny_copy.overlays[0].read_text())["experiments"]
+    experiments[0]["steps"].append(3)
+    planned = tiny_copy.plan(overlays=[tiny_copy.overlay({"experiments": experiments})])
+    comparison = "dataset=synthetic_linear, model=mlp, method=saliency"
+    assert dict(planned.wildcards) == {
+        ("attribute", f"{comparison}, gradient=forward-h3"): 1,
+        ("evaluate", comparison): 1,
+        ("plot_boxplots", comparison): 1,
+        ("plot_truth", comparison): 1,
+    }
+    assert planned.jobs == {"attribute": 1, "evaluate": 1, "summarise": 1, "plot_boxplots": 1, "plot_truth": 1} | ALL
+
+
+def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
+    assert tiny_copy.plan("--forcerun", "evaluate").jobs == EVALUATE | ALL
+
+
+@pytest.mark.parametrize(
+    ("file", "jobs"),
+    [
+        (f"{PACKAGE}/figures/boxplots.py", {"plot_boxplots": 4} | ALL),
+        (f"{PACKAGE}/figures/maps.py", {"plot_maps": 1} | ALL),
+        ("workflow/scripts/plot_truth.py", {"plot_truth": 3} | ALL),
+        (f"{PACKAGE}/metrics.py", EVALUATE | ALL),
+        (f"{PACKAGE}/finite_differences.py", ATTRIBUTE | ALL),
+        (f"{PACKAGE}/training.py", TRAIN | ALL),
+        (f"{PACKAGE}/tables.py", TRAIN | {"prepare_data": 2} | ALL),
+        (f"{PACKAGE}/runtime.py", {}),
+        (f"{PACKAGE}/progress.py", {}),
+        (f"{PACKAGE}/original.py", {}),
+        (f"{PACKAGE}/datasets/synthetic.py", None),
+    ],
+)
+def test_an_edited_file_reruns_what_depends_on_it(tiny_copy, file, jobs):
+    path = tiny_copy.repository / file
+    path.write_text(path.read_text() + "\n# Edited.\n")
+    planned = tiny_copy.plan()
+    if jobs is None:
+        assert planned.wildcards[("prepare_data", "dataset=synthetic_linear")] == 1
+        assert not [names for _, names in planned.wildcards if "dataset=digits" in names]
+    else:
+        assert planned.jobs == jobs
+
+
+@pytest.mark.parametrize(
+    ("change", "jobs"),
+    [
+        ({"seed": 1}, TRAIN | {"prepare_data": 2} | ALL),
+        ({"map_step": 0.2}, {}),
+        ({"models": {"mlp": {"dropout": 0.1}}}, None),
+    ],
+    ids=["seed", "map step", "dropout"],
+)
+def test_a_changed_option_reruns_what_depends_on_it(tiny_copy, change, jobs):
+    planned = tiny_copy.plan(overlays=[tiny_copy.overlay(change)])
+    if jobs is None:
+        assert planned.wildcards[("train_model", "dataset=synthetic_linear, model=mlp")] == 1
+        assert not [names for _, names in planned.wildcards if "model=cnn" in names]
+    else:
+        assert planned.jobs == jobs

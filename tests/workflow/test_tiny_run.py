@@ -1,0 +1,213 @@
+"""A real run of the tiny study: what it writes, and that it is complete."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from approxgrad.cost import evaluations
+from approxgrad.metrics import METRICS
+
+pytestmark = pytest.mark.workflow
+
+LINEAR, DIGITS = ("synthetic_linear", "mlp"), ("digits", "cnn")
+CELLS = {  # data set, model, method, gradient -> samples
+    (*LINEAR, "saliency", "exact"): 6,
+    (*LINEAR, "saliency", "forward-h0.5"): 6,
+    (*LINEAR, "saliency", "forward-h2"): 6,
+    (*LINEAR, "integrated_gradients", "exact"): 5,
+    (*LINEAR, "integrated_gradients", "forward-h0.1"): 5,
+    (*LINEAR, "integrated_gradients_published", "forward-h0.1"): 5,
+    (*DIGITS, "integrated_gradients", "exact"): 3,
+    (*DIGITS, "integrated_gradients", "forward-h0.1"): 3,
+}
+PUBLISHED = (*LINEAR, "integrated_gradients_published")
+TRUTH_KNOWN = [(*LINEAR, "saliency"), (*LINEAR, "integrated_gradients"), PUBLISHED]
+COMPARISONS = [*TRUTH_KNOWN, (*DIGITS, "integrated_gradients")]
+KEYS = ["dataset", "model", "method", "gradient"]
+FEATURES = {"synthetic_linear": [12], "digits": [1, 8, 8]}
+PATH_STEPS = 4
+WORK = {
+    "prepare_data": [LINEAR[:1], DIGITS[:1]],
+    "train_model": [LINEAR, DIGITS],
+    "attribute": list(CELLS),
+    "evaluate": COMPARISONS,
+    "summarise": [()],
+    "tabulate_models": [()],
+    "tabulate_ranges": [()],
+    "plot_boxplots": COMPARISONS,
+    "plot_truth": TRUTH_KNOWN,
+    "plot_variants": [PUBLISHED],
+    "plot_maps": [DIGITS],
+    "plot_learning_curves": [LINEAR, DIGITS],
+}
+
+
+@pytest.fixture(scope="module")
+def results(tiny):
+    return tiny.directory / "results"
+
+
+@pytest.fixture(scope="module")
+def attributions(results):
+    return pd.read_parquet(results / "attributions")
+
+
+@pytest.fixture(scope="module")
+def metrics(results):
+    return pd.read_parquet(results / "metrics")
+
+
+def rows_by(table, keys):
+    return table.groupby(keys, observed=True).size().to_dict()
+
+
+def test_a_second_run_has_nothing_to_do(tiny):
+    outcome = tiny.run()
+    assert outcome.code == 0
+    assert "Nothing to be done" in outcome.text
+    assert not outcome.jobs
+
+
+def test_all_attributions_are_one_table(attributions):
+    assert set(attributions) == {*KEYS, "sample", "target", "scheme", "step", "attribution", "input", "truth"}
+    assert rows_by(attributions, KEYS) == CELLS
+
+
+def test_scheme_and_step_columns_agree_with_the_folder(attributions):
+    exact = attributions["gradient"] == "exact"
+    names = attributions["scheme"] + ("-h" + attributions["step"].map("{:g}".format)).mask(exact, "")
+    assert (names == attributions["gradient"].astype(str)).all()
+    assert (attributions["step"].isna() == exact).all()
+
+
+def test_maps_have_one_finite_value_per_feature(attributions):
+    for row in attributions.itertuples():
+        size = np.prod(FEATURES[row.dataset])
+        assert len(row.attribution) == len(row.input) == size
+        assert np.isfinite(row.attribution).all()
+        if row.dataset == "digits":
+            assert row.truth is None
+            assert 0 <= row.target <= 9
+        else:
+            assert len(row.truth) == size
+            assert np.isnan(row.target)
+
+
+def test_every_gradient_attributes_the_same_samples(attributions):
+    for _, table in attributions.groupby("dataset", observed=True):
+        drawn = [list(cell["sample"]) for _, cell in table.groupby(KEYS, observed=True)]
+        longest = max(drawn, key=len)
+        assert all(samples == longest[: len(samples)] for samples in drawn)
+        assert len(set(longest)) == len(longest)
+
+
+def test_inputs_are_the_drawn_test_rows(tiny, attributions):
+    test = pd.read_parquet(tiny.directory / "data/synthetic_linear/test.parquet")
+    for row in attributions[attributions["dataset"] == "synthetic_linear"].itertuples():
+        np.testing.assert_array_equal(row.input, test["features"][row.sample])
+        np.testing.assert_array_equal(row.truth, test["effects"][row.sample])
+
+
+@pytest.mark.parametrize("cell", CELLS, ids="/".join)
+def test_metadata_is_complete(results, cell):
+    path = results.joinpath("attributions", *map("=".join, zip(KEYS, cell, strict=True)), "part-0.parquet")
+    document = json.loads(pq.read_schema(path).metadata[b"approxgrad"])
+    dataset, _, method, gradient = cell
+    scheme, _, step = gradient.partition("-h")
+    assert document["feature_shape"] == FEATURES[dataset]
+    assert (document["scheme"], document["step"]) == (scheme, float(step) if step else None)
+    assert document["method"]["attribution"] == method
+    assert document["method"].get("n_steps") == (None if method == "saliency" else PATH_STEPS)
+    features = int(np.prod(FEATURES[dataset]))
+    assert document["model_evaluations"] == CELLS[cell] * evaluations(method, scheme, features, n_steps=PATH_STEPS)
+    assert document["batch_size"] >= 1
+    assert document["seconds"] > 0
+    assert document["device"]
+    assert set(document["versions"]) == {"approxgrad", "torch", "numpy"}
+
+
+def test_metrics_of_every_sample_gradient_and_reference(metrics):
+    assert set(metrics) == {*KEYS, "scheme", "step", "reference", "sample", *METRICS}
+    expected = {}
+    for (*comparison, gradient), samples in CELLS.items():
+        if gradient != "exact":
+            expected[(*comparison, gradient, "exact")] = samples
+        if tuple(comparison) in TRUTH_KNOWN:
+            expected[(*comparison, gradient, "truth")] = samples
+    # The exact counterpart of the published variant is Integrated Gradients.
+    expected[(*PUBLISHED, "exact", "truth")] = 5
+    assert rows_by(metrics, [*KEYS, "reference"]) == expected
+
+
+def test_summary_counts_every_sample(results, metrics):
+    summary = pd.read_parquet(results / "summary/summary.parquet")
+    pd.testing.assert_frame_equal(
+        pd.read_csv(results / "summary/summary.csv"), summary, check_dtype=False, check_exact=False
+    )
+    keys = [*KEYS, "reference"]
+    counts = rows_by(metrics, keys)
+    assert len(summary) == len(counts) * len(METRICS)
+    for row in summary.itertuples():
+        assert row.n + row.undefined == counts[tuple(getattr(row, key) for key in keys)]
+
+
+def test_every_figure_is_there_as_svg_and_png(results):
+    folders = {
+        "boxplots": COMPARISONS,
+        "truth_correlation": TRUTH_KNOWN,
+        "variants": [PUBLISHED],
+        "attribution_maps": [DIGITS],
+        "learning_curves": [LINEAR, DIGITS],
+    }
+    expected = {
+        results.joinpath("figures", *map("=".join, zip(KEYS, names, strict=False)), f"{figure}.{suffix}")
+        for figure, cases in folders.items()
+        for names in cases
+        for suffix in ("svg", "png")
+    }
+    assert {path for path in (results / "figures").rglob("*") if path.is_file()} == expected
+    for path in expected:
+        assert path.read_bytes()[:5] in (b"<?xml", b"\x89PNG\r")
+
+
+@pytest.mark.parametrize("rule", WORK)
+def test_every_job_wrote_its_log_and_benchmark(tiny, rule):
+    for folder, suffix in (("logs", ".log"), ("benchmarks", ".tsv")):
+        root = tiny.directory / folder
+        files = {path for path in root.rglob(f"*{suffix}") if path.relative_to(root).parts[0].split(".")[0] == rule}
+        assert files == {root.joinpath(rule, *names).with_name((names or (rule,))[-1] + suffix) for names in WORK[rule]}
+        for path in files:
+            text = path.read_text()
+            assert f"rule {rule}, " in text if suffix == ".log" else len(text.splitlines()) == 2
+
+
+def test_models_were_trained_for_the_configured_epochs(results):
+    curves = pd.read_parquet(results / "learning_curves")
+    epochs = curves.groupby(["dataset", "model"], observed=True)["epoch"].max().to_dict()
+    assert epochs == {LINEAR: 2, DIGITS: 1}
+    measures = pd.read_parquet(results / "test_metrics").groupby("dataset", observed=True)["metric"].agg(set).to_dict()
+    assert measures == {
+        "digits": {"loss", "accuracy"},
+        "synthetic_linear": {"loss", "root_mean_squared_error", "r2"},
+    }
+
+
+def test_the_report_is_one_file_with_the_captions(tiny):
+    outcome = tiny.run("--report", "report.html")
+    assert outcome.code == 0, outcome.text
+    html = (tiny.directory / "report.html").read_text()
+    for caption in (
+        "How far is a feature attribution from its exact counterpart",
+        "Agreement between approximated and exact attributions (saliency)",
+        "with the true effects",
+        "One test image of digits",
+        "Training of cnn on digits",
+        "Every measure of agreement over the attributed test rows",
+    ):
+        assert caption in html.replace("\\n", " ").replace("\n", " ")
+    assert "{{ snakemake" not in html
+    assert '<script src="http' not in html
+    assert '<link href="http' not in html

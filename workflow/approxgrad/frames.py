@@ -1,0 +1,56 @@
+"""Result files as pandas data frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from approxgrad.tables import read_attributions, read_table, write_atomically, write_table
+
+
+def read_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:
+    """Return the measures of one data set, model and method with these three names as columns."""
+    frame = read_table(path)[0].to_pandas()
+    keys = pd.DataFrame({"dataset": dataset, "model": model, "method": method}, index=frame.index)
+    return pd.concat([keys, frame], axis=1)
+
+
+def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
+    """Return the smallest and largest value of exact attributions.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Attribution files.
+    cells : sequence of tuple of str
+        Data set, model and method of each of them.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``dataset``, ``model``, ``method``, ``minimum``, ``maximum`` and ``samples``.
+    """
+    rows = []
+    for path, names in zip(paths, cells, strict=True):
+        maps = read_attributions(path).attribution
+        rows.append((*names, maps.min(), maps.max(), len(maps)))
+    return pd.DataFrame(rows, columns=["dataset", "model", "method", "minimum", "maximum", "samples"])
+
+
+def model_measures(paths: Sequence[Path | str], models: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Return the test measures of all models: columns ``dataset``, ``model``, ``metric``, ``value`` and ``n``."""
+    frames = []
+    for path, (dataset, model) in zip(paths, models, strict=True):
+        frame = read_table(path)[0].to_pandas()
+        keys = pd.DataFrame({"dataset": dataset, "model": model}, index=frame.index)
+        frames.append(pd.concat([keys, frame], axis=1))
+    return pd.concat(frames, ignore_index=True)
+
+
+def write_both(frame: pd.DataFrame, parquet: Path | str, csv: Path | str) -> None:
+    """Write a table as parquet and as CSV."""
+    write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), {})
+    write_atomically(csv, lambda path: frame.to_csv(path, index=False))

@@ -1,0 +1,9 @@
+"""Table of the models' test measures."""
+
+from approxgrad.frames import model_measures, write_both
+from approxgrad.runtime import job
+
+with job(snakemake) as log:
+    models = model_measures(snakemake.input.measures, snakemake.params.models)
+    write_both(models, snakemake.output.parquet, snakemake.output.csv)
+    log.info("%d measures", len(models))

@@ -1,0 +1,9 @@
+"""Smallest and largest value of the exact attributions."""
+
+from approxgrad.frames import exact_ranges, write_both
+from approxgrad.runtime import job
+
+with job(snakemake) as log:
+    ranges = exact_ranges(snakemake.input.exact, snakemake.params.cells)
+    write_both(ranges, snakemake.output.parquet, snakemake.output.csv)
+    log.info("%d ranges", len(ranges))
