@@ -77,7 +77,7 @@ def train(
     """
     inputs, target = tensors(training, device)
     loss_function = nn.CrossEntropyLoss() if training.classes else nn.MSELoss()
-    optimiser = torch.optim.Adam(model.parameters(), lr=options["learning_rate"])
+    optimiser = torch.optim.Adam(model.parameters(), lr=options["learning_rate"], fused=True)
     decay = options.get("decay", {"factor": 1.0, "every": options["epochs"]})
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, decay["every"], decay["factor"])
     history: list[dict[str, Any]] = []
