@@ -10,7 +10,7 @@ from pathlib import Path
 PACKAGE = "approxgrad"
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
-NEUTRAL = {"approxgrad.runtime", "approxgrad.progress", "approxgrad.cost"}
+NEUTRAL = {"approxgrad.runtime", "approxgrad.progress", "approxgrad.cost", "approxgrad.startup"}
 """Modules that change logs but never a number or a figure."""
 
 

@@ -1,5 +1,6 @@
 """Attribute the drawn test rows with one method and gradient source."""
 
+import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.cells import attribute_cell
 from approxgrad.device import set_up_torch
 from approxgrad.runtime import job

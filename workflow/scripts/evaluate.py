@@ -1,5 +1,6 @@
 """Compare approximated with exact attributions, and both with the true effects where they are known."""
 
+import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.evaluation import evaluate_method
 from approxgrad.runtime import job
 from approxgrad.tables import write_table

@@ -1,5 +1,6 @@
 """Measures of maps that others cached as arrays."""
 
+import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.evaluation import evaluate_arrays
 from approxgrad.runtime import job
 from approxgrad.tables import write_table

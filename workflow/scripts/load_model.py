@@ -1,5 +1,6 @@
 """Fit weights that were trained elsewhere to a model and measure it on the test rows."""
 
+import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.device import set_up_torch
 from approxgrad.models import build_model, save_model
 from approxgrad.runtime import job

@@ -1,5 +1,6 @@
 """Box plots of agreement with the exact attribution over the step sizes."""
 
+import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.figures.boxplots import boxplots
 from approxgrad.figures.style import save
 from approxgrad.frames import read_metrics

@@ -1,5 +1,6 @@
 """Loss and accuracy (or R2) over the epochs."""
 
+import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.figures.learning_curves import learning_curves
 from approxgrad.figures.style import save
 from approxgrad.runtime import job

@@ -1,5 +1,6 @@
 """Picture of original, approximated and exact attribution maps."""
 
+import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.figures.maps import attribution_maps
 from approxgrad.figures.style import save
 from approxgrad.runtime import job

@@ -1,5 +1,6 @@
 """Box plots of cached maps, beside the study's own where it has them."""
 
+import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.figures.boxplots import boxplots
 from approxgrad.figures.published import published_boxplots
 from approxgrad.figures.style import save

@@ -1,5 +1,6 @@
 """Violins of the correlation with the true effects."""
 
+import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.figures.style import save
 from approxgrad.figures.violins import truth_violins
 from approxgrad.frames import read_metrics

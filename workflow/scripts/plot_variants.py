@@ -1,5 +1,6 @@
 """Error of the published variant of Integrated Gradients beside that of the correct one."""
 
+import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.figures.style import save
 from approxgrad.figures.variants import variants
 from approxgrad.frames import read_metrics

@@ -1,5 +1,6 @@
 """Table of the models' test measures."""
 
+import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.frames import model_measures, write_both
 from approxgrad.runtime import job
 

@@ -1,5 +1,6 @@
 """Smallest and largest value of the exact attributions."""
 
+import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.frames import exact_ranges, write_both
 from approxgrad.runtime import job
 
