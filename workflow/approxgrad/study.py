@@ -13,8 +13,8 @@ from typing import Any
 
 from approxgrad.cached_arrays import ArrayFile, find_arrays
 from approxgrad.configuration import ConfigError, validated
-from approxgrad.data_files import file_faults
 from approxgrad.datasets import kind
+from approxgrad.faults import file_faults, name_faults, sample_faults
 from approxgrad.sources import EXACT, GradientSource
 
 ATTRIBUTIONS = "results/attributions/dataset={dataset}/model={model}/method={method}/gradient={gradient}/part-0.parquet"
@@ -63,9 +63,8 @@ class Study:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = validated(config)
-        self._check_names()
-        _raise(file_faults(self.config["datasets"]))
-        self._check_samples()
+        _raise(name_faults(self.config) + file_faults(self.config))
+        _raise(sample_faults(self.config))
         self.cells = self._cells()
         self._by_key = {(cell.dataset, cell.model, cell.method, cell.gradient.name): cell for cell in self.cells}
 
@@ -192,14 +191,14 @@ class Study:
         wanted = math.log(self.config["map_step"])
         columns: dict[str, tuple[str, Cell, Cell]] = {}
         for key_dataset, key_model, method in self.comparisons:
-            kind = self.config["methods"][method]["attribution"]
-            if (key_dataset, key_model) != (dataset, model) or kind == "integrated_gradients_published":
+            attribution = self.config["methods"][method]["attribution"]
+            if (key_dataset, key_model) != (dataset, model) or attribution == "integrated_gradients_published":
                 continue
             cells = self.approximated(dataset, model, method)
             nearest = min(cells, key=lambda cell: abs(math.log(cell.gradient.step or math.inf) - wanted))
-            columns.setdefault(kind, (method, nearest, self.exact(dataset, model, method)))
+            columns.setdefault(attribution, (method, nearest, self.exact(dataset, model, method)))
         order = ("saliency", "input_x_gradient", "integrated_gradients")
-        return [columns[kind] for kind in order if kind in columns]
+        return [columns[name] for name in order if name in columns]
 
     def check_targets(self, arguments: Sequence[str]) -> None:
         """Refuse a file asked for on the command line whose folders name something that the study lacks.
@@ -221,7 +220,7 @@ class Study:
             folder, *names = argument.split("/")
             if folder == "data" and len(names) == 2 and names[0] not in ("weights", *self.datasets):
                 raise ConfigError(f"{argument}: data set is {names[0]!r}, expected one of {', '.join(self.datasets)}")
-            if folder != "results":
+            if folder != "results" or names[:1] == ["published"]:
                 continue
             parts = [part.split("=", 1) for part in argument.split("/") if "=" in part]
             for key, value in parts:
@@ -243,57 +242,6 @@ class Study:
                 if not self.cached_arrays(source)
             ]
         )
-
-    def _check_names(self) -> None:
-        faults = []
-        for number, experiment in enumerate(self.config["experiments"]):
-            for key in ("datasets", "models", "methods"):
-                known = list(self.config[key])
-                faults += [
-                    f"experiments[{number}].{key}: got {name!r}, expected one of {', '.join(known)}"
-                    for name in experiment[key]
-                    if name not in known
-                ]
-            faults += [
-                f"experiments[{number}].samples_by_method.{name}: is not among the entry's methods, "
-                + ", ".join(experiment["methods"])
-                for name in experiment["samples_by_method"]
-                if name not in experiment["methods"]
-            ]
-        faults += [
-            f"models.{name}: expected either training or weights"
-            for name, options in self.config["models"].items()
-            if ("training" in options) == ("weights" in options)
-        ]
-        for name, method in self.config["methods"].items():
-            reference = method.get("reference", name)
-            exact_methods = [
-                other
-                for other, options in self.config["methods"].items()
-                if options["attribution"] != "integrated_gradients_published"
-            ]
-            if reference not in exact_methods:
-                faults.append(
-                    f"methods.{name}.reference: got {reference!r}, expected a method with an exact counterpart: "
-                    + ", ".join(exact_methods)
-                )
-        _raise(faults)
-
-    def _check_samples(self) -> None:
-        faults = []
-        for number, experiment in enumerate(self.config["experiments"]):
-            counts = {"samples": experiment["samples"]} | {
-                f"samples_by_method.{name}": count for name, count in experiment["samples_by_method"].items()
-            }
-            for dataset in experiment["datasets"]:
-                options = self.config["datasets"][dataset]
-                rows = kind(options).test_rows(options)
-                faults += [
-                    f"experiments[{number}].{key}: got {count}, expected at most {rows}, the test rows of {dataset}"
-                    for key, count in counts.items()
-                    if rows is not None and count > rows
-                ]
-        _raise(faults)
 
     def _cells(self) -> list[Cell]:
         cells: dict[tuple[str, str, str, GradientSource], Cell] = {}
