@@ -1,5 +1,6 @@
 """What every rule declares, and that configuration and schema describe each other."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 from snakemake.utils import update_config
 
+import approxgrad
 from approxgrad.configuration import load_schema, validated
 from running import REPOSITORY
 
@@ -101,3 +103,17 @@ def test_configurations_are_valid(study):
     if study is not None:
         update_config(config, yaml.safe_load(study.read_text()))
     assert len(validated(config)["experiments"]) == len(config["experiments"])
+
+
+def test_conda_environment_has_the_dependencies_of_the_package():
+    conda = yaml.safe_load((REPOSITORY / "envs" / "approxgrad.yaml").read_text())
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    assert conda["dependencies"][-1]["pip"] == project["project"]["dependencies"]
+
+
+def test_versions_agree():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())["version"]
+    changes = (REPOSITORY / "CHANGELOG.md").read_text()
+    assert approxgrad.__version__ == project == citation
+    assert f"## {project} (" in changes

@@ -19,6 +19,9 @@ if not Path(approxgrad.__file__).resolve().is_relative_to(BASE.resolve()):
         f"approxgrad: the installed package is {Path(approxgrad.__file__).parent}, not this checkout's; run: pip install -e {BASE}"
     )
 
+# Jobs import the package from this checkout, also in an environment that does not hold it.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(BASE / "workflow"), os.environ.get("PYTHONPATH")]))
+
 try:
     study = Study(config)
     study.check_targets(sys.argv[1:])
