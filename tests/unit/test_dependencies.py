@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +107,10 @@ def test_the_package_itself_loads_torch_only_when_used():
 def test_the_script_itself_is_not_listed():
     assert not any(path.parent == SCRIPTS for path in source_files(SCRIPTS / "attribute.py"))
     assert all(isinstance(path, Path) and path.is_file() for path in source_files(SCRIPTS / "attribute.py"))
+
+
+def test_started_processes_import_this_package(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    dependencies.pass_on_package()
+    dependencies.pass_on_package()
+    assert os.environ["PYTHONPATH"] == os.pathsep.join([str(PACKAGE_ROOT.parent), "elsewhere"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,12 @@ def source_files(entry: Path, extra_modules: Iterable[str] = ()) -> list[Path]:
         found.add(module)
         waiting += _imports(_path(module))
     return sorted(_path(module) for module in found)
+
+
+def pass_on_package() -> None:
+    """Let the processes that this one starts import this very package, also where it is not installed."""
+    folders = [str(PACKAGE_ROOT.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, folders)))
 
 
 def _path(module: str) -> Path:

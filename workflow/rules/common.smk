@@ -8,7 +8,7 @@ from pathlib import Path
 import approxgrad
 from approxgrad.configuration import ConfigError
 from approxgrad.datasets.image_files import listing_digest
-from approxgrad.dependencies import source_files
+from approxgrad.dependencies import pass_on_package, source_files
 from approxgrad.seeds import derive_seed
 from approxgrad.study import ATTRIBUTIONS, Study, any_of
 
@@ -19,8 +19,7 @@ if not Path(approxgrad.__file__).resolve().is_relative_to(BASE.resolve()):
         f"approxgrad: the installed package is {Path(approxgrad.__file__).parent}, not this checkout's; run: pip install -e {BASE}"
     )
 
-# Jobs import the package from this checkout, also in an environment that does not hold it.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(BASE / "workflow"), os.environ.get("PYTHONPATH")]))
+pass_on_package()
 
 try:
     study = Study(config)
