@@ -5,7 +5,7 @@ from torch import nn
 
 import approxgrad.attribution
 from approxgrad import ExactGradient, FiniteDifference, attribute
-from approxgrad.attribution import METHODS, gradient_source
+from approxgrad.attribution import METHODS
 from approxgrad.cost import evaluations
 from problems import (
     CURVATURES,
@@ -241,11 +241,3 @@ def test_the_caller_finds_everything_as_it_was_after_an_exception(method, gradie
     assert (plain.requires_grad, leaf.requires_grad, model.training) == (False, True, True)
     assert plain.grad is None
     assert torch.equal(leaf.grad, torch.ones_like(leaf))
-
-
-def test_gradient_sources_by_name():
-    assert isinstance(gradient_source("exact"), ExactGradient)
-    source = gradient_source("central", 0.5)
-    assert (source.scheme, source.step) == ("central", 0.5)
-    with pytest.raises(TypeError, match="step: expected a positive number"):
-        gradient_source("central")

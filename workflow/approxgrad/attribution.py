@@ -13,7 +13,6 @@ from torch import Tensor
 
 from approxgrad.batching import CPU_MEMORY_BUDGET
 from approxgrad.checks import Model, check_deterministic, check_inputs
-from approxgrad.finite_differences import FiniteDifference
 from approxgrad.gradients import ExactGradient, GradientSource
 from approxgrad.published import integrated_gradients_published
 from approxgrad.targets import Target, target_indices
@@ -178,8 +177,3 @@ def _broadcast_baselines(baselines: Baseline, inputs: Tensor) -> Tensor:
         raise ValueError(
             f"baselines: shape {tuple(values.shape)} does not broadcast to the inputs' {tuple(inputs.shape)}"
         ) from None
-
-
-def gradient_source(scheme: str, step: float | None = None) -> GradientSource:
-    """Return the gradient source of a scheme: ``exact``, or a finite difference with its step."""
-    return ExactGradient() if scheme == "exact" else FiniteDifference(step, scheme)  # type: ignore[arg-type]
