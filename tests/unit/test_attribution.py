@@ -107,20 +107,23 @@ def test_the_result_is_that_of_captum_used_directly(method, target):
 
 @pytest.mark.parametrize("gradient", ["exact", FiniteDifference(0.5)], ids=scheme_of)
 @pytest.mark.parametrize("target", [1, [0, 1, 2, 1, 0], None])
-def test_groups_of_inputs_change_rounding_only(monkeypatch, gradient, target):
+@pytest.mark.parametrize(("points_at_once", "groups"), [(12, [2, 2, 1]), (4, [1] * 5)], ids=["inputs", "path"])
+def test_groups_of_inputs_and_parts_of_paths_change_rounding_only(
+    monkeypatch, gradient, target, points_at_once, groups
+):
     model, x = softplus_mlp(outputs=1 if target is None else 3), points(5, 4)
     options = {"target": target, "method": "integrated_gradients", "gradient": gradient, "n_steps": 6}
     options["baselines"] = points(5, 4, seed=1)
     whole = attribute(model, x, **options)
-    # Groups of 2, 2 and 1: six buffers of six path points of four float64 numbers.
-    monkeypatch.setattr(approxgrad.attribution, "CPU_MEMORY_BUDGET", 2 * 6 * 6 * 4 * 8)
+    # An eighth of the budget holds four buffers of so many path points of four float64 numbers; a path has six.
+    monkeypatch.setattr(approxgrad.attribution, "memory_budget", lambda _: 8 * points_at_once * 4 * 4 * 8)
     calls = []
     original = IntegratedGradients.attribute
     monkeypatch.setattr(
         IntegratedGradients, "attribute", lambda self, x, *a, **k: calls.append(len(x)) or original(self, x, *a, **k)
     )
     split = attribute(model, x, **options)
-    assert calls == [2, 2, 1]
+    assert calls == groups
     # Layers are summed in another order for another batch: 64 roundings, of gradients or of outputs divided by h = 0.5,
     # whose terms are below ten times the largest attribution.
     torch.testing.assert_close(
@@ -241,3 +244,16 @@ def test_the_caller_finds_everything_as_it_was_after_an_exception(method, gradie
     assert (plain.requires_grad, leaf.requires_grad, model.training) == (False, True, True)
     assert plain.grad is None
     assert torch.equal(leaf.grad, torch.ones_like(leaf))
+
+
+def test_the_budget_of_the_gradient_source_bounds_the_path():
+    lengths = []
+    source = FiniteDifference(0.5, memory_budget=8 * 4 * 4 * 4 * 8)
+
+    def gradient(forward_fn, inputs, target_ind=None, additional_forward_args=None):
+        lengths.append(len(inputs[0]))
+        return source(forward_fn, inputs, target_ind, additional_forward_args)
+
+    gradient.memory_budget = source.memory_budget
+    attribute(softplus_mlp(), points(1, 4), target=0, method="integrated_gradients", gradient=gradient, n_steps=10)
+    assert lengths == [4, 4, 2]

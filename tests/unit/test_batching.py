@@ -11,8 +11,9 @@ from approxgrad.batching import Footprint, balanced_slices, batch_size, footprin
 from problems import RecordingModel, linear, small_cnn
 
 IMAGES = (torch.zeros(5, 2, 4, 4),)
-# Per input of small_cnn in float32: 2 * 16 numbers enter, five layers give 4 * 16 each, the last one gives 3.
-CNN = Footprint(widest=4 * (64 + 64 + 32), total=4 * (5 * 64 + 3 + 32))
+# Per input of small_cnn in float32: 2 * 16 numbers enter, five layers give 4 * 16 each, the last one gives 3; the
+# convolution uses its weights at 16 positions.
+CNN = Footprint(widest=4 * (64 + 64 + 32), total=4 * (5 * 64 + 3 + 32), weight_uses=16)
 
 
 class Choosing(nn.Module):
@@ -29,7 +30,7 @@ class Choosing(nn.Module):
 
 
 def guess(bytes_per_input: int) -> Footprint:
-    return Footprint(widest=64 * bytes_per_input, total=256 * bytes_per_input)
+    return Footprint(widest=32 * bytes_per_input, total=128 * bytes_per_input)
 
 
 def test_footprint_of_a_network_equals_the_hand_count():
@@ -84,23 +85,37 @@ def test_the_size_depends_on_shapes_only():
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("budget", [1, 5_000, 100_000, 10**12])
 def test_the_size_is_the_largest_within_the_budget(budget, backward):
-    per_input = 2 * (CNN.total if backward else CNN.widest)
+    per_input = 2 * CNN.total if backward else 4 * CNN.widest
     size = batch_size(small_cnn(torch.float32), IMAGES, budget=budget, backward=backward)
     assert 1 <= size <= batching.LARGEST_BATCH
     assert size == 1 or size * per_input <= budget
     assert size == batching.LARGEST_BATCH or (size + 1) * per_input > budget
 
 
-def test_the_size_respects_the_cache_of_the_cpu():
-    wide = (torch.zeros(1, 100_000),)  # guessed as 64 * 400 kB, of which not one fits
-    assert batch_size(linear, wide, budget=10**12) == 1
-    assert batch_size(linear, wide, budget=10**12, backward=True) > 1
+def test_a_cpu_is_given_no_more_than_it_gains_from():
+    wide = (torch.zeros(1, 2**18),)  # guessed as 32 * 1 MiB, of which two fill the working set
+    assert batch_size(linear, wide, budget=10**12) == 2
+    assert batch_size(linear, wide, budget=10**12, backward=True) > 2
+
+
+def test_weights_that_an_input_uses_rarely_ask_for_larger_batches():
+    # Two convolutions, with 3 * 8 * 9 weights at 32 * 32 positions and 8 * 8 * 64 weights at one position.
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.AdaptiveAvgPool2d(8), nn.Conv2d(8, 8, 8))
+    images = (torch.zeros(1, 3, 32, 32),)
+    assert footprint(model, images).weight_uses == (216 * 1024 + 4096 * 1) / (216 + 4096)
+    assert batch_size(model, images) == max(-(-3000 * 4312 // 225280), 64 * 2**20 // (4 * (3 + 8 + 3) * 1024)) == 1170
+    deep = nn.Sequential(nn.MaxPool2d(4), nn.Conv2d(3, 8, 8))
+    assert footprint(deep, images).weight_uses == 1
+    assert batch_size(deep, images) == 3000
 
 
 def test_default_budgets(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 * 2**30))
+    free = 6 * 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 8 * 2**30))
     assert memory_budget(torch.device("cpu")) == 512 * 2**20
     assert memory_budget(torch.device("cuda")) == 2 * 2**30
+    free = 2**30  # another process uses the same GPU
+    assert memory_budget(torch.device("cuda")) == int(0.8 * 2**30)
 
 
 @given(total=st.integers(1, 3000), largest=st.integers(1, 400))

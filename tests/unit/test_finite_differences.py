@@ -132,8 +132,8 @@ def test_the_used_batch_size_is_recorded():
     assert source.used_batch_size is None
     source(linear, points(2, 3))
     assert source.used_batch_size == 7
-    # A plain function is guessed to need twice 64 times the input of 24 bytes, and the budget is for three of them.
-    bounded = FiniteDifference(0.5, memory_budget=3 * 2 * 64 * 24)
+    # A plain function is guessed to need four layers of 32 times the 24 bytes of an input; the budget is for three.
+    bounded = FiniteDifference(0.5, memory_budget=3 * 4 * 32 * 24)
     bounded(linear, points(2, 3))
     assert bounded.used_batch_size == 3
 
@@ -372,3 +372,29 @@ def test_too_little_memory_for_one_row_is_one_clear_error():
         FiniteDifference(0.5)(SmallMemory(0), points(6, 3))
     assert caught.value.__suppress_context__
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("scheme", ["forward", "central"])
+def test_rows_in_groups_give_the_same_derivatives(scheme):
+    # The outputs of one row, 3 buffers of 8 (d + 1) bytes, are more than a sixteenth of the budget.
+    x, y = points(5, 3), points(5, 2, seed=1)
+    factors, sizes = torch.arange(1.0, 6.0, dtype=torch.float64), []
+
+    def counted(x, y, factor):
+        sizes.append(len(x))
+        return factor * two_inputs(x, y)
+
+    whole, small = FiniteDifference(0.5, scheme), FiniteDifference(0.5, scheme, batch_size=100, memory_budget=16)
+    per_row = small.stencil.evaluations(5)
+    together = whole(counted, (x, y), None, factors)
+    assert sizes == [len(x) * per_row]
+    sizes.clear()
+    apart = small(counted, (x, y), None, factors)
+    assert sizes == [per_row] * len(x)
+    assert all(torch.equal(one, other) for one, other in zip(together, apart, strict=True))
+
+
+def test_a_fault_in_a_later_group_names_its_row():
+    signs = torch.tensor([1, 1, 1, -1, 1])
+    with pytest.raises(ValueError, match=r"output is nan for input 3$"):
+        FiniteDifference(0.5, memory_budget=16)(lambda x: x.log().sum(1), points(5, 3).abs() * signs[:, None])

@@ -11,7 +11,7 @@ import torch
 from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import Tensor
 
-from approxgrad.batching import CPU_MEMORY_BUDGET
+from approxgrad.batching import memory_budget
 from approxgrad.checks import Model, check_deterministic, check_inputs
 from approxgrad.gradients import ExactGradient, GradientSource
 from approxgrad.published import integrated_gradients_published
@@ -20,7 +20,10 @@ from approxgrad.targets import Target, target_indices
 Baseline = float | Tensor
 """A number for all features, or a tensor that broadcasts to the inputs, such as one input."""
 
-PATH_BUFFERS = 6
+PATH_SHARE = 1 / 8
+"""Share of the memory budget for the path points that are differentiated together."""
+
+PATH_BUFFERS = 4
 """Tensors of inputs x path points that captum's Integrated Gradients holds at once."""
 
 
@@ -44,19 +47,22 @@ def integrated_gradients(
     """Return Integrated Gradients (Sundararajan et al., 2017, https://arxiv.org/abs/1703.01365).
 
     The path integral is captum's Gauss-Legendre quadrature with `n_steps` points, so the exact and the approximated
-    attribution use the same points and weights. Inputs are taken in groups that bound the memory of the path.
+    attribution use the same points and weights. Inputs are taken in groups, and the path of a large input in parts,
+    that bound the memory of the path points.
     """
     method = IntegratedGradients(model)
     method.gradient_func = gradient
     references = _broadcast_baselines(baselines, inputs)
-    bytes_per_input = PATH_BUFFERS * n_steps * inputs[0].numel() * inputs.element_size()
-    group = max(1, CPU_MEMORY_BUDGET // bytes_per_input)
+    budget = getattr(gradient, "memory_budget", None) or memory_budget(inputs.device)
+    points = max(1, int(PATH_SHARE * budget) // (PATH_BUFFERS * inputs[0].numel() * inputs.element_size()))
+    group = max(1, points // n_steps)
     results = [
         method.attribute(
             inputs[start : start + group].detach().requires_grad_(),
             baselines=references[start : start + group],
             target=None if target is None else target[start : start + group],
             n_steps=n_steps,
+            internal_batch_size=None if points >= n_steps else points,
         )
         for start in range(0, len(inputs), group)
     ]

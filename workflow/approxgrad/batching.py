@@ -15,35 +15,48 @@ from torch import Tensor, nn
 
 MEBIBYTE = 2**20
 CPU_MEMORY_BUDGET = 512 * MEBIBYTE
-"""Bytes that one evaluation may occupy on the CPU unless the caller says otherwise."""
+"""Bytes that an attribution may occupy on the CPU, besides model, inputs and result, by default."""
 
 GPU_MEMORY_SHARE = 0.25
-"""Share of a GPU's memory that one evaluation may occupy unless the caller says otherwise."""
+"""Share of a GPU's memory that an attribution may occupy by default."""
 
-CPU_CACHE_TARGET = 16 * MEBIBYTE
-"""Bytes that the widest layer of a batch should occupy on the CPU: past the last-level cache, rates fall."""
+GPU_FREE_SHARE = 0.8
+"""Share of a GPU's free memory that bounds this further, where others use the same GPU."""
+
+LAYERS_AT_ONCE = 4
+"""Widest layers that an evaluation holds at once: branches, workspaces, slack of the allocator; measured 1.2 to 3.3."""
+
+CPU_WORKING_SET = 64 * MEBIBYTE
+"""Bytes that the widest layer of a batch may occupy on the CPU: larger batches gain nothing but cost memory."""
+
+WEIGHT_USES = 3000
+"""How often a batch should use each weight of the convolutions on the CPU, which reads and reorders them every time."""
 
 LARGEST_BATCH = 4096
 """Beyond this size the overhead per call is negligible for every model."""
 
-UNKNOWN_EXPANSION = 64
-"""Widest layer over input size, assumed where a model cannot be inspected (a first layer of 64 channels)."""
+UNKNOWN_EXPANSION = 32
+"""Widest layer over input size, assumed where a model cannot be inspected."""
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Memory of one input on its way through a model.
+    """What one input asks of a device on its way through a model.
 
     Attributes
     ----------
     widest : int
-        Bytes of the largest layer, input and output together: what inference holds at once.
+        Bytes of the largest layer, input and output together.
     total : int
         Bytes of all layer outputs: what autograd keeps for the backward pass.
+    weight_uses : float
+        How often the input uses each weight of the convolutions on average (their output positions); infinite
+        without convolutions.
     """
 
     widest: int
     total: int
+    weight_uses: float = math.inf
 
 
 def inspected_module(model: Callable[..., Any]) -> nn.Module | None:
@@ -53,7 +66,7 @@ def inspected_module(model: Callable[..., Any]) -> nn.Module | None:
 
 
 def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprint:
-    """Return the memory of one input, without evaluating the model itself.
+    """Return what one input asks of a device, without evaluating the model itself.
 
     A copy of the module that shares the parameters, without the caller's hooks, is given one input of zeros, and the
     sizes of what its layers take and return are noted. A model that cannot be inspected so, such as a plain
@@ -69,7 +82,7 @@ def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprin
     Returns
     -------
     Footprint
-        Bytes per input.
+        Bytes and weight uses per input.
     """
     input_bytes = sum(tensor[0].numel() * tensor.element_size() for tensor in inputs)
     guess = Footprint(widest=UNKNOWN_EXPANSION * input_bytes, total=4 * UNKNOWN_EXPANSION * input_bytes)
@@ -77,9 +90,12 @@ def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprin
     if module is None:
         return guess
     sizes: list[tuple[int, int]] = []
+    weights: list[tuple[int, int]] = []
 
-    def record(_module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+    def record(layer: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
         sizes.append((_bytes(arguments), _bytes(output)))
+        if isinstance(layer, nn.Conv2d):
+            weights.append((layer.weight.numel(), output[0, 0].numel()))
 
     try:
         shadow = copy.deepcopy(module, {id(parameter): parameter for parameter in module.parameters()}).eval()
@@ -97,6 +113,7 @@ def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprin
     return Footprint(
         widest=max(before + after for before, after in sizes) + input_bytes,
         total=sum(after for _, after in sizes) + input_bytes,
+        weight_uses=sum(n * uses for n, uses in weights) / sum(n for n, _ in weights) if weights else math.inf,
     )
 
 
@@ -109,10 +126,15 @@ def _bytes(value: Any) -> int:
 
 
 def memory_budget(device: torch.device) -> int:
-    """Return the default memory budget on a device, in bytes."""
-    if device.type == "cuda":
-        return int(GPU_MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory)
-    return CPU_MEMORY_BUDGET
+    """Return the default memory budget on a device, in bytes.
+
+    On a GPU that nothing else uses it depends on the kind of GPU only, so that batch sizes, and with them the last
+    digits of results, are the same from run to run.
+    """
+    if device.type != "cuda":
+        return CPU_MEMORY_BUDGET
+    free, total = torch.cuda.mem_get_info(device)
+    return int(min(GPU_MEMORY_SHARE * total, GPU_FREE_SHARE * free))
 
 
 def batch_size(
@@ -127,7 +149,7 @@ def batch_size(
     inputs : tuple of Tensor
         Inputs of shape (N, ...); only shape, dtype and device are used.
     budget : int, optional
-        Bytes that one evaluation may occupy; by default :func:`memory_budget` of the device.
+        Bytes that the evaluation may occupy; by default :func:`memory_budget` of the device.
     backward : bool
         Whether a backward pass follows, for which all activations are kept.
 
@@ -135,13 +157,19 @@ def batch_size(
     -------
     int
         At least 1 and at most :data:`LARGEST_BATCH`.
+
+    Notes
+    -----
+    A GPU is given what fits into the budget. On a CPU the rate stops rising once the widest layer fills
+    :data:`CPU_WORKING_SET` and each weight is used :data:`WEIGHT_USES` times, so no more is taken than both need.
     """
     device = inputs[0].device
     size = footprint(model, inputs)
     budget = memory_budget(device) if budget is None else budget
-    limit = budget // max(1, 2 * size.total if backward else 2 * size.widest)
+    limit = budget // max(1, 2 * size.total if backward else LAYERS_AT_ONCE * size.widest)
     if device.type == "cpu" and not backward:
-        limit = min(limit, CPU_CACHE_TARGET // max(1, size.widest))
+        useful = max(CPU_WORKING_SET // max(1, size.widest), math.ceil(WEIGHT_USES / max(1, size.weight_uses)))
+        limit = min(limit, useful)
     return max(1, min(LARGEST_BATCH, limit))
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 
 import torch
 
-# Parameters of glibc's mallopt, and the size below which memory is kept for reuse.
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-KEPT_BYTES = 2**30
+from approxgrad.layout import keep_freed_memory
 
 
 def set_up_torch(device: str, threads: int) -> torch.device:
@@ -39,16 +36,3 @@ def set_up_torch(device: str, threads: int) -> torch.device:
     if device == "cuda" and not available:
         raise ValueError("device: cuda was asked for, but torch finds no GPU; use cpu or auto")
     return torch.device("cuda" if available and device != "cpu" else "cpu")
-
-
-def keep_freed_memory() -> bool:
-    """Let this process keep the memory that it frees, and return whether the C library could be told so.
-
-    By default glibc gives every large block back to the system at once, so that each layer of each evaluation begins
-    with page faults: a third of the time of a small convolutional network. Results do not depend on it.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return False
-    return bool(mallopt(MMAP_THRESHOLD, KEPT_BYTES)) and bool(mallopt(TRIM_THRESHOLD, KEPT_BYTES))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from approxgrad.batching import balanced_slices, batch_size
+from approxgrad.batching import balanced_slices, batch_size, memory_budget
 from approxgrad.checks import (
     Model,
     as_tuple,
@@ -20,8 +22,15 @@ from approxgrad.checks import (
     halved,
     rows_of,
 )
+from approxgrad.layout import fast_layout
 from approxgrad.stencils import stencil
 from approxgrad.targets import Target, select_outputs, target_indices
+
+OUTPUT_SHARE = 1 / 16
+"""Share of the memory budget for the outputs of the rows that are differentiated together."""
+
+OUTPUT_BUFFERS = 3
+"""Float64 arrays of these outputs that are held at once."""
 
 
 class FiniteDifference:
@@ -43,7 +52,8 @@ class FiniteDifference:
     batch_size : int, optional
         Perturbed copies per evaluation; by default :func:`approxgrad.batching.batch_size`.
     memory_budget : int, optional
-        Bytes that one evaluation may occupy; the default is 512 MiB on the CPU and a quarter of a GPU's memory.
+        Bytes to occupy besides model, inputs and result; the default is 512 MiB on the CPU and a quarter of a GPU's
+        memory.
 
     Attributes
     ----------
@@ -123,11 +133,13 @@ class FiniteDifference:
             a dropout or batch-normalisation layer of the model is in training mode.
         """
         points = checked_inputs(inputs)
-        features = sum(point[0].numel() for point in points)
-        columns = torch.arange(features, device=points[0].device)
-        derivatives = self.partial_derivatives(forward_fn, points, columns, target_ind, additional_forward_args)
-        parts = derivatives.split([point[0].numel() for point in points], dim=1)
-        return tuple(part.to(point.dtype).reshape(point.shape) for part, point in zip(parts, points, strict=True))
+        widths = [point[0].numel() for point in points]
+        columns = torch.arange(sum(widths), device=points[0].device)
+        gradients = tuple(torch.empty_like(point, memory_format=torch.contiguous_format) for point in points)
+        for part, derivatives in self._groups(forward_fn, points, columns, target_ind, additional_forward_args):
+            for gradient, own in zip(gradients, derivatives.split(widths, dim=1), strict=True):
+                gradient[part] = own.to(gradient.dtype).reshape(gradient[part].shape)
+        return gradients
 
     def partial_derivatives(
         self,
@@ -151,18 +163,30 @@ class FiniteDifference:
         Tensor
             Float64 of shape (N, K).
         """
-        check_deterministic(forward_fn)
-        arguments = as_tuple(additional_forward_args)
-        indices = target_indices(target, len(inputs[0]), inputs[0].device)
-        size = self.batch_size or batch_size(forward_fn, inputs, self.memory_budget)
-        while True:
-            try:
-                outputs = self._evaluate(forward_fn, inputs, features, indices, arguments, size)
-                break
-            except torch.cuda.OutOfMemoryError:
-                size = halved(size)
-        self.used_batch_size = size
-        return self._combine(outputs)
+        groups = self._groups(forward_fn, inputs, features, target, additional_forward_args)
+        return torch.cat([derivatives for _, derivatives in groups])
+
+    def _groups(
+        self, model: Model, inputs: tuple[Tensor, ...], features: Tensor, target: Target, additional_arguments: Any
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the derivatives of groups of rows, so many that their outputs fill a small share of the budget."""
+        check_deterministic(model)
+        arguments = as_tuple(additional_arguments)
+        rows, device = len(inputs[0]), inputs[0].device
+        indices = target_indices(target, rows, device)
+        budget = memory_budget(device) if self.memory_budget is None else self.memory_budget
+        size = self.batch_size or batch_size(model, inputs, budget)
+        bytes_per_row = OUTPUT_BUFFERS * 8 * self.stencil.evaluations(len(features))
+        with fast_layout(model, device):
+            for part in balanced_slices(rows, max(1, int(OUTPUT_SHARE * budget) // bytes_per_row)):
+                while True:
+                    try:
+                        outputs = self._evaluate(model, inputs, features, indices, arguments, part, size)
+                        break
+                    except torch.cuda.OutOfMemoryError:
+                        size = halved(size)
+                self.used_batch_size = size
+                yield part, self._combine(outputs)
 
     def _evaluate(
         self,
@@ -171,46 +195,49 @@ class FiniteDifference:
         features: Tensor,
         indices: Tensor | None,
         arguments: tuple[Any, ...],
+        part: slice,
         size: int,
     ) -> Tensor:
-        """Evaluate the model at all points of the stencil: float64 of shape (N, evaluations per input)."""
+        """Evaluate the model at all points of the stencil for some rows: float64, (rows, evaluations per input)."""
         rows, device = len(inputs[0]), inputs[0].device
         flat = [tensor.detach().reshape(rows, -1) for tensor in inputs]
-        starts = [0]
-        for tensor in flat:
-            starts.append(starts[-1] + tensor.shape[1])
-        shifts = torch.tensor(self.stencil.shifts, dtype=torch.float64, device=device)
+        starts = [0, *itertools.accumulate(tensor.shape[1] for tensor in flat)]
+        steps = self.step * torch.tensor(self.stencil.shifts, dtype=torch.float64, device=device)
         base = int(self.stencil.uses_base)
         per_row = self.stencil.evaluations(len(features))
-        outputs = torch.empty(rows * per_row, dtype=torch.float64, device=device)
+        outputs = torch.empty((part.stop - part.start) * per_row, dtype=torch.float64, device=device)
         with torch.inference_mode():
-            for part in balanced_slices(rows * per_row, size):
-                items = torch.arange(part.start, part.stop, device=device)
-                row, item = items // per_row, items % per_row - base
-                perturbed = (item >= 0).nonzero().squeeze(1)
-                feature = features[item[perturbed] // len(shifts)]
-                shift = shifts[item[perturbed] % len(shifts)] * self.step
+            for items in balanced_slices(len(outputs), size):
+                number = torch.arange(items.start, items.stop, device=device)
+                row, item = number // per_row + part.start, number % per_row - base
+                # The unperturbed copy is one whose first feature is shifted by nothing.
+                perturbed, item = item >= 0, item.clamp(min=0)
+                feature = features[item // len(steps)]
+                shift = steps[item % len(steps)] * perturbed
                 copies = []
                 for tensor, source, start, stop in zip(inputs, flat, starts[:-1], starts[1:], strict=True):
                     batch = source.index_select(0, row)
                     own = (feature >= start) & (feature < stop)
-                    batch[perturbed[own], feature[own] - start] += shift[own].to(batch.dtype)
-                    copies.append(batch.reshape(len(items), *tensor.shape[1:]))
+                    column = torch.where(own, feature - start, 0).unsqueeze(1)
+                    shifted = batch.gather(1, column) + (shift * own).to(batch.dtype).unsqueeze(1)
+                    copies.append(batch.scatter_(1, column, shifted).reshape(len(row), *tensor.shape[1:]))
                 raw = model(*copies, *rows_of(arguments, row, rows))
-                outputs[part] = select_outputs(raw, None if indices is None else indices[row], len(items))
-        outputs = outputs.reshape(rows, per_row)
-        check_outputs(outputs, base, self.stencil.shifts, self.step, features)
+                outputs[items] = select_outputs(raw, None if indices is None else indices[row], len(row))
+        outputs = outputs.reshape(-1, per_row)
+        check_outputs(outputs, base, self.stencil.shifts, self.step, features, first_row=part.start)
         return outputs
 
     def _combine(self, outputs: Tensor) -> Tensor:
-        """Weigh the outputs of one row by the stencil."""
+        """Weigh the outputs of each row by the stencil."""
         weights = dict(zip(self.stencil.offsets, self.stencil.coefficients, strict=True))
         base = int(self.stencil.uses_base)
         shifted = outputs[:, base:].reshape(len(outputs), -1, len(self.stencil.shifts))
-        total = weights[0] * outputs[:, :1] if base else torch.zeros_like(shifted[:, :, 0])
-        for position, offset in enumerate(self.stencil.shifts):
-            total = total + weights[offset] * shifted[:, :, position]
-        return total / self.step
+        total = shifted[:, :, 0] * weights[self.stencil.shifts[0]]
+        for position, offset in enumerate(self.stencil.shifts[1:], start=1):
+            total += weights[offset] * shifted[:, :, position]
+        if base:
+            total += weights[0] * outputs[:, :1]
+        return total.div_(self.step)
 
 
 def _is_number(value: object) -> bool:

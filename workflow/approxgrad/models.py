@@ -171,7 +171,7 @@ def save_model(path: Path | str, model: nn.Module, description: dict[str, Any]) 
 
 
 def load_model(path: Path | str, device: torch.device) -> nn.Module:
-    """Return a trained model in evaluation mode, its convolutions in channels-last order.
+    """Return a trained model in evaluation mode.
 
     Raises
     ------
@@ -188,8 +188,7 @@ def load_model(path: Path | str, device: torch.device) -> nn.Module:
         raise ModelError(f"{path}: does not say which architecture its weights belong to") from None
     model = build_model(**description)
     model.load_state_dict(weights)
-    # With weights in this order convolutions run up to 1.6 times faster on a CPU; batches follow it by themselves.
-    return model.eval().to(device).to(memory_format=torch.channels_last)
+    return model.eval().to(device)
 
 
 def _image_shape(name: str, shape: Shape, smallest: int) -> tuple[int, int, int]:
