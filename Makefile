@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SNAKEMAKE_FILES := Snakefile workflow/rules
 
-.PHONY: help run redraw report test lint format setup lock clean
+.PHONY: help run redraw report bench test lint format setup lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -18,6 +18,9 @@ redraw: setup ## Draw the comparison figures from cached results/attributions on
 
 report: setup ## Write report.html from a finished run
 	$(BIN)/snakemake --report report.html
+
+bench: setup ## Time the engine beside its peers; writes docs/performance.md
+	$(BIN)/python -m bench
 
 test: setup ## Run all tests
 	$(BIN)/pytest

@@ -1,0 +1,1 @@
+"""Benchmark of the finite-difference engine beside its peers, its ceiling, its scaling and its memory."""

@@ -1,0 +1,240 @@
+"""What the benchmark found, as parquet, a figure and a page."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+from approxgrad.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILLION, applied_style, name_label, save
+from bench.ceiling import ENGINE
+from bench.peers import ABLATION, LOOP, TUNED
+from bench.peers import ENGINE as OWN
+
+COLOURS = {LOOP: VERMILLION, ABLATION: ORANGE, TUNED: PURPLE, OWN: BLUE}
+FORMAT_COLOURS = {"contiguous": ORANGE, "channels_last": GREEN}
+METHODS = {"saliency": "Saliency", "integrated_gradients": "Integrated Gradients"}
+
+
+def write_report(
+    folder: Path,
+    tables: dict[str, pd.DataFrame],
+    device: torch.device,
+    threads: int,
+    settings: dict[str, Any],
+    product: float,
+) -> None:
+    """Write ``performance.md``, ``performance.svg`` and ``.png``, and ``performance/*.parquet`` into a folder."""
+    data = folder / "performance"
+    data.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.to_parquet(data / f"{name}.parquet", index=False)
+    machine = machine_line(device, threads)
+    save(draw(tables, machine), folder / "performance.svg", folder / "performance.png")
+    (folder / "performance.md").write_text(page(tables, machine, settings, product))
+    print(f"wrote {folder / 'performance.md'}")
+
+
+def machine_line(device: torch.device, threads: int) -> str:
+    """Return the machine and the versions as a line."""
+    if device.type == "cuda":
+        hardware = torch.cuda.get_device_name(device)
+    else:
+        lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        hardware = f"{models[0] if models else platform.machine()}, {threads} threads"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("approxgrad", "torch", "captum", "numpy"))
+    return f"{hardware}; Python {platform.python_version()}, {versions}"
+
+
+@applied_style()
+def draw(tables: dict[str, pd.DataFrame], machine: str) -> Figure:
+    """Return the figure: peers, the sweep behind the ceiling, and scaling."""
+    figure = Figure(figsize=(7.2, 6.4), layout="constrained")
+    rows = figure.subfigures(3, 1, height_ratios=[1.1, 1, 1])
+    models = list(dict.fromkeys(tables["peers"]["model"]))
+    for axes, (method, label) in zip(rows[0].subplots(1, len(METHODS)), METHODS.items(), strict=True):
+        _draw_peers(axes, tables["peers"][tables["peers"]["method"] == method], models)
+        axes.set_title(label)
+    rows[0].axes[0].legend(ncols=2, fontsize=5, loc="upper left")
+    for axes, model in zip(rows[1].subplots(1, len(models)), models, strict=True):
+        _draw_sweep(axes, tables["ceiling"][tables["ceiling"]["model"] == model])
+        axes.set_title(name_label(model))
+    rows[1].axes[0].set_ylabel("evaluations per second")
+    rows[1].axes[0].legend(fontsize=5)
+    axis_names = list(dict.fromkeys(tables["scaling"]["axis"]))
+    for axes, axis in zip(rows[2].subplots(1, len(axis_names), squeeze=False)[0], axis_names, strict=True):
+        _draw_scaling(axes, tables["scaling"][tables["scaling"]["axis"] == axis])
+        axes.set_xlabel(axis)
+    rows[2].axes[0].set_ylabel("seconds (CNN)")
+    figure.suptitle(f"Forward differences: peers, dense ceiling, scaling\n{machine}", fontsize=7)
+    return figure
+
+
+def _draw_peers(axes: Axes, table: pd.DataFrame, models: list[str]) -> None:
+    peers = list(dict.fromkeys(table["peer"]))
+    for position, peer in enumerate(peers):
+        own = table[table["peer"] == peer].set_index("model").loc[models]
+        at = np.arange(len(models)) + 0.2 * (position - (len(peers) - 1) / 2)
+        spread = [own["median"] - own["min"], own["max"] - own["median"]]
+        axes.bar(at, own["median"], 0.18, color=COLOURS[peer], label=peer, yerr=spread, error_kw={"lw": 0.7})
+    axes.set_xticks(range(len(models)), [name_label(model) for model in models])
+    axes.set_yscale("log")
+    axes.set_ylim(top=20 * table["max"].max())
+    axes.set_ylabel("seconds per image")
+
+
+def _draw_sweep(axes: Axes, table: pd.DataFrame) -> None:
+    for name, colour in FORMAT_COLOURS.items():
+        own = table[table["way"] == name]
+        axes.errorbar(
+            own["batch_size"],
+            own["median"],
+            [own["median"] - own["min"], own["max"] - own["median"]],
+            color=colour,
+            marker="o",
+            markersize=2,
+            lw=0.8,
+            label=f"model alone, {name.replace('_', ' ')}",
+        )
+    engine = table[table["way"] == ENGINE]
+    axes.plot(engine["batch_size"], engine["median"], "*", color=BLACK, markersize=7, label="engine")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("batch size")
+
+
+def _draw_scaling(axes: Axes, table: pd.DataFrame) -> None:
+    axes.errorbar(
+        table["size"],
+        table["median"],
+        [table["median"] - table["min"], table["max"] - table["median"]],
+        color=BLUE,
+        marker="o",
+        markersize=2,
+        lw=0.8,
+    )
+    first = table.iloc[0]
+    power = -1 if first["axis"] == "threads" else 1
+    axes.plot(table["size"], first["median"] * (table["size"] / first["size"]) ** power, ":", color=BLACK, lw=0.8)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(table["size"], [str(size) for size in table["size"]])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_title(f"slope {first['slope']:.2f} (dotted: {power})")
+
+
+PAGE = """# Performance
+
+Written by `make bench`; do not edit. Change `bench/report.py` and run it again.
+
+Machine and versions: {machine}.
+
+Method: images of 3 x {side} x {side}, float32, forward differences, untrained networks (ResNet-50 with a stem for
+small images). All ways to be compared run in turns in one process, {repeats} turns of at least {seconds:g} s after a
+warm-up; a table gives the median and the range. The element loop and, for Integrated Gradients and ResNet-50, the
+others too are timed on evenly spread features and counted up to a whole image. FeatureAblation runs with the
+`perturbations_per_eval` that is fastest; "same layout" is FeatureAblation given channels-last weights and the
+allocator's setting that the engine gives itself, neither of which a user gets by default.
+
+![Peers, dense ceiling and scaling](performance.png)
+
+## Peers
+
+Seconds for one image; Integrated Gradients has {path_points} path points. The last column is the largest difference
+from the engine's derivatives over the largest derivative: all ways compute the same, up to float32 rounding over h.
+
+{peers}
+
+## Share of the dense ceiling
+
+The ceiling is the best rate (evaluations per second) at which the model alone evaluates ready batches, over batch
+sizes and memory formats. The engine chooses its batch size by a rule, without timing. A float32 matrix product
+reaches {product:,.0f} GFLOP/s here.
+
+{ceiling}
+
+## Scaling
+
+Slope of the logarithm of the time over that of the size (CNN); 1 is proportional.
+
+{scaling}
+
+## Peak memory
+
+Over what model and image take; each row in a process of its own, stopped after some seconds of evaluation (the peak is
+reached with the first batches and path points).
+
+{memory}
+"""
+
+
+def page(tables: dict[str, pd.DataFrame], machine: str, settings: dict[str, Any], product: float) -> str:
+    """Return the text of ``performance.md``."""
+    slopes = tables["scaling"].groupby("axis", sort=False)
+    slopes = slopes.agg(sizes=("size", lambda sizes: ", ".join(map(str, sizes))), slope=("slope", "first"))
+    return PAGE.format(
+        machine=machine,
+        product=product,
+        **{key: settings[key] for key in ("side", "repeats", "seconds", "path_points")},
+        peers=_peers(tables["peers"]),
+        ceiling=_ceiling(tables["ceiling"]),
+        scaling=_markdown(slopes.reset_index(), {"slope": "{:.3f}"}),
+        memory=_markdown(tables["memory"], {"peak_mib": "{:.0f}", "budget_mib": "{:.0f}", "features": "{:,}"}),
+    )
+
+
+def _peers(table: pd.DataFrame) -> str:
+    rows = []
+    for (model, method), own in table.groupby(["model", "method"], sort=False):
+        reference = own.set_index("peer").loc[OWN, "median"]
+        for row in own.itertuples():
+            name = row.peer if pd.isna(row.perturbations) else f"{row.peer} ({row.perturbations:.0f} perturbations)"
+            rows.append(
+                (
+                    name_label(str(model)),
+                    METHODS[str(method)],
+                    name,
+                    f"{row.median:.3g} ({row.min:.3g} to {row.max:.3g})",
+                    f"{row.median / reference:.2f}",
+                    f"{row.error:.0e}",
+                )
+            )
+    columns = ["model", "method", "way", "seconds per image (range)", "times the engine's", "difference"]
+    return _markdown(pd.DataFrame(rows, columns=columns), {})
+
+
+def _ceiling(table: pd.DataFrame) -> str:
+    rows = []
+    for model, own in table.groupby("model", sort=False):
+        engine = own[own["way"] == ENGINE].iloc[0]
+        best = own[own["way"] != ENGINE].sort_values("median").iloc[-1]
+        rows.append(
+            (
+                name_label(str(model)),
+                f"{best['median']:,.0f} ({best['way'].replace('_', ' ')}, batch {best['batch_size']})",
+                f"{engine['median']:,.0f} ({engine['min']:,.0f} to {engine['max']:,.0f}), batch {engine['batch_size']}",
+                f"{engine['share']:.1%}",
+                f"{engine['gigaflops']:,.0f}",
+            )
+        )
+    columns = ["model", "best of the sweep", "engine (range)", "share", "engine's GFLOP/s"]
+    return _markdown(pd.DataFrame(rows, columns=columns), {})
+
+
+def _markdown(table: pd.DataFrame, formats: dict[str, str]) -> str:
+    """Return a table as Markdown."""
+    lines = [list(table.columns), ["---"] * table.shape[1]]
+    for row in table.itertuples(index=False):
+        cells = zip(table.columns, row, strict=True)
+        lines.append([formats.get(name, "{}").format(value) for name, value in cells])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
