@@ -10,6 +10,7 @@ from approxgrad.dependencies import NEUTRAL, PACKAGE_ROOT, source_files
 
 SCRIPTS = PACKAGE_ROOT.parent / "scripts"
 TORCH_FREE = [
+    "compare_sources",
     "evaluate",
     "plot_boxplots",
     "plot_learning_curves",

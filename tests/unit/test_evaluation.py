@@ -3,9 +3,10 @@ import pandas as pd
 import pytest
 
 from approxgrad.evaluation import KEYS, evaluate_method, summarise
-from approxgrad.frames import read_metrics
+from approxgrad.frames import read_metrics, write_both
 from approxgrad.metrics import METRICS, compare
-from approxgrad.tables import Attributions, TableError, write_attributions, write_table
+from approxgrad.tables import Attributions, TableError, read_table, write_attributions, write_table
+from approxgrad.uncertainty import Bootstrap, intervals
 
 SAMPLES = np.array([7, 3, 11, 5])
 
@@ -95,7 +96,9 @@ def metric_rows(gradient, step, values):
 def test_summary_statistics_are_those_of_numpy():
     values = np.random.default_rng(0).normal(size=11)
     other = np.array([1.0, np.nan, 4.0, np.nan])
-    summary = summarise(pd.concat([metric_rows("forward", 0.5, values), metric_rows("exact", np.nan, other)]))
+    summary = summarise(
+        pd.concat([metric_rows("forward", 0.5, values), metric_rows("exact", np.nan, other)]), Bootstrap(0)
+    )
     assert len(summary) == 2 * len(METRICS)
     for gradient, expected, undefined in (("forward", values, 0), ("exact", other[[0, 2]], 2)):
         for metric, sign in (("pearson", 1), ("cosine", -1)):
@@ -104,10 +107,21 @@ def test_summary_statistics_are_those_of_numpy():
             np.testing.assert_allclose([row["mean"], row["std"], row["median"]], [x.mean(), x.std(), np.median(x)])
             np.testing.assert_allclose([row["lower_quartile"], row["upper_quartile"]], np.quantile(x, [0.25, 0.75]))
             assert (row["n"], row["undefined"]) == (len(x), undefined)
+            (interval,) = intervals([x], Bootstrap(0)).to_dict("records")
+            assert {name: row[name] for name in interval} == interval
 
 
 def test_a_measure_that_is_undefined_everywhere_is_summarised_without_numbers():
-    summary = summarise(metric_rows("forward", 0.5, np.array([np.nan, np.nan])))
-    assert summary[["mean", "std", "median"]].isna().all(axis=None)
+    summary = summarise(metric_rows("forward", 0.5, np.array([np.nan, np.nan])), Bootstrap(0))
+    assert summary[["mean", "std", "median", "mean_low", "median_high"]].isna().all(axis=None)
     assert set(summary["n"]) == {0}
     assert set(summary["undefined"]) == {2}
+
+
+def test_both_files_of_a_table_hold_the_same_and_parquet_its_origin(tmp_path):
+    frame = pd.DataFrame({"name": ["a", "b"], "value": [0.1, np.nan]})
+    write_both(frame, tmp_path / "t.parquet", tmp_path / "t.csv", {"seed": 3})
+    table, document = read_table(tmp_path / "t.parquet")
+    pd.testing.assert_frame_equal(table.to_pandas(), frame)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), frame)
+    assert document == {"seed": 3}

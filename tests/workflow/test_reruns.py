@@ -5,7 +5,8 @@ import yaml
 
 pytestmark = pytest.mark.workflow
 
-EVALUATE = {"evaluate": 4, "summarise": 1, "plot_boxplots": 4, "plot_truth": 3, "plot_variants": 1}
+SUMMARISE = {"summarise": 1, "compare_sources": 1}
+EVALUATE = {**SUMMARISE, "evaluate": 4, "plot_boxplots": 4, "plot_truth": 3, "plot_variants": 1}
 ATTRIBUTE = {**EVALUATE, "attribute": 8, "plot_maps": 1, "tabulate_ranges": 1}
 TRAIN = {**ATTRIBUTE, "train_model": 2, "plot_learning_curves": 2, "tabulate_models": 1}
 ALL = {"all": 1}
@@ -27,7 +28,7 @@ def test_a_new_step_adds_its_cells_and_what_depends_on_them(tiny_copy):
         ("plot_boxplots", comparison): 1,
         ("plot_truth", comparison): 1,
     }
-    assert planned.jobs == {"attribute": 1, "evaluate": 1, "summarise": 1, "plot_boxplots": 1, "plot_truth": 1} | ALL
+    assert planned.jobs == SUMMARISE | {"attribute": 1, "evaluate": 1, "plot_boxplots": 1, "plot_truth": 1} | ALL
 
 
 def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
@@ -41,6 +42,7 @@ def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
         (f"{PACKAGE}/figures/maps.py", {"plot_maps": 1} | ALL),
         ("workflow/scripts/plot_truth.py", {"plot_truth": 3} | ALL),
         (f"{PACKAGE}/metrics.py", EVALUATE | ALL),
+        (f"{PACKAGE}/paired.py", {"compare_sources": 1} | ALL),
         (f"{PACKAGE}/finite_differences.py", ATTRIBUTE | ALL),
         (f"{PACKAGE}/training.py", TRAIN | ALL),
         (f"{PACKAGE}/tables.py", TRAIN | {"prepare_data": 2} | ALL),
@@ -66,9 +68,11 @@ def test_an_edited_file_reruns_what_depends_on_it(tiny_copy, file, jobs):
     [
         ({"seed": 1}, TRAIN | {"prepare_data": 2} | ALL),
         ({"map_step": 0.2}, {}),
+        ({"uncertainty": {"level": 0.9}}, SUMMARISE | ALL),
+        ({"uncertainty": {"resamples": 500}}, SUMMARISE | ALL),
         ({"models": {"mlp": {"dropout": 0.1}}}, None),
     ],
-    ids=["seed", "map step", "dropout"],
+    ids=["seed", "map step", "level", "resamples", "dropout"],
 )
 def test_a_changed_option_reruns_what_depends_on_it(tiny_copy, change, jobs):
     planned = tiny_copy.plan(overlays=[tiny_copy.overlay(change)])

@@ -35,6 +35,7 @@ WORK = {
     "attribute": list(CELLS),
     "evaluate": COMPARISONS,
     "summarise": [()],
+    "compare_sources": [()],
     "tabulate_models": [()],
     "tabulate_ranges": [()],
     "plot_boxplots": COMPARISONS,
@@ -154,6 +155,30 @@ def test_summary_counts_every_sample(results, metrics):
         assert row.n + row.undefined == counts[tuple(getattr(row, key) for key in keys)]
 
 
+def test_sources_are_compared_in_pairs(results):
+    paired = pd.read_parquet(results / "summary/paired.parquet")
+    pd.testing.assert_frame_equal(
+        pd.read_csv(results / "summary/paired.csv"), paired, check_dtype=False, check_exact=False
+    )
+    pairs = paired.groupby(["method", "reference", "first", "second"], observed=True).size().to_dict()
+    steps, exact = ("forward-h0.5", "forward-h2"), "exact"
+    expected = [
+        ("saliency", "exact", *steps),
+        ("saliency", "truth", *steps),
+        *(("saliency", "truth", step, exact) for step in steps),
+        ("integrated_gradients", "truth", "forward-h0.1", exact),
+        ("integrated_gradients_published", "truth", "forward-h0.1", exact),
+    ]
+    assert pairs == dict.fromkeys(expected, len(METRICS))
+    assert set(paired["metric"]) == set(METRICS)
+
+
+@pytest.mark.parametrize("table", ["summary", "paired"])
+def test_tables_say_how_their_intervals_came_about(results, table):
+    document = json.loads(pq.read_schema(results / f"summary/{table}.parquet").metadata[b"approxgrad"])
+    assert document == {"uncertainty": {"seed": 0, "level": 0.95, "resamples": 2000}}
+
+
 def test_every_figure_is_there_as_svg_and_png(results):
     folders = {
         "boxplots": COMPARISONS,
@@ -206,6 +231,8 @@ def test_the_report_is_one_file_with_the_captions(tiny):
         "One test image of digits",
         "Training of cnn on digits",
         "Every measure of agreement over the attributed test rows",
+        "bootstrap intervals at a level of 0.95 (2000 resamples of the rows, seed 0)",
+        "Which of two gradient sources is better on the same test rows?",
     ):
         assert caption in html.replace("\\n", " ").replace("\n", " ")
     assert "{{ snakemake" not in html

@@ -13,6 +13,7 @@ from approxgrad.cached_arrays import read_arrays
 from approxgrad.metrics import METRICS, compare
 from approxgrad.sources import EXACT, GradientSource
 from approxgrad.tables import Attributions, TableError, read_attributions
+from approxgrad.uncertainty import Bootstrap, intervals
 
 KEYS = ["dataset", "model", "method", "gradient", "scheme", "step", "reference"]
 """Columns that tell the rows of the summary apart, besides the metric."""
@@ -106,23 +107,35 @@ def _aligned(reference: Attributions, result: Attributions, path: Path | str) ->
     return np.asarray(reference.attribution[[position[sample] for sample in result.sample.tolist()]])
 
 
-def summarise(metrics: pd.DataFrame) -> pd.DataFrame:
+def summarise(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     """Return the distribution of every measure over the samples.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        One row per sample, with the columns :data:`KEYS`, ``sample`` and the names of
+        :data:`approxgrad.metrics.METRICS`.
+    bootstrap : Bootstrap
+        How the intervals of mean and median are computed.
 
     Returns
     -------
     DataFrame
-        One row for each of :data:`KEYS` and ``metric``: ``mean``, ``std`` (population), ``median``, ``lower_quartile``,
+        One row for each of :data:`KEYS` and ``metric``: ``mean``, the ends ``mean_low`` and ``mean_high`` of its
+        interval, ``std`` (population), ``median``, ``median_low``, ``median_high``, ``lower_quartile``,
         ``upper_quartile``, ``n`` (samples that the numbers are over) and ``undefined`` (samples left out).
     """
     tidy = metrics.melt(id_vars=[*KEYS, "sample"], value_vars=list(METRICS), var_name="metric")
     groups = tidy.groupby([*KEYS, "metric"], sort=False, dropna=False, observed=True)["value"]
-    return groups.agg(
-        mean="mean",
-        std=lambda values: values.std(ddof=0),
-        median="median",
-        lower_quartile=lambda values: values.quantile(0.25),
-        upper_quartile=lambda values: values.quantile(0.75),
-        n="count",
-        undefined=lambda values: int(values.isna().sum()),
-    ).reset_index()
+    estimates = intervals([values.to_numpy() for _, values in groups], bootstrap)
+    counts = groups.agg(n="count", size="size")
+    columns = {
+        **{name: estimates[name].to_numpy() for name in ("mean", "mean_low", "mean_high")},
+        "std": groups.std(ddof=0),
+        **{name: estimates[name].to_numpy() for name in ("median", "median_low", "median_high")},
+        "lower_quartile": groups.quantile(0.25),
+        "upper_quartile": groups.quantile(0.75),
+        "n": counts["n"],
+        "undefined": counts["size"] - counts["n"],
+    }
+    return pd.DataFrame(columns, index=counts.index).reset_index()

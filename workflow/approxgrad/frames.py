@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -50,7 +51,9 @@ def model_measures(paths: Sequence[Path | str], models: Sequence[tuple[str, str]
     return pd.concat(frames, ignore_index=True)
 
 
-def write_both(frame: pd.DataFrame, parquet: Path | str, csv: Path | str) -> None:
-    """Write a table as parquet and as CSV."""
-    write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), {})
+def write_both(
+    frame: pd.DataFrame, parquet: Path | str, csv: Path | str, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Write a table as parquet, with a JSON document as its metadata, and as CSV."""
+    write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), metadata or {})
     write_atomically(csv, lambda path: frame.to_csv(path, index=False))

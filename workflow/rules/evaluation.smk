@@ -22,7 +22,7 @@ rule evaluate:
 
 
 rule summarise:
-    """Mean, spread and quartiles of every metric over the samples."""
+    """Mean, median, their intervals, spread and quartiles of every metric over the samples."""
     input:
         metrics=[
             rules.evaluate.output.metrics.format(dataset=dataset, model=model, method=method)
@@ -48,8 +48,40 @@ rule summarise:
         runtime=30,
     params:
         comparisons=study.comparisons,
+        seed=study.config["seed"],
+        uncertainty=study.config["uncertainty"],
     script:
         "../scripts/summarise.py"
+
+
+rule compare_sources:
+    """Differences between gradient sources on the same samples."""
+    input:
+        metrics=rules.summarise.input.metrics,
+        code=code("compare_sources.py"),
+    output:
+        parquet="results/summary/paired.parquet",
+        csv=report(
+            "results/summary/paired.csv",
+            caption="../report/paired.rst",
+            category="Tables",
+            labels={"table": "gradient sources in pairs"},
+        ),
+    log:
+        "logs/compare_sources.log",
+    benchmark:
+        "benchmarks/compare_sources.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        comparisons=study.comparisons,
+        seed=study.config["seed"],
+        uncertainty=study.config["uncertainty"],
+    script:
+        "../scripts/compare_sources.py"
 
 
 rule tabulate_ranges:
@@ -81,7 +113,8 @@ rule tabulate_ranges:
 
 
 rule metrics:
-    """All metrics of the study and their summary."""
+    """All metrics of the study, their summary and the gradient sources in pairs."""
     input:
         rules.summarise.output,
+        rules.compare_sources.output,
         rules.tabulate_ranges.output,

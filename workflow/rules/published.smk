@@ -27,7 +27,7 @@ rule evaluate_published:
 
 
 rule summarise_published:
-    """Mean, spread and quartiles of every metric over the cached maps."""
+    """Mean, median, their intervals, spread and quartiles of every metric over the cached maps."""
     input:
         metrics=[
             rules.evaluate_published.output.metrics.format(source=source, method=method)
@@ -53,6 +53,8 @@ rule summarise_published:
         runtime=30,
     params:
         sources=study.cached_methods,
+        seed=study.config["seed"],
+        uncertainty=study.config["uncertainty"],
     script:
         "../scripts/summarise_published.py"
 

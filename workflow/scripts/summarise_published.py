@@ -1,14 +1,18 @@
-"""Mean, spread and quartiles of every metric over the cached maps."""
+"""Mean, median, their intervals, spread and quartiles of every metric over the cached maps."""
+
+from dataclasses import asdict
 
 import pandas as pd
 
 from approxgrad.evaluation import summarise
 from approxgrad.frames import read_metrics, write_both
 from approxgrad.runtime import job
+from approxgrad.uncertainty import Bootstrap
 
 with job(snakemake) as log:
     files = zip(snakemake.input.metrics, snakemake.params.sources, strict=True)
     frames = [read_metrics(path, dataset=source, model="published", method=method) for path, (source, method) in files]
-    summary = summarise(pd.concat(frames)).drop(columns="model").rename(columns={"dataset": "source"})
-    write_both(summary, snakemake.output.parquet, snakemake.output.csv)
+    bootstrap = Bootstrap(snakemake.params.seed, **snakemake.params.uncertainty)
+    summary = summarise(pd.concat(frames), bootstrap).drop(columns="model").rename(columns={"dataset": "source"})
+    write_both(summary, snakemake.output.parquet, snakemake.output.csv, {"uncertainty": asdict(bootstrap)})
     log.info("%d rows", len(summary))

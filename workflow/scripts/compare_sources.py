@@ -1,0 +1,17 @@
+"""Differences between gradient sources on the same samples."""
+
+from dataclasses import asdict
+
+import pandas as pd
+
+from approxgrad.frames import read_metrics, write_both
+from approxgrad.paired import compare_sources
+from approxgrad.runtime import job
+from approxgrad.uncertainty import Bootstrap
+
+with job(snakemake) as log:
+    files = zip(snakemake.input.metrics, snakemake.params.comparisons, strict=True)
+    bootstrap = Bootstrap(snakemake.params.seed, **snakemake.params.uncertainty)
+    paired = compare_sources(pd.concat([read_metrics(path, *names) for path, names in files]), bootstrap)
+    write_both(paired, snakemake.output.parquet, snakemake.output.csv, {"uncertainty": asdict(bootstrap)})
+    log.info("%d rows", len(paired))
