@@ -10,4 +10,4 @@ with job(snakemake) as log:
     files = zip(snakemake.input.metrics, snakemake.params.comparisons, strict=True)
     summary = summarise(pd.concat([read_metrics(path, *names) for path, names in files]))
     write_both(summary, snakemake.output.parquet, snakemake.output.csv)
-    log.info("%d rows", len(summary))
+    log.summary = f"{len(summary):,} rows"

@@ -11,4 +11,4 @@ with job(snakemake) as log:
     frames = [read_metrics(path, dataset=source, model="published", method=method) for path, (source, method) in files]
     summary = summarise(pd.concat(frames)).drop(columns="model").rename(columns={"dataset": "source"})
     write_both(summary, snakemake.output.parquet, snakemake.output.csv)
-    log.info("%d rows", len(summary))
+    log.summary = f"{len(summary):,} rows"
