@@ -50,7 +50,8 @@ def output_files(snakefile: str, config: Mapping[str, Any]) -> list[OutputFile]:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
-        path.write_text(yaml.safe_dump(dict(config)))
+        # In the order given: other values of a parameter are a reason to run a job again, and so is another order.
+        path.write_text(yaml.safe_dump(dict(config), sort_keys=False))
         command = [sys.executable, "-m", "snakemake", "all", "--summary", "--cores", "1", "--nolock"]
         command += ["--snakefile", snakefile, "--directory", str(Path.cwd()), "--configfile", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - own arguments
