@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SNAKEMAKE_FILES := Snakefile workflow/rules
 
-.PHONY: help run redraw report bench test lint format setup lock clean
+.PHONY: help plan run redraw report bench test lint format setup lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+plan: setup ## Say what the default study costs before it is run
+	$(BIN)/snakemake --cores 1 plan
 
 run: setup ## Run the default study on all cores
 	$(BIN)/snakemake --cores all

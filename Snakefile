@@ -16,6 +16,7 @@ include: "workflow/rules/attributions.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/published.smk"
+include: "workflow/rules/plan.smk"
 
 
 rule all:
@@ -28,6 +29,14 @@ rule all:
         rules.figures.input,
 
 
+onstart:
+    run_report.begin(logger, verbose=workflow.output_settings.verbose)
+
+
+onsuccess:
+    run_report.end()
+
+
 localrules:
     all,
     data,
@@ -37,3 +46,4 @@ localrules:
     comparison_figures,
     figures,
     published,
+    plan,

@@ -1,5 +1,6 @@
 import logging
 import os
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -81,6 +82,31 @@ def test_a_job_logs_rule_parameters_messages_and_time(fake):
     for part in ("rule attribute, wildcards {'dataset': 'digits', 'model': 'cnn'}", "'step': 0.5", "half way"):
         assert part in text
     assert "finished in" in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("summary", "said"), [("", ""), ("50 samples, 8,125/s", "50 samples, 8,125/s, ")])
+def test_a_finished_job_is_one_line_on_the_terminal(fake, capfd, summary, said):
+    with job(fake) as log:
+        log.summary = summary
+    captured = capfd.readouterr()
+    assert re.fullmatch(rf"attribute digits/cnn: {said}\d+\.\d s\n", captured.err)
+    assert captured.out == ""
+
+
+def test_a_job_without_wildcards_is_named_after_its_rule(fake, capsys):
+    fake.wildcards = {}
+    with job(fake):
+        pass
+    assert capsys.readouterr().err.startswith("attribute: 0.")
+
+
+def test_a_line_is_written_at_once(fake, monkeypatch):
+    written = []
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(write=written.append, flush=lambda: None))
+    with job(fake):
+        pass
+    assert len(written) == 1
+    assert written[0].endswith("s\n")
 
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, OSError, MemoryError])

@@ -11,7 +11,7 @@ from pathlib import Path
 PACKAGE = "approxgrad"
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
-NEUTRAL = {"approxgrad.runtime", "approxgrad.progress", "approxgrad.cost", "approxgrad.startup"}
+NEUTRAL = {f"approxgrad.{name}" for name in ("runtime", "progress", "cost", "startup", "summaries")}
 """Modules that change logs but never a number or a figure."""
 
 

@@ -18,12 +18,24 @@ EXPECTED_ERRORS = (ValueError, TypeError, OSError, MemoryError)
 """What the package raises for a user's mistake or the machine's limits; anything else is a fault of the package."""
 
 
+class JobLog(logging.LoggerAdapter[logging.Logger]):
+    """The log of a job.
+
+    Attributes
+    ----------
+    summary : str
+        The job's key numbers, for its line on the terminal.
+    """
+
+    summary = ""
+
+
 @contextmanager
-def job(snakemake: Any) -> Iterator[logging.Logger]:
+def job(snakemake: Any) -> Iterator[JobLog]:
     """Run the body of a rule's script.
 
     The log file gets the parameters, every message and, if the job fails, the traceback; the terminal gets only what
-    a person needs: one line for an error of an expected kind.
+    a person needs: one line with the summary of a finished job, or for an error of an expected kind.
 
     Parameters
     ----------
@@ -42,16 +54,27 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     logger.info("rule %s, wildcards %s", snakemake.rule, dict(snakemake.wildcards.items()))
     logger.info("parameters %s", dict(snakemake.params.items()))
     start = time.perf_counter()
+    log = JobLog(logger)
     try:
-        yield logger
+        yield log
     except EXPECTED_ERRORS as error:
         logger.exception("failed")
         where = ", ".join(f"{key}={value}" for key, value in snakemake.wildcards.items())
         line = " ".join(str(error).split()) or type(error).__name__
-        print(f"approxgrad: {snakemake.rule} {where}: {line} (details: {path})", file=sys.stderr)
+        _say(f"approxgrad: {snakemake.rule} {where}: {line} (details: {path})")
         sys.exit(1)
     except Exception:
         logger.exception("failed")
         traceback.print_exc()
         sys.exit(1)
-    logger.info("finished in %.1f s", time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    logger.info("finished in %.1f s", seconds)
+    names = "/".join(str(value) for _, value in snakemake.wildcards.items())
+    numbers = ", ".join(filter(None, [log.summary, f"{seconds:.1f} s"]))
+    _say(f"{' '.join(filter(None, [snakemake.rule, names]))}: {numbers}")
+
+
+def _say(line: str) -> None:
+    """Write one line at once, so that the lines of parallel jobs do not run into each other."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

@@ -11,8 +11,12 @@ from approxgrad.datasets.image_files import listing_digest
 from approxgrad.dependencies import pass_on_package, source_files
 from approxgrad.seeds import derive_seed
 from approxgrad.study import ATTRIBUTIONS, Study, any_of
+from approxgrad.summaries import Run
 
 BASE = Path(workflow.basedir)
+
+# What the handlers at the start and the end of a run share.
+run_report = Run()
 
 if not Path(approxgrad.__file__).resolve().is_relative_to(BASE.resolve()):
     sys.exit(

@@ -4,6 +4,7 @@ import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.cells import attribute_cell
 from approxgrad.device import set_up_torch
 from approxgrad.runtime import job
+from approxgrad.summaries import attribution_summary
 from approxgrad.tables import write_attributions
 
 with job(snakemake) as log:
@@ -22,3 +23,4 @@ with job(snakemake) as log:
     )
     write_attributions(snakemake.output.attributions, result)
     log.info("%s", result.metadata)
+    log.summary = attribution_summary(parameters.samples, result.metadata)

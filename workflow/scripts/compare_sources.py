@@ -14,4 +14,4 @@ with job(snakemake) as log:
     bootstrap = Bootstrap(snakemake.params.seed, **snakemake.params.uncertainty)
     paired = compare_sources(pd.concat([read_metrics(path, *names) for path, names in files]), bootstrap)
     write_both(paired, snakemake.output.parquet, snakemake.output.csv, {"uncertainty": asdict(bootstrap)})
-    log.info("%d rows", len(paired))
+    log.summary = f"{len(paired):,} rows"

@@ -14,4 +14,4 @@ with job(snakemake) as log:
         retries=options["retries"],
         timeout=options["timeout"],
     )
-    log.info("%d bytes", Path(snakemake.output.archive).stat().st_size)
+    log.summary = f"{Path(snakemake.output.archive).stat().st_size:,} bytes"

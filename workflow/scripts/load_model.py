@@ -4,6 +4,7 @@ import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.device import set_up_torch
 from approxgrad.models import build_model, save_model
 from approxgrad.runtime import job
+from approxgrad.summaries import measures_summary
 from approxgrad.tables import read_split
 from approxgrad.training import evaluate, measure_table
 from approxgrad.weights import fit_weights, read_weights
@@ -18,5 +19,6 @@ with job(snakemake) as log:
     fit_weights(model, weights, snakemake.input.weights)
     measures = evaluate(model.to(device), test, device)
     log.info("test %s", measures)
+    log.summary = f"test {measures_summary(measures)}"
     measure_table(snakemake.output.measures, measures, len(test.target), {"source": parameters.source})
     save_model(snakemake.output.weights, model, description)

@@ -14,3 +14,4 @@ with job(snakemake) as log:
             snakemake.output[name], split, {"dataset": snakemake.wildcards.dataset, "options": options, "seed": seed}
         )
         log.info("%s: %d rows of shape %s", name, len(split.target), split.feature_shape)
+    log.summary = ", ".join(f"{len(split.target):,} {name}" for name, split in parts.items()) + " rows"

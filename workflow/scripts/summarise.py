@@ -14,4 +14,4 @@ with job(snakemake) as log:
     bootstrap = Bootstrap(snakemake.params.seed, **snakemake.params.uncertainty)
     summary = summarise(pd.concat([read_metrics(path, *names) for path, names in files]), bootstrap)
     write_both(summary, snakemake.output.parquet, snakemake.output.csv, {"uncertainty": asdict(bootstrap)})
-    log.info("%d rows", len(summary))
+    log.summary = f"{len(summary):,} rows"

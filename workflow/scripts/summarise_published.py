@@ -15,4 +15,4 @@ with job(snakemake) as log:
     bootstrap = Bootstrap(snakemake.params.seed, **snakemake.params.uncertainty)
     summary = summarise(pd.concat(frames), bootstrap).drop(columns="model").rename(columns={"dataset": "source"})
     write_both(summary, snakemake.output.parquet, snakemake.output.csv, {"uncertainty": asdict(bootstrap)})
-    log.info("%d rows", len(summary))
+    log.summary = f"{len(summary):,} rows"

@@ -7,4 +7,4 @@ from approxgrad.runtime import job
 with job(snakemake) as log:
     models = model_measures(snakemake.input.measures, snakemake.params.models)
     write_both(models, snakemake.output.parquet, snakemake.output.csv)
-    log.info("%d measures", len(models))
+    log.summary = f"{len(models):,} measures"

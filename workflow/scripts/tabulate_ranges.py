@@ -7,4 +7,4 @@ from approxgrad.runtime import job
 with job(snakemake) as log:
     ranges = exact_ranges(snakemake.input.exact, snakemake.params.cells)
     write_both(ranges, snakemake.output.parquet, snakemake.output.csv)
-    log.info("%d ranges", len(ranges))
+    log.summary = f"{len(ranges):,} ranges"

@@ -7,6 +7,7 @@ from approxgrad.device import set_up_torch
 from approxgrad.models import build_model, save_model
 from approxgrad.progress import progress_bar
 from approxgrad.runtime import job
+from approxgrad.summaries import training_summary
 from approxgrad.tables import read_split, write_table
 from approxgrad.training import evaluate, measure_table, train
 
@@ -22,6 +23,7 @@ with job(snakemake) as log:
     measures = evaluate(model, test, device)
     log.info("learning curves\n%s", result.curves.to_string(index=False))
     log.info("best epoch %d, test %s", result.best_epoch, measures)
+    log.summary = training_summary(result.curves)
     metadata = {"training": parameters.training, "seed": parameters.seed, "torch": torch.__version__}
     measure_table(snakemake.output.measures, measures, len(test.target), metadata)
     curves = pa.Table.from_pandas(result.curves, preserve_index=False)

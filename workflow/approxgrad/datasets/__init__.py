@@ -5,7 +5,8 @@ Such a module offers
 - ``sources(name, options)``: paths of the files that the preparation reads, in the order in which it expects them;
 - ``prepare(options, seed, sources)``: the parts ``train``, ``validation`` and ``test``, each a
   :class:`approxgrad.tables.Split`;
-- ``test_rows(options)``: the number of test rows, or None where only the files tell it;
+- ``test_rows(options)`` and ``training_rows(options)``: the number of such rows, or None where only the files tell it;
+- ``feature_shape(options)``: the shape of one input, or None where only the files tell it;
 - ``is_image(options)``: whether inputs can be shown as pictures;
 - ``has_truth(options)``: whether the true effects of the features are known.
 

@@ -16,7 +16,8 @@ from approxgrad.seeds import derive_seed
 from approxgrad.tables import Split
 
 ARCHIVE = "cifar-10-python.tar.gz"
-TEST_IMAGES = 10_000
+TRAINING_IMAGES, TEST_IMAGES = 50_000, 10_000
+SHAPE = (3, 32, 32)
 
 
 def sources(name: str, options: dict[str, Any]) -> list[str]:
@@ -27,6 +28,17 @@ def sources(name: str, options: dict[str, Any]) -> list[str]:
 def test_rows(options: dict[str, Any]) -> int:
     """Return the number of test images."""
     return int(options.get("limit", {}).get("test", TEST_IMAGES))
+
+
+def training_rows(options: dict[str, Any]) -> int:
+    """Return the number of training images."""
+    rest = TRAINING_IMAGES - rows_of(options["validation"], TRAINING_IMAGES)
+    return int(options.get("limit", {}).get("train", rest))
+
+
+def feature_shape(options: dict[str, Any]) -> tuple[int, ...]:
+    """Return channels, height and width."""
+    return SHAPE
 
 
 def is_image(options: dict[str, Any]) -> bool:
@@ -83,7 +95,7 @@ def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path]) -> dict
         name: Split(
             features=_scaled(pixels, np.sort(rows)),
             target=numbers[np.sort(rows)],
-            feature_shape=(3, 32, 32),
+            feature_shape=SHAPE,
             classes=classes,
             mean=mean,
             std=std,

@@ -13,6 +13,7 @@ from approxgrad.datasets.normalisation import configured
 from approxgrad.tables import Split
 
 IMAGES = 1797
+SHAPE = (1, 8, 8)
 
 
 def sources(name: str, options: dict[str, Any]) -> list[str]:
@@ -23,6 +24,16 @@ def sources(name: str, options: dict[str, Any]) -> list[str]:
 def test_rows(options: dict[str, Any]) -> int:
     """Return the number of test images."""
     return math.ceil(options["test"] * IMAGES)
+
+
+def training_rows(options: dict[str, Any]) -> int:
+    """Return the number of training images."""
+    return IMAGES - test_rows(options) - math.ceil(options["validation"] * IMAGES)
+
+
+def feature_shape(options: dict[str, Any]) -> tuple[int, ...]:
+    """Return channels, height and width."""
+    return SHAPE
 
 
 def is_image(options: dict[str, Any]) -> bool:
@@ -62,7 +73,7 @@ def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path] = ()) ->
         name: Split(
             features=features[rows],
             target=labels[rows],
-            feature_shape=(1, 8, 8),
+            feature_shape=SHAPE,
             classes=tuple(str(digit) for digit in range(10)),
             mean=mean,
             std=std,

@@ -36,6 +36,17 @@ def test_rows(options: dict[str, Any]) -> int | None:
     return None if limit is None else int(limit)
 
 
+def training_rows(options: dict[str, Any]) -> int | None:
+    """Return the number of training images where the options limit it."""
+    limit = options.get("limit", {}).get("train")
+    return None if limit is None else int(limit)
+
+
+def feature_shape(options: dict[str, Any]) -> tuple[int, ...]:
+    """Return channels, height and width."""
+    return (int(options["channels"]), *map(int, options["size"]))
+
+
 def is_image(options: dict[str, Any]) -> bool:
     """Return True."""
     return True

@@ -61,6 +61,16 @@ def test_rows(options: dict[str, Any]) -> int:
     return int(options["rows"]["test"])
 
 
+def training_rows(options: dict[str, Any]) -> int:
+    """Return the number of training rows."""
+    return int(options["rows"]["train"])
+
+
+def feature_shape(options: dict[str, Any]) -> tuple[int, ...]:
+    """Return the number of features."""
+    return (len(BETA[options["effect"]]),)
+
+
 def is_image(options: dict[str, Any]) -> bool:
     """Return False."""
     return False

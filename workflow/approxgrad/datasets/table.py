@@ -63,6 +63,16 @@ def test_rows(options: dict[str, Any]) -> int | None:
     return int(options["test"]) if drawn and options["test"] >= 1 else None
 
 
+def training_rows(options: dict[str, Any]) -> int | None:
+    """Return None: only the files tell it."""
+    return None
+
+
+def feature_shape(options: dict[str, Any]) -> tuple[int, ...] | None:
+    """Return the number of features if they are named, which those of arrays are not."""
+    return (len(options["features"]),) if "features" in options else None
+
+
 def is_image(options: dict[str, Any]) -> bool:
     """Return False."""
     return False

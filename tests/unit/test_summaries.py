@@ -1,0 +1,150 @@
+import logging
+from collections import Counter
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from approxgrad.summaries import (
+    QuietJobs,
+    Run,
+    attribution_summary,
+    evaluation_summary,
+    measures_summary,
+    training_summary,
+)
+
+
+def test_an_attribution_is_summed_up_by_its_cost():
+    metadata = {"model_evaluations": 3250, "seconds": 0.4, "step": 0.01}
+    assert attribution_summary(50, metadata) == "50 samples, 3,250 evaluations, 8,125/s"
+    exact = metadata | {"step": None, "model_evaluations": 1000}
+    assert attribution_summary(1200, exact) == "1,200 samples, 1,000 forward and backward passes, 2,500/s"
+
+
+def curves(metric, best):
+    rows = [
+        (epoch, split, metric, epoch / 4, epoch == best) for epoch in (1, 2, 3) for split in ("train", "validation")
+    ]
+    loss = [(epoch, "validation", "loss", 9.0, epoch == best) for epoch in (1, 2, 3)]
+    return pd.DataFrame([*loss, *rows], columns=["epoch", "split", "metric", "value", "best"])
+
+
+@pytest.mark.parametrize(
+    ("metric", "best", "text"),
+    [("accuracy", 2, "3 epochs, validation accuracy 0.500"), ("r2", 3, "3 epochs, validation R2 0.750")],
+)
+def test_a_training_is_summed_up_by_its_best_epoch(metric, best, text):
+    assert training_summary(curves(metric, best)) == text
+
+
+def test_a_single_epoch_is_singular():
+    one = curves("accuracy", 1)
+    assert training_summary(one[one["epoch"] == 1]) == "1 epoch, validation accuracy 0.250"
+
+
+def test_measures_are_accuracy_or_r2():
+    assert measures_summary({"loss": 1.0, "accuracy": 0.97}) == "accuracy 0.970"
+    assert measures_summary({"loss": 1.0, "root_mean_squared_error": 2.0, "r2": -0.5}) == "R2 -0.500"
+
+
+def table(*rows):
+    columns = zip(*rows, strict=True)
+    return pa.table(dict(zip(("gradient", "reference", "relative_error"), map(list, columns), strict=True)))
+
+
+def test_an_evaluation_is_summed_up_by_its_smallest_median_error():
+    large = [("forward-h1", "exact", error) for error in (0.2, 0.3, 0.1)]
+    small = [("forward-h0.1", "exact", error) for error in (0.02, 0.9, 0.01, None)]
+    truth = [("forward-h0.1", "truth", 0.0)]
+    assert evaluation_summary(table(*large)) == "median relative error 0.2 (forward-h1)"
+    both = "median relative error 0.02 (forward-h0.1, the smallest)"
+    assert evaluation_summary(table(*large, *small, *truth)) == both
+    assert evaluation_summary(table(("forward-h1", "exact", None))) == "no relative error is defined"
+
+
+def record(text="", level=logging.INFO, **extra):
+    message = logging.LogRecord("snakemake.logging", level, "", 0, text, None, None)
+    message.__dict__.update(extra)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (record("rule attribute:", event="job_info"), False),
+        (record("Execute 2 jobs...", event="job_started"), False),
+        (record("Finished jobid: 1", event="job_finished"), False),
+        (record("Select jobs to execute..."), False),
+        (record("Error in rule attribute", logging.ERROR, event="job_error"), True),
+        (record("careful", logging.WARNING, event="job_info"), True),
+        (record("Job stats:", event="run_info"), True),
+        (record("Complete log(s): file"), True),
+    ],
+    ids=lambda value: value.msg if isinstance(value, logging.LogRecord) else "",
+)
+def test_only_repeated_messages_are_left_out(message, shown):
+    assert QuietJobs().filter(message) is shown
+
+
+def test_progress_is_shown_every_fifth_percent():
+    quiet = QuietJobs()
+    shown = [done for done in range(1, 101) if quiet.filter(record(event="progress", done=done, total=100))]
+    assert shown == list(range(5, 101, 5))
+
+
+@pytest.fixture
+def messages(tmp_path):
+    """Snakemake's logger with its terminal and its file."""
+    logger = logging.Logger("snakemake")
+    logger.addHandler(logging.StreamHandler())
+    logger.addHandler(logging.FileHandler(tmp_path / "run.log"))
+    yield logger
+    logger.handlers[1].close()
+
+
+def write(folder, *paths):
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("x")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, messages):
+    """A run that has begun in a folder with older files."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "data/a/test.parquet", "results/figures/old.svg", "results/summary/models.csv")
+    begun = Run()
+    begun.begin(messages, verbose=False)
+    return begun
+
+
+def test_the_terminal_is_quieter_but_the_log_file_is_not(run, messages):
+    terminal, file = messages.handlers
+    assert [type(each) for each in terminal.filters] == [QuietJobs]
+    assert not file.filters
+
+
+def test_a_verbose_run_shows_everything(messages):
+    Run().begin(messages, verbose=True)
+    assert not messages.handlers[0].filters
+
+
+def test_new_and_replaced_files_are_counted(run, tmp_path, capsys):
+    write(tmp_path, "data/b/test.parquet", "results/figures/m/new.svg", "results/figures/m/new.png")
+    write(tmp_path, "results/.hidden", "logs/other.log", "results/summary/.models-temporary.csv")
+    old = tmp_path / "results" / "summary" / "models.csv"
+    old.unlink()
+    write(tmp_path, "results/summary/models.csv")
+    assert run.written() == Counter({"data": 1, "results/figures": 2, "results/summary": 1})
+    run.end()
+    said = capsys.readouterr().err
+    assert said.startswith("Finished in 0 min 0 s. Files written:\n")
+    assert "  results/figures/       2\n" in said
+    assert "results/summary/" in said
+    assert "--report report.html" in said
+
+
+def test_a_run_that_wrote_nothing_says_nothing(run, capsys):
+    run.end()
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,18 @@
+rule plan:
+    """Say what the study costs before it is run: jobs, model evaluations and an estimated time."""
+    log:
+        "logs/plan.log",
+    conda:
+        "../../envs/approxgrad.yaml"
+    threads: study.config["threads"]
+    resources:
+        mem_mb=8000,
+        runtime=30,
+        gpu=GPU,
+    params:
+        snakefile=workflow.main_snakefile,
+        scripts=str(BASE / "workflow" / "scripts"),
+        # All rules are known only when the job is made.
+        outputs=lambda wildcards: {rule.name: len(rule.output) for rule in workflow.rules if rule.output},
+    script:
+        "../scripts/plan.py"
