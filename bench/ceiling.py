@@ -46,7 +46,7 @@ def share_of_ceiling(subject: Subject, largest_seconds: float, repeats: int, sec
     ways: dict[str, Work] = {}
     sizes: dict[str, int] = {}
     for name, model in models.items():
-        count = 8
+        count = 16
         while count <= LARGEST_BATCH:
             work = partial(_dense, model, torch.randn(count, *subject.images.shape[1:], device=device))
             ways[f"{name} {count}"], sizes[f"{name} {count}"] = work, count

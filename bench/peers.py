@@ -107,11 +107,11 @@ def compare(subject: Subject, path_points: int, sizes: dict[str, int], repeats: 
         differentiate, model, at, features, own = ways[way]
         set_allocator(own)
         differentiate(model, at, features)
-        return len(at) * len(features)
+        return len(at) * _evaluations(way, len(features), subject.features)
 
     runs: dict[str, Work] = {way: partial(work, way) for way in ways}
     table = rates(interleaved(runs, repeats, seconds, device))
-    derivatives = path_points * subject.features
+    whole = table["way"].map(lambda way: path_points * _evaluations(way, subject.features, subject.features))
     exact = engine(subject.model, points, few).float()
     return pd.DataFrame(
         {
@@ -119,15 +119,23 @@ def compare(subject: Subject, path_points: int, sizes: dict[str, int], repeats: 
             "method": "saliency" if path_points == 1 else "integrated_gradients",
             "peer": table["way"],
             "perturbations": [None, best, best, None],
-            "median": derivatives / table["median"],
-            "min": derivatives / table["max"],
-            "max": derivatives / table["min"],
+            "median": whole / table["median"],
+            "min": whole / table["max"],
+            "max": whole / table["min"],
             "error": [
                 float((way[0](way[1], points, few).to(exact) - exact).abs().max() / exact.abs().max())
                 for way in ways.values()
             ],
         }
     )
+
+
+def _evaluations(way: str, features: int, all_features: int) -> int:
+    """Return the evaluations for the derivatives along some features of one point."""
+    if way == LOOP:
+        return 2 * features
+    rest = int(way in (ABLATION, TUNED) and features < all_features)
+    return features + 1 + rest
 
 
 def _best_setting(subject: Subject, points: Tensor, features: Tensor) -> int:

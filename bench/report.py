@@ -142,8 +142,8 @@ Machine and versions: {machine}.
 Method: images of 3 x {side} x {side}, float32, forward differences, untrained networks (ResNet-50 with a stem for
 small images). All ways to be compared run in turns in one process, {repeats} turns of at least {seconds:g} s after a
 warm-up; a table gives the median and the range. The element loop and, for Integrated Gradients and ResNet-50, the
-others too are timed on evenly spread features and counted up to a whole image. FeatureAblation runs with the
-`perturbations_per_eval` that is fastest; "same layout" is FeatureAblation given channels-last weights and the
+others too are timed on evenly spread features and counted up, by evaluations, to a whole image. FeatureAblation runs
+with the `perturbations_per_eval` that is fastest; "same layout" is FeatureAblation given channels-last weights and the
 allocator's setting that the engine gives itself, neither of which a user gets by default.
 
 ![Peers, dense ceiling and scaling](performance.png)

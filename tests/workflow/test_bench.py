@@ -1,0 +1,52 @@
+"""The benchmark runs through and its peers agree; what it measures in so short a time means nothing."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from running import REPOSITORY
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    command = [sys.executable, "-m", "bench", "--quick", "--output", folder, "--threads", "2"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_every_model_and_method_is_compared_with_its_peers(results):
+    peers = pd.read_parquet(results / "performance" / "peers.parquet")
+    assert len(peers) == 3 * 2 * 4
+    assert (peers["min"] > 0).all()
+    assert (peers["min"] <= peers["median"]).all()
+    assert (peers["median"] <= peers["max"]).all()
+    # All compute the same differences: float32 rounding of outputs of order one over h = 0.01, over a gradient.
+    assert (peers["error"] < 64 * np.finfo(np.float32).eps / 0.01 * 100).all()
+
+
+def test_the_engine_stands_among_the_sweep_of_every_model(results):
+    ceiling = pd.read_parquet(results / "performance" / "ceiling.parquet")
+    for _, own in ceiling.groupby("model"):
+        best = own.loc[own["way"] != "engine", "median"].max()
+        engine = own[own["way"] == "engine"].iloc[0]
+        assert engine["share"] == pytest.approx(engine["median"] / best)
+
+
+def test_the_page_and_the_figure_are_written(results):
+    page = (results / "performance.md").read_text()
+    for part in ("## Peers", "## Share of the dense ceiling", "## Scaling", "## Peak memory", "ResNet-50"):
+        assert part in page
+    assert (results / "performance.png").stat().st_size > 10_000
+
+
+def test_peak_memory_is_within_the_budget(results):
+    memory = pd.read_parquet(results / "performance" / "memory.parquet")
+    assert (memory["evaluations"] > 0).all()
+    assert (memory["peak_mib"] < memory["budget_mib"]).all()
