@@ -31,7 +31,7 @@ NAMES = ("exact", "approximated", "difference")
 
 # Inches. Panels have fixed places, so that pixels are equally large in all of them.
 PANEL, GAP, GROUP_GAP = 0.58, 0.05, 0.14
-LEFT, TOP, BOTTOM, BELOW = 0.45, 0.85, 0.35, 0.4
+LEFT, TOP, BELOW, NOTE_LINE = 0.45, 0.85, 0.4, 0.11
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,8 @@ def attribution_maps(columns: list[Column], *, dataset: str, model: str) -> Figu
     Returns
     -------
     Figure
-        Zero is palest in every map; a pixel is the sum over the colour channels. Exact and approximated map of one image
-        and method share a colour scale, and their difference has its own; both stand below the maps.
+        Zero is palest in every map; a pixel is the sum over the colour channels. Exact and approximated map of one
+        image and method share a colour scale, and their difference has its own; both stand below the maps.
 
     Raises
     ------
@@ -145,21 +145,23 @@ def attribution_maps(columns: list[Column], *, dataset: str, model: str) -> Figu
         If there are no columns, no common samples, or the inputs are no images.
     """
     rows = map_triples(columns)
-    channels, height, width = rows[0][0].exact.shape
-    panel = PANEL * height / width
+    channels, down, across = rows[0][0].exact.shape
+    panel = PANEL * down / across
     group = 3 * PANEL + 2 * GAP + GROUP_GAP
-    size = (max(style.COLUMN_WIDTH, LEFT + PANEL + GROUP_GAP + len(columns) * group), 0.0)
-    size = (size[0], TOP + len(rows) * (panel + BELOW) + BOTTOM)
-    figure = Figure(figsize=size)
+    width = max(style.COLUMN_WIDTH, LEFT + PANEL + GROUP_GAP + len(columns) * group)
+    note = textwrap.fill(_note(channels), int(20 * width))
+    height = TOP + len(rows) * (panel + BELOW) + NOTE_LINE * (note.count("\n") + 2)
+    figure = Figure(figsize=(width, height))
+    figure.text(0.5, 0.05 / height, note, ha="center", va="bottom", fontsize=6, color=style.NOTE_GREY)
     for number, triples in enumerate(rows):
-        bottom = size[1] - TOP - (number + 1) * (panel + BELOW) + BELOW
+        bottom = height - TOP - (number + 1) * (panel + BELOW) + BELOW
         original = _panel(figure, LEFT, bottom, panel, "input" if number == 0 else "")
         original.imshow(_picture(columns[0][1], triples[0].inputs), cmap="gray", vmin=0, vmax=1)
         original.set_ylabel(_sample_label(columns[0][1], triples[0].sample))
         for position, triple in enumerate(triples):
             left = LEFT + PANEL + GROUP_GAP + position * group
             _draw_triple(figure, triple, left, bottom, panel, named=number == 0)
-    _label(figure, columns, dataset, model, channels, group)
+    _label(figure, columns, dataset, model, group)
     return figure
 
 
@@ -176,7 +178,8 @@ def _draw_triple(figure: Figure, triple: Triple, left: float, bottom: float, hei
     exact, approximated = (np.asarray(maps, np.float64).sum(axis=0) for maps in (triple.exact, triple.approximated))
     difference = triple.difference.sum(axis=0)
     shared, own = colour_limit([exact, approximated]), colour_limit([difference])
-    notes = ("", f"r = {triple.measure('pearson'):.3f}", f"error {_percent(triple.measure('relative_error'))}")
+    correlation, error = triple.measure("pearson"), triple.measure("relative_error")
+    notes = ("", "r undefined" if np.isnan(correlation) else f"r = {correlation:.3f}", f"error {_percent(error)}")
     drawn: list[AxesImage] = []
     for index, (pixels, name, note) in enumerate(zip((exact, approximated, difference), NAMES, notes, strict=True)):
         axes = _panel(figure, left + index * (PANEL + GAP), bottom, height, name if named else "")
@@ -210,7 +213,7 @@ def _bar(figure: Figure, drawn: AxesImage, left: float, bottom: float, width: fl
     bar.outline.set_linewidth(0.4)
 
 
-def _label(figure: Figure, columns: list[Column], dataset: str, model: str, channels: int, group: float) -> None:
+def _label(figure: Figure, columns: list[Column], dataset: str, model: str, group: float) -> None:
     width, height = figure.get_size_inches()
     sources = [(meta["scheme"], style.step_label(meta["step"])) for meta in (item[1].metadata for item in columns)]
     same = len(set(sources)) == 1
@@ -224,14 +227,15 @@ def _label(figure: Figure, columns: list[Column], dataset: str, model: str, chan
     )
     title = f"Attribution maps\ndata set: {style.name_label(dataset)}, model: {style.name_label(model)}\n{approximated}"
     figure.text(0.5, 1 - 0.06 / height, title, ha="center", va="top", fontsize=8)
+
+
+def _note(channels: int) -> str:
     pixel = "Attributions are summed over the colour channels. " if channels > 1 else ""
-    note = (
-        f"{pixel}The palest colour is zero. Exact and approximated map share the scale of the wide bar; their difference, "
-        "approximated minus exact, has its own. A bar with pointed ends covers 99 % of the pixels. "
+    return (
+        f"{pixel}The palest colour is zero. Exact and approximated map share the scale of the wide bar; their "
+        "difference, approximated minus exact, has its own. A bar with pointed ends covers 99 % of the pixels. "
         "r: Pearson correlation; error: relative L2 error, both over all features of the image."
     )
-    text = textwrap.fill(note, int(20 * width))
-    figure.text(0.5, 0.05 / height, text, ha="center", va="bottom", fontsize=6, color=style.NOTE_GREY)
 
 
 def _fractions(

@@ -85,10 +85,11 @@ def published_boxplots(
         figure,
         style.method_label(method),
         f"data set: {style.name_label(dataset)}, model: {style.name_label(model)}",
-        "published maps and this study's, each against its own exact ones",
+        "published maps and this study's",
         note=(
             "Box: quartiles and median. Whiskers: furthest value within 1.5 interquartile ranges. Points beside it: "
-            "the samples; n counts the published and this study's, which are not the same images."
+            "the samples; n counts the published and this study's, which are not the same images. Each is compared "
+            "with exact maps of its own."
         ),
     )
     return figure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -63,8 +65,11 @@ def variants(correct: pd.DataFrame, published: pd.DataFrame, *, dataset: str, mo
     numbers = variant_numbers(correct, published, dataset=dataset, model=model)
     figure = Figure(figsize=(style.COLUMN_WIDTH, 3.1), layout="constrained")
     axes = figure.subplots()
-    for (variant, scheme), rows in numbers.groupby(["variant", "scheme"], sort=False):
-        own, scheme = variant == CORRECT, str(scheme)
+    for variant, scheme in product((CORRECT, PUBLISHED), style.ordered_schemes(numbers["scheme"])):
+        rows = numbers[(numbers["variant"] == variant) & (numbers["scheme"] == scheme)]
+        if rows.empty:
+            continue
+        own = variant == CORRECT
         colour = style.SCHEME_COLOURS.get(scheme, style.LINE_GREY) if own else style.PUBLISHED_COLOUR
         axes.plot(
             rows["step"],
@@ -79,7 +84,7 @@ def variants(correct: pd.DataFrame, published: pd.DataFrame, *, dataset: str, mo
         axes.fill_between(
             rows["step"], rows["lower_quartile"], rows["upper_quartile"], color=colour, alpha=0.25, linewidth=0
         )
-    axes.set(xscale="log", yscale="log", xlabel=style.STEP_AXIS, ylabel="relative L2 error of the attribution")
+    axes.set(xscale="log", yscale="log", xlabel=style.STEP_AXIS, ylabel="relative L2 error")
     steps = sorted(set(numbers["step"]))
     if len(steps) <= MOST_LABELS and steps[-1] / steps[0] < 100:
         axes.set_xticks(steps, [style.step_label(step) for step in steps])

@@ -80,7 +80,7 @@ def truth_violins(
         style.method_label(method),
         f"data set: {style.name_label(dataset)}, model: {style.name_label(model)}",
         f"exact {style.reference_label(method, reference_method)} and {style.schemes_in_words(sources)}",
-        note="Violin: density of the n samples. Bar: quartiles. White dot: median.",
+        note="Violin: density of the n samples, from the smallest to the largest. Bar: quartiles. White dot: median.",
     )
     style.label_schemes(axes, sources)
     return figure
