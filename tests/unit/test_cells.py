@@ -8,6 +8,7 @@ from approxgrad import FiniteDifference, attribute
 from approxgrad.cells import attribute_cell, baseline_values
 from approxgrad.cost import evaluations
 from approxgrad.models import build_model, load_model, save_model
+from approxgrad.path_ends import path_ends
 from approxgrad.seeds import draw_samples
 from approxgrad.tables import Split, read_attributions, write_attributions, write_split
 
@@ -86,6 +87,30 @@ def test_a_baseline_reaches_the_attribution(files):
     assert not np.allclose(zero.attribution, number.attribution)
 
 
+@pytest.mark.parametrize("baseline", BASELINES, ids=str)
+@pytest.mark.parametrize("method", ["integrated_gradients", "integrated_gradients_published"])
+def test_path_methods_keep_the_outputs_at_both_ends(files, method, baseline):
+    training = files["test"].with_name("train.parquet")
+    result = cell(files, path_method(method, baseline), training=training)
+    start = baseline_values(list(baseline) if isinstance(baseline, tuple) else baseline, training, (FEATURES,))
+    model = load_model(files["weights"], CPU)
+    with torch.inference_mode():
+        ends = [
+            model(torch.from_numpy(np.array(rows)))[:, 0]
+            for rows in (result.inputs, np.broadcast_to(start, (1, FEATURES)))
+        ]
+    for got, expected in zip((result.output, result.baseline_output), ends, strict=True):
+        assert (got.shape, got.dtype) == ((SAMPLES,), np.float64)
+        # The same sums of at most six float32 products in batches of another size.
+        np.testing.assert_allclose(got, expected.expand(SAMPLES), rtol=6 * 1.2e-7, atol=6 * 1.2e-7)
+
+
+def test_methods_without_a_path_have_no_ends(files):
+    result = cell(files, {"attribution": "saliency"})
+    assert result.output is None
+    assert result.baseline_output is None
+
+
 def test_classes_are_explained_by_their_own_output(tmp_path):
     torch.manual_seed(0)
     description = {"architecture": "mlp", "input_shape": (FEATURES,), "outputs": 2, "hidden": [6], "dropout": 0.0}
@@ -104,6 +129,11 @@ def test_classes_are_explained_by_their_own_output(tmp_path):
     inputs = torch.from_numpy(result.inputs).requires_grad_()
     chosen = model(inputs)[range(SAMPLES), result.target.tolist()].sum()
     np.testing.assert_allclose(result.attribution, torch.autograd.grad(chosen, inputs)[0].abs(), rtol=1e-5, atol=1e-7)
+    ends = path_ends(model, inputs.detach(), torch.ones(1, FEATURES), torch.from_numpy(result.target))
+    with torch.inference_mode():
+        for end, points in zip(ends, (inputs, torch.ones(SAMPLES, FEATURES)), strict=True):
+            expected = model(points)[range(SAMPLES), result.target.tolist()]
+            np.testing.assert_allclose(end, expected, rtol=6 * 1.2e-7, atol=6 * 1.2e-7)
 
 
 def test_metadata_describes_the_cell_and_survives_the_file(files, tmp_path):

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from approxgrad.figures.published import published_boxplots
-from approxgrad.figures.variants import variants
+from approxgrad.figures import style
+from approxgrad.figures.completeness import completeness_boxplots, completeness_numbers
+from approxgrad.figures.published import published_boxplots, published_numbers
+from approxgrad.figures.variants import variant_numbers, variants
 
 NAMES = {"dataset": "cifar10", "model": "cnn", "method": "integrated_gradients_published"}
 
@@ -17,6 +19,7 @@ def table(method, steps, samples, seed, scheme="forward"):
             {
                 **NAMES,
                 "method": method,
+                "gradient": f"{scheme}-h{step}",
                 "scheme": scheme,
                 "step": step,
                 "reference": "exact",
@@ -37,7 +40,7 @@ def test_each_published_step_has_both_boxes_with_their_medians():
     own = table(NAMES["method"], [0.5, 0.01, 3.0], 7, seed=1)
     axes = published_boxplots(published, own, **NAMES).axes[0]
     medians = sorted(
-        (line.get_xdata().mean(), line.get_ydata()[0]) for line in axes.lines if line.get_linewidth() == 1.8
+        (line.get_xdata().mean(), line.get_ydata()[0]) for line in axes.lines if line.get_linewidth() == 1.6
     )
     expected = [t[t["step"] == step]["pearson"].median() for step in (0.01, 0.5) for t in (published, own)]
     np.testing.assert_allclose([value for _, value in medians], expected)
@@ -71,3 +74,128 @@ def test_variants_need_both():
     correct = table("integrated_gradients", [0.1], 3, seed=0)
     with pytest.raises(ValueError, match="no rows"):
         variants(correct, correct.iloc[:0], **NAMES)
+
+
+def test_variants_keep_the_colours_of_schemes_and_are_told_apart_without_colour():
+    steps = [0.1, 1.0]
+    schemes = ("central", "forward")
+    tables = [
+        pd.concat([table(method, steps, 9, seed=number, scheme=scheme) for number, scheme in enumerate(schemes)])
+        for method in ("integrated_gradients", NAMES["method"])
+    ]
+    (axes,) = variants(*tables, **NAMES).axes
+    forward, central, published_forward, published_central = axes.lines
+    assert (forward.get_color(), central.get_color()) == (style.BLUE, style.GREEN)
+    assert {line.get_color() for line in (published_forward, published_central)} == {style.PUBLISHED_COLOUR}
+    looks = {(line.get_linestyle(), line.get_marker()) for line in axes.lines}
+    assert len(looks) == 4
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.1", "1"]
+
+
+def test_numbers_of_variants_are_the_lines_and_bands():
+    correct = table("integrated_gradients", [0.1, 1.0], 9, seed=0)
+    correct.loc[0, "relative_error"] = np.nan
+    published = table(NAMES["method"], [0.1], 5, seed=1)
+    numbers = variant_numbers(correct, published, dataset="cifar10", model="cnn")
+    assert numbers[["variant", "step", "n"]].to_numpy().tolist() == [
+        ["correct", 0.1, 8],
+        ["correct", 1.0, 9],
+        ["published variant", 0.1, 5],
+    ]
+    for row, rows in zip(numbers.itertuples(), (correct[:9], correct[9:], published), strict=True):
+        quartiles = np.nanquantile(rows["relative_error"], [0.25, 0.5, 0.75])
+        np.testing.assert_allclose([row.lower_quartile, row.median, row.upper_quartile], quartiles)
+
+
+def test_published_boxes_are_hatched_and_own_ones_have_the_colours_of_their_steps():
+    published = table(NAMES["method"], [0.01, 0.5], 20, seed=0)
+    own = table(NAMES["method"], [0.5, 0.01, 3.0], 7, seed=1)
+    steps = [0.01, 0.5, 3.0]
+    boxes = published_boxplots(published, own, **NAMES, steps=steps).axes[0].patches
+    expected = [style.source_colour("forward", step, steps) for step in (0.01, 0.5)]
+    assert [box.get_facecolor()[:3] for box in boxes[1::2]] == [pytest.approx(colour) for colour in expected]
+    assert [bool(box.get_hatch()) for box in boxes] == [True, False, True, False]
+    numbers = published_numbers(published, own, **NAMES)
+    assert numbers.groupby(["series", "step"]).size().to_dict() == {
+        ("published", 0.01): 20,
+        ("published", 0.5): 20,
+        ("this study", 0.01): 7,
+        ("this study", 0.5): 7,
+    }
+
+
+PLACE = {"dataset": "digits", "model": "cnn"}
+METHODS = ["integrated_gradients", "integrated_gradients_published"]
+
+
+def residuals(method, steps, samples=6, exact=False):
+    random = np.random.default_rng(len(steps))
+    frames = []
+    for scheme, step in [("exact", np.nan)] * exact + [("forward", step) for step in steps]:
+        relative = random.normal(size=samples)
+        columns = {"sample": np.arange(samples), "residual": 2 * relative, "relative_residual": relative}
+        keys = {**PLACE, "method": method, "gradient": scheme, "scheme": scheme, "step": step}
+        frames.append(pd.DataFrame(keys | columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_completeness_shows_the_size_of_every_residual_of_both_variants():
+    rows = pd.concat([residuals(METHODS[1], [0.5, 2]), residuals(METHODS[0], [2, 1, 0.5], exact=True)])
+    figure = completeness_boxplots(rows, **PLACE, methods=METHODS, steps=[0.5, 1, 2, 3])
+    correct, published = figure.axes
+    labels = [[tick.get_text().split("\n")[0] for tick in axes.get_xticklabels()] for axes in figure.axes]
+    assert labels == [["exact", "0.5", "1", "2"], ["not", "0.5", "not", "2"]]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [style.method_label(name) for name in METHODS]
+    assert correct.get_yscale() == published.get_yscale() == "log"
+    assert correct.get_ylim() == published.get_ylim()
+    for axes, method, steps in ((correct, METHODS[0], [np.nan, 0.5, 1, 2]), (published, METHODS[1], [0.5, 2])):
+        drawn = [line.get_ydata() for line in axes.lines if line.get_marker() == "o"]
+        own = rows[rows["method"] == method]
+        for values, step in zip(drawn, steps, strict=True):
+            expected = own[own["step"].isna() if np.isnan(step) else own["step"] == step]["relative_residual"].abs()
+            np.testing.assert_array_equal(np.sort(values), np.sort(expected))
+            assert (values >= axes.get_ylim()[0]).all()
+            assert (values <= axes.get_ylim()[1]).all()
+    colour = style.source_colour("forward", 2, [0.5, 1, 2, 3])
+    assert correct.patches[-1].get_facecolor()[:3] == published.patches[-1].get_facecolor()[:3] == pytest.approx(colour)
+
+
+def test_zero_and_undefined_residuals_are_counted_instead_of_drawn():
+    rows = residuals(METHODS[0], [0.5])
+    rows.loc[[0, 1, 2], "relative_residual"] = [0, 0, np.nan]
+    (axes,) = completeness_boxplots(rows, **PLACE, methods=METHODS[:1]).axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.5\nn = 5\n1 undefined\n2 zero"]
+    (points,) = [line for line in axes.lines if line.get_marker() == "o"]
+    assert len(points.get_ydata()) == 3
+
+
+def test_numbers_of_completeness_are_signed_and_ordered():
+    rows = pd.concat([residuals(METHODS[0], [2, 0.5], exact=True), residuals("other", [1])])
+    numbers = completeness_numbers(rows, **PLACE, methods=METHODS[:1])
+    assert set(numbers["method"]) == {METHODS[0]}
+    assert numbers["step"].dropna().tolist() == [0.5] * 6 + [2.0] * 6
+    assert (numbers["residual"] == 2 * numbers["relative_residual"]).all()
+    with pytest.raises(ValueError, match="no rows"):
+        completeness_numbers(rows, **PLACE, methods=METHODS)
+
+
+def test_nothing_is_drawn_outside_the_figures():
+    steps = [1e-5, 0.01, 0.1, 1.0]
+    tables = [
+        pd.concat([table(method, steps, 9, seed=2, scheme=scheme) for scheme in ("central", "forward")])
+        for method in ("integrated_gradients_mean", NAMES["method"])
+    ]
+    published = tables[1][tables[1]["scheme"] == "forward"]
+    figures = [
+        variants(*tables, **NAMES),
+        published_boxplots(published, published, **NAMES),
+        completeness_boxplots(
+            pd.concat([residuals(method, steps, exact=True) for method in METHODS]), **PLACE, methods=METHODS
+        ),
+    ]
+    for figure in figures:
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox()
+        width, height = figure.get_size_inches()
+        assert 0 <= box.x0 <= box.x1 <= width
+        assert 0 <= box.y0 <= box.y1 <= height

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -9,55 +11,21 @@ import pandas as pd
 import pytest
 
 from approxgrad.figures import style
-from approxgrad.figures.boxplots import boxplots, jitter
-from approxgrad.figures.learning_curves import learning_curves
-from approxgrad.figures.maps import attribution_maps
-from approxgrad.figures.violins import truth_violins
-from approxgrad.tables import Attributions
-
-STEPS = [1.0, 1e-5, 0.5, 0.01, 5e-5, 1e-4]
-NUMERIC_ORDER = ["1e-5", "5e-5", "0.0001", "0.01", "0.5", "1"]
-CELL = {"dataset": "digits", "model": "cnn", "method": "saliency"}
-IMAGES = {"dataset": "digits", "model": "cnn"}
-
-
-def metric_rows(scheme, step, reference="exact", samples=50, seed=0, **changed):
-    rng = np.random.default_rng(seed)
-    rows = pd.DataFrame(
-        {
-            **CELL,
-            "gradient": scheme if np.isnan(step) else f"{scheme}-h{step}",
-            "scheme": scheme,
-            "step": step,
-            "reference": reference,
-            "sample": rng.permutation(samples),
-            "pearson": rng.uniform(-1, 1, samples),
-            "cosine": rng.uniform(-1, 1, samples),
-            "mean_squared_error": 10 ** rng.uniform(-6, 2, samples),
-        }
-    )
-    return rows.assign(**changed)
-
-
-def metric_table(reference="exact", schemes=("forward",), **options):
-    parts = [metric_rows(s, h, reference, seed=i, **options) for s in schemes for i, h in enumerate(STEPS)]
-    if reference == "truth":
-        parts.insert(3, metric_rows("exact", np.nan, "truth", seed=99, **options))
-    return pd.concat(parts, ignore_index=True)
-
-
-def tick_labels(axes):
-    return [label.get_text() for label in axes.get_xticklabels()]
-
-
-def first_lines(axes):
-    return [label.split("\n")[0] for label in tick_labels(axes)]
-
-
-def drawn_text(figure):
-    figure.draw_without_rendering()
-    texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_visible()]
-    return " ".join(" ".join(texts).split())
+from approxgrad.figures.boxplots import boxplot_numbers, boxplots, jitter
+from approxgrad.figures.learning_curves import curve_numbers, learning_curves
+from approxgrad.figures.violins import truth_violins, violin_numbers
+from figure_data import (
+    CELL,
+    IMAGES,
+    NUMERIC_ORDER,
+    STEPS,
+    curve_table,
+    drawn_text,
+    first_lines,
+    metric_rows,
+    metric_table,
+    tick_labels,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,36 +56,37 @@ def test_boxes_stand_in_numeric_order_in_every_panel():
         assert axes.get_xticks().tolist() == sorted(axes.get_xticks())
 
 
-def test_several_schemes_are_grouped_and_named_in_a_legend():
-    figure = boxplots(metric_table(schemes=("central", "forward")), **CELL)
-    axes = figure.axes[0]
+def test_several_schemes_are_grouped_and_named_above_their_boxes():
+    axes = boxplots(metric_table(schemes=("central", "forward")), **CELL).axes[0]
     assert first_lines(axes) == NUMERIC_ORDER * 2
     gaps = np.diff(axes.get_xticks())
     assert gaps.argmax() == 5
     assert gaps[5] > gaps[0]
-    legend = axes.get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == ["forward differences", "central differences"]
-    for patch, box in zip(legend.get_patches(), [axes.patches[5], axes.patches[11]], strict=True):
-        assert patch.get_facecolor() == box.get_facecolor()
+    names = {text.get_text(): text.get_position()[0] for text in axes.texts}
+    places = axes.get_xticks()
+    assert names == {"forward": pytest.approx(places[:6].mean()), "central": pytest.approx(places[6:].mean())}
 
 
-def test_one_scheme_needs_no_legend():
-    assert boxplots(metric_table(), **CELL).axes[0].get_legend() is None
+def test_one_scheme_needs_no_name_above():
+    assert not boxplots(metric_table(), **CELL).axes[0].texts
 
 
-def test_boxes_show_the_quartiles_and_every_point():
+def test_boxes_show_the_quartiles_and_every_point_beside_them():
     table = metric_table()
     figure = boxplots(table, **CELL)
     for axes, metric in zip(figure.axes, ["pearson", "cosine", "mean_squared_error"], strict=True):
         for position, step, box in zip(axes.get_xticks(), sorted(STEPS), axes.patches, strict=True):
             values = table.loc[table["step"] == step, metric]
-            lines = [line for line in axes.lines if abs(np.mean(line.get_xdata()) - position) < 0.1]
+            lines = [line for line in axes.lines if abs(np.mean(line.get_xdata()) - position) < 0.4]
             (points,) = [line for line in lines if line.get_marker() == "o"]
-            (median,) = [line for line in lines if line.get_linewidth() == 1.8]
+            (median,) = [line for line in lines if line.get_linewidth() == 1.6]
             np.testing.assert_allclose(median.get_ydata(), np.median(values))
             np.testing.assert_allclose(sorted(points.get_ydata()), sorted(values))
-            corners = box.get_path().vertices[:, 1]
-            np.testing.assert_allclose([corners.min(), corners.max()], np.quantile(values, [0.25, 0.75]))
+            across, up = box.get_path().vertices.T
+            np.testing.assert_allclose([up.min(), up.max()], np.quantile(values, [0.25, 0.75]))
+            assert across.max() < points.get_xdata().min()
+            assert across.min() - position > -0.5
+            assert points.get_xdata().max() - position < 0.5
 
 
 def test_undefined_values_are_dropped_and_counted():
@@ -226,141 +195,53 @@ def test_violins_without_a_spread_can_be_drawn(value):
     assert tick_labels(axes)[-1] == ("1\nn = 0\n50 undefined" if np.isnan(value) else "1\nn = 50")
 
 
-def test_larger_steps_are_darker_and_exact_has_its_own_colour():
-    sources = style.gradient_sources(metric_table("truth"))
-    lightness = [np.dot(source.colour, [0.299, 0.587, 0.114]) for source in sources[1:]]
-    assert (np.diff(lightness) < -0.05).all()
+def luminance(colour):
+    return np.dot(colour, [0.299, 0.587, 0.114])
+
+
+@pytest.mark.parametrize("scheme", ["forward", "backward", "central", "my_scheme"])
+def test_larger_steps_are_darker_and_exact_has_its_own_colour(scheme):
+    sources = style.gradient_sources(metric_table("truth", schemes=(scheme,)))
+    # An eye, or a printer's grey, tells steps of a twentieth apart.
+    assert (np.diff([luminance(source.colour) for source in sources[1:]]) < -0.05).all()
     assert sources[0].colour == matplotlib.colors.to_rgb(style.VERMILLION)
     assert sources[0].colour not in [source.colour for source in sources[1:]]
 
 
-NORMALISATION = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.5]}
+def test_a_source_has_one_colour_in_all_figures_of_a_data_set():
+    everything = style.gradient_sources(metric_table("truth", schemes=("forward", "central")))
+    colours = {(source.scheme, source.step): source.colour for source in everything[1:]}
+    table = metric_table("truth", schemes=("forward", "central"))
+    some = table[(table["scheme"] == "exact") | table["step"].isin([0.5, 1e-4])]
+    for source in style.gradient_sources(some, STEPS)[1:]:
+        assert source.colour == colours[source.scheme, source.step]
+    boxes = boxplots(some[some["scheme"] != "exact"].assign(reference="exact"), **CELL, steps=STEPS).axes[0].patches
+    bodies = truth_violins(some, **CELL, steps=STEPS).axes[0].findobj(matplotlib.collections.PolyCollection)
+    expected = [colours[scheme, step] for scheme in ("forward", "central") for step in (1e-4, 0.5)]
+    assert [box.get_facecolor()[:3] for box in boxes] == [pytest.approx(colour) for colour in expected]
+    assert [tuple(body.get_facecolor()[0][:3]) for body in bodies[1:]] == [pytest.approx(c) for c in expected]
 
 
-def attributions(samples, scheme="forward", step=0.1, shape=(3, 2, 2), normalisation=NORMALISATION, seed=0):
-    """Every sample has values of its own, whatever its position."""
-    size = int(np.prod(shape))
-    maps = [np.random.default_rng([seed, number]).normal(size=size) for number in samples]
-    inputs = [np.random.default_rng([77, number]).normal(size=size) for number in samples]
-    return Attributions(
-        sample=np.array(samples),
-        attribution=np.array(maps, np.float32),
-        inputs=np.array(inputs, np.float32),
-        target=np.array(samples) % 10,
-        truth=None,
-        metadata={"scheme": scheme, "step": step, "feature_shape": list(shape), "normalisation": normalisation},
-    )
-
-
-def exact(samples, **options):
-    return attributions(samples, "exact", None, **options)
-
-
-def pixels(panel):
-    return np.asarray(panel.images[0].get_array())
-
-
-def picture_panels(figure):
-    return [axes for axes in figure.axes if axes.images]
-
-
-def test_maps_find_the_sample_by_its_number_in_every_file():
-    columns = [
-        ("saliency", attributions([31, 42, 53], seed=1), exact([53, 42, 31, 64], seed=2)),
-        ("integrated_gradients", attributions([42, 31], seed=3), exact([90, 31, 42], seed=4)),
-    ]
-    figure = attribution_maps(columns, **IMAGES, row=1)
-    panels = np.reshape(picture_panels(figure), (3, 2))
-    for seed, panel in zip([1, 3, 2, 4], panels[1:].flat, strict=True):
-        values = np.random.default_rng([seed, 42]).normal(size=12).astype(np.float32).reshape(3, 2, 2)
-        np.testing.assert_array_equal(pixels(panel), np.abs(values).max(axis=0))
-    assert "test sample 42, target 2" in drawn_text(figure)
-
-
-def test_maps_skip_samples_that_a_file_lacks():
-    columns = [("saliency", attributions([31, 42, 53]), exact([53, 31]))]
-    assert "test sample 53" in drawn_text(attribution_maps(columns, **IMAGES, row=1))
-    with pytest.raises(ValueError, match="row: got 2, but the attributions have 2 samples in common"):
-        attribution_maps(columns, **IMAGES, row=2)
-
-
-def test_map_is_the_largest_absolute_value_over_the_channels():
-    approximated, reference = attributions([5]), exact([5])
-    approximated.attribution[0] = [1, -2, 0, 0, -3, 1, 0, 0.5, 2, 1, 0, -0.25]
-    reference.attribution[0] = -9
-    figure = attribution_maps([("saliency", approximated, reference)], **IMAGES)
-    panels = picture_panels(figure)
-    np.testing.assert_array_equal(pixels(panels[1]), [[3, 2], [0, 0.5]])
-    np.testing.assert_array_equal(pixels(panels[2]), np.full((2, 2), 9))
-    assert [panel.images[0].get_clim() for panel in panels[1:]] == [(0, 9), (0, 9)]
-    assert {panel.images[0].get_cmap().name for panel in panels[1:]} == {"hot"}
-    assert "shared by the two maps of a column, not between columns" in drawn_text(figure)
-
-
-def test_columns_have_their_own_colour_scale():
-    large = attributions([5])
-    large.attribution[0, 0] = 1000
-    columns = [("saliency", attributions([5]), exact([5])), ("input_x_gradient", large, exact([5]))]
-    limits = [panel.images[0].get_clim()[1] for panel in picture_panels(attribution_maps(columns, **IMAGES))]
-    assert limits[2] == limits[4] < 10
-    assert limits[3] == limits[5] == 1000
-
-
-def test_colour_image_is_shown_in_its_own_units():
-    approximated = attributions([5])
-    approximated.inputs[0] = [0, 1, 9, -9] * 3
-    figure = attribution_maps([("saliency", approximated, exact([5]))], **IMAGES)
-    expected = [[[0.5, 0.4, 0.3], [0.7, 0.65, 0.8]], [[1, 1, 1], [0, 0, 0]]]
-    np.testing.assert_allclose(pixels(picture_panels(figure)[0]), expected, rtol=1e-6)
-
-
-def test_image_of_one_channel_is_grey():
-    options = {"shape": (1, 2, 2), "normalisation": {"mean": [0.25], "std": [0.5]}}
-    approximated = attributions([5], **options)
-    approximated.inputs[0] = [-2, 0, 0.5, 9]
-    figure = attribution_maps([("saliency", approximated, exact([5], **options))], **IMAGES)
-    panel = picture_panels(figure)[0]
-    np.testing.assert_allclose(pixels(panel), [[0, 0.25], [0.5, 1]])
-    assert panel.images[0].get_cmap().name == "gray"
-    assert panel.images[0].get_clim() == (0, 1)
-
-
-def test_one_normalisation_serves_all_channels():
-    approximated = attributions([5], normalisation={"mean": [0.5], "std": [0.25]})
-    approximated.inputs[0] = 1
-    figure = attribution_maps([("saliency", approximated, exact([5]))], **IMAGES)
-    np.testing.assert_allclose(pixels(picture_panels(figure)[0]), np.full((2, 2, 3), 0.75))
-
-
-def test_map_titles_state_scheme_and_step():
-    columns = [("saliency", attributions([5], "central", 0.01), exact([5]))]
-    assert "approximated with central differences, h = 0.01" in drawn_text(attribution_maps(columns, **IMAGES))
-    columns.append(("input_x_gradient", attributions([5], "forward", 0.5), exact([5])))
-    figure = attribution_maps(columns, **IMAGES)
-    titles = [panel.get_title() for panel in picture_panels(figure)[:2]]
-    assert titles == ["Saliency\ncentral, h = 0.01", "Gradient × Input\nforward, h = 0.5"]
-
-
-@pytest.mark.parametrize("shape", [(12,), (3, 4), (2, 2, 3)])
-def test_inputs_that_are_no_images_are_refused(shape):
-    columns = [("saliency", attributions([5], shape=shape), exact([5], shape=shape))]
-    with pytest.raises(ValueError, match=r"feature_shape: got \[.*\], expected an image of 1 or 3 channels"):
-        attribution_maps(columns, **IMAGES)
-
-
-def test_at_least_one_column_is_needed():
-    with pytest.raises(ValueError, match="columns: expected at least one method"):
-        attribution_maps([], **IMAGES)
-
-
-def curve_table(other="accuracy", epochs=5, best=3):
-    rows = [
-        {"epoch": epoch, "split": split, "metric": metric, "value": start / epoch, "best": epoch == best}
-        for epoch in range(epochs, 0, -1)
-        for split, start in [("train", 1.0), ("validation", 2.0)]
-        for metric in ["loss", other]
-    ]
-    return pd.DataFrame(rows)
+def test_numbers_of_a_figure_are_those_that_it_draws_and_come_back_exactly(tmp_path):
+    boxes = boxplot_numbers(pd.concat([metric_table(), metric_table("truth")]), **CELL)
+    assert len(boxes) == len(STEPS) * 50
+    assert set(boxes["reference"]) == {"exact"}
+    violins = violin_numbers(pd.concat([metric_table(), metric_table("truth")]), **CELL)
+    assert len(violins) == (len(STEPS) + 1) * 50
+    assert set(violins["reference"]) == {"truth"}
+    curves = curve_numbers(curve_table("r2"), **IMAGES)
+    assert curves.groupby(["metric", "split"])["epoch"].agg(list).map(len).to_dict() == {
+        (metric, split): 5 for metric in ("loss", "r2") for split in ("train", "validation")
+    }
+    boxes.loc[3, "pearson"] = np.nan
+    style.save_numbers(boxes, tmp_path / "a.csv")
+    style.save_numbers(boxes, tmp_path / "b.csv")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert b"\r" not in (tmp_path / "a.csv").read_bytes()
+    read = pd.read_csv(tmp_path / "a.csv", dtype=str)
+    for name in ("step", "pearson", "cosine", "mean_squared_error"):
+        np.testing.assert_array_equal(read[name].astype(float), boxes[name])
+    pd.testing.assert_frame_equal(read[["method", "gradient"]], boxes[["method", "gradient"]], check_dtype=False)
 
 
 @pytest.mark.parametrize(("other", "label"), [("accuracy", "accuracy"), ("r2", "R²")])
@@ -393,13 +274,11 @@ def test_nothing_is_drawn_outside_the_figure():
     keys = {"dataset": "synthetic_nonlinear", "model": "resnet18", "method": "integrated_gradients_published_mean"}
     table = pd.concat([table, table[table["scheme"] != "exact"].assign(reference="exact")]).assign(**keys)
     table.loc[::40, "pearson"] = np.nan
-    columns = [(name, attributions([5], step=step), exact([5])) for name, step in [("saliency", 0.1), ("x", 0.5)]]
     long_name = "a_method_" + "that_a_researcher_gave_a_long_name_" * 3
     figures = [
         boxplots(table, **keys),
         boxplots(metric_table(method=long_name), **{**CELL, "method": long_name}),
         truth_violins(table, **keys),
-        attribution_maps(columns, **IMAGES),
         learning_curves(curve_table(epochs=180, best=130), **IMAGES),
     ]
     for figure in figures:
@@ -440,12 +319,16 @@ def test_style_does_not_follow_or_change_the_users_settings():
         assert matplotlib.rcParams["font.size"] == 40
 
 
-def test_figures_need_neither_torch_nor_pyplot_nor_scipy():
-    modules = ["boxplots", "learning_curves", "maps", "style", "violins"]
-    code = (
-        "import sys; "
-        + "".join(f"import approxgrad.figures.{name}; " for name in modules)
-        + "print([m for m in ('torch', 'matplotlib.pyplot', 'scipy', 'seaborn') if m in sys.modules])"
-    )
+def test_plot_jobs_start_without_heavy_libraries():
+    scripts = sorted((Path(__file__).parents[2] / "workflow" / "scripts").glob("plot_*.py"))
+    assert len(scripts) >= 6
+    imports = [
+        ast.unparse(node)
+        for script in scripts
+        for node in ast.parse(script.read_text()).body
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    ]
+    heavy = ["torch", "captum", "scipy", "sklearn", "snakemake", "matplotlib.pyplot", "tqdm", "jsonschema"]
+    code = "\n".join([*imports, f"import sys; print([name for name in {heavy} if name in sys.modules])"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from approxgrad.configuration import ConfigError
+from approxgrad.path_methods import complete_methods, path_cells, with_published
 from approxgrad.study import EXACT, GradientSource, Study
 
 DEFAULT = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
@@ -219,3 +220,36 @@ def test_the_configuration_is_not_changed():
     assert config == DEFAULT
     assert filled["experiments"][1]["samples_by_method"] == {}
     assert np.isfinite(filled["map_step"])
+
+
+def test_steps_of_a_data_set_are_those_of_all_its_experiments():
+    own = study(
+        entry(steps=[2, 0.1]),
+        entry(methods=["input_x_gradient"], steps=[0.5]),
+        entry(datasets=["digits"], models=["cnn"]),
+    )
+    assert own.steps("synthetic_linear") == [0.1, 0.5, 2.0]
+    assert own.steps("digits") == [0.1]
+    assert own.steps("elsewhere") == []
+
+
+def test_path_methods_are_checked_for_completeness_beside_their_published_variant():
+    own = study(
+        entry(methods=["saliency", "integrated_gradients", "integrated_gradients_published"]),
+        entry(methods=["integrated_gradients_published_mean"]),
+    )
+    place = ("synthetic_linear", "mlp")
+    assert [key(cell)[2:] for cell in path_cells(own, *place)] == [
+        ("integrated_gradients", "exact"),
+        ("integrated_gradients", "forward-h0.1"),
+        ("integrated_gradients_published", "forward-h0.1"),
+        ("integrated_gradients_mean", "exact"),
+        ("integrated_gradients_published_mean", "forward-h0.1"),
+    ]
+    # The exact attribution of the mean baseline is there as the reference of the published variant.
+    assert complete_methods(own) == [(*place, "integrated_gradients"), (*place, "integrated_gradients_mean")]
+    assert with_published(own, *place, "integrated_gradients") == [
+        "integrated_gradients",
+        "integrated_gradients_published",
+    ]
+    assert not path_cells(study(entry()), *place)

@@ -10,6 +10,7 @@ import pytest
 from approxgrad.tables import (
     ATTRIBUTION_SCHEMA,
     METADATA_KEY,
+    OPTIONAL_COLUMNS,
     Attributions,
     Split,
     TableError,
@@ -150,7 +151,18 @@ def test_metadata_that_is_no_document_is_refused(tmp_path):
         read_table(path)
 
 
-@pytest.mark.parametrize("column", ATTRIBUTION_SCHEMA.names)
+def test_outputs_at_both_ends_of_a_path_come_back_and_may_be_missing(tmp_path):
+    path = tmp_path / "part-0.parquet"
+    # No float32 numbers, so that a loss of precision shows.
+    written = result(output=np.arange(4) + 0.1, baseline_output=np.arange(4) / 3)
+    write_attributions(path, written)
+    assert_same(read_attributions(path), written)
+    table, document = read_table(path)
+    write_table(path, table.drop_columns(OPTIONAL_COLUMNS), document)
+    assert_same(read_attributions(path), dataclasses.replace(written, output=None, baseline_output=None))
+
+
+@pytest.mark.parametrize("column", [name for name in ATTRIBUTION_SCHEMA.names if name not in OPTIONAL_COLUMNS])
 def test_a_missing_column_of_attributions_is_named(tmp_path, column):
     path = tmp_path / "part-0.parquet"
     write_attributions(path, result())

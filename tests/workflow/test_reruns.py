@@ -7,7 +7,8 @@ pytestmark = pytest.mark.workflow
 
 SUMMARISE = {"summarise": 1, "compare_sources": 1}
 EVALUATE = {**SUMMARISE, "evaluate": 4, "plot_boxplots": 4, "plot_truth": 3, "plot_variants": 1}
-ATTRIBUTE = {**EVALUATE, "attribute": 8, "plot_maps": 1, "tabulate_ranges": 1}
+COMPLETENESS = {"evaluate_completeness": 2, "plot_completeness": 2}
+ATTRIBUTE = {**EVALUATE, **COMPLETENESS, "attribute": 8, "plot_maps": 1, "tabulate_ranges": 1}
 TRAIN = {**ATTRIBUTE, "train_model": 2, "plot_learning_curves": 2, "tabulate_models": 1}
 ALL = {"all": 1}
 PACKAGE = "workflow/approxgrad"
@@ -21,14 +22,18 @@ def test_a_new_step_adds_its_cells_and_what_depends_on_them(tiny_copy):
     experiments = yaml.safe_load(tiny_copy.overlays[0].read_text())["experiments"]
     experiments[0]["steps"].append(3)
     planned = tiny_copy.plan(overlays=[tiny_copy.overlay({"experiments": experiments})])
-    comparison = "dataset=synthetic_linear, model=mlp, method=saliency"
+    model = "dataset=synthetic_linear, model=mlp"
+    methods = [f"{model}, method={name}" for name in ("saliency", "integrated_gradients")]
+    published = f"{methods[1]}_published"
+    # The colours of all figures of the data set follow its steps.
     assert dict(planned.wildcards) == {
-        ("attribute", f"{comparison}, gradient=forward-h3"): 1,
-        ("evaluate", comparison): 1,
-        ("plot_boxplots", comparison): 1,
-        ("plot_truth", comparison): 1,
+        ("attribute", f"{methods[0]}, gradient=forward-h3"): 1,
+        ("evaluate", methods[0]): 1,
+        **{(rule, method): 1 for rule in ("plot_boxplots", "plot_truth") for method in (*methods, published)},
+        ("plot_completeness", methods[1]): 1,
     }
-    assert planned.jobs == SUMMARISE | {"attribute": 1, "evaluate": 1, "plot_boxplots": 1, "plot_truth": 1} | ALL
+    drawn = {"plot_boxplots": 3, "plot_truth": 3, "plot_completeness": 1}
+    assert planned.jobs == SUMMARISE | {"attribute": 1, "evaluate": 1, **drawn} | ALL
 
 
 def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
@@ -38,10 +43,12 @@ def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
 @pytest.mark.parametrize(
     ("file", "jobs"),
     [
-        (f"{PACKAGE}/figures/boxplots.py", {"plot_boxplots": 4} | ALL),
+        (f"{PACKAGE}/figures/boxplots.py", {"plot_boxplots": 4, "plot_completeness": 2} | ALL),
+        (f"{PACKAGE}/completeness.py", COMPLETENESS | ALL),
         (f"{PACKAGE}/figures/maps.py", {"plot_maps": 1} | ALL),
         ("workflow/scripts/plot_truth.py", {"plot_truth": 3} | ALL),
-        (f"{PACKAGE}/metrics.py", EVALUATE | ALL),
+        # The maps quote two of the measures.
+        (f"{PACKAGE}/metrics.py", EVALUATE | {"plot_maps": 1} | ALL),
         (f"{PACKAGE}/paired.py", {"compare_sources": 1} | ALL),
         (f"{PACKAGE}/finite_differences.py", ATTRIBUTE | ALL),
         (f"{PACKAGE}/training.py", TRAIN | ALL),

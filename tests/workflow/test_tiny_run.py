@@ -25,6 +25,7 @@ CELLS = {  # data set, model, method, gradient -> samples
 }
 PUBLISHED = (*LINEAR, "integrated_gradients_published")
 TRUTH_KNOWN = [(*LINEAR, "saliency"), (*LINEAR, "integrated_gradients"), PUBLISHED]
+COMPLETE = [(*LINEAR, "integrated_gradients"), (*DIGITS, "integrated_gradients")]
 COMPARISONS = [*TRUTH_KNOWN, (*DIGITS, "integrated_gradients")]
 KEYS = ["dataset", "model", "method", "gradient"]
 FEATURES = {"synthetic_linear": [12], "digits": [1, 8, 8]}
@@ -38,7 +39,9 @@ WORK = {
     "compare_sources": [()],
     "tabulate_models": [()],
     "tabulate_ranges": [()],
+    "evaluate_completeness": [LINEAR, DIGITS],
     "plot_boxplots": COMPARISONS,
+    "plot_completeness": COMPLETE,
     "plot_truth": TRUTH_KNOWN,
     "plot_variants": [PUBLISHED],
     "plot_maps": [DIGITS],
@@ -73,7 +76,10 @@ def test_a_second_run_has_nothing_to_do(tiny):
 
 
 def test_all_attributions_are_one_table(attributions):
-    assert set(attributions) == {*KEYS, "sample", "target", "scheme", "step", "attribution", "input", "truth"}
+    assert set(attributions) == {*KEYS, "sample", "target", "scheme", "step", "attribution", "input", "truth"} | {
+        "output",
+        "baseline_output",
+    }
     assert rows_by(attributions, KEYS) == CELLS
 
 
@@ -179,11 +185,12 @@ def test_tables_say_how_their_intervals_came_about(results, table):
     assert document == {"uncertainty": {"seed": 0, "level": 0.95, "resamples": 2000}}
 
 
-def test_every_figure_is_there_as_svg_and_png(results):
+def test_every_figure_is_there_as_svg_and_png_with_its_numbers(results):
     folders = {
         "boxplots": COMPARISONS,
         "truth_correlation": TRUTH_KNOWN,
         "variants": [PUBLISHED],
+        "completeness": COMPLETE,
         "attribution_maps": [DIGITS],
         "learning_curves": [LINEAR, DIGITS],
     }
@@ -191,11 +198,25 @@ def test_every_figure_is_there_as_svg_and_png(results):
         results.joinpath("figures", *map("=".join, zip(KEYS, names, strict=False)), f"{figure}.{suffix}")
         for figure, cases in folders.items()
         for names in cases
-        for suffix in ("svg", "png")
+        for suffix in ("svg", "png", "csv")
     }
     assert {path for path in (results / "figures").rglob("*") if path.is_file()} == expected
     for path in expected:
-        assert path.read_bytes()[:5] in (b"<?xml", b"\x89PNG\r")
+        assert path.read_bytes().startswith(
+            {".svg": b"<?xml", ".png": b"\x89PNG\r", ".csv": b"dataset,model,"}[path.suffix]
+        )
+
+
+def test_completeness_of_every_path_attribution(results, attributions):
+    residuals = pd.read_parquet(results / "completeness")
+    paths = attributions[attributions["method"].astype(str) != "saliency"]
+    assert paths[["output", "baseline_output"]].notna().all(axis=None)
+    assert attributions.drop(paths.index)[["output", "baseline_output"]].isna().all(axis=None)
+    keys = [*KEYS, "sample"]
+    both = paths.astype(dict.fromkeys(KEYS, str)).merge(residuals.astype(dict.fromkeys(KEYS, str)), on=keys)
+    assert len(both) == len(paths) == len(residuals)
+    sums = np.array([np.sum(row, dtype=np.float64) for row in both["attribution"]])
+    np.testing.assert_array_equal(both["residual"], sums - (both["output_x"] - both["baseline_output_x"]))
 
 
 @pytest.mark.parametrize("rule", WORK)
@@ -228,7 +249,8 @@ def test_the_report_is_one_file_with_the_captions(tiny):
         "How far is a feature attribution from its exact counterpart",
         "Agreement between approximated and exact attributions (saliency)",
         "with the true effects",
-        "One test image of digits",
+        "The first drawn test images of digits",
+        "Completeness of Integrated Gradients for mlp on synthetic_linear",
         "Training of cnn on digits",
         "Every measure of agreement over the attributed test rows",
         "bootstrap intervals at a level of 0.95 (2000 resamples of the rows, seed 0)",

@@ -16,6 +16,7 @@ from approxgrad.cost import evaluations
 from approxgrad.finite_differences import FiniteDifference
 from approxgrad.gradients import ExactGradient
 from approxgrad.models import load_model
+from approxgrad.path_ends import path_ends
 from approxgrad.progress import CountedModel, progress_bar
 from approxgrad.seeds import draw_samples
 from approxgrad.tables import Attributions, read_mean_input, read_split
@@ -93,6 +94,11 @@ def attribute_cell(
             **options,
         ).cpu()
         seconds = time.perf_counter() - start
+    # Not among the evaluations of the attribution, which does not need them.
+    output, baseline_output = None, None
+    if "baselines" in options:
+        points = torch.from_numpy(inputs).to(device)
+        output, baseline_output = path_ends(model.__wrapped__, points, options["baselines"], target)
     metadata = {
         "feature_shape": list(part.feature_shape),
         "normalisation": {"mean": list(part.mean), "std": list(part.std)},
@@ -113,6 +119,8 @@ def attribute_cell(
         target=part.target if part.classes else None,
         truth=part.effects,
         metadata=metadata,
+        output=output,
+        baseline_output=baseline_output,
     )
 
 

@@ -14,9 +14,13 @@ from approxgrad.tables import read_attributions, read_table, write_atomically, w
 
 def read_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:
     """Return the measures of one data set, model and method with these three names as columns."""
+    return read_keyed(path, dataset=dataset, model=model, method=method)
+
+
+def read_keyed(path: Path | str, **keys: str) -> pd.DataFrame:
+    """Return a table whose first columns hold the names that stand in its path."""
     frame = read_table(path)[0].to_pandas()
-    keys = pd.DataFrame({"dataset": dataset, "model": model, "method": method}, index=frame.index)
-    return pd.concat([keys, frame], axis=1)
+    return pd.concat([pd.DataFrame(keys, index=frame.index), frame], axis=1)
 
 
 def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
@@ -45,9 +49,7 @@ def model_measures(paths: Sequence[Path | str], models: Sequence[tuple[str, str]
     """Return the test measures of all models: columns ``dataset``, ``model``, ``metric``, ``value`` and ``n``."""
     frames = []
     for path, (dataset, model) in zip(paths, models, strict=True):
-        frame = read_table(path)[0].to_pandas()
-        keys = pd.DataFrame({"dataset": dataset, "model": model}, index=frame.index)
-        frames.append(pd.concat([keys, frame], axis=1))
+        frames.append(read_keyed(path, dataset=dataset, model=model))
     return pd.concat(frames, ignore_index=True)
 
 

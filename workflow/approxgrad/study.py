@@ -132,6 +132,11 @@ class Study:
             and (dataset, model, self.reference(method)) in self.comparisons
         ]
 
+    def steps(self, dataset: str) -> list[float]:
+        """Return all steps of a data set in numeric order; its figures derive their colours from them."""
+        own = {cell.gradient.step for cell in self.cells if cell.dataset == dataset}
+        return sorted(step for step in own if isinstance(step, float))
+
     def cached_arrays(self, source: str) -> list[ArrayFile]:
         """Return the files of one source of cached arrays."""
         options = self.config["cached_arrays"][source]

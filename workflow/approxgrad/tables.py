@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from approxgrad.files import write_atomically as write_atomically
 
 METADATA_KEY = b"approxgrad"
 """Key of the JSON document in a file's schema metadata."""
@@ -29,8 +29,12 @@ ATTRIBUTION_SCHEMA = pa.schema(
         ("attribution", pa.list_(pa.float32())),
         ("input", pa.list_(pa.float32())),
         ("truth", pa.list_(pa.float32())),
+        ("output", pa.float64()),
+        ("baseline_output", pa.float64()),
     ]
 )
+OPTIONAL_COLUMNS = ["output", "baseline_output"]
+"""Columns that an attribution file may lack: without them it has no completeness residual, but all else."""
 
 
 class TableError(ValueError):
@@ -84,27 +88,6 @@ class Split:
         return replace(self, features=self.features[index], target=self.target[index], effects=effects)
 
 
-def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
-    """Write a file under a temporary name beside `path` and rename it, so that no half file is ever seen."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write_table(path: Path | str, table: pa.Table, metadata: Mapping[str, Any]) -> None:
     """Write a table with a JSON document as its metadata."""
     document = json.dumps(dict(metadata), sort_keys=True, allow_nan=False)
@@ -112,13 +95,15 @@ def write_table(path: Path | str, table: pa.Table, metadata: Mapping[str, Any]) 
     write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 
-def read_table(path: Path | str, columns: list[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
-    """Return a table and the JSON document in its metadata.
+def read_table(
+    path: Path | str, columns: list[str] | None = None, optional: Sequence[str] = ()
+) -> tuple[pa.Table, dict[str, Any]]:
+    """Return a table, all of it or some columns, and the JSON document in its metadata.
 
     Raises
     ------
     TableError
-        If the file is no parquet file of this package or lacks a column.
+        If the file is no parquet file of this package or lacks a column that is not optional.
     """
     try:
         table = pq.ParquetFile(path).read(columns=columns)
@@ -129,7 +114,7 @@ def read_table(path: Path | str, columns: list[str] | None = None) -> tuple[pa.T
         raise TableError(f"{path}: has no metadata of approxgrad, so it was not written by it") from None
     except (pa.ArrowException, json.JSONDecodeError, OSError) as error:
         raise TableError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]})") from None
-    missing = set(columns or []) - set(table.column_names)
+    missing = set(columns or []) - set(optional) - set(table.column_names)
     if missing:
         raise TableError(f"{path}: lacks the columns {', '.join(sorted(missing))}")
     return table, document
@@ -247,6 +232,8 @@ class Attributions:
         Float32 of shape (N, d): the true effects, where known.
     metadata : dict
         Feature shape, normalisation, gradient source, method options, cost and versions.
+    output, baseline_output : ndarray or None
+        Float64 of shape (N,): the explained output at the input and at the baseline, for methods that have one.
     """
 
     sample: NDArray[np.int64]
@@ -255,6 +242,8 @@ class Attributions:
     target: NDArray[np.int64] | None
     truth: NDArray[np.float32] | None
     metadata: dict[str, Any]
+    output: NDArray[np.float64] | None = None
+    baseline_output: NDArray[np.float64] | None = None
 
 
 def write_attributions(path: Path | str, result: Attributions) -> None:
@@ -269,6 +258,10 @@ def write_attributions(path: Path | str, result: Attributions) -> None:
         lists(result.attribution),
         lists(result.inputs),
         none if result.truth is None else lists(result.truth),
+        *(
+            pa.nulls(rows, pa.float64()) if values is None else pa.array(values, pa.float64())
+            for values in (result.output, result.baseline_output)
+        ),
     ]
     write_table(path, pa.table(columns, schema=ATTRIBUTION_SCHEMA), result.metadata)
 
@@ -281,8 +274,13 @@ def read_attributions(path: Path | str) -> Attributions:
     TableError
         If the file does not have the schema of :func:`write_attributions`.
     """
-    table, document = read_table(path, ATTRIBUTION_SCHEMA.names)
+    table, document = read_table(path, ATTRIBUTION_SCHEMA.names, OPTIONAL_COLUMNS)
     empty = {name: table[name].null_count == len(table) for name in ("target", "truth")}
+    ends = {
+        name: table[name].to_numpy()
+        for name in OPTIONAL_COLUMNS
+        if name in table.column_names and table[name].null_count < len(table)
+    }
     return Attributions(
         sample=table["sample"].to_numpy(),
         attribution=matrix(table["attribution"], "attribution", path),
@@ -290,4 +288,5 @@ def read_attributions(path: Path | str) -> Attributions:
         target=None if empty["target"] else table["target"].to_numpy(),
         truth=None if empty["truth"] else matrix(table["truth"], "truth", path),
         metadata=document,
+        **ends,
     )

@@ -12,6 +12,7 @@ rule plot_boxplots:
             labels={"figure": "approximated against exact", "method": "{method}"},
         ),
         png="results/figures/dataset={dataset}/model={model}/method={method}/boxplots.png",
+        csv="results/figures/dataset={dataset}/model={model}/method={method}/boxplots.csv",
     log:
         "logs/plot_boxplots/{dataset}/{model}/{method}.log",
     benchmark:
@@ -23,6 +24,7 @@ rule plot_boxplots:
         runtime=30,
     params:
         reference=lambda wildcards: study.reference(wildcards.method),
+        steps=lambda wildcards: study.steps(wildcards.dataset),
     script:
         "../scripts/plot_boxplots.py"
 
@@ -41,6 +43,7 @@ rule plot_truth:
             labels={"figure": "correlation with the truth", "method": "{method}"},
         ),
         png="results/figures/dataset={dataset}/model={model}/method={method}/truth_correlation.png",
+        csv="results/figures/dataset={dataset}/model={model}/method={method}/truth_correlation.csv",
     log:
         "logs/plot_truth/{dataset}/{model}/{method}.log",
     benchmark:
@@ -54,12 +57,13 @@ rule plot_truth:
         runtime=30,
     params:
         reference=lambda wildcards: study.reference(wildcards.method),
+        steps=lambda wildcards: study.steps(wildcards.dataset),
     script:
         "../scripts/plot_truth.py"
 
 
 rule plot_maps:
-    """Picture of original, approximated and exact attribution maps."""
+    """Picture of original, exact and approximated attribution maps and their difference."""
     input:
         approximated=lambda wildcards: [cell.path for _, cell, _ in study.mapped(wildcards.dataset, wildcards.model)],
         exact=lambda wildcards: [cell.path for _, _, cell in study.mapped(wildcards.dataset, wildcards.model)],
@@ -73,6 +77,7 @@ rule plot_maps:
             labels={"figure": "attribution maps", "method": "all"},
         ),
         png="results/figures/dataset={dataset}/model={model}/attribution_maps.png",
+        csv="results/figures/dataset={dataset}/model={model}/attribution_maps.csv",
     log:
         "logs/plot_maps/{dataset}/{model}.log",
     benchmark:
@@ -104,6 +109,7 @@ rule plot_learning_curves:
             labels={"figure": "learning curves", "method": "none"},
         ),
         png="results/figures/dataset={dataset}/model={model}/learning_curves.png",
+        csv="results/figures/dataset={dataset}/model={model}/learning_curves.csv",
     log:
         "logs/plot_learning_curves/{dataset}/{model}.log",
     benchmark:
@@ -134,6 +140,7 @@ rule plot_variants:
             labels={"figure": "published against correct", "method": "{method}"},
         ),
         png="results/figures/dataset={dataset}/model={model}/method={method}/variants.png",
+        csv="results/figures/dataset={dataset}/model={model}/method={method}/variants.csv",
     log:
         "logs/plot_variants/{dataset}/{model}/{method}.log",
     benchmark:
@@ -173,6 +180,11 @@ rule comparison_figures:
             path.format(dataset=dataset, model=model, method=method)
             for dataset, model, method in study.variants
             for path in rules.plot_variants.output
+        ],
+        [
+            path.format(dataset=dataset, model=model, method=method)
+            for dataset, model, method in complete_methods(study)
+            for path in rules.plot_completeness.output
         ],
 
 

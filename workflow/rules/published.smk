@@ -80,6 +80,7 @@ rule plot_published:
             labels={"figure": "published against reproduced", "method": "{method}"},
         ),
         png="results/published/figures/source={source}/method={method}/boxplots.png",
+        csv="results/published/figures/source={source}/method={method}/boxplots.csv",
     log:
         "logs/plot_published/{source}/{method}.log",
     benchmark:
@@ -94,6 +95,9 @@ rule plot_published:
             "compare_with", {"dataset": wildcards.source, "model": "as cached"}
         ),
         reference=lambda wildcards: study.reference(wildcards.method),
+        steps=lambda wildcards: study.steps(
+            study.config["cached_arrays"][wildcards.source].get("compare_with", {}).get("dataset", "")
+        ),
     script:
         "../scripts/plot_published.py"
 

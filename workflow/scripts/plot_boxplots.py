@@ -1,13 +1,15 @@
 """Box plots of agreement with the exact attribution over the step sizes."""
 
 import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.figures.boxplots import boxplots
-from approxgrad.figures.style import save
+from approxgrad.figures.boxplots import boxplot_numbers, boxplots
+from approxgrad.figures.style import save, save_numbers
 from approxgrad.frames import read_metrics
 from approxgrad.runtime import job
 
 with job(snakemake):
     names = dict(snakemake.wildcards.items())
     metrics = read_metrics(snakemake.input.metrics, **names)
-    figure = boxplots(metrics, **names, reference_method=snakemake.params.reference)
+    save_numbers(boxplot_numbers(metrics, **names), snakemake.output.csv)
+    parameters = snakemake.params
+    figure = boxplots(metrics, **names, reference_method=parameters.reference, steps=parameters.steps)
     save(figure, snakemake.output.svg, snakemake.output.png)

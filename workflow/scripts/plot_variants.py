@@ -1,8 +1,8 @@
 """Error of the published variant of Integrated Gradients beside that of the correct one."""
 
 import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.figures.style import save
-from approxgrad.figures.variants import variants
+from approxgrad.figures.style import save, save_numbers
+from approxgrad.figures.variants import variant_numbers, variants
 from approxgrad.frames import read_metrics
 from approxgrad.runtime import job
 
@@ -10,4 +10,6 @@ with job(snakemake):
     names = dict(snakemake.wildcards.items())
     correct = read_metrics(snakemake.input.correct, **names | {"method": snakemake.params.reference})
     published = read_metrics(snakemake.input.published, **names)
+    places = {"dataset": names["dataset"], "model": names["model"]}
+    save_numbers(variant_numbers(correct, published, **places), snakemake.output.csv)
     save(variants(correct, published, **names), snakemake.output.svg, snakemake.output.png)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,25 @@ METRIC_LABELS = {
     "mean_squared_error": "Mean squared error\n(squared attribution units)",
 }
 GOLDEN_RATIO = (5**0.5 - 1) / 2
-BOX_WIDTH = 0.62
+SLOT_WIDTH = 0.8  # Of the distance of two gradient sources; one half for the box, the other for its points.
+MANY = 100  # With more points than this, they are smaller and fainter.
+
+
+def boxplot_numbers(metrics: pd.DataFrame, *, dataset: str, model: str, method: str) -> pd.DataFrame:
+    """Return what :func:`boxplots` draws of a metric table: a row for each gradient source and sample."""
+    rows = style.chosen_rows(metrics, dataset=dataset, model=model, method=method, reference="exact")
+    return style.tidy(rows, *METRIC_LABELS)
 
 
 @style.applied_style()
 def boxplots(
-    metrics: pd.DataFrame, *, dataset: str, model: str, method: str, reference_method: str | None = None
+    metrics: pd.DataFrame,
+    *,
+    dataset: str,
+    model: str,
+    method: str,
+    reference_method: str | None = None,
+    steps: Iterable[float] = (),
 ) -> Figure:
     """Draw one panel for each of three metrics, with one box for each approximated gradient.
 
@@ -35,6 +49,8 @@ def boxplots(
         What to draw.
     reference_method : str, optional
         The method whose exact attribution is the reference, where it is another one.
+    steps : iterable of float
+        All steps of the data set, which fix the colours.
 
     Returns
     -------
@@ -46,8 +62,8 @@ def boxplots(
     ValueError
         If there are no such rows.
     """
-    rows = style.chosen_rows(metrics, dataset=dataset, model=model, method=method, reference="exact")
-    sources = style.gradient_sources(rows)
+    rows = boxplot_numbers(metrics, dataset=dataset, model=model, method=method)
+    sources = style.gradient_sources(rows, steps)
     figure = style.source_figure(sources, height=6.2)
     panels = figure.subplots(3, 1)
     for axes, metric in zip(panels, METRIC_LABELS, strict=True):
@@ -60,10 +76,10 @@ def boxplots(
         f"{style.schemes_in_words(sources)} against exact {style.reference_label(method, reference_method)}",
         note=(
             "Box: quartiles and median. Whiskers: furthest value within 1.5 interquartile ranges. "
-            "Points: one for each of the n samples."
+            "Points beside it: the n samples."
         ),
     )
-    style.scheme_legend(panels[0], sources)
+    style.label_schemes(panels[0], sources)
     return figure
 
 
@@ -74,35 +90,37 @@ def _panel(axes: Axes, rows: pd.DataFrame, sources: list[style.Source], metric: 
         values, undefined = source.values(rows, metric)
         labels.append(source.tick_label(len(values), undefined))
         drawn.append(values)
-        draw_box(axes, source.position, values, source.colour, BOX_WIDTH)
+        draw_box(axes, source.position, values, source.colour, SLOT_WIDTH)
     style.source_axis(axes, sources, labels)
     axes.set_ylabel(METRIC_LABELS[metric])
     scale_axis(axes, np.concatenate(drawn), metric)
 
 
-def draw_box(axes: Axes, position: float, values: NDArray[np.float64], colour: Any, width: float) -> None:
-    """Draw a box with its points."""
+def draw_box(
+    axes: Axes, position: float, values: NDArray[np.float64], colour: Any, width: float, hatch: str | None = None
+) -> None:
+    """Draw a box with its points beside it, so that neither hides the other; `width` is that of both."""
     axes.boxplot(
         [values],
-        positions=[position],
-        widths=width,
+        positions=[position - 0.24 * width],
+        widths=0.46 * width,
         showfliers=False,
         patch_artist=True,
-        boxprops={"facecolor": colour, "linewidth": 0.6},
+        boxprops={"facecolor": colour, "linewidth": 0.6, "hatch": hatch},
         whiskerprops={"linewidth": 0.6},
         capprops={"linewidth": 0.6},
-        medianprops={"color": style.BLACK, "linewidth": 1.8, "zorder": 4},
+        medianprops={"color": style.BLACK, "linewidth": 1.6, "zorder": 4, "solid_capstyle": "butt"},
     )
+    many = len(values) > MANY
     axes.plot(
-        position + 0.8 * width * jitter(len(values)),
+        position + 0.26 * width + 0.42 * width * jitter(len(values)),
         values,
         linestyle="none",
         marker="o",
-        markersize=2.4 if len(values) <= 100 else 1.5,
+        markersize=1.3 if many else 2.0,
         markerfacecolor=style.BLACK,
-        markeredgecolor="white",
-        markeredgewidth=0.25,
-        alpha=0.5,
+        markeredgewidth=0,
+        alpha=0.35 if many else 0.5,
         zorder=3,
     )
 

@@ -14,7 +14,21 @@ METRIC_LABELS = {
     "accuracy": ("loss (cross-entropy)", "accuracy (share of correct rows)"),
     "r2": ("loss (mean squared error)", "R² (explained variance)"),
 }
-SPLITS = {"train": ("training rows", style.ORANGE, "-"), "validation": ("validation rows", style.BLACK, "--")}
+# Greys, since the hues stand for gradient sources in the other figures.
+SPLITS = {"train": ("training rows", style.LINE_GREY, "-"), "validation": ("validation rows", style.BLACK, "--")}
+COLUMNS = ["dataset", "model", "metric", "split", "epoch", "value", "best"]
+
+
+def curve_numbers(curves: pd.DataFrame, *, dataset: str, model: str) -> pd.DataFrame:
+    """Return what :func:`learning_curves` draws: a row for each measure, split and epoch.
+
+    Raises
+    ------
+    ValueError
+        If the loss or the other measure is missing.
+    """
+    rows = curves[curves["metric"].isin(["loss", _other_metric(curves)])].assign(dataset=dataset, model=model)
+    return rows[COLUMNS].sort_values(["metric", "split", "epoch"], ignore_index=True)
 
 
 @style.applied_style()
@@ -39,9 +53,7 @@ def learning_curves(curves: pd.DataFrame, *, dataset: str, model: str) -> Figure
     ValueError
         If a measure or the best epoch is missing.
     """
-    other = next((metric for metric in METRIC_LABELS if metric in set(curves["metric"])), None)
-    if other is None or "loss" not in set(curves["metric"]):
-        raise ValueError(f"curves: expected the metric loss and one of {', '.join(METRIC_LABELS)}")
+    other = _other_metric(curves)
     best = sorted(set(curves.loc[curves["best"], "epoch"]))
     if len(best) != 1:
         raise ValueError(f"curves: expected one best epoch, got {len(best)}")
@@ -62,13 +74,21 @@ def learning_curves(curves: pd.DataFrame, *, dataset: str, model: str) -> Figure
     return figure
 
 
+def _other_metric(curves: pd.DataFrame) -> str:
+    present = set(curves["metric"])
+    other = next((metric for metric in METRIC_LABELS if metric in present), None)
+    if other is None or "loss" not in present:
+        raise ValueError(f"curves: expected the metric loss and one of {', '.join(METRIC_LABELS)}")
+    return other
+
+
 def _panel(axes: Axes, curves: pd.DataFrame, best: int) -> None:
     for split, (label, colour, line) in SPLITS.items():
         own = curves[curves["split"] == split].sort_values("epoch")
         # A single epoch is no line, so few epochs get markers.
         marker = "o" if len(own) <= 20 else ""
         axes.plot(own["epoch"], own["value"], line, color=colour, marker=marker, markersize=2.5, label=label)
-    axes.axvline(best, color=style.VERMILLION, linestyle=":", label=f"best epoch: {best}")
+    axes.axvline(best, color=style.BLACK, linestyle=":", linewidth=1, label=f"best epoch: {best}")
     axes.grid()
     values = curves["value"]
     if values.min() > 0 and values.max() / values.min() > 100:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +16,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from approxgrad.tables import write_atomically
+from approxgrad.files import write_atomically
 
 COLUMN_WIDTH = 3.5  # Inches of one column of a journal, for which the text sizes are chosen.
 CROWDED = 8  # With more gradient sources, the tick labels stand upright.
@@ -36,15 +35,20 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.formatter.useoffset": False,
     "grid.color": "#dddddd",
+    "hatch.linewidth": 0.5,
 }
 
 # Okabe and Ito (2008), "Color Universal Design".
 BLACK, ORANGE, GREEN = "#000000", "#E69F00", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-NOTE_GREY = "#444444"
+NOTE_GREY, LINE_GREY = "#444444", "#8C8C8C"
 
+# What a colour means is the same in all figures: one hue for each scheme, orange for published results.
 EXACT = "exact"
 SCHEME_COLOURS = {EXACT: VERMILLION, "forward": BLUE, "backward": PURPLE, "central": GREEN}
+PUBLISHED_COLOUR, PUBLISHED_HATCH = ORANGE, "//////"
+SCHEME_MARKERS = {EXACT: "D", "forward": "o", "backward": "v", "central": "s"}
+LIGHTEST, DARKEST = 0.78, 0.0  # Share of white in the colour of the smallest and of the largest step.
 
 ABOVE: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
 STEP_AXIS = "step size h (units of the model's inputs)"
@@ -93,6 +97,11 @@ def save(figure: Figure, svg: Path | str, png: Path | str) -> None:
     write_atomically(png, partial(figure.savefig, format="png", metadata={"Software": None}))
 
 
+def save_numbers(numbers: pd.DataFrame, csv: Path | str) -> None:
+    """Write the numbers of a figure as CSV: floats with as many digits as tell them apart, undefined ones empty."""
+    write_atomically(csv, partial(numbers.to_csv, index=False, lineterminator="\n"))
+
+
 def step_label(step: float) -> str:
     """Return a step size as short text that tells its value exactly."""
     if 1e-4 <= step < 1e5:
@@ -125,7 +134,7 @@ def annotate(figure: Figure, *title: str, note: str) -> None:
 
 @dataclass(frozen=True)
 class Source:
-    """A gradient source in a figure: its place on the x axis and its colour, the darker the larger the step."""
+    """A gradient source in a figure: its place on the x axis and its colour."""
 
     scheme: str
     step: float
@@ -161,17 +170,54 @@ def chosen_rows(metrics: pd.DataFrame, **keys: str) -> pd.DataFrame:
     return rows
 
 
-def gradient_sources(rows: pd.DataFrame) -> list[Source]:
-    """Return the gradient sources of metric rows: exact, then by scheme and numeric step; a gap parts the schemes."""
-    present = set(rows["scheme"])
-    schemes = [s for s in SCHEME_COLOURS if s in present] + sorted(present - set(SCHEME_COLOURS))
+def ordered_schemes(schemes: Iterable[str]) -> list[str]:
+    """Return schemes in the order of all figures: exact, forward, backward, central, others by name."""
+    present = set(schemes)
+    return [s for s in SCHEME_COLOURS if s in present] + sorted(present - set(SCHEME_COLOURS))
+
+
+def source_colour(scheme: str, step: float, steps: Iterable[float]) -> tuple[float, float, float]:
+    """Return the colour of a gradient source: the hue tells the scheme, and the darker it is, the larger the step.
+
+    Parameters
+    ----------
+    scheme : str
+        ``exact`` or a finite-difference scheme.
+    step : float
+        Its step; without meaning for ``exact``.
+    steps : iterable of float
+        All steps of the data set, `step` among them. Given the same ones, two figures show a source alike.
+    """
+    hue = np.array(to_rgb(SCHEME_COLOURS.get(scheme, LINE_GREY)))
+    ordered = sorted(set(steps))
+    rank = 1.0 if scheme == EXACT or len(ordered) < 2 else ordered.index(step) / (len(ordered) - 1)
+    white = LIGHTEST + rank * (DARKEST - LIGHTEST)
+    red, green, blue = map(float, white + (1 - white) * hue)
+    return red, green, blue
+
+
+def tidy(rows: pd.DataFrame, *values: str) -> pd.DataFrame:
+    """Return the keys and some values of metric rows, ordered by reference, scheme, step and sample."""
+    keys = ["dataset", "model", "method", "reference", "gradient", "scheme", "step", "sample"]
+    return rows[[*keys, *values]].sort_values(["reference", "scheme", "step", "sample"], ignore_index=True)
+
+
+def gradient_sources(rows: pd.DataFrame, steps: Iterable[float] = ()) -> list[Source]:
+    """Return the gradient sources of metric rows: exact, then by scheme and numeric step; a gap parts the schemes.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns ``scheme`` and ``step``.
+    steps : iterable of float
+        Further steps of the data set, so that its figures agree in their colours.
+    """
+    shades = {*steps, *rows["step"].dropna()}
     sources: list[Source] = []
-    for gap, scheme in enumerate(schemes):
-        steps = [np.nan] if scheme == EXACT else sorted(set(rows.loc[rows["scheme"] == scheme, "step"]))
-        hue = np.array(to_rgb(SCHEME_COLOURS.get(scheme, ORANGE)))
-        for step, white in zip(steps, [0.0] if scheme == EXACT else np.linspace(0.8, 0.1, len(steps)), strict=True):
-            red, green, blue = map(float, white + (1 - white) * hue)
-            sources.append(Source(scheme, step, len(sources) + 0.6 * gap, (red, green, blue)))
+    for gap, scheme in enumerate(ordered_schemes(rows["scheme"])):
+        own = [np.nan] if scheme == EXACT else sorted(set(rows.loc[rows["scheme"] == scheme, "step"]))
+        for step in own:
+            sources.append(Source(scheme, step, len(sources) + 0.6 * gap, source_colour(scheme, step, shades)))
     return sources
 
 
@@ -196,9 +242,11 @@ def schemes_in_words(sources: Sequence[Source]) -> str:
     return ", ".join(dict.fromkeys(s.scheme for s in sources if s.scheme != EXACT)) + " differences"
 
 
-def scheme_legend(axes: Axes, sources: Sequence[Source]) -> None:
-    """Name the schemes by the colour of their largest step above the panel, if there are several."""
-    colours = {source.scheme: source.colour for source in sources if source.scheme != EXACT}
-    if len(colours) > 1:
-        handles = [Patch(color=colour, label=f"{scheme} differences") for scheme, colour in colours.items()]
-        axes.legend(handles=handles, **ABOVE, ncols=len(handles))
+def label_schemes(axes: Axes, sources: Sequence[Source]) -> None:
+    """Name the schemes above their sources if there are several, so that no reader has to match colours."""
+    schemes = [scheme for scheme in ordered_schemes(s.scheme for s in sources) if scheme != EXACT]
+    if len(schemes) < 2:
+        return
+    for scheme in schemes:
+        centre = np.mean([source.position for source in sources if source.scheme == scheme])
+        axes.text(float(centre), 1.01, scheme, transform=axes.get_xaxis_transform(), ha="center", va="bottom")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,29 @@ from matplotlib.figure import Figure
 from approxgrad.figures import style
 
 
+def violin_numbers(metrics: pd.DataFrame, *, dataset: str, model: str, method: str) -> pd.DataFrame:
+    """Return what :func:`truth_violins` draws of a metric table: a row for each gradient source and sample.
+
+    Raises
+    ------
+    ValueError
+        If there are no such rows, exact or approximated.
+    """
+    keys = {"dataset": dataset, "model": model, "method": method, "reference": "truth"}
+    exact = style.chosen_rows(metrics, **keys, scheme=style.EXACT)
+    approximated = style.chosen_rows(metrics[metrics["scheme"] != style.EXACT], **keys)
+    return style.tidy(pd.concat([exact, approximated]), "pearson")
+
+
 @style.applied_style()
 def truth_violins(
-    metrics: pd.DataFrame, *, dataset: str, model: str, method: str, reference_method: str | None = None
+    metrics: pd.DataFrame,
+    *,
+    dataset: str,
+    model: str,
+    method: str,
+    reference_method: str | None = None,
+    steps: Iterable[float] = (),
 ) -> Figure:
     """Draw the distribution of the Pearson correlation with the true effects for each gradient source.
 
@@ -26,6 +47,8 @@ def truth_violins(
         What to draw.
     reference_method : str, optional
         The method that the exact attribution is of, where it is another one.
+    steps : iterable of float
+        All steps of the data set, which fix the colours.
 
     Returns
     -------
@@ -37,14 +60,8 @@ def truth_violins(
     ValueError
         If there are no such rows, exact or approximated.
     """
-    keys = {"dataset": dataset, "model": model, "method": method, "reference": "truth"}
-    rows = pd.concat(
-        [
-            style.chosen_rows(metrics, **keys, scheme=style.EXACT),
-            style.chosen_rows(metrics[metrics["scheme"] != style.EXACT], **keys),
-        ]
-    )
-    sources = style.gradient_sources(rows)
+    rows = violin_numbers(metrics, dataset=dataset, model=model, method=method)
+    sources = style.gradient_sources(rows, steps)
     figure = style.source_figure(sources, height=3.2)
     axes = figure.subplots()
     labels = []
@@ -63,9 +80,9 @@ def truth_violins(
         style.method_label(method),
         f"data set: {style.name_label(dataset)}, model: {style.name_label(model)}",
         f"exact {style.reference_label(method, reference_method)} and {style.schemes_in_words(sources)}",
-        note="Violin: density of the n samples. Bar: quartiles. White dot: median.",
+        note="Violin: density of the n samples, from the smallest to the largest. Bar: quartiles. White dot: median.",
     )
-    style.scheme_legend(axes, sources)
+    style.label_schemes(axes, sources)
     return figure
 
 

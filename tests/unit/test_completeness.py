@@ -1,0 +1,87 @@
+"""Completeness: the sum of the attributions against the difference of the outputs."""
+
+import numpy as np
+import pytest
+import torch
+
+from approxgrad import FiniteDifference, attribute
+from approxgrad.completeness import completeness_residuals
+from approxgrad.path_ends import explained_outputs, path_ends
+from approxgrad.tables import Attributions, TableError, write_attributions
+
+EPS = 2.0**-23
+ROWS, FEATURES = 5, 4
+
+
+def written(path, maps, ends, scheme="exact", step=None):
+    metadata = {"scheme": scheme, "step": step}
+    inputs = np.zeros((len(maps), 1), np.float32)
+    write_attributions(path, Attributions(np.arange(len(maps)) + 7, maps, inputs, None, None, metadata, *ends))
+    return path
+
+
+def test_residuals_are_sums_minus_differences(tmp_path):
+    maps = np.array([[1, 2], [0.5, -1], [1, 1]], np.float32)
+    ends = np.array([5.0, 1.0, 2.0]), np.array([1.0, 3.0, 2.0])
+    path = written(tmp_path / "a.parquet", maps, ends, "forward", 0.5)
+    frame = completeness_residuals([path], [("ig", "forward-h0.5")]).to_pandas()
+    assert frame[["method", "gradient", "scheme", "step"]].drop_duplicates().to_numpy().tolist() == [
+        ["ig", "forward-h0.5", "forward", 0.5]
+    ]
+    assert frame["sample"].tolist() == [7, 8, 9]
+    assert frame["attribution_sum"].tolist() == [3, -0.5, 2]
+    assert frame["residual"].tolist() == [3 - 4, -0.5 + 2, 2]
+    assert frame["relative_residual"].iloc[:2].tolist() == [-1 / 4, 1.5 / 2]
+    assert np.isnan(frame["relative_residual"].iloc[2])
+
+
+def test_sums_are_taken_in_float64(tmp_path):
+    maps = np.full((1, 3), 2.0**24, np.float32)
+    maps[0, 1:] = 1, 1
+    path = written(tmp_path / "a.parquet", maps, (np.array([2.0**24]), np.array([0.0])))
+    assert completeness_residuals([path], [("ig", "exact")])["residual"].to_pylist() == [2]
+
+
+def test_integrated_gradients_are_complete_and_the_published_variant_is_not(tmp_path):
+    torch.manual_seed(0)
+    weight, rows = torch.rand(FEATURES) + 0.5, torch.rand(ROWS, FEATURES) + 0.5
+    model = lambda x: (x * weight).sum(dim=1) ** 2  # noqa: E731 - its exact path integral is known
+    baseline, steps = torch.zeros(1), 8
+    ends = path_ends(model, rows, baseline, None)
+    paths, cells = [], []
+    for method in ("integrated_gradients", "integrated_gradients_published"):
+        for gradient in ("exact", FiniteDifference(0.5, "central")):
+            maps = attribute(model, rows, method=method, gradient=gradient, baselines=0, n_steps=steps)
+            name = f"{method}-{gradient}.parquet"
+            paths.append(written(tmp_path / name, maps.numpy(), ends))
+            cells.append((method, str(gradient)))
+    frame = completeness_residuals(paths, cells).to_pandas()
+    worst = frame["relative_residual"].abs().groupby(frame["method"], sort=False).agg(["min", "max"])
+    # The gradient is linear along the path, where Gauss-Legendre nodes and central differences are exact; what is left
+    # is float32: outputs below 100 over a step of 0.5 and weights of the quadrature.
+    assert worst["max"].iloc[0] < 100 * EPS
+    # At path point k/n the gradient times the input is 2 k/n of the output, and the published variant weights it by
+    # another k/n: its sum is 2 times the mean of (k/n)^2 of the output.
+    expected = abs((2 * steps + 1) * (steps + 1) / (3 * steps**2) - 1)
+    np.testing.assert_allclose(worst.iloc[1], expected, rtol=0, atol=100 * EPS)
+
+
+def test_outputs_do_not_depend_on_the_batches(monkeypatch):
+    rows = torch.arange(12.0).reshape(6, 2)
+    model = torch.nn.Identity()
+    whole = explained_outputs(model, rows, torch.tensor([0, 1, 0, 1, 0, 1]))
+    monkeypatch.setattr("approxgrad.path_ends.batch_size", lambda *_: 4)
+    np.testing.assert_array_equal(whole, [0, 3, 4, 7, 8, 11])
+    np.testing.assert_array_equal(explained_outputs(model, rows, torch.tensor([0, 1, 0, 1, 0, 1])), whole)
+
+
+def test_a_model_that_changes_its_inputs_leaves_the_callers_alone():
+    rows = torch.ones(2, 3)
+    assert explained_outputs(lambda x: x.mul_(2).sum(dim=1), rows, None).tolist() == [6, 6]
+    assert (rows == 1).all()
+
+
+def test_files_without_outputs_are_named(tmp_path):
+    path = written(tmp_path / "old.parquet", np.ones((2, 2), np.float32), (None, None))
+    with pytest.raises(TableError, match=r"old.parquet: lacks the outputs at input and baseline; attribute it again$"):
+        completeness_residuals([path], [("ig", "exact")])

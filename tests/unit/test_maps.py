@@ -1,0 +1,206 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from approxgrad.figures import style
+from approxgrad.figures.maps import SAMPLES, attribution_maps, colour_limit, map_numbers, map_triples
+from approxgrad.metrics import compare
+from figure_data import IMAGES, attributions, drawn_text, exact
+
+GREY = {"shape": (1, 2, 2), "normalisation": {"mean": [0.25], "std": [0.5]}}
+
+
+def panels(figure):
+    """The pictures of a figure: a row for each sample, the input and three maps for each method."""
+    pictures = [axes for axes in figure.axes if axes.images]
+    samples = sum(axes.get_ylabel().startswith("sample") for axes in pictures)
+    return np.reshape(np.array(pictures, object), (samples, -1))
+
+
+def pixels(panel):
+    return np.asarray(panel.images[0].get_array())
+
+
+def bars(figure):
+    return [axes for axes in figure.axes if not axes.images]
+
+
+def maps_of(seed, sample, shape=(3, 2, 2)):
+    return np.random.default_rng([seed, sample]).normal(size=shape).astype(np.float32)
+
+
+def test_samples_are_found_by_their_number_in_every_file():
+    columns = [
+        ("input_x_gradient", attributions([31, 42, 53], seed=1), exact([53, 42, 31, 64], seed=2)),
+        ("integrated_gradients", attributions([42, 31], seed=3), exact([90, 31, 42], seed=4)),
+    ]
+    figure = attribution_maps(columns, **IMAGES)
+    drawn = panels(figure)
+    assert drawn.shape == (2, 7)
+    for sample, row in zip([31, 42], drawn, strict=True):
+        for (approximated, reference), triple in zip([(1, 2), (3, 4)], [row[1:4], row[4:]], strict=True):
+            # The sum over the channels, in float64 as it is drawn.
+            expected = [maps_of(seed, sample).astype(float).sum(axis=0) for seed in (reference, approximated)]
+            np.testing.assert_array_equal(pixels(triple[0]), expected[0])
+            np.testing.assert_array_equal(pixels(triple[1]), expected[1])
+            # Differences and sums of 3 float32 numbers below 4, in float64.
+            np.testing.assert_allclose(pixels(triple[2]), expected[1] - expected[0], rtol=0, atol=24 * 2.3e-16)
+    assert [row[0].get_ylabel() for row in drawn] == ["sample 31\ntarget 1", "sample 42\ntarget 2"]
+    text = drawn_text(figure)
+    assert "summed over the colour channels" in text
+    assert "approximated: forward differences, h = 0.1" in text
+
+
+def test_the_first_common_samples_are_shown():
+    columns = [("saliency", attributions(range(10, 20)), exact([19, *range(11, 19)]))]
+    assert [triples[0].sample for triples in map_triples(columns)] == [11, 12, 13]
+    assert len(panels(attribution_maps(columns, **IMAGES))) == SAMPLES == 3
+
+
+@pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
+def test_exact_and_approximated_share_a_scale_and_the_difference_has_its_own(method):
+    approximated, reference = attributions([5, 6], method=method, **GREY), exact([5, 6], method=method, **GREY)
+    approximated.attribution[:] = [[1, 2, 0, 4], [10, 20, 0, 40]]
+    reference.attribution[:] = [[1, 2, 0, 3], [10, 20, 0, 30]]
+    figure = attribution_maps([(method, approximated, reference)], **IMAGES)
+    for factor, row in zip([1, 10], panels(figure), strict=True):
+        limit = factor * np.quantile([1, 2, 0, 4, 1, 2, 0, 3], 0.99)
+        low = 0 if method == "saliency" else -limit
+        for panel in row[1:3]:
+            assert panel.images[0].get_clim() == pytest.approx((low, limit))
+            assert panel.images[0].get_cmap().name == ("Reds" if method == "saliency" else "RdBu_r")
+        own = factor * np.quantile([0, 0, 0, 1], 0.99)
+        assert row[3].images[0].get_clim() == pytest.approx((-own, own))
+        assert row[3].images[0].get_cmap().name == "RdBu_r"
+
+
+def test_a_colour_scale_is_robust_and_never_empty():
+    one = np.ones(1000)
+    one[0] = 1e6
+    assert colour_limit([one]) == (1.0, True)
+    assert colour_limit([np.array([-3.0, 1.0]), np.array([0.0, 3.0])]) == (3.0, False)
+    assert colour_limit([np.zeros(4)]) == (1.0, False)
+    sparse = np.zeros(1000)
+    sparse[7] = -5
+    assert colour_limit([sparse]) == (5.0, False)
+
+
+def test_bars_say_where_they_end():
+    approximated = attributions([5], **GREY)
+    approximated.attribution[0] = [-2, 1, 0, 2]
+    reference = exact([5], **GREY)
+    reference.attribution[0] = [-2, 1, 0, 1.5]
+    shared, own = bars(attribution_maps([("integrated_gradients", approximated, reference)], **IMAGES))
+    assert [text.get_text() for text in shared.get_xticklabels()] == ["−2", "0", "2"]
+    assert [text.get_text() for text in own.get_xticklabels()] == ["−0.48", "0", "0.48"]
+    assert shared.get_position().width > 1.9 * own.get_position().width
+
+
+def test_small_print_gives_the_measures_of_the_tables():
+    approximated, reference = attributions([5]), exact([5], seed=1)
+    measures = compare(approximated.attribution, reference.attribution)
+    (row,) = panels(attribution_maps([("integrated_gradients", approximated, reference)], **IMAGES))
+    assert row[2].get_xlabel() == f"r = {measures['pearson'][0]:.3f}"
+    error = 100 * measures["relative_error"][0]
+    assert row[3].get_xlabel() == f"error {error:.0f} %"
+
+
+def test_maps_without_a_correlation_can_be_drawn():
+    approximated, reference = attributions([5]), exact([5])
+    reference.attribution[:] = 0
+    (row,) = panels(attribution_maps([("integrated_gradients", approximated, reference)], **IMAGES))
+    assert row[2].get_xlabel() == "r undefined"
+    assert row[3].get_xlabel() == "error undefined"
+
+
+def test_numbers_are_one_row_for_each_pixel_and_channel(tmp_path):
+    approximated, reference = attributions([5, 6], seed=1), exact([6, 5], seed=2)
+    numbers = map_numbers([("integrated_gradients", approximated, reference)], **IMAGES)
+    assert len(numbers) == 2 * 12
+    row = numbers[
+        (numbers["sample"] == 6) & (numbers["channel"] == 2) & (numbers["row"] == 0) & (numbers["column"] == 1)
+    ]
+    assert row["exact"].item() == maps_of(2, 6)[2, 0, 1]
+    assert row["approximated"].item() == maps_of(1, 6)[2, 0, 1]
+    assert row["difference"].item() == float(maps_of(1, 6)[2, 0, 1]) - float(maps_of(2, 6)[2, 0, 1])
+    assert row["input"].item() == maps_of(77, 6)[2, 0, 1]
+    style.save_numbers(numbers, tmp_path / "maps.csv")
+    read = pd.read_csv(tmp_path / "maps.csv", dtype=str)
+    for name in ("input", "exact", "approximated", "difference"):
+        np.testing.assert_array_equal(read[name].to_numpy(numbers[name].dtype), numbers[name])
+    assert read[["dataset", "model", "method", "scheme", "step"]].drop_duplicates().to_numpy().tolist() == [
+        ["digits", "cnn", "integrated_gradients", "forward", "0.1"]
+    ]
+
+
+def test_colour_image_is_shown_in_its_own_units():
+    approximated = attributions([5])
+    approximated.inputs[0] = [0, 1, 9, -9] * 3
+    expected = [[[0.5, 0.4, 0.3], [0.7, 0.65, 0.8]], [[1, 1, 1], [0, 0, 0]]]
+    drawn = panels(attribution_maps([("saliency", approximated, exact([5]))], **IMAGES))
+    np.testing.assert_allclose(pixels(drawn[0, 0]), expected, rtol=1e-6)
+
+
+def test_image_of_one_channel_is_grey():
+    approximated = attributions([5], **GREY)
+    approximated.inputs[0] = [-2, 0, 0.5, 9]
+    figure = attribution_maps([("saliency", approximated, exact([5], **GREY))], **IMAGES)
+    panel = panels(figure)[0, 0]
+    np.testing.assert_allclose(pixels(panel), [[0, 0.25], [0.5, 1]])
+    assert panel.images[0].get_cmap().name == "gray"
+    assert panel.images[0].get_clim() == (0, 1)
+    assert "colour channels" not in drawn_text(figure)
+
+
+def test_one_normalisation_serves_all_channels():
+    approximated = attributions([5], normalisation={"mean": [0.5], "std": [0.25]})
+    approximated.inputs[0] = 1
+    drawn = panels(attribution_maps([("saliency", approximated, exact([5]))], **IMAGES))
+    np.testing.assert_allclose(pixels(drawn[0, 0]), np.full((2, 2, 3), 0.75))
+
+
+def test_sources_that_differ_stand_above_their_method():
+    columns = [
+        ("saliency", attributions([5], "central", 0.01), exact([5])),
+        ("input_x_gradient", attributions([5], "forward", 0.5), exact([5])),
+    ]
+    text = drawn_text(attribution_maps(columns, **IMAGES))
+    assert "Saliency (central, h = 0.01)" in text
+    assert "Gradient × Input (forward, h = 0.5)" in text
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 8, 16), (1, 16, 8)])
+@pytest.mark.parametrize("methods", [1, 3])
+def test_nothing_is_drawn_outside_the_figure_or_over_another_part(shape, methods):
+    keys = {"dataset": "synthetic_nonlinear", "model": "resnet18"}
+    columns = [
+        (name, attributions([5, 6], step=step, shape=shape), exact([5, 6], shape=shape, seed=1))
+        for name, step in [("integrated_gradients_mean", 0.0001), ("saliency", 0.1), ("x", 0.5)][:methods]
+    ]
+    figure = attribution_maps(columns, **keys)
+    figure.draw_without_rendering()
+    renderer = figure._get_renderer()
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert 0 <= box.x0 <= box.x1 <= width
+    assert 0 <= box.y0 <= box.y1 <= height
+    assert width <= (3.5 if methods == 1 else 7.2)
+    note = figure.texts[0].get_window_extent(renderer)
+    assert not any(axes.get_tightbbox(renderer).overlaps(note) for axes in figure.axes)
+    titles = [text.get_window_extent(renderer) for text in figure.texts[1:]]
+    assert not any(axes.get_tightbbox(renderer).overlaps(title) for axes in figure.axes for title in titles)
+    assert not any(titles[-1].overlaps(title) for title in titles[:-1])
+
+
+@pytest.mark.parametrize("shape", [(12,), (3, 4), (2, 2, 3)])
+def test_inputs_that_are_no_images_are_refused(shape):
+    columns = [("saliency", attributions([5], shape=shape), exact([5], shape=shape))]
+    with pytest.raises(ValueError, match=r"feature_shape: got \[.*\], expected an image of 1 or 3 channels"):
+        attribution_maps(columns, **IMAGES)
+
+
+def test_a_column_and_a_common_sample_are_needed():
+    with pytest.raises(ValueError, match="columns: expected at least one method"):
+        attribution_maps([], **IMAGES)
+    with pytest.raises(ValueError, match="columns: the attributions have no sample in common"):
+        attribution_maps([("saliency", attributions([5]), exact([6]))], **IMAGES)

@@ -1,0 +1,25 @@
+"""Which cells of a study follow a path from a baseline, so that their attributions can be checked for completeness."""
+
+from __future__ import annotations
+
+from approxgrad.study import Cell, Study
+
+
+def path_cells(study: Study, dataset: str, model: str) -> list[Cell]:
+    """Return the cells of a model whose method has a path."""
+    methods = study.config["methods"]
+    own = (cell for cell in study.cells if (cell.dataset, cell.model) == (dataset, model))
+    return [cell for cell in own if "n_steps" in methods[cell.method]]
+
+
+def complete_methods(study: Study) -> list[tuple[str, str, str]]:
+    """Return the triples of data set, model and Integrated Gradients, which should be complete."""
+    methods = study.config["methods"]
+    own = (cell for cell in study.cells if methods[cell.method]["attribution"] == "integrated_gradients")
+    return list(dict.fromkeys((cell.dataset, cell.model, cell.method) for cell in own))
+
+
+def with_published(study: Study, dataset: str, model: str, method: str) -> list[str]:
+    """Return Integrated Gradients and the published variants that are compared with it."""
+    own = dict.fromkeys(cell.method for cell in path_cells(study, dataset, model))
+    return [method, *(name for name in own if name != method and study.reference(name) == method)]

@@ -1,0 +1,11 @@
+"""Compare the sum of the attributions with the difference of the outputs."""
+
+import approxgrad.startup  # noqa: F401 - comes first
+from approxgrad.completeness import completeness_residuals
+from approxgrad.runtime import job
+from approxgrad.tables import write_table
+
+with job(snakemake) as log:
+    table = completeness_residuals(snakemake.input.attributions, snakemake.params.cells)
+    write_table(snakemake.output.residuals, table, dict(snakemake.wildcards.items()))
+    log.info("%d rows", len(table))
