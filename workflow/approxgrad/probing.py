@@ -43,16 +43,18 @@ class Probe:
         self.batch_size = batch_size
         self.evaluations = 0
 
-    def __call__(self, directions: Tensor, shifts: Sequence[float]) -> Array:
+    def __call__(self, directions: Tensor, shifts: Sequence[float], rows: NDArray[np.int64] | None = None) -> Array:
         """Return the output at ``points[i] + shift * directions[i]``.
 
         Parameters
         ----------
         directions : Tensor
-            Shape (K, d): the directions of the first K points.
+            Shape (K, d): one for each of the points that are used.
         shifts : sequence of float
             S multiples of the direction. They are rounded to the precision of the inputs, as the steps of
             :class:`approxgrad.FiniteDifference` are, so that the rounding of x + h counts as noise here too.
+        rows : ndarray, optional
+            Numbers of these points; by default the first K.
 
         Returns
         -------
@@ -65,6 +67,7 @@ class Probe:
             If an output is not finite or does not fit the target.
         """
         count, device = len(directions), self.points.device
+        used = torch.arange(count, device=device) if rows is None else torch.from_numpy(rows).to(device)
         offsets = torch.tensor(shifts, dtype=torch.float64, device=device).to(self.points.dtype)
         total = count * len(offsets)
         outputs = torch.empty(total, dtype=torch.float64)
@@ -72,10 +75,10 @@ class Probe:
             for part in balanced_slices(total, self.batch_size):
                 item = torch.arange(part.start, part.stop, device=device)
                 point, shift = item // len(offsets), item % len(offsets)
-                base = self.points[point]
+                base = self.points[used[point]]
                 moved = base.flatten(1) + offsets[shift, None] * directions[point]
                 raw = self.model(moved.reshape(base.shape))
-                indices = None if self.indices is None else self.indices[point]
+                indices = None if self.indices is None else self.indices[used[point]]
                 outputs[part] = select_outputs(raw, indices, len(item)).double().cpu()
         self.evaluations += total
         finite = torch.isfinite(outputs)

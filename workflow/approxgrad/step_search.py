@@ -176,33 +176,35 @@ class Search:
         a unit's weights add up with random signs to little more than the largest of them.
         """
         threshold = VISIBLE * math.sqrt(6) * self._noise_along(self._signs)
-        base = self.probe(self._signs, [0.0])
+        base = self.probe(self._signs, [0.0])[:, 0]
+        halves = [self._signs * self._half, self._signs * (1 - self._half)]
 
-        def share(directions: list[Tensor], step: float) -> float:
-            met = np.zeros(len(directions[0]), bool)
+        def met(step: float, among: NDArray[np.bool_], directions: list[Tensor]) -> NDArray[np.bool_]:
+            found = np.zeros(SURVEYED, bool)
             for direction in directions:
-                values = self.probe(direction, [-step, step])
-                met |= np.abs(values.sum(axis=1) - 2 * base[: len(met), 0]) > threshold
-            return float(met.mean())
+                left = np.flatnonzero(among & ~found)
+                values = self.probe(direction[torch.from_numpy(left)], [-step, step], left)
+                found[left] = np.abs(values.sum(axis=1) - 2 * base[left]) > threshold
+            return found
 
+        pilots = np.arange(SURVEYED) < PILOTS
         step = guess
-        rare = share([self._signs[:PILOTS]], step) < 0.5
+        rare = met(step, pilots, [self._signs])[pilots].mean() < 0.5
         for _ in range(WALK):
             following = step * 2 if rare else step / 2
-            still_rare = share([self._signs[:PILOTS]], following) < 0.5
-            if still_rare != rare:
-                step = min(step, following)
+            if (met(following, pilots, [self._signs])[pilots].mean() < 0.5) != rare:
                 break
             step = following
-        halves = [self._signs * self._half, self._signs * (1 - self._half)]
-        shares = {distance: share(halves, distance) for distance in (step / 2, step)}
-        while len(shares) < SURVEYS and shares[max(shares)] < TYPICAL:
-            shares[2 * max(shares)] = share(halves, 2 * max(shares))
-        while len(shares) < SURVEYS and shares[min(shares)] > RARE:
-            shares[min(shares) / 2] = share(halves, min(shares) / 2)
-        steps = np.array(sorted(shares))
+        # A point with a kink in reach has it in reach of any larger step, and is not asked again.
+        found = {step: met(step, np.ones(SURVEYED, bool), halves)}
+        while len(found) < SURVEYS and found[max(found)].mean() < TYPICAL:
+            last = found[max(found)]
+            found[2 * max(found)] = last | met(2 * max(found), ~last, halves)
+        while len(found) < SURVEYS and found[min(found)].mean() > RARE:
+            found[min(found) / 2] = met(min(found) / 2, found[min(found)], halves)
+        steps = np.array(sorted(found))
         wider = EXCESS * (ONE_SIDED if self.order == 1 else 1)
-        return Kinks.counted(steps * wider, np.array([shares[step] for step in steps]), SURVEYED)
+        return Kinks.counted(steps * wider, np.array([found[step].mean() for step in steps]), SURVEYED)
 
 
 def most_evaluations(dtype: torch.dtype, scheme: str) -> int:
