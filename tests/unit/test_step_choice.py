@@ -11,7 +11,7 @@ from approxgrad import FiniteDifference, choose_step
 from approxgrad.kinks import Kinks, best_step
 from approxgrad.noise import measured_noise, noise_level, spacings
 from approxgrad.step_choice import smooth_step
-from approxgrad.step_search import most_evaluations
+from approxgrad.step_search import Search, most_evaluations
 from problems import RecordingModel, linear, numpy_model, points, softplus_mlp
 
 FLOATS = [torch.float32, torch.float64]
@@ -69,6 +69,8 @@ def test_lines_are_lengthened_until_values_differ():
 
     assert GRID_NOISE / 4 < measured_noise(lines, 2e-16, 1.0) < 4 * GRID_NOISE
     assert measured_noise(lambda shifts: np.zeros((3, len(shifts))), 2e-16, 1.0) == 0
+    # A function without noise has at least the rounding of its values.
+    assert measured_noise(lambda shifts: 7 + np.zeros((3, len(shifts))), 1e-6, 1.0) == pytest.approx(7e-7)
     assert spacings(1e-16, 2.0)[-1] <= 2e-3 < 1000 * spacings(1e-16, 2.0)[-1]
 
 
@@ -122,6 +124,15 @@ def test_the_error_of_a_smooth_network_is_near_the_best_of_all_steps(scheme, dty
     assert choice.regime == "smooth"
     errors = gradient_errors(model, x, target, scheme, dtype, [*grid(), choice.step])
     assert errors[-1] < 2 * errors[:-1].min()
+
+
+@pytest.mark.parametrize("scheme", ["forward", "backward", "central"])
+def test_the_error_is_predicted(scheme):
+    # Features are alike, so the root mean square over rows and features of the error is what is predicted.
+    model, x = on_grid(torch.exp), uniform(400, 3)
+    choice = choose_step(model, x, scheme=scheme)
+    error = FiniteDifference(choice.step, scheme)(model, x)[0] - torch.exp(x)
+    assert choice.error == pytest.approx(float(error.square().mean().sqrt()), rel=0.5)
 
 
 # The step for piecewise linear functions
@@ -180,6 +191,15 @@ def grid():
 
 
 # Kinks
+
+
+@pytest.mark.parametrize("scheme", ["forward", "central"])
+def test_the_density_of_kinks_is_that_of_the_side_that_counts(scheme):
+    # Half of the points have a kink within 0.1 on either side, the density of which is log(2) / 0.1; a one-sided
+    # difference meets half of them.
+    search = Search(linear, normal(5, 3), None, scheme, None, 0, 10)
+    density = search.kink_density(np.arange(10) < 5, 0.1)
+    assert density == pytest.approx(math.log(2) / 0.1 / (1 if scheme == "central" else 2))
 
 
 def test_hazards_are_interpolated_and_continued():
