@@ -13,16 +13,19 @@ if TYPE_CHECKING:
     from approxgrad.finite_differences import FiniteDifference
     from approxgrad.gradients import ExactGradient
     from approxgrad.original import ApproxAttribution
+    from approxgrad.step_choice import StepChoice, choose_step
 
 __version__ = "0.1.0"
 
-__all__ = ["ApproxAttribution", "ExactGradient", "FiniteDifference", "attribute"]
+__all__ = ["ApproxAttribution", "ExactGradient", "FiniteDifference", "StepChoice", "attribute", "choose_step"]
 
 _MODULES = {
     "ApproxAttribution": "approxgrad.original",
     "ExactGradient": "approxgrad.gradients",
     "FiniteDifference": "approxgrad.finite_differences",
+    "StepChoice": "approxgrad.step_choice",
     "attribute": "approxgrad.attribution",
+    "choose_step": "approxgrad.step_choice",
 }
 
 
