@@ -6,7 +6,7 @@ import yaml
 pytestmark = pytest.mark.workflow
 
 EVALUATE = {"evaluate": 4, "summarise": 1, "plot_boxplots": 4, "plot_truth": 3, "plot_variants": 1}
-ATTRIBUTE = {**EVALUATE, "attribute": 8, "plot_maps": 1, "tabulate_ranges": 1}
+ATTRIBUTE = {**EVALUATE, "attribute": 11, "plot_maps": 1, "tabulate_ranges": 1}
 TRAIN = {**ATTRIBUTE, "train_model": 2, "plot_learning_curves": 2, "tabulate_models": 1}
 ALL = {"all": 1}
 PACKAGE = "workflow/approxgrad"
@@ -23,11 +23,12 @@ def test_a_new_step_adds_its_cells_and_what_depends_on_them(tiny_copy):
     comparison = "dataset=synthetic_linear, model=mlp, method=saliency"
     assert dict(planned.wildcards) == {
         ("attribute", f"{comparison}, gradient=forward-h3"): 1,
+        ("attribute", f"{comparison}, gradient=forward-h3-float64"): 1,
         ("evaluate", comparison): 1,
         ("plot_boxplots", comparison): 1,
         ("plot_truth", comparison): 1,
     }
-    assert planned.jobs == {"attribute": 1, "evaluate": 1, "summarise": 1, "plot_boxplots": 1, "plot_truth": 1} | ALL
+    assert planned.jobs == {"attribute": 2, "evaluate": 1, "summarise": 1, "plot_boxplots": 1, "plot_truth": 1} | ALL
 
 
 def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):

@@ -17,6 +17,9 @@ CELLS = {  # data set, model, method, gradient -> samples
     (*LINEAR, "saliency", "exact"): 6,
     (*LINEAR, "saliency", "forward-h0.5"): 6,
     (*LINEAR, "saliency", "forward-h2"): 6,
+    (*LINEAR, "saliency", "exact-float64"): 6,
+    (*LINEAR, "saliency", "forward-h0.5-float64"): 6,
+    (*LINEAR, "saliency", "forward-h2-float64"): 6,
     (*LINEAR, "integrated_gradients", "exact"): 5,
     (*LINEAR, "integrated_gradients", "forward-h0.1"): 5,
     (*LINEAR, "integrated_gradients_published", "forward-h0.1"): 5,
@@ -72,13 +75,14 @@ def test_a_second_run_has_nothing_to_do(tiny):
 
 
 def test_all_attributions_are_one_table(attributions):
-    assert set(attributions) == {*KEYS, "sample", "target", "scheme", "step", "attribution", "input", "truth"}
+    assert set(attributions) == {*KEYS, "sample", "target", "scheme", "step", "dtype", "attribution", "input", "truth"}
     assert rows_by(attributions, KEYS) == CELLS
 
 
 def test_scheme_and_step_columns_agree_with_the_folder(attributions):
-    exact = attributions["gradient"] == "exact"
+    exact = attributions["scheme"] == "exact"
     names = attributions["scheme"] + ("-h" + attributions["step"].map("{:g}".format)).mask(exact, "")
+    names += ("-" + attributions["dtype"]).mask(attributions["dtype"] == "float32", "")
     assert (names == attributions["gradient"].astype(str)).all()
     assert (attributions["step"].isna() == exact).all()
 
@@ -116,7 +120,9 @@ def test_metadata_is_complete(results, cell):
     path = results.joinpath("attributions", *map("=".join, zip(KEYS, cell, strict=True)), "part-0.parquet")
     document = json.loads(pq.read_schema(path).metadata[b"approxgrad"])
     dataset, _, method, gradient = cell
-    scheme, _, step = gradient.partition("-h")
+    name, suffix, _ = gradient.partition("-float64")
+    scheme, _, step = name.partition("-h")
+    assert document["dtype"] == ("float64" if suffix else "float32")
     assert document["feature_shape"] == FEATURES[dataset]
     assert (document["scheme"], document["step"]) == (scheme, float(step) if step else None)
     assert document["method"]["attribution"] == method
@@ -130,10 +136,10 @@ def test_metadata_is_complete(results, cell):
 
 
 def test_metrics_of_every_sample_gradient_and_reference(metrics):
-    assert set(metrics) == {*KEYS, "scheme", "step", "reference", "sample", *METRICS}
+    assert set(metrics) == {*KEYS, "scheme", "step", "dtype", "reference", "sample", *METRICS}
     expected = {}
     for (*comparison, gradient), samples in CELLS.items():
-        if gradient != "exact":
+        if not gradient.startswith("exact"):
             expected[(*comparison, gradient, "exact")] = samples
         if tuple(comparison) in TRUTH_KNOWN:
             expected[(*comparison, gradient, "truth")] = samples

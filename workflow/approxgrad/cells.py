@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,9 +18,14 @@ from approxgrad.gradients import ExactGradient
 from approxgrad.models import load_model
 from approxgrad.progress import CountedModel, progress_bar
 from approxgrad.seeds import draw_samples
-from approxgrad.tables import Attributions, read_mean_input, read_split
+from approxgrad.sources import AUTO
+from approxgrad.step_choice import StepChoice, choose_step
+from approxgrad.tables import Attributions, Split, read_mean_input, read_split
 
 MEBIBYTE = 2**20
+
+CHOICE_ROWS = 10
+"""Test rows that a step is chosen with: the first drawn ones, so that all methods of a model get the same step."""
 
 
 def attribute_cell(
@@ -30,7 +35,8 @@ def attribute_cell(
     training: Path | str | None,
     method: dict[str, Any],
     scheme: str,
-    step: float | None,
+    step: float | Literal["auto"] | None,
+    dtype: str,
     samples: int,
     sample_seed: int,
     memory_mib: int | None,
@@ -48,8 +54,10 @@ def attribute_cell(
         ``attribution``, and for the path methods ``baseline`` and ``n_steps``.
     scheme : str
         ``exact`` or a finite-difference scheme.
-    step : float or None
-        Step of the finite difference.
+    step : float, "auto" or None
+        Step of the finite difference; ``auto`` for :func:`approxgrad.step_choice.choose_step`.
+    dtype : str
+        Precision of model, inputs and attribution: ``float32`` or ``float64``. The stored inputs are float32.
     samples, sample_seed : int
         How many test rows are drawn, and with which seed.
     memory_mib : int or None
@@ -71,6 +79,12 @@ def attribute_cell(
     if "n_steps" in method:
         baseline = baseline_values(method["baseline"], training, part.feature_shape)
         options = {"baselines": torch.from_numpy(baseline).to(device), "n_steps": method["n_steps"]}
+    precision: torch.dtype = getattr(torch, dtype)
+    network = load_model(weights, device).to(precision)
+    choice = None
+    if step == AUTO:
+        choice = _chosen_step(network, split, scheme, sample_seed, device, precision)
+        step = choice.step
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
     source = ExactGradient() if step is None else FiniteDifference(step, scheme, memory_budget=budget)
     per_sample = evaluations(
@@ -80,14 +94,13 @@ def attribute_cell(
         n_steps=options.get("n_steps", 1),
         baseline_values=len(np.unique(baseline)),
     )
-    target = torch.from_numpy(np.array(part.target)) if part.classes else None
     with progress_bar(samples * per_sample, f"{method['attribution']}, {source!r}", "evaluation") as bar:
-        model = CountedModel(load_model(weights, device), bar)
+        model = CountedModel(network, bar)
         start = time.perf_counter()
         maps = attribute(
             model,
-            torch.from_numpy(inputs).to(device),
-            target=target,
+            torch.from_numpy(inputs).to(device, precision),
+            target=_target(part),
             method=method["attribution"],
             gradient=source,
             **options,
@@ -99,6 +112,8 @@ def attribute_cell(
         "method": method,
         "scheme": scheme,
         "step": step,
+        "dtype": dtype,
+        "step_choice": None if choice is None else _described(choice),
         "model_evaluations": model.evaluations,
         "batch_size": source.used_batch_size,
         "seconds": seconds,
@@ -114,6 +129,25 @@ def attribute_cell(
         truth=part.effects,
         metadata=metadata,
     )
+
+
+def _chosen_step(
+    network: torch.nn.Module, split: Split, scheme: str, sample_seed: int, device: torch.device, precision: torch.dtype
+) -> StepChoice:
+    """Choose a step from the first drawn rows, whatever the method attributes."""
+    part = split.rows(draw_samples(len(split.target), min(CHOICE_ROWS, len(split.target)), sample_seed))
+    inputs = torch.from_numpy(part.model_inputs()).to(device, precision)
+    return choose_step(network, inputs, _target(part), scheme)
+
+
+def _described(choice: StepChoice) -> dict[str, float]:
+    """Return what a step was chosen from; its evaluations are not among those of the attribution."""
+    return {"noise": choice.noise, "curvature": choice.curvature, "evaluations": choice.evaluations}
+
+
+def _target(part: Split) -> torch.Tensor | None:
+    """Return the explained output of every row: its class, or none for a model with one output."""
+    return torch.from_numpy(np.array(part.target)) if part.classes else None
 
 
 def baseline_values(

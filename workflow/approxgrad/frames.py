@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from approxgrad.sources import AUTO
 from approxgrad.tables import read_attributions, read_table, write_atomically, write_table
 
 
@@ -16,6 +17,18 @@ def read_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.
     frame = read_table(path)[0].to_pandas()
     keys = pd.DataFrame({"dataset": dataset, "model": model, "method": method}, index=frame.index)
     return pd.concat([keys, frame], axis=1)
+
+
+def read_step_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:
+    """Return the measures that a figure over the steps shows: those of one precision, with the steps of the study.
+
+    Of several precisions it is float32. Steps that were chosen at run time are left out, unless there are no others.
+    """
+    frame = read_metrics(path, dataset, model, method)
+    frame = frame[frame["dtype"] == min(frame["dtype"])]
+    chosen = frame["gradient"].str.contains(f"-{AUTO}")
+    approximated = frame["step"].notna()
+    return frame[~chosen] if (approximated & ~chosen).any() else frame
 
 
 def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, str]]) -> pd.DataFrame:

@@ -1,7 +1,9 @@
 rule evaluate:
     """Compare approximated with exact attributions, and both with the true effects where they are known."""
     input:
-        exact=lambda wildcards: study.exact(wildcards.dataset, wildcards.model, wildcards.method).path,
+        exact=lambda wildcards: [
+            cell.path for cell in study.references(wildcards.dataset, wildcards.model, wildcards.method)
+        ],
         approximated=lambda wildcards: [
             cell.path for cell in study.approximated(wildcards.dataset, wildcards.model, wildcards.method)
         ],

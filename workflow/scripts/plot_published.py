@@ -4,7 +4,7 @@ import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.figures.boxplots import boxplots
 from approxgrad.figures.published import published_boxplots
 from approxgrad.figures.style import save
-from approxgrad.frames import read_metrics
+from approxgrad.frames import read_metrics, read_step_metrics
 from approxgrad.runtime import job
 
 with job(snakemake):
@@ -13,7 +13,7 @@ with job(snakemake):
     reference = snakemake.params.reference
     published = read_metrics(snakemake.input.published, **names)
     if snakemake.input.get("own"):
-        figure = published_boxplots(published, read_metrics(snakemake.input.own, **names), **names)
+        figure = published_boxplots(published, read_step_metrics(snakemake.input.own, **names), **names)
     else:
         figure = boxplots(published, **names, reference_method=reference)
     save(figure, snakemake.output.svg, snakemake.output.png)

@@ -3,11 +3,11 @@
 import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.figures.style import save
 from approxgrad.figures.variants import variants
-from approxgrad.frames import read_metrics
+from approxgrad.frames import read_step_metrics
 from approxgrad.runtime import job
 
 with job(snakemake):
     names = dict(snakemake.wildcards.items())
-    correct = read_metrics(snakemake.input.correct, **names | {"method": snakemake.params.reference})
-    published = read_metrics(snakemake.input.published, **names)
+    correct = read_step_metrics(snakemake.input.correct, **names | {"method": snakemake.params.reference})
+    published = read_step_metrics(snakemake.input.published, **names)
     save(variants(correct, published, **names), snakemake.output.svg, snakemake.output.png)
