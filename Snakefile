@@ -14,6 +14,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/attributions.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/anatomy.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/published.smk"
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pytest
@@ -9,12 +10,21 @@ from approxgrad.cells import attribute_cell, baseline_values
 from approxgrad.cost import evaluations
 from approxgrad.models import build_model, load_model, save_model
 from approxgrad.seeds import draw_samples
-from approxgrad.step_choice import StepChoice
 from approxgrad.tables import Split, read_attributions, write_attributions, write_split
 
 CPU = torch.device("cpu")
 FEATURES, SAMPLES, PATH_STEPS, SEED = 4, 3, 5, 11
 BASELINES = {"zero": 1, "mean": FEATURES, 0.25: 1, (0.5, 1.0, 0.5, 1.0): 2}
+
+
+@dataclass
+class Chosen:
+    """A stand-in of approxgrad.step_choice.StepChoice."""
+
+    step: float
+    noise: float
+    curvature: float
+    evaluations: int
 
 
 def split(rows, seed, **changes):
@@ -150,11 +160,12 @@ def test_float64_maps_are_those_of_a_model_in_float64(files, method):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_chosen_step_is_that_of_the_first_drawn_rows_whatever_the_method(files, monkeypatch, dtype):
     asked = []
+    choice = Chosen(step=0.25, noise=1e-7, curvature=2.0, evaluations=17)
 
     def choose_step(model, inputs, target, scheme):
         model(inputs)
         asked.append((inputs.numpy(), target, scheme))
-        return StepChoice(step=0.25, noise=1e-7, curvature=2.0, evaluations=17)
+        return choice
 
     monkeypatch.setattr(cells, "choose_step", choose_step)
     monkeypatch.setattr(cells, "CHOICE_ROWS", 5)
@@ -164,7 +175,7 @@ def test_a_chosen_step_is_that_of_the_first_drawn_rows_whatever_the_method(files
         fixed = cell(files, method, step=0.25, samples=samples, dtype=dtype)
         np.testing.assert_array_equal(result.attribution, fixed.attribution)
         assert result.metadata["step"] == 0.25
-        assert result.metadata["step_choice"] == {"noise": 1e-7, "curvature": 2.0, "evaluations": 17}
+        assert result.metadata["step_choice"] == asdict(choice)
         assert result.metadata["model_evaluations"] == fixed.metadata["model_evaluations"]
     rows = split(8, 1, mean=(0.5,), std=(2.0,)).rows(draw_samples(8, 5, SEED)).model_inputs()
     for inputs, target, scheme in asked:
@@ -182,7 +193,7 @@ def test_a_step_is_chosen_for_the_explained_outputs_from_all_rows_where_there_ar
 
     def choose_step(model, inputs, target, scheme):
         targets.append(target.tolist())
-        return StepChoice(step=0.25, noise=1e-7, curvature=2.0, evaluations=17)
+        return Chosen(step=0.25, noise=1e-7, curvature=2.0, evaluations=17)
 
     monkeypatch.setattr(cells, "choose_step", choose_step)
     paths = {"weights": tmp_path / "weights", "test": tmp_path / "test", "training": None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from approxgrad.seeds import draw_samples
 from approxgrad.sources import AUTO
 from approxgrad.step_choice import StepChoice, choose_step
 from approxgrad.tables import Attributions, Split, read_mean_input, read_split
+from approxgrad.targets import select_outputs, target_indices
 
 MEBIBYTE = 2**20
 
@@ -94,18 +96,25 @@ def attribute_cell(
         n_steps=options.get("n_steps", 1),
         baseline_values=len(np.unique(baseline)),
     )
+    target = _target(part)
+    points = torch.from_numpy(inputs).to(device, precision)
     with progress_bar(samples * per_sample, f"{method['attribution']}, {source!r}", "evaluation") as bar:
         model = CountedModel(network, bar)
         start = time.perf_counter()
         maps = attribute(
             model,
-            torch.from_numpy(inputs).to(device, precision),
-            target=_target(part),
+            points,
+            target=target,
             method=method["attribution"],
             gradient=source,
             **options,
         ).cpu()
         seconds = time.perf_counter() - start
+    scale = None
+    if isinstance(source, ExactGradient):
+        factors = np.ones_like(inputs) if method["attribution"] == "saliency" else inputs - baseline
+        outputs = _explained_outputs(network, points, target, source.used_batch_size)
+        scale = rounding_scale(outputs, factors.reshape(samples, -1), maps.reshape(samples, -1).numpy())
     metadata = {
         "feature_shape": list(part.feature_shape),
         "normalisation": {"mean": list(part.mean), "std": list(part.std)},
@@ -113,7 +122,8 @@ def attribute_cell(
         "scheme": scheme,
         "step": step,
         "dtype": dtype,
-        "step_choice": None if choice is None else _described(choice),
+        "rounding_scale": scale,
+        "step_choice": None if choice is None else asdict(choice),
         "model_evaluations": model.evaluations,
         "batch_size": source.used_batch_size,
         "seconds": seconds,
@@ -131,18 +141,48 @@ def attribute_cell(
     )
 
 
+def rounding_scale(
+    outputs: NDArray[np.floating[Any]], factors: NDArray[np.floating[Any]], maps: NDArray[np.floating[Any]]
+) -> float | None:
+    """Return the step at which an error of |f| in every difference is as large as the attribution.
+
+    Parameters
+    ----------
+    outputs : ndarray
+        Explained outputs f, of shape (N,).
+    factors : ndarray
+        What an attribution multiplies the gradient with, w of shape (N, d).
+    maps : ndarray
+        Exact attributions ``w f'`` of shape (N, d).
+
+    Returns
+    -------
+    float or None
+        Median over the samples of ``|f| |w| / |w f'|`` in units of the inputs; None if every map is zero.
+    """
+    norms = np.linalg.norm(maps.astype(float), axis=1)
+    errors = np.abs(outputs.astype(float)) * np.linalg.norm(factors.astype(float), axis=1)
+    return float(np.median(errors[norms > 0] / norms[norms > 0])) if norms.any() else None
+
+
+def _explained_outputs(
+    network: torch.nn.Module, points: torch.Tensor, target: torch.Tensor | None, batch_size: int | None
+) -> NDArray[Any]:
+    """Return the explained output of every row."""
+    indices = target_indices(target, len(points), points.device)
+    size = batch_size or len(points)
+    with torch.inference_mode():
+        outputs = torch.cat([network(batch) for batch in points.split(size)])
+    return select_outputs(outputs, indices, len(points)).cpu().numpy()
+
+
 def _chosen_step(
     network: torch.nn.Module, split: Split, scheme: str, sample_seed: int, device: torch.device, precision: torch.dtype
 ) -> StepChoice:
-    """Choose a step from the first drawn rows, whatever the method attributes."""
+    """Choose a step from the first drawn rows, whatever the method attributes; the cost is not the attribution's."""
     part = split.rows(draw_samples(len(split.target), min(CHOICE_ROWS, len(split.target)), sample_seed))
     inputs = torch.from_numpy(part.model_inputs()).to(device, precision)
     return choose_step(network, inputs, _target(part), scheme)
-
-
-def _described(choice: StepChoice) -> dict[str, float]:
-    """Return what a step was chosen from; its evaluations are not among those of the attribution."""
-    return {"noise": choice.noise, "curvature": choice.curvature, "evaluations": choice.evaluations}
 
 
 def _target(part: Split) -> torch.Tensor | None:

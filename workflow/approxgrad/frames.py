@@ -53,6 +53,27 @@ def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, st
     return pd.DataFrame(rows, columns=["dataset", "model", "method", "minimum", "maximum", "samples"])
 
 
+def rounding_scales(
+    paths: Sequence[Path | str], comparisons: Sequence[tuple[str, str, str]]
+) -> dict[tuple[str, str, str, str], float]:
+    """Return what exact attributions say of rounding, for :func:`approxgrad.convergence.recommended_steps`.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Exact attribution files; those of version 0.1 say nothing.
+    comparisons : sequence of tuple of str
+        Data set, model and method of the attributions that are compared with each of them.
+    """
+    scales = {}
+    for path, (dataset, model, method) in zip(paths, comparisons, strict=True):
+        document = read_table(path, [])[1]
+        scale = document.get("rounding_scale")
+        if scale is not None:
+            scales[(dataset, model, method, document["dtype"])] = float(scale)
+    return scales
+
+
 def model_measures(paths: Sequence[Path | str], models: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Return the test measures of all models: columns ``dataset``, ``model``, ``metric``, ``value`` and ``n``."""
     frames = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -55,10 +56,21 @@ class GradientSource:
         """Place in an ordered list: by precision, scheme and step; a step that is chosen comes last."""
         return self.dtype, self.scheme, math.inf if self.step in (None, AUTO) else float(self.step)
 
+    def distance(self, step: float) -> float:
+        """Return the distance from another step on a logarithmic scale; infinite if this one is chosen or none."""
+        return math.inf if self.step in (None, AUTO) else abs(math.log(float(self.step) / step))
+
 
 def exact_source(dtype: str = FLOAT32) -> GradientSource:
     """Return the exact gradient in a precision."""
     return GradientSource("exact", None, dtype)
+
+
+def experiment_sources(experiment: Mapping[str, Any]) -> list[GradientSource]:
+    """Return the gradient sources of an experiment: the exact one of each precision, and the product of the rest."""
+    steps = [step if step == AUTO else float(step) for step in experiment["steps"]]
+    approximated = product(experiment["schemes"], steps, experiment["dtypes"])
+    return [*map(exact_source, experiment["dtypes"]), *(GradientSource(*source) for source in approximated)]
 
 
 def described_source(metadata: Mapping[str, Any]) -> GradientSource:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from approxgrad.cached_arrays import ArrayFile, find_arrays
 from approxgrad.configuration import ConfigError, validated
 from approxgrad.datasets import kind
 from approxgrad.faults import file_faults, name_faults, sample_faults
-from approxgrad.sources import AUTO, FLOAT32, GradientSource, exact_source
+from approxgrad.sources import FLOAT32, GradientSource, exact_source, experiment_sources
 
 ATTRIBUTIONS = "results/attributions/dataset={dataset}/model={model}/method={method}/gradient={gradient}/part-0.parquet"
 """Path of one cell; its folders are the key columns of the table that all files form."""
@@ -177,6 +175,10 @@ class Study:
         cells = [cell for cell in self._compared_cells if (cell.dataset, cell.model, cell.method) == key]
         return sorted(cells, key=lambda cell: cell.gradient.rank)
 
+    def compared_methods(self, dataset: str, model: str) -> list[str]:
+        """Return the methods of a data set and model for which there is an approximated attribution."""
+        return [method for *names, method in self.comparisons if names == [dataset, model]]
+
     def exact(self, dataset: str, model: str, method: str, dtype: str = FLOAT32) -> Cell:
         """Return the cell with the exact attribution that a method is compared with in a precision."""
         return self._by_key[(dataset, model, self.reference(method), exact_source(dtype).name)]
@@ -196,14 +198,14 @@ class Study:
         Of several methods of one kind the first is shown; the published variant is not. Of equally near steps that of
         the lowest precision is shown, and a step that is chosen at run time only where there is no other.
         """
-        wanted = math.log(self.config["map_step"])
+        wanted = self.config["map_step"]
         columns: dict[str, tuple[str, Cell, Cell]] = {}
         for key_dataset, key_model, method in self.comparisons:
             attribution = self.config["methods"][method]["attribution"]
             if (key_dataset, key_model) != (dataset, model) or attribution == "integrated_gradients_published":
                 continue
             cells = self.approximated(dataset, model, method)
-            nearest = min(cells, key=lambda cell: _distance(cell.gradient, wanted))
+            nearest = min(cells, key=lambda cell: cell.gradient.distance(wanted))
             exact = self.exact(dataset, model, method, nearest.gradient.dtype)
             columns.setdefault(attribution, (method, nearest, exact))
         order = ("saliency", "input_x_gradient", "integrated_gradients")
@@ -256,12 +258,11 @@ class Study:
         cells: dict[tuple[str, str, str, GradientSource], Cell] = {}
         faults = []
         for number, experiment in enumerate(self.config["experiments"]):
-            sources = _sources(experiment)
             for dataset in experiment["datasets"]:
                 for model in experiment["models"]:
                     for method in experiment["methods"]:
                         samples = experiment["samples_by_method"].get(method, experiment["samples"])
-                        for source in sources:
+                        for source in experiment_sources(experiment):
                             name = self.reference(method) if source.is_exact else method
                             key = (dataset, model, name, source)
                             cell = cells.setdefault(key, Cell(dataset, model, name, source, samples))
@@ -277,18 +278,6 @@ class Study:
 def any_of(names: Iterable[str]) -> str:
     """Return a regular expression that fits just the given names; without names it fits nothing."""
     return "|".join(map(re.escape, names)) or "(?!)"
-
-
-def _sources(experiment: dict[str, Any]) -> list[GradientSource]:
-    """Return the gradient sources of an experiment: the exact one of each precision, and the product of the rest."""
-    steps = [step if step == AUTO else float(step) for step in experiment["steps"]]
-    approximated = product(experiment["schemes"], steps, experiment["dtypes"])
-    return [*map(exact_source, experiment["dtypes"]), *(GradientSource(*source) for source in approximated)]
-
-
-def _distance(gradient: GradientSource, wanted: float) -> float:
-    """Return how far a step is from one whose logarithm is given."""
-    return math.inf if gradient.step in (None, AUTO) else abs(math.log(gradient.step) - wanted)
 
 
 def _unique(values: Iterable[Any]) -> list[Any]:

@@ -80,10 +80,3 @@ rule tabulate_ranges:
         cells=[(cell.dataset, cell.model, cell.method) for cell in study.exact_cells],
     script:
         "../scripts/tabulate_ranges.py"
-
-
-rule metrics:
-    """All metrics of the study and their summary."""
-    input:
-        rules.summarise.output,
-        rules.tabulate_ranges.output,

@@ -174,6 +174,11 @@ rule comparison_figures:
             for dataset, model, method in study.variants
             for path in rules.plot_variants.output
         ],
+        [
+            path.format(dataset=dataset, model=model)
+            for dataset, model in study.models
+            for path in rules.plot_anatomy.output
+        ],
 
 
 rule figures:
