@@ -5,7 +5,8 @@ import yaml
 
 pytestmark = pytest.mark.workflow
 
-EVALUATE = {"evaluate": 4, "summarise": 1, "plot_boxplots": 4, "plot_truth": 3, "plot_variants": 1}
+EVALUATE = {"evaluate": 4, "summarise": 1, "recommend_steps": 1, "plot_anatomy": 2}
+EVALUATE |= {"plot_boxplots": 4, "plot_truth": 3, "plot_variants": 1}
 ATTRIBUTE = {**EVALUATE, "attribute": 11, "plot_maps": 1, "tabulate_ranges": 1}
 TRAIN = {**ATTRIBUTE, "train_model": 2, "plot_learning_curves": 2, "tabulate_models": 1}
 ALL = {"all": 1}
@@ -27,8 +28,10 @@ def test_a_new_step_adds_its_cells_and_what_depends_on_them(tiny_copy):
         ("evaluate", comparison): 1,
         ("plot_boxplots", comparison): 1,
         ("plot_truth", comparison): 1,
+        ("plot_anatomy", "dataset=synthetic_linear, model=mlp"): 1,
     }
-    assert planned.jobs == {"attribute": 2, "evaluate": 1, "summarise": 1, "plot_boxplots": 1, "plot_truth": 1} | ALL
+    counts = {"attribute": 2, "evaluate": 1, "summarise": 1, "recommend_steps": 1}
+    assert planned.jobs == counts | {"plot_boxplots": 1, "plot_truth": 1, "plot_anatomy": 1} | ALL
 
 
 def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
@@ -39,6 +42,8 @@ def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
     ("file", "jobs"),
     [
         (f"{PACKAGE}/figures/boxplots.py", {"plot_boxplots": 4} | ALL),
+        (f"{PACKAGE}/figures/anatomy.py", {"plot_anatomy": 2} | ALL),
+        (f"{PACKAGE}/convergence.py", {"plot_anatomy": 2, "recommend_steps": 1} | ALL),
         (f"{PACKAGE}/figures/maps.py", {"plot_maps": 1} | ALL),
         ("workflow/scripts/plot_truth.py", {"plot_truth": 3} | ALL),
         (f"{PACKAGE}/metrics.py", EVALUATE | ALL),

@@ -40,10 +40,12 @@ WORK = {
     "summarise": [()],
     "tabulate_models": [()],
     "tabulate_ranges": [()],
+    "recommend_steps": [()],
     "plot_boxplots": COMPARISONS,
     "plot_truth": TRUTH_KNOWN,
     "plot_variants": [PUBLISHED],
     "plot_maps": [DIGITS],
+    "plot_anatomy": [LINEAR, DIGITS],
     "plot_learning_curves": [LINEAR, DIGITS],
 }
 
@@ -160,12 +162,25 @@ def test_summary_counts_every_sample(results, metrics):
         assert row.n + row.undefined == counts[tuple(getattr(row, key) for key in keys)]
 
 
+def test_every_curve_has_a_recommended_step_and_its_numbers(results, metrics):
+    table = pd.read_parquet(results / "summary/recommended_steps.parquet")
+    compared = metrics[metrics["reference"] == "exact"]
+    keys = ["dataset", "model", "method", "scheme", "dtype"]
+    errors = compared.groupby([*keys, "step"], observed=True)["relative_error"].median()
+    assert table.set_index(keys)["best_error"].to_dict() == errors.groupby(keys, observed=True).min().to_dict()
+    assert set(table["dtype"]) == {"float32", "float64"}
+    curves = pd.concat(pd.read_csv(path) for path in (results / "figures").rglob("anatomy.csv"))
+    numbers = curves.set_index([*keys, "step"])["error"].to_dict()
+    assert numbers == pytest.approx(errors.to_dict(), rel=1e-12)
+
+
 def test_every_figure_is_there_as_svg_and_png(results):
     folders = {
         "boxplots": COMPARISONS,
         "truth_correlation": TRUTH_KNOWN,
         "variants": [PUBLISHED],
         "attribution_maps": [DIGITS],
+        "anatomy": [LINEAR, DIGITS],
         "learning_curves": [LINEAR, DIGITS],
     }
     expected = {
@@ -174,7 +189,8 @@ def test_every_figure_is_there_as_svg_and_png(results):
         for names in cases
         for suffix in ("svg", "png")
     }
-    assert {path for path in (results / "figures").rglob("*") if path.is_file()} == expected
+    numbers = {path.with_suffix(".csv") for path in expected if path.stem == "anatomy"}
+    assert {path for path in (results / "figures").rglob("*") if path.is_file()} == expected | numbers
     for path in expected:
         assert path.read_bytes()[:5] in (b"<?xml", b"\x89PNG\r")
 
@@ -212,6 +228,8 @@ def test_the_report_is_one_file_with_the_captions(tiny):
         "One test image of digits",
         "Training of cnn on digits",
         "Every measure of agreement over the attributed test rows",
+        "Relative L2 error of attributions of mlp on synthetic_linear",
+        "The step to use, by the median over the samples",
     ):
         assert caption in html.replace("\\n", " ").replace("\n", " ")
     assert "{{ snakemake" not in html

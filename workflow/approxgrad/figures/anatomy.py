@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -46,16 +47,18 @@ def anatomy(curves: pd.DataFrame, *, dataset: str, model: str, methods: Sequence
     ValueError
         If there are no rows for a method.
     """
-    columns = min(COLUMNS, len(methods))
+    columns = 2 if len(methods) == 4 else min(COLUMNS, len(methods))
     lines = -(-len(methods) // columns)
-    figure = Figure(figsize=(max(style.COLUMN_WIDTH, 0.5 + 2.5 * columns), 1.7 + 2.3 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    figure = Figure(figsize=(max(style.COLUMN_WIDTH, 0.5 + 2.5 * columns), 1.8 + 2.3 * lines), layout="constrained")
+    # The legend has a row of its own, which the layout keeps clear of the title.
+    top, body = figure.subfigures(2, 1, height_ratios=[0.35, 2.3 * lines])
+    panels = body.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     handles: dict[str, Line2D] = {}
     for axes, method in zip(panels.flat, methods, strict=False):
         rows = style.chosen_rows(curves, dataset=dataset, model=model, method=method)
         _panel(axes, rows, handles)
         sizes = sorted({rows["n"].min(), rows["n"].max()})
-        axes.set_title(f"{style.method_label(method)}\nn = {' to '.join(map(str, sizes))}")
+        axes.set_title(f"{fill(style.method_label(method), 36)}\nn = {' to '.join(map(str, sizes))}")
     for axes in panels.flat[len(methods) :]:
         axes.set_visible(False)
     for place, axes in enumerate(panels.flat[: len(methods)]):
@@ -64,7 +67,7 @@ def anatomy(curves: pd.DataFrame, *, dataset: str, model: str, methods: Sequence
             axes.tick_params(labelbottom=True)
         if place % columns == 0:
             axes.set_ylabel("relative L2 error of the attribution")
-    figure.legend(handles=list(handles.values()), loc="outside upper center", ncols=min(3, columns + 1))
+    top.legend(handles=list(handles.values()), loc="center", ncols=max(2, columns))
     style.annotate(
         figure,
         "Error against step",
