@@ -18,11 +18,15 @@ COMPARISON = ["dataset", "model", "method"]
 CURVE = [*COMPARISON, "scheme", "dtype"]
 """Columns that tell error curves apart."""
 
-AWAY = 10.0
-"""A branch begins at this multiple of the smallest error, where the other branch bends its slope by less than 2 %."""
+AWAY = 5.0
+"""A branch begins at this multiple of the smallest error, where the other bends its slope by a twentieth at most."""
 
-SATURATED = 0.1
-"""A branch ends at this relative error; beyond it, neither the first term of a series nor rounding alone counts."""
+TRUNCATION_ENDS, ROUNDING_ENDS = 0.1, 0.3
+"""Relative errors at which the branches end. Further out the next terms of the truncation count; the error of a step
+that is lost in its feature is 1."""
+
+OFF_LINE = 2.0
+"""A branch begins where the error is within this factor of its power law: past the jump at the kinks of a network."""
 
 FEWEST_POINTS = 3
 """Fewer points make no branch: two fit any line."""
@@ -101,10 +105,10 @@ def convergence(steps: ArrayLike, errors: ArrayLike, dtype: str) -> Convergence:
     -----
     The error of a difference of order p is about ``a / h + b h**p``: rounding, which cancellation magnifies, and
     truncation. Going outwards from the smallest error, a branch begins at the first error of :data:`AWAY` times that
-    and ends before the first one above :data:`SATURATED`: at larger errors the next terms of the truncation come in,
-    and a step that is lost in its feature gives the error 1 whatever it is. Its power law is the line of Theil (1950)
-    and Sen (1968) on logarithmic axes: the median of the slopes of all pairs of points, which a few outliers do not
-    move.
+    and ends before the first one above :data:`TRUNCATION_ENDS` or :data:`ROUNDING_ENDS`. Its power law is the line of
+    Theil (1950) and Sen (1968) on logarithmic axes: the median of the slopes of all pairs of points, which a few
+    outliers do not move. Points near the minimum that are off the line by more than :data:`OFF_LINE` are left out: a
+    network of rectifiers has no truncation error at all before its first kink, where the error jumps up to the branch.
     """
     h, e = _sorted(steps, errors)
     best = int(np.argmin(e))
@@ -120,8 +124,8 @@ def convergence(steps: ArrayLike, errors: ArrayLike, dtype: str) -> Convergence:
         best_error=float(e[best]),
         low=float(h[low]),
         high=float(h[high]),
-        truncation=_branch(h[best + 1 :], e[best + 1 :], floor),
-        rounding=_branch(h[:best][::-1], e[:best][::-1], floor),
+        truncation=_branch(h[best + 1 :], e[best + 1 :], floor, TRUNCATION_ENDS),
+        rounding=_branch(h[:best][::-1], e[:best][::-1], floor, ROUNDING_ENDS),
     )
 
 
@@ -195,8 +199,10 @@ def recommended_steps(
     -------
     DataFrame
         The columns of :data:`CURVE`, then ``best_step``, ``best_error``, ``low``, ``high``, ``truncation_slope``,
-        ``truncation_points``, ``rounding_slope``, ``rounding_points``, ``textbook_step``, ``auto_step``,
+        ``truncation_points``, ``rounding_slope``, ``rounding_points``, ``jump``, ``textbook_step``, ``auto_step``,
         ``auto_error``, ``steps`` (how many were compared) and ``n`` (samples). What there is not is missing.
+        ``jump`` is the error that the truncation branch gives for the best step, over the error there: below one for a
+        smooth model, far above one where the error falls off at the kinks of a network.
     """
     rows = []
     for key, curve in error_curves(metrics).groupby(CURVE, observed=True):
@@ -220,6 +226,7 @@ def _recommendation(curve: pd.DataFrame, scheme: str, dtype: str, scale: float |
         "truncation_points": truncation.points if truncation else 0,
         "rounding_slope": rounding.slope if rounding else np.nan,
         "rounding_points": rounding.points if rounding else 0,
+        "jump": float(truncation.error(found.best_step)) / found.best_error if found and truncation else np.nan,
         "textbook_step": textbook_step(truncation, scheme, dtype, scale) if truncation and scale else np.nan,
         "auto_step": chosen["step"].iloc[0] if len(chosen) else np.nan,
         "auto_error": chosen["error"].iloc[0] if len(chosen) else np.nan,
@@ -240,20 +247,21 @@ def _sorted(steps: ArrayLike, errors: ArrayLike) -> tuple[NDArray[np.float64], N
     return h[order], e[order]
 
 
-def _branch(steps: NDArray[np.float64], errors: NDArray[np.float64], floor: float) -> Branch | None:
+def _branch(steps: NDArray[np.float64], errors: NDArray[np.float64], floor: float, ends: float) -> Branch | None:
     """Fit the points on one side, which come in the order of their distance from the best step."""
-    saturated = np.flatnonzero(errors > SATURATED)
+    saturated = np.flatnonzero(errors > ends)
     end = saturated[0] if len(saturated) else len(errors)
     away = np.flatnonzero(errors[:end] >= AWAY * floor)
-    if not len(away) or end - away[0] < FEWEST_POINTS:
-        return None
-    fitted = steps[away[0] : end]
-    x, y = np.log(fitted), np.log(errors[away[0] : end])
+    for start in range(away[0] if len(away) else end, end - FEWEST_POINTS + 1):
+        h, e = steps[start:end], errors[start:end]
+        slope, offset = _line(np.log(h), np.log(e))
+        branch = Branch(slope, float(np.exp(offset)), float(h.min()), float(h.max()), len(h))
+        if abs(np.log(e[0] / branch.error(h[0]))) <= np.log(OFF_LINE):
+            return branch
+    return None
+
+
+def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the slope and offset of the line of Theil and Sen."""
     slope = float(np.median([(y[j] - y[i]) / (x[j] - x[i]) for i, j in combinations(range(len(x)), 2)]))
-    return Branch(
-        slope=slope,
-        coefficient=float(np.exp(np.median(y - slope * x))),
-        low=float(fitted.min()),
-        high=float(fitted.max()),
-        points=len(fitted),
-    )
+    return slope, float(np.median(y - slope * x))

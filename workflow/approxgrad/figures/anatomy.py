@@ -51,14 +51,17 @@ def anatomy(curves: pd.DataFrame, *, dataset: str, model: str, methods: Sequence
     lines = -(-len(methods) // columns)
     figure = Figure(figsize=(max(style.COLUMN_WIDTH, 0.5 + 2.5 * columns), 1.8 + 2.3 * lines), layout="constrained")
     # The legend has a row of its own, which the layout keeps clear of the title.
-    top, body = figure.subfigures(2, 1, height_ratios=[0.35, 2.3 * lines])
+    top, body = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.35, 2.3 * lines])[:, 0]
     panels = body.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     handles: dict[str, Line2D] = {}
     for axes, method in zip(panels.flat, methods, strict=False):
         rows = style.chosen_rows(curves, dataset=dataset, model=model, method=method)
-        _panel(axes, rows, handles)
+        missing = _panel(axes, rows, handles)
         sizes = sorted({rows["n"].min(), rows["n"].max()})
-        axes.set_title(f"{fill(style.method_label(method), 36)}\nn = {' to '.join(map(str, sizes))}")
+        title = [style.method_label(method), f"n = {' to '.join(map(str, sizes))}"]
+        if missing:
+            title.append(f"too few points for a slope: {', '.join(missing)}")
+        axes.set_title("\n".join(fill(line, 44) for line in title))
     for axes in panels.flat[len(methods) :]:
         axes.set_visible(False)
     for place, axes in enumerate(panels.flat[: len(methods)]):
@@ -67,7 +70,11 @@ def anatomy(curves: pd.DataFrame, *, dataset: str, model: str, methods: Sequence
             axes.tick_params(labelbottom=True)
         if place % columns == 0:
             axes.set_ylabel("relative L2 error of the attribution")
-    top.legend(handles=list(handles.values()), loc="center", ncols=max(2, columns))
+    top.legend(
+        handles=sorted(handles.values(), key=lambda handle: handle.get_linestyle() == "None"),
+        loc="center",
+        ncols=max(2, columns),
+    )
     style.annotate(
         figure,
         "Error against step",
@@ -81,7 +88,8 @@ def anatomy(curves: pd.DataFrame, *, dataset: str, model: str, methods: Sequence
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, handles: dict[str, Line2D]) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, handles: dict[str, Line2D]) -> list[str]:
+    """Draw the curves of one method, add what is new to the legend and return the curves without slopes."""
     missing = []
     for key, curve in rows.groupby(["scheme", "dtype"]):
         scheme, dtype = map(str, key)
@@ -106,18 +114,14 @@ def _panel(axes: Axes, rows: pd.DataFrame, handles: dict[str, Line2D]) -> None:
             handles.setdefault("chosen", _legend_mark("step chosen at run time", CHOSEN, markeredgecolor=style.BLACK))
     axes.set(xscale="log", yscale="log")
     axes.grid(which="major")
-    if missing:
-        text = "too few points for a slope:\n" + "\n".join(missing)
-        axes.text(
-            0.98, 0.03, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=5, color=style.NOTE_GREY
-        )
+    return missing
 
 
 def _mark(axes: Axes, found: Convergence, colour: str, handles: dict[str, Line2D]) -> None:
     """Mark the best step and draw the power laws of the branches."""
     axes.plot(found.best_step, found.best_error, linestyle="none", color=colour, zorder=6, **BEST)
     handles.setdefault("best", _legend_mark("best step of the study", BEST, color="white"))
-    for branch, side in ((found.truncation, "left"), (found.rounding, "right")):
+    for branch, side in ((found.truncation, "below"), (found.rounding, "above")):
         if branch is not None:
             _guide(axes, branch, colour, side)
 
@@ -129,9 +133,9 @@ def _guide(axes: Axes, branch: Branch, colour: str, side: str) -> None:
     axes.annotate(
         f"{branch.slope:.2f}",
         (middle, float(branch.error(middle))),
-        xytext=(-5 if side == "left" else 5, 2),
+        xytext=(4, 2 if side == "above" else -2),
         textcoords="offset points",
-        ha="right" if side == "left" else "left",
+        va="bottom" if side == "above" else "top",
         fontsize=6,
         color=colour,
         zorder=8,
