@@ -45,9 +45,13 @@ def test_a_panel_shows_medians_quartiles_slopes_and_the_best_step():
         best = expected.loc[expected["error"].idxmin()]
         (star,) = [mark for mark in axes.lines if mark.get_marker() == "*" and mark.get_color() == line.get_color()]
         np.testing.assert_array_equal(star.get_xydata(), [[best["step"], best["error"]]])
-    slopes = [float(label.get_text()) for label in axes.texts]
-    # Truncation and rounding of the central scheme, then of the forward one.
-    np.testing.assert_allclose(slopes, [2, -1, 1, -1], atol=0.02)
+    labels = [label.get_text() for label in axes.texts]
+    assert labels == [
+        "forward float64: -1.00, 1.00",
+        "central float64: -1.00, 2.00",
+        "exponents left, right of the minimum:",
+    ]
+    assert [label.get_color() for label in axes.texts[:2]] == [axes.lines[-3].get_color(), axes.lines[0].get_color()]
     assert axes.get_title() == "Saliency\nn = 7"
 
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from approxgrad.convergence import Branch, Convergence, convergence
+from approxgrad.convergence import Convergence, convergence
 from approxgrad.figures import style
 
 COLUMNS = 3
@@ -81,7 +81,7 @@ def anatomy(curves: pd.DataFrame, *, dataset: str, model: str, methods: Sequence
         f"data set: {style.name_label(dataset)}, model: {style.name_label(model)}",
         "against exact gradients of the same precision",
         note=(
-            "Line: median of the n samples. Band: quartiles. Number at a dotted line: exponent of the power law fitted "
+            "Line: median of the n samples. Band: quartiles. Dotted: power laws with these exponents, fitted "
             "to at least three points of a branch."
         ),
     )
@@ -91,6 +91,7 @@ def anatomy(curves: pd.DataFrame, *, dataset: str, model: str, methods: Sequence
 def _panel(axes: Axes, rows: pd.DataFrame, handles: dict[str, Line2D]) -> list[str]:
     """Draw the curves of one method, add what is new to the legend and return the curves without slopes."""
     missing = []
+    exponents = {}
     for key, curve in rows.groupby(["scheme", "dtype"]):
         scheme, dtype = map(str, key)
         colour, line = style.SCHEME_COLOURS.get(scheme, style.ORANGE), LINES[dtype]
@@ -108,12 +109,16 @@ def _panel(axes: Axes, rows: pd.DataFrame, handles: dict[str, Line2D]) -> list[s
             _mark(axes, found, colour, handles)
             if found.truncation is None and found.rounding is None:
                 missing.append(f"{scheme} {dtype}")
+            else:
+                exponents[f"{scheme} {dtype}"] = (_exponents(found), colour)
         chosen = curve[curve["chosen"]]
         if len(chosen):
             axes.plot(chosen["step"], chosen["error"], linestyle="none", markeredgecolor=colour, zorder=7, **CHOSEN)
             handles.setdefault("chosen", _legend_mark("step chosen at run time", CHOSEN, markeredgecolor=style.BLACK))
     axes.set(xscale="log", yscale="log")
     axes.grid(which="major")
+    if exponents:
+        _write_exponents(axes, exponents)
     return missing
 
 
@@ -121,26 +126,25 @@ def _mark(axes: Axes, found: Convergence, colour: str, handles: dict[str, Line2D
     """Mark the best step and draw the power laws of the branches."""
     axes.plot(found.best_step, found.best_error, linestyle="none", color=colour, zorder=6, **BEST)
     handles.setdefault("best", _legend_mark("best step of the study", BEST, color="white"))
-    for branch, side in ((found.truncation, "below"), (found.rounding, "above")):
+    for branch in (found.rounding, found.truncation):
         if branch is not None:
-            _guide(axes, branch, colour, side)
+            ends = np.array([branch.low, branch.high])
+            axes.plot(ends, branch.error(ends), **GUIDE)
 
 
-def _guide(axes: Axes, branch: Branch, colour: str, side: str) -> None:
-    ends = np.array([branch.low, branch.high])
-    axes.plot(ends, branch.error(ends), **GUIDE)
-    middle = float(np.sqrt(branch.low * branch.high))
-    axes.annotate(
-        f"{branch.slope:.2f}",
-        (middle, float(branch.error(middle))),
-        xytext=(4, 2 if side == "above" else -2),
-        textcoords="offset points",
-        va="bottom" if side == "above" else "top",
-        fontsize=6,
-        color=colour,
-        zorder=8,
-        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+def _exponents(found: Convergence) -> str:
+    """Return the exponents to the left and to the right of the minimum."""
+    return ", ".join(
+        "none" if branch is None else f"{branch.slope:.2f}" for branch in (found.rounding, found.truncation)
     )
+
+
+def _write_exponents(axes: Axes, exponents: dict[str, tuple[str, str]]) -> None:
+    """Write the exponents of every curve in its colour below the rounding branch, where there is room."""
+    lines = [("exponents left, right of the minimum:", style.BLACK)]
+    lines += [(f"{name}: {text}", colour) for name, (text, colour) in exponents.items()]
+    for place, (text, colour) in enumerate(reversed(lines)):
+        axes.text(0.02, 0.02 + 0.06 * place, text, transform=axes.transAxes, fontsize=5.5, color=colour, zorder=8)
 
 
 def _legend_mark(label: str, look: dict[str, Any], **colours: str) -> Line2D:
