@@ -49,7 +49,7 @@ def test_a_panel_shows_medians_quartiles_slopes_and_the_best_step():
     assert labels == [
         "forward float64: -1.00, 1.00",
         "central float64: -1.00, 2.00",
-        "exponents left, right of the minimum:",
+        "exponents:",
     ]
     assert [label.get_color() for label in axes.texts[:2]] == [axes.lines[-3].get_color(), axes.lines[0].get_color()]
     assert axes.get_title() == "Saliency\nn = 7"

@@ -81,8 +81,8 @@ def anatomy(curves: pd.DataFrame, *, dataset: str, model: str, methods: Sequence
         f"data set: {style.name_label(dataset)}, model: {style.name_label(model)}",
         "against exact gradients of the same precision",
         note=(
-            "Line: median of the n samples. Band: quartiles. Dotted: power laws with these exponents, fitted "
-            "to at least three points of a branch."
+            "Line: median of the n samples. Band: quartiles. Dotted: power laws with the exponents of the panel (left, "
+            "right of the minimum), fitted to at least three points of a branch."
         ),
     )
     return figure
@@ -141,7 +141,7 @@ def _exponents(found: Convergence) -> str:
 
 def _write_exponents(axes: Axes, exponents: dict[str, tuple[str, str]]) -> None:
     """Write the exponents of every curve in its colour below the rounding branch, where there is room."""
-    lines = [("exponents left, right of the minimum:", style.BLACK)]
+    lines = [("exponents:", style.BLACK)]
     lines += [(f"{name}: {text}", colour) for name, (text, colour) in exponents.items()]
     for place, (text, colour) in enumerate(reversed(lines)):
         axes.text(0.02, 0.02 + 0.06 * place, text, transform=axes.transAxes, fontsize=5.5, color=colour, zorder=8)
