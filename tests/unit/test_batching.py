@@ -85,7 +85,7 @@ def test_the_size_depends_on_shapes_only():
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("budget", [1, 5_000, 100_000, 10**12])
 def test_the_size_is_the_largest_within_the_budget(budget, backward):
-    per_input = 2 * CNN.total if backward else 4 * CNN.widest
+    per_input = 2 * CNN.total if backward else 6 * CNN.widest
     size = batch_size(small_cnn(torch.float32), IMAGES, budget=budget, backward=backward)
     assert 1 <= size <= batching.LARGEST_BATCH
     assert size == 1 or size * per_input <= budget

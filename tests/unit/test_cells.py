@@ -1,10 +1,11 @@
 import json
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pytest
 import torch
 
-from approxgrad import FiniteDifference, attribute
+from approxgrad import FiniteDifference, attribute, cells
 from approxgrad.cells import attribute_cell, baseline_values
 from approxgrad.cost import evaluations
 from approxgrad.models import build_model, load_model, save_model
@@ -15,6 +16,16 @@ from approxgrad.tables import Split, read_attributions, write_attributions, writ
 CPU = torch.device("cpu")
 FEATURES, SAMPLES, PATH_STEPS, SEED = 4, 3, 5, 11
 BASELINES = {"zero": 1, "mean": FEATURES, 0.25: 1, (0.5, 1.0, 0.5, 1.0): 2}
+
+
+@dataclass
+class Chosen:
+    """A stand-in of approxgrad.step_choice.StepChoice."""
+
+    step: float
+    noise: float
+    curvature: float
+    evaluations: int
 
 
 def split(rows, seed, **changes):
@@ -37,6 +48,7 @@ def files(tmp_path):
 
 def cell(files, method, scheme="forward", **changes):
     options = {"scheme": scheme, "step": None if scheme == "exact" else 0.5, "samples": SAMPLES, "sample_seed": SEED}
+    options["dtype"] = "float32"
     return attribute_cell(**files | options | {"memory_mib": None, "device": CPU} | changes, method=method)
 
 
@@ -143,11 +155,82 @@ def test_metadata_describes_the_cell_and_survives_the_file(files, tmp_path):
     metadata = read_attributions(tmp_path / "cell.parquet").metadata
     assert json.dumps(metadata, sort_keys=True) == json.dumps(result.metadata, sort_keys=True)
     assert (metadata["scheme"], metadata["step"], metadata["method"]) == ("central", 0.5, method)
+    assert (metadata["dtype"], metadata["step_choice"]) == ("float32", None)
     assert metadata["normalisation"] == {"mean": [0.5], "std": [2.0]}
     assert metadata["feature_shape"] == [FEATURES]
     assert metadata["device"] == "cpu"
     assert metadata["batch_size"] >= 1
     assert metadata["seconds"] > 0
+
+
+@pytest.mark.parametrize("method", ["saliency", "integrated_gradients", "integrated_gradients_published"])
+def test_float64_maps_are_those_of_a_model_in_float64(files, method):
+    options = {"attribution": method} if method == "saliency" else path_method(method, 0.25)
+    maps = {dtype: cell(files, options, "central", dtype=dtype) for dtype in ("float32", "float64")}
+    inputs = maps["float64"].inputs
+    assert inputs.dtype == np.float32
+    np.testing.assert_array_equal(inputs, maps["float32"].inputs)
+    assert {dtype: result.attribution.dtype for dtype, result in maps.items()} == {
+        "float32": np.float32,
+        "float64": np.float64,
+    }
+    others = {} if method == "saliency" else {"baselines": 0.25, "n_steps": PATH_STEPS}
+    expected = attribute(
+        load_model(files["weights"], CPU).double(),
+        torch.from_numpy(inputs).double(),
+        method=method,
+        gradient=FiniteDifference(0.5, "central"),
+        **others,
+    )
+    # Sums of a dozen terms of order one are off by a few eps; in float32 they would be off by 1e-7.
+    np.testing.assert_allclose(maps["float64"].attribution, expected.numpy(), rtol=0, atol=1e-13)
+    assert maps["float64"].metadata["dtype"] == "float64"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_step_is_chosen_with_the_first_drawn_rows_whatever_the_method(files, monkeypatch, dtype):
+    asked = []
+    choice = Chosen(step=0.25, noise=1e-7, curvature=2.0, evaluations=17)
+
+    def choose_step(model, inputs, target, scheme, **path):
+        model(inputs)
+        asked.append((inputs.numpy(), target, scheme, path))
+        return choice
+
+    monkeypatch.setattr(cells, "choose_step", choose_step)
+    monkeypatch.setattr(cells, "CHOICE_ROWS", 5)
+    methods = [({"attribution": "saliency"}, 2), (path_method("integrated_gradients", "zero"), 7)]
+    for method, samples in methods:
+        result = cell(files, method, step="auto", samples=samples, dtype=dtype)
+        fixed = cell(files, method, step=0.25, samples=samples, dtype=dtype)
+        np.testing.assert_array_equal(result.attribution, fixed.attribution)
+        assert result.metadata["step"] == 0.25
+        assert result.metadata["step_choice"] == asdict(choice)
+        assert result.metadata["model_evaluations"] == fixed.metadata["model_evaluations"]
+    rows = split(8, 1, mean=(0.5,), std=(2.0,)).rows(draw_samples(8, 5, SEED)).model_inputs()
+    for inputs, target, scheme, _ in asked:
+        np.testing.assert_array_equal(inputs, rows)
+        assert (str(inputs.dtype), target, scheme) == (dtype, None, "forward")
+    # A path is told to the choice, which then looks along it.
+    assert [path.get("n_steps") for *_, path in asked] == [None, methods[1][0]["n_steps"]]
+    assert [set(path) for *_, path in asked] == [set(), {"baselines", "n_steps"}]
+
+
+def test_a_step_is_chosen_for_the_explained_outputs_from_all_rows_where_there_are_few(tmp_path, monkeypatch):
+    labels = np.array([0, 1, 0, 1, 1, 0, 1, 0])
+    description = {"architecture": "mlp", "input_shape": (FEATURES,), "outputs": 2, "hidden": [6], "dropout": 0.0}
+    save_model(tmp_path / "weights", build_model(**description), description)
+    write_split(tmp_path / "test", split(8, 1, target=labels, effects=None, classes=("a", "b")), {})
+    targets = []
+
+    def choose_step(model, inputs, target, scheme, **path):
+        targets.append(target.tolist())
+        return Chosen(step=0.25, noise=1e-7, curvature=2.0, evaluations=17)
+
+    monkeypatch.setattr(cells, "choose_step", choose_step)
+    paths = {"weights": tmp_path / "weights", "test": tmp_path / "test", "training": None}
+    cell(paths, {"attribution": "saliency"}, step="auto")
+    assert targets == [labels[draw_samples(8, 8, SEED)].tolist()]
 
 
 def test_a_memory_budget_makes_batches_smaller_and_changes_no_map(files):

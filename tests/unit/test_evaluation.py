@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from approxgrad.evaluation import KEYS, evaluate_method, summarise
-from approxgrad.frames import read_metrics, write_both
+from approxgrad.frames import read_metrics, read_step_metrics, write_both
 from approxgrad.metrics import METRICS, compare
 from approxgrad.tables import Attributions, TableError, read_table, write_attributions, write_table
 from approxgrad.uncertainty import Bootstrap, intervals
@@ -15,9 +15,9 @@ def maps(seed, rows=4, features=6):
     return np.random.default_rng(seed).normal(size=(rows, features)).astype(np.float32)
 
 
-def store(path, attribution, samples, scheme="exact", step=None, truth=None):
+def store(path, attribution, samples, scheme="exact", step=None, truth=None, **described):
     """Write an attribution file and return its path."""
-    metadata = {"scheme": scheme, "step": step}
+    metadata = {"scheme": scheme, "step": step, "dtype": "float32"} | described
     write_attributions(path, Attributions(samples, attribution, attribution, None, truth, metadata))
     return path
 
@@ -30,7 +30,7 @@ def exact(tmp_path):
 def test_rows_are_aligned_by_sample_and_not_by_position(tmp_path, exact):
     order = np.array([2, 0, 3])
     path = store(tmp_path / "forward.parquet", maps(1)[order], SAMPLES[order], "forward", 0.5)
-    table = evaluate_method(exact, [path]).to_pandas()
+    table = evaluate_method([exact], [path]).to_pandas()
     assert list(table["sample"]) == [11, 7, 5]
     for name, values in compare(maps(1), maps(0)).items():
         np.testing.assert_array_equal(table[name], values[order])
@@ -38,7 +38,7 @@ def test_rows_are_aligned_by_sample_and_not_by_position(tmp_path, exact):
 
 def test_rows_of_each_gradient_follow_each_other(tmp_path, exact):
     paths = [store(tmp_path / f"{h}.parquet", maps(h), SAMPLES, "central", float(h)) for h in (1, 2)]
-    table = evaluate_method(exact, paths).to_pandas()
+    table = evaluate_method([exact], paths).to_pandas()
     assert list(table["gradient"]) == ["central-h1"] * 4 + ["central-h2"] * 4
     assert list(table["step"]) == [1.0] * 4 + [2.0] * 4
     assert set(table["scheme"]) == {"central"}
@@ -49,7 +49,7 @@ def test_the_truth_is_a_reference_for_exact_and_approximated_attributions(tmp_pa
     exact = store(tmp_path / "exact.parquet", maps(0), SAMPLES, truth=maps(9))
     order = np.array([1, 0])
     path = store(tmp_path / "forward.parquet", maps(1)[order], SAMPLES[order], "forward", 1.0, maps(9)[order])
-    table = evaluate_method(exact, [path]).to_pandas()
+    table = evaluate_method([exact], [path]).to_pandas()
     counts = table.groupby(["gradient", "reference"]).size().to_dict()
     assert counts == {("exact", "truth"): 4, ("forward-h1", "exact"): 2, ("forward-h1", "truth"): 2}
     chosen = table[(table["gradient"] == "forward-h1") & (table["reference"] == "truth")]
@@ -57,11 +57,65 @@ def test_the_truth_is_a_reference_for_exact_and_approximated_attributions(tmp_pa
     assert table.loc[table["gradient"] == "exact", "step"].isna().all()
 
 
+def test_maps_are_compared_in_their_own_precision(tmp_path, exact):
+    exact64 = store(tmp_path / "exact64.parquet", maps(0) + 1, SAMPLES, truth=maps(9), dtype="float64")
+    paths = [
+        store(tmp_path / "32.parquet", maps(1), SAMPLES, "forward", 0.5),
+        store(tmp_path / "64.parquet", maps(1), SAMPLES, "forward", 0.5, dtype="float64"),
+    ]
+    table = evaluate_method([exact, exact64], paths).to_pandas()
+    names = list(zip(table["gradient"], table["dtype"], table["reference"], strict=True))[::4]
+    assert names == [
+        ("exact-float64", "float64", "truth"),
+        ("forward-h0.5", "float32", "exact"),
+        ("forward-h0.5-float64", "float64", "exact"),
+    ]
+    np.testing.assert_array_equal(table["pearson"][4:8], compare(maps(1), maps(0))["pearson"])
+    errors = compare(maps(1), (maps(0) + 1))["mean_squared_error"]
+    np.testing.assert_array_equal(table["mean_squared_error"][8:], errors)
+    with pytest.raises(TableError, match=r"64\.parquet: has no exact attribution of float64"):
+        evaluate_method([exact], paths)
+
+
+def test_a_difference_far_below_float32_is_measured(tmp_path):
+    values = maps(0).astype(np.float64)
+    exact = store(tmp_path / "exact.parquet", values, SAMPLES, dtype="float64")
+    path = store(tmp_path / "f.parquet", values * (1 + 1e-12), SAMPLES, "forward", 0.5, dtype="float64")
+    # Relative rounding of the product, eps / 2, against 1e-12.
+    errors = evaluate_method([exact], [path])["relative_error"].to_numpy()
+    np.testing.assert_allclose(errors, 1e-12, rtol=2e-4)
+
+
+def test_a_chosen_step_has_its_own_name_and_its_value(tmp_path, exact):
+    choice = {"noise": 1e-7, "curvature": 1.0, "evaluations": 3}
+    path = store(tmp_path / "auto.parquet", maps(1), SAMPLES, "forward", 0.0625, step_choice=choice)
+    table = evaluate_method([exact], [path]).to_pandas()
+    assert set(zip(table["gradient"], table["step"], strict=True)) == {("forward-auto", 0.0625)}
+
+
+def test_figures_over_the_steps_show_one_precision_and_the_steps_of_the_study(tmp_path, exact):
+    exact64 = store(tmp_path / "exact64.parquet", maps(0), SAMPLES, truth=maps(9), dtype="float64")
+    choice = {"noise": 1e-7, "curvature": 1.0, "evaluations": 3}
+    auto = store(tmp_path / "auto.parquet", maps(1), SAMPLES, "forward", 0.0625, step_choice=choice)
+    auto64 = store(tmp_path / "auto64.parquet", maps(1), SAMPLES, "forward", 0.1, step_choice=choice, dtype="float64")
+    fixed = store(tmp_path / "32.parquet", maps(1), SAMPLES, "forward", 0.5)
+    fixed64 = store(tmp_path / "64.parquet", maps(1), SAMPLES, "forward", 0.5, dtype="float64")
+
+    def shown(*approximated):
+        write_table(tmp_path / "metrics.parquet", evaluate_method([exact, exact64], approximated), {})
+        return list(dict.fromkeys(read_step_metrics(tmp_path / "metrics.parquet", "d", "m", "a")["gradient"]))
+
+    assert shown(auto, auto64, fixed, fixed64) == ["forward-h0.5"]
+    assert shown(auto64, fixed64) == ["exact-float64", "forward-h0.5-float64"]
+    assert shown(auto) == ["forward-auto"]
+    assert shown(auto64) == ["exact-float64", "forward-auto-float64"]
+
+
 def test_undefined_measures_are_null(tmp_path, exact):
     attribution = maps(1)
     attribution[1] = 0.25
     path = store(tmp_path / "forward.parquet", attribution, SAMPLES, "forward", 1.0)
-    table = evaluate_method(exact, [path])
+    table = evaluate_method([exact], [path])
     assert table["pearson"].is_null().to_pylist() == [False, True, False, False]
     assert table["relative_error"].null_count == 0
     assert table["cosine"].null_count == 0
@@ -70,18 +124,18 @@ def test_undefined_measures_are_null(tmp_path, exact):
 def test_a_sample_without_exact_attribution_is_an_error(tmp_path, exact):
     path = store(tmp_path / "forward.parquet", maps(1), np.array([7, 3, 4, 5]), "forward", 1.0)
     with pytest.raises(TableError, match=r"forward\.parquet: sample 4 has no exact attribution"):
-        evaluate_method(exact, [path])
+        evaluate_method([exact], [path])
 
 
 def test_maps_of_other_size_are_an_error(tmp_path, exact):
     path = store(tmp_path / "forward.parquet", maps(1, features=5), SAMPLES, "forward", 1.0)
     with pytest.raises(TableError, match=r"forward\.parquet: has 5 features, the exact attribution 6"):
-        evaluate_method(exact, [path])
+        evaluate_method([exact], [path])
 
 
 def test_metrics_are_read_with_their_keys(tmp_path, exact):
     path = store(tmp_path / "forward.parquet", maps(1), SAMPLES, "forward", 1.0)
-    write_table(tmp_path / "metrics.parquet", evaluate_method(exact, [path]), {})
+    write_table(tmp_path / "metrics.parquet", evaluate_method([exact], [path]), {})
     frame = read_metrics(tmp_path / "metrics.parquet", "d", "m", "a")
     assert (frame[["dataset", "model", "method"]] == ["d", "m", "a"]).all(axis=None)
     assert set(frame) == {*KEYS, "sample", *METRICS}
@@ -89,6 +143,7 @@ def test_metrics_are_read_with_their_keys(tmp_path, exact):
 
 def metric_rows(gradient, step, values):
     keys = {"dataset": "d", "model": "m", "method": "a", "gradient": gradient, "scheme": gradient, "step": step}
+    keys["dtype"] = "float32"
     rows = pd.DataFrame(dict.fromkeys(METRICS, values)).assign(**keys, reference="truth", sample=range(len(values)))
     return rows.assign(cosine=-rows["cosine"])
 

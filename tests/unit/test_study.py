@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from approxgrad.configuration import ConfigError
 from approxgrad.path_methods import complete_methods, path_cells, with_published
-from approxgrad.study import EXACT, GradientSource, Study
+from approxgrad.sources import GradientSource, described_source, exact_source
+from approxgrad.study import Study
 
 DEFAULT = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
 SALIENCY = ("synthetic_linear", "mlp", "saliency")
@@ -59,7 +60,30 @@ def test_names_tell_the_step_exactly(step):
 
 
 def test_the_exact_gradient_has_no_step():
-    assert (EXACT.name, EXACT.step) == ("exact", None)
+    assert (exact_source().name, exact_source().step) == ("exact", None)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        (exact_source("float64"), "exact-float64"),
+        (GradientSource("forward", 0.01, "float32"), "forward-h0.01"),
+        (GradientSource("forward", 0.01, "float64"), "forward-h0.01-float64"),
+        (GradientSource("central", "auto"), "central-auto"),
+        (GradientSource("central", "auto", "float64"), "central-auto-float64"),
+    ],
+)
+def test_names_tell_a_chosen_step_and_a_precision_other_than_float32(source, name):
+    assert source.name == name
+
+
+def test_sources_are_told_from_metadata():
+    choice = {"noise": 1e-7, "curvature": 1.0, "evaluations": 3}
+    old = {"scheme": "forward", "step": 0.5}
+    assert described_source(old).name == "forward-h0.5"
+    assert described_source(old | {"dtype": "float64", "step_choice": None}).name == "forward-h0.5-float64"
+    assert described_source(old | {"dtype": "float64", "step_choice": choice}).name == "forward-auto-float64"
+    assert described_source({"scheme": "exact", "step": None, "dtype": "float64"}) == exact_source("float64")
 
 
 def test_cells_are_the_product_with_the_exact_gradient():
@@ -81,6 +105,37 @@ def test_cells_are_the_product_with_the_exact_gradient():
     assert len(cells) == len(expected)
 
 
+def test_every_precision_has_its_exact_gradient():
+    cells = study(entry(steps=[0.5, "auto"], dtypes=["float32", "float64"])).cells
+    assert [cell.gradient.name for cell in cells] == [
+        "exact",
+        "exact-float64",
+        "forward-h0.5",
+        "forward-h0.5-float64",
+        "forward-auto",
+        "forward-auto-float64",
+    ]
+    (only, approximated) = study(entry(dtypes=["float64"])).cells
+    assert (only.gradient.name, approximated.gradient.name) == ("exact-float64", "forward-h0.1-float64")
+
+
+def test_comparisons_are_with_the_exact_gradient_of_the_same_precision():
+    both = study(
+        entry(methods=["integrated_gradients", "integrated_gradients_published"], dtypes=["float64", "float32"]),
+        entry(methods=["saliency"], dtypes=["float64"]),
+    )
+    published = ("synthetic_linear", "mlp", "integrated_gradients_published")
+    assert [key(cell)[2:] for cell in both.references(*published)] == [
+        ("integrated_gradients", "exact"),
+        ("integrated_gradients", "exact-float64"),
+    ]
+    assert [cell.gradient.name for cell in both.references(*SALIENCY)] == ["exact-float64"]
+    assert [key(cell)[2:] for cell in both.exact_cells] == [
+        ("integrated_gradients", "exact"),
+        ("saliency", "exact-float64"),
+    ]
+
+
 def test_path_of_a_cell_holds_its_keys():
     paths = [cell.path for cell in study(entry()).cells]
     folder = "results/attributions/dataset=synthetic_linear/model=mlp/method=saliency"
@@ -91,6 +146,10 @@ def test_approximated_cells_are_ordered_by_scheme_and_step_value():
     cells = study(entry(schemes=["forward", "central"], steps=[10, 9, 1e-5, 0.5])).approximated(*SALIENCY)
     assert [(cell.gradient.scheme, cell.gradient.step) for cell in cells] == [
         (scheme, step) for scheme in ("central", "forward") for step in (1e-5, 0.5, 9, 10)
+    ]
+    cells = study(entry(steps=["auto", 10, 9], dtypes=["float64", "float32"])).approximated(*SALIENCY)
+    assert [(cell.gradient.dtype, cell.gradient.step) for cell in cells] == [
+        (dtype, step) for dtype in ("float32", "float64") for step in (9, 10, "auto")
     ]
 
 
@@ -144,6 +203,14 @@ def test_steps_are_finite(step):
     assert faults(entry(steps=[1, step])) == [f"experiments[0].steps[1]: got {step}, expected a finite number"]
 
 
+def test_steps_are_numbers_or_one_word():
+    assert faults(entry(steps=["automatic"])) == [
+        "experiments[0].steps[0]: got 'automatic', expected: a positive number, or auto"
+    ]
+    (line,) = faults(entry(dtypes=["float16"]))
+    assert line == "experiments[0].dtypes[0]: got 'float16', expected one of float32, float64"
+
+
 @pytest.mark.parametrize("reference", ["nothing", "integrated_gradients_published_mean"])
 def test_references_have_an_exact_counterpart(reference):
     methods = copy.deepcopy(DEFAULT["methods"])
@@ -162,7 +229,17 @@ def test_maps_show_the_step_nearest_on_a_logarithmic_scale():
     for wanted, shown in ((0.35, 1), (0.3, 0.1), (1e-9, 0.1), (50, 1)):
         ((_, cell, exact),) = study(entry(steps=[1, 0.1]), map_step=wanted).mapped("synthetic_linear", "mlp")
         assert cell.gradient.step == shown
-        assert exact.gradient == EXACT
+        assert exact.gradient == exact_source()
+
+
+def test_maps_show_the_lowest_precision_and_a_chosen_step_only_where_there_is_no_other():
+    sources = []
+    for steps in (["auto", 50], ["auto"]):
+        for dtypes in (["float64", "float32"], ["float64"]):
+            ((_, cell, exact),) = study(entry(steps=steps, dtypes=dtypes)).mapped("synthetic_linear", "mlp")
+            assert exact.gradient == exact_source(cell.gradient.dtype)
+            sources.append(cell.gradient.name)
+    assert sources == ["forward-h50", "forward-h50-float64", "forward-auto", "forward-auto-float64"]
 
 
 def test_maps_show_one_column_per_kind_without_the_published_variant():
@@ -203,7 +280,7 @@ def test_targets_that_no_experiment_holds_are_refused(target, complaint):
 
 
 def test_targets_of_the_study_are_accepted():
-    one = study(entry())
+    one = study(entry(steps=[0.1, "auto"], dtypes=["float32", "float64"]))
     one.check_targets(["all", "-n", "--directory=elsewhere/model=x", *(cell.path for cell in one.cells)])
 
 

@@ -43,7 +43,7 @@ ROWS = Split(features=floats(4, 3), target=floats(4), effects=floats(4, 3), feat
 
 
 def result(features=3, **changes):
-    metadata = {"scheme": "forward", "step": 0.1, "feature_shape": [features]}
+    metadata = {"scheme": "forward", "step": 0.1, "dtype": "float32", "feature_shape": [features]}
     own = Attributions(np.arange(4), floats(4, features), floats(4, features), None, None, metadata)
     return dataclasses.replace(own, **changes)
 
@@ -101,9 +101,25 @@ def test_outputs_and_rows_of_a_split():
 @pytest.mark.parametrize("truth", [None, floats(4, 3)], ids=["no truth", "truth"])
 @pytest.mark.parametrize("step", [None, 0.1])
 def test_attributions_come_back(tmp_path, target, truth, step):
-    written = result(target=target, truth=truth, metadata={"scheme": "exact", "step": step, "options": {"n": [1, 2]}})
+    metadata = {"scheme": "exact", "step": step, "dtype": "float32", "options": {"n": [1, 2]}}
+    written = result(target=target, truth=truth, metadata=metadata)
     write_attributions(tmp_path / "part-0.parquet", written)
-    assert_same(read_attributions(tmp_path / "part-0.parquet"), written)
+    read = read_attributions(tmp_path / "part-0.parquet")
+    assert_same(read, dataclasses.replace(written, attribution=written.attribution.astype(np.float64)))
+
+
+def test_pandas_reads_a_folder_of_both_precisions_without_rounding(tmp_path):
+    values = GENERATOR.normal(size=(4, 3))
+    parts = {"forward-h0.1": values.astype(np.float32), "forward-h0.1-float64": values}
+    for name, maps in parts.items():
+        metadata = {"scheme": "forward", "step": 0.1, "dtype": str(maps.dtype)}
+        part = result(attribution=maps, metadata=metadata)
+        write_attributions(tmp_path / f"gradient={name}" / "part-0.parquet", part)
+    frame = pd.read_parquet(tmp_path)
+    for name, maps in parts.items():
+        rows = frame[frame["gradient"] == name]
+        np.testing.assert_array_equal(np.stack(rows["attribution"]), maps)
+        assert set(rows["dtype"]) == {str(maps.dtype)}
 
 
 def test_pandas_reads_a_folder_of_data_sets_that_differ_in_features(tmp_path):
@@ -162,7 +178,7 @@ def test_outputs_at_both_ends_of_a_path_come_back_and_may_be_missing(tmp_path):
     assert_same(read_attributions(path), dataclasses.replace(written, output=None, baseline_output=None))
 
 
-@pytest.mark.parametrize("column", [name for name in ATTRIBUTION_SCHEMA.names if name not in OPTIONAL_COLUMNS])
+@pytest.mark.parametrize("column", ["sample", "target", "attribution", "input", "truth"])
 def test_a_missing_column_of_attributions_is_named(tmp_path, column):
     path = tmp_path / "part-0.parquet"
     write_attributions(path, result())
@@ -170,6 +186,19 @@ def test_a_missing_column_of_attributions_is_named(tmp_path, column):
     write_table(path, table.drop_columns([column]), document)
     with pytest.raises(TableError, match=rf"part-0.parquet: lacks the columns {column}$"):
         read_attributions(path)
+
+
+def test_columns_that_the_metadata_tell_too_may_be_missing(tmp_path):
+    # As in files of version 0.1, which have no column of the precision and float32 maps.
+    path = tmp_path / "part-0.parquet"
+    write_attributions(path, result())
+    table, document = read_table(path)
+    maps = table["attribution"].cast(pa.list_(pa.float32()))
+    old = table.set_column(table.column_names.index("attribution"), "attribution", maps)
+    write_table(path, old.drop_columns(["scheme", "step", "dtype"]), document)
+    np.testing.assert_array_equal(
+        read_attributions(path).attribution, maps.combine_chunks().flatten().to_numpy().reshape(4, 3)
+    )
 
 
 @pytest.mark.parametrize("missing", ["features", "target", "feature_shape", "normalisation"])

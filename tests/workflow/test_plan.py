@@ -9,8 +9,8 @@ TRAINED = {**DATA, "train_model": 4}
 MODELS = {**TRAINED, "tabulate_models": 1}
 ATTRIBUTIONS = {**TRAINED, "attribute": 106}
 EVALUATED = {**ATTRIBUTIONS, "evaluate": 20}
-TABLES = {"summarise": 1, "compare_sources": 1, "tabulate_ranges": 1}
-COMPARISONS = {"plot_boxplots": 20, "plot_truth": 12, "plot_maps": 2, "plot_variants": 6}
+TABLES = {"summarise": 1, "compare_sources": 1, "tabulate_ranges": 1, "recommend_steps": 1}
+COMPARISONS = {"plot_boxplots": 20, "plot_truth": 12, "plot_maps": 2, "plot_variants": 6, "plot_anatomy": 4}
 COMPARED = {**EVALUATED, **COMPARISONS, "evaluate_completeness": 4, "plot_completeness": 6}
 DRAWN = {**COMPARED, "plot_learning_curves": 4}
 

@@ -5,10 +5,10 @@ import yaml
 
 pytestmark = pytest.mark.workflow
 
-SUMMARISE = {"summarise": 1, "compare_sources": 1}
-EVALUATE = {**SUMMARISE, "evaluate": 4, "plot_boxplots": 4, "plot_truth": 3, "plot_variants": 1}
+SUMMARISE = {"summarise": 1, "compare_sources": 1, "recommend_steps": 1}
+EVALUATE = {**SUMMARISE, "evaluate": 4, "plot_boxplots": 4, "plot_truth": 3, "plot_variants": 1, "plot_anatomy": 2}
 COMPLETENESS = {"evaluate_completeness": 2, "plot_completeness": 2}
-ATTRIBUTE = {**EVALUATE, **COMPLETENESS, "attribute": 8, "plot_maps": 1, "tabulate_ranges": 1}
+ATTRIBUTE = {**EVALUATE, **COMPLETENESS, "attribute": 11, "plot_maps": 1, "tabulate_ranges": 1}
 TRAIN = {**ATTRIBUTE, "train_model": 2, "plot_learning_curves": 2, "tabulate_models": 1}
 ALL = {"all": 1}
 PACKAGE = "workflow/approxgrad"
@@ -28,12 +28,14 @@ def test_a_new_step_adds_its_cells_and_what_depends_on_them(tiny_copy):
     # The colours of all figures of the data set follow its steps.
     assert dict(planned.wildcards) == {
         ("attribute", f"{methods[0]}, gradient=forward-h3"): 1,
+        ("attribute", f"{methods[0]}, gradient=forward-h3-float64"): 1,
         ("evaluate", methods[0]): 1,
         **{(rule, method): 1 for rule in ("plot_boxplots", "plot_truth") for method in (*methods, published)},
         ("plot_completeness", methods[1]): 1,
+        ("plot_anatomy", model): 1,
     }
-    drawn = {"plot_boxplots": 3, "plot_truth": 3, "plot_completeness": 1}
-    assert planned.jobs == SUMMARISE | {"attribute": 1, "evaluate": 1, **drawn} | ALL
+    drawn = {"plot_boxplots": 3, "plot_truth": 3, "plot_completeness": 1, "plot_anatomy": 1}
+    assert planned.jobs == SUMMARISE | {"attribute": 2, "evaluate": 1, **drawn} | ALL
 
 
 def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
@@ -45,6 +47,8 @@ def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
     [
         (f"{PACKAGE}/figures/boxplots.py", {"plot_boxplots": 4, "plot_completeness": 2} | ALL),
         (f"{PACKAGE}/completeness.py", COMPLETENESS | ALL),
+        (f"{PACKAGE}/figures/anatomy.py", {"plot_anatomy": 2} | ALL),
+        (f"{PACKAGE}/convergence.py", {"plot_anatomy": 2, "recommend_steps": 1} | ALL),
         (f"{PACKAGE}/figures/maps.py", {"plot_maps": 1} | ALL),
         ("workflow/scripts/plot_truth.py", {"plot_truth": 3} | ALL),
         # The maps quote two of the measures.

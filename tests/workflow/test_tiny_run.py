@@ -17,6 +17,9 @@ CELLS = {  # data set, model, method, gradient -> samples
     (*LINEAR, "saliency", "exact"): 6,
     (*LINEAR, "saliency", "forward-h0.5"): 6,
     (*LINEAR, "saliency", "forward-h2"): 6,
+    (*LINEAR, "saliency", "exact-float64"): 6,
+    (*LINEAR, "saliency", "forward-h0.5-float64"): 6,
+    (*LINEAR, "saliency", "forward-h2-float64"): 6,
     (*LINEAR, "integrated_gradients", "exact"): 5,
     (*LINEAR, "integrated_gradients", "forward-h0.1"): 5,
     (*LINEAR, "integrated_gradients_published", "forward-h0.1"): 5,
@@ -40,11 +43,13 @@ WORK = {
     "tabulate_models": [()],
     "tabulate_ranges": [()],
     "evaluate_completeness": [LINEAR, DIGITS],
+    "recommend_steps": [()],
     "plot_boxplots": COMPARISONS,
     "plot_completeness": COMPLETE,
     "plot_truth": TRUTH_KNOWN,
     "plot_variants": [PUBLISHED],
     "plot_maps": [DIGITS],
+    "plot_anatomy": [LINEAR, DIGITS],
     "plot_learning_curves": [LINEAR, DIGITS],
 }
 
@@ -76,16 +81,15 @@ def test_a_second_run_has_nothing_to_do(tiny):
 
 
 def test_all_attributions_are_one_table(attributions):
-    assert set(attributions) == {*KEYS, "sample", "target", "scheme", "step", "attribution", "input", "truth"} | {
-        "output",
-        "baseline_output",
-    }
+    own = {"sample", "target", "scheme", "step", "dtype", "attribution", "input", "truth", "output", "baseline_output"}
+    assert set(attributions) == {*KEYS, *own}
     assert rows_by(attributions, KEYS) == CELLS
 
 
 def test_scheme_and_step_columns_agree_with_the_folder(attributions):
-    exact = attributions["gradient"] == "exact"
+    exact = attributions["scheme"] == "exact"
     names = attributions["scheme"] + ("-h" + attributions["step"].map("{:g}".format)).mask(exact, "")
+    names += ("-" + attributions["dtype"]).mask(attributions["dtype"] == "float32", "")
     assert (names == attributions["gradient"].astype(str)).all()
     assert (attributions["step"].isna() == exact).all()
 
@@ -123,7 +127,9 @@ def test_metadata_is_complete(results, cell):
     path = results.joinpath("attributions", *map("=".join, zip(KEYS, cell, strict=True)), "part-0.parquet")
     document = json.loads(pq.read_schema(path).metadata[b"approxgrad"])
     dataset, _, method, gradient = cell
-    scheme, _, step = gradient.partition("-h")
+    name, suffix, _ = gradient.partition("-float64")
+    scheme, _, step = name.partition("-h")
+    assert document["dtype"] == ("float64" if suffix else "float32")
     assert document["feature_shape"] == FEATURES[dataset]
     assert (document["scheme"], document["step"]) == (scheme, float(step) if step else None)
     assert document["method"]["attribution"] == method
@@ -137,10 +143,10 @@ def test_metadata_is_complete(results, cell):
 
 
 def test_metrics_of_every_sample_gradient_and_reference(metrics):
-    assert set(metrics) == {*KEYS, "scheme", "step", "reference", "sample", *METRICS}
+    assert set(metrics) == {*KEYS, "scheme", "step", "dtype", "reference", "sample", *METRICS}
     expected = {}
     for (*comparison, gradient), samples in CELLS.items():
-        if gradient != "exact":
+        if not gradient.startswith("exact"):
             expected[(*comparison, gradient, "exact")] = samples
         if tuple(comparison) in TRUTH_KNOWN:
             expected[(*comparison, gradient, "truth")] = samples
@@ -185,6 +191,18 @@ def test_tables_say_how_their_intervals_came_about(results, table):
     assert document == {"uncertainty": {"seed": 0, "level": 0.95, "resamples": 2000}}
 
 
+def test_every_curve_has_a_recommended_step_and_its_numbers(results, metrics):
+    table = pd.read_parquet(results / "summary/recommended_steps.parquet")
+    compared = metrics[metrics["reference"] == "exact"]
+    keys = ["dataset", "model", "method", "scheme", "dtype"]
+    errors = compared.groupby([*keys, "step"], observed=True)["relative_error"].median()
+    assert table.set_index(keys)["best_error"].to_dict() == errors.groupby(keys, observed=True).min().to_dict()
+    assert set(table["dtype"]) == {"float32", "float64"}
+    curves = pd.concat(pd.read_csv(path) for path in (results / "figures").rglob("anatomy.csv"))
+    numbers = curves.set_index([*keys, "step"])["error"].to_dict()
+    assert numbers == pytest.approx(errors.to_dict(), rel=1e-12)
+
+
 def test_every_figure_is_there_as_svg_and_png_with_its_numbers(results):
     folders = {
         "boxplots": COMPARISONS,
@@ -192,6 +210,7 @@ def test_every_figure_is_there_as_svg_and_png_with_its_numbers(results):
         "variants": [PUBLISHED],
         "completeness": COMPLETE,
         "attribution_maps": [DIGITS],
+        "anatomy": [LINEAR, DIGITS],
         "learning_curves": [LINEAR, DIGITS],
     }
     expected = {
@@ -255,6 +274,8 @@ def test_the_report_is_one_file_with_the_captions(tiny):
         "Every measure of agreement over the attributed test rows",
         "bootstrap intervals at a level of 0.95 (2000 resamples of the rows, seed 0)",
         "Which of two gradient sources is better on the same test rows?",
+        "Relative L2 error of attributions of mlp on synthetic_linear",
+        "The step to use, by the median over the samples",
     ):
         assert caption in html.replace("\\n", " ").replace("\n", " ")
     assert "{{ snakemake" not in html

@@ -12,13 +12,10 @@ from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import Tensor
 
 from approxgrad.batching import memory_budget
-from approxgrad.checks import Model, check_deterministic, check_inputs
+from approxgrad.checks import Baseline, Model, broadcast_baselines, check_deterministic, check_inputs
 from approxgrad.gradients import ExactGradient, GradientSource
 from approxgrad.published import integrated_gradients_published
 from approxgrad.targets import Target, target_indices
-
-Baseline = float | Tensor
-"""A number for all features, or a tensor that broadcasts to the inputs, such as one input."""
 
 PATH_SHARE = 1 / 8
 """Share of the memory budget for the path points that are differentiated together."""
@@ -52,7 +49,7 @@ def integrated_gradients(
     """
     method = IntegratedGradients(model)
     method.gradient_func = gradient
-    references = _broadcast_baselines(baselines, inputs)
+    references = broadcast_baselines(baselines, inputs)
     budget = getattr(gradient, "memory_budget", None) or memory_budget(inputs.device)
     points = max(1, int(PATH_SHARE * budget) // (PATH_BUFFERS * inputs[0].numel() * inputs.element_size()))
     group = max(1, points // n_steps)
@@ -73,7 +70,7 @@ def _published(
     model: Model, inputs: Tensor, target: Any, gradient: GradientSource, *, baselines: Baseline = 0, n_steps: int = 50
 ) -> Tensor:
     return integrated_gradients_published(
-        model, inputs, target, gradient, _broadcast_baselines(baselines, inputs), n_steps
+        model, inputs, target, gradient, broadcast_baselines(baselines, inputs), n_steps
     )
 
 
@@ -168,18 +165,3 @@ def _check_options(method: str, function: Callable[..., Tensor], options: dict[s
         raise TypeError(f"n_steps: expected a positive integer, got {n_steps!r}")
     if n_steps < 1:
         raise ValueError(f"n_steps: expected a positive integer, got {n_steps}")
-
-
-def _broadcast_baselines(baselines: Baseline, inputs: Tensor) -> Tensor:
-    """Return the baseline of every input: the shape, dtype and device of the inputs."""
-    if not isinstance(baselines, (Real, Tensor)):
-        raise TypeError(f"baselines: expected a number or a tensor, got {baselines!r}")
-    values = torch.as_tensor(baselines, dtype=inputs.dtype, device=inputs.device).detach()
-    if not torch.isfinite(values).all():
-        raise ValueError("baselines: expected finite values")
-    try:
-        return values.expand(inputs.shape)
-    except RuntimeError:
-        raise ValueError(
-            f"baselines: shape {tuple(values.shape)} does not broadcast to the inputs' {tuple(inputs.shape)}"
-        ) from None

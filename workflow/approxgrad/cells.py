@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,12 +17,17 @@ from approxgrad.cost import evaluations
 from approxgrad.finite_differences import FiniteDifference
 from approxgrad.gradients import ExactGradient
 from approxgrad.models import load_model
-from approxgrad.path_ends import path_ends
+from approxgrad.path_ends import explained_outputs, path_ends
 from approxgrad.progress import CountedModel, progress_bar
 from approxgrad.seeds import draw_samples
-from approxgrad.tables import Attributions, read_mean_input, read_split
+from approxgrad.sources import AUTO
+from approxgrad.step_choice import StepChoice, choose_step
+from approxgrad.tables import Attributions, Split, read_mean_input, read_split
 
 MEBIBYTE = 2**20
+
+CHOICE_ROWS = 64
+"""Test rows that a step is chosen with: the first drawn ones, however many are attributed."""
 
 
 def attribute_cell(
@@ -31,7 +37,8 @@ def attribute_cell(
     training: Path | str | None,
     method: dict[str, Any],
     scheme: str,
-    step: float | None,
+    step: float | Literal["auto"] | None,
+    dtype: str,
     samples: int,
     sample_seed: int,
     memory_mib: int | None,
@@ -49,8 +56,10 @@ def attribute_cell(
         ``attribution``, and for the path methods ``baseline`` and ``n_steps``.
     scheme : str
         ``exact`` or a finite-difference scheme.
-    step : float or None
-        Step of the finite difference.
+    step : float, "auto" or None
+        Step of the finite difference; ``auto`` for :func:`approxgrad.step_choice.choose_step`.
+    dtype : str
+        Precision of model, inputs and attribution: ``float32`` or ``float64``. The stored inputs are float32.
     samples, sample_seed : int
         How many test rows are drawn, and with which seed.
     memory_mib : int or None
@@ -72,6 +81,12 @@ def attribute_cell(
     if "n_steps" in method:
         baseline = baseline_values(method["baseline"], training, part.feature_shape)
         options = {"baselines": torch.from_numpy(baseline).to(device), "n_steps": method["n_steps"]}
+    precision: torch.dtype = getattr(torch, dtype)
+    network = load_model(weights, device).to(precision)
+    choice = None
+    if step == AUTO:
+        choice = _chosen_step(network, split, scheme, options, sample_seed, device, precision)
+        step = choice.step
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
     source = ExactGradient() if step is None else FiniteDifference(step, scheme, memory_budget=budget)
     per_sample = evaluations(
@@ -81,13 +96,14 @@ def attribute_cell(
         n_steps=options.get("n_steps", 1),
         baseline_values=len(np.unique(baseline)),
     )
-    target = torch.from_numpy(np.array(part.target)) if part.classes else None
+    target = _target(part)
+    points = torch.from_numpy(inputs).to(device, precision)
     with progress_bar(samples * per_sample, f"{method['attribution']}, {source!r}", "evaluation") as bar:
-        model = CountedModel(load_model(weights, device), bar)
+        model = CountedModel(network, bar)
         start = time.perf_counter()
         maps = attribute(
             model,
-            torch.from_numpy(inputs).to(device),
+            points,
             target=target,
             method=method["attribution"],
             gradient=source,
@@ -95,16 +111,22 @@ def attribute_cell(
         ).cpu()
         seconds = time.perf_counter() - start
     # Not among the evaluations of the attribution, which does not need them.
-    output, baseline_output = None, None
+    output, baseline_output, scale = None, None, None
     if "baselines" in options:
-        points = torch.from_numpy(inputs).to(device)
-        output, baseline_output = path_ends(model.__wrapped__, points, options["baselines"], target)
+        output, baseline_output = path_ends(network, points, options["baselines"], target)
+    if isinstance(source, ExactGradient):
+        factors = np.ones_like(inputs) if method["attribution"] == "saliency" else inputs - baseline
+        outputs = explained_outputs(network, points, target) if output is None else output
+        scale = rounding_scale(outputs, factors.reshape(samples, -1), maps.reshape(samples, -1).numpy())
     metadata = {
         "feature_shape": list(part.feature_shape),
         "normalisation": {"mean": list(part.mean), "std": list(part.std)},
         "method": method,
         "scheme": scheme,
         "step": step,
+        "dtype": dtype,
+        "rounding_scale": scale,
+        "step_choice": None if choice is None else asdict(choice),
         "model_evaluations": model.evaluations,
         "batch_size": source.used_batch_size,
         "seconds": seconds,
@@ -122,6 +144,50 @@ def attribute_cell(
         output=output,
         baseline_output=baseline_output,
     )
+
+
+def rounding_scale(
+    outputs: NDArray[np.floating[Any]], factors: NDArray[np.floating[Any]], maps: NDArray[np.floating[Any]]
+) -> float | None:
+    """Return the step at which an error of |f| in every difference is as large as the attribution.
+
+    Parameters
+    ----------
+    outputs : ndarray
+        Explained outputs f, of shape (N,).
+    factors : ndarray
+        What an attribution multiplies the gradient with, w of shape (N, d).
+    maps : ndarray
+        Exact attributions ``w f'`` of shape (N, d).
+
+    Returns
+    -------
+    float or None
+        Median over the samples of ``|f| |w| / |w f'|`` in units of the inputs; None if every map is zero.
+    """
+    norms = np.linalg.norm(maps.astype(float), axis=1)
+    errors = np.abs(outputs.astype(float)) * np.linalg.norm(factors.astype(float), axis=1)
+    return float(np.median(errors[norms > 0] / norms[norms > 0])) if norms.any() else None
+
+
+def _chosen_step(
+    network: torch.nn.Module,
+    split: Split,
+    scheme: str,
+    path: dict[str, Any],
+    sample_seed: int,
+    device: torch.device,
+    precision: torch.dtype,
+) -> StepChoice:
+    """Choose a step for the inputs, or for the path to them; the cost is not the attribution's."""
+    part = split.rows(draw_samples(len(split.target), min(CHOICE_ROWS, len(split.target)), sample_seed))
+    inputs = torch.from_numpy(part.model_inputs()).to(device, precision)
+    return choose_step(network, inputs, _target(part), scheme, **path)
+
+
+def _target(part: Split) -> torch.Tensor | None:
+    """Return the explained output of every row: its class, or none for a model with one output."""
+    return torch.from_numpy(np.array(part.target)) if part.classes else None
 
 
 def baseline_values(

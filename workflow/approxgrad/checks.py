@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -10,6 +11,10 @@ from torch import Tensor, nn
 
 Model = Callable[..., Any]
 """Any callable from a batch of inputs to a batch of outputs."""
+
+
+Baseline = float | Tensor
+"""A number for all features, or a tensor that broadcasts to the inputs, such as one input."""
 
 
 def check_deterministic(model: Model) -> None:
@@ -64,6 +69,29 @@ def check_inputs(inputs: Any) -> None:
     finite = torch.isfinite(inputs).reshape(len(inputs), -1).all(dim=1)
     if not finite.all():
         raise ValueError(f"inputs: row {int((~finite).nonzero()[0])} holds NaN or infinite values")
+
+
+def broadcast_baselines(baselines: Baseline, inputs: Tensor) -> Tensor:
+    """Return the baseline of every input: the shape, dtype and device of the inputs.
+
+    Raises
+    ------
+    TypeError
+        If the baselines are neither a number nor a tensor.
+    ValueError
+        If they are not finite or do not broadcast to the inputs.
+    """
+    if not isinstance(baselines, (Real, Tensor)):
+        raise TypeError(f"baselines: expected a number or a tensor, got {baselines!r}")
+    values = torch.as_tensor(baselines, dtype=inputs.dtype, device=inputs.device).detach()
+    if not torch.isfinite(values).all():
+        raise ValueError("baselines: expected finite values")
+    try:
+        return values.expand(inputs.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"baselines: shape {tuple(values.shape)} does not broadcast to the inputs' {tuple(inputs.shape)}"
+        ) from None
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:

@@ -11,21 +11,21 @@ import pyarrow as pa
 
 from approxgrad.cached_arrays import read_arrays
 from approxgrad.metrics import METRICS, compare
-from approxgrad.sources import EXACT, GradientSource
+from approxgrad.sources import GradientSource, described_source
 from approxgrad.tables import Attributions, TableError, read_attributions
 from approxgrad.uncertainty import Bootstrap, intervals
 
-KEYS = ["dataset", "model", "method", "gradient", "scheme", "step", "reference"]
+KEYS = ["dataset", "model", "method", "gradient", "scheme", "step", "dtype", "reference"]
 """Columns that tell the rows of the summary apart, besides the metric."""
 
 
-def evaluate_method(exact: Path | str, approximated: Sequence[Path | str]) -> pa.Table:
+def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | str]) -> pa.Table:
     """Return the measures of every sample of one data set, model and method.
 
     Parameters
     ----------
-    exact : path
-        The exact attribution.
+    exact : sequence of path
+        The exact attribution in each precision that the approximated ones have.
     approximated : sequence of path
         The approximated ones.
 
@@ -33,25 +33,33 @@ def evaluate_method(exact: Path | str, approximated: Sequence[Path | str]) -> pa
     -------
     Table
         One row for each gradient source, reference and sample: columns ``gradient``, ``scheme``, ``step``,
-        ``reference``, ``sample`` and the names of :data:`approxgrad.metrics.METRICS`. The reference ``exact`` is
-        there for approximated attributions; ``truth``, where known, for all. An undefined measure is null.
+        ``dtype``, ``reference``, ``sample`` and the names of :data:`approxgrad.metrics.METRICS`. The reference
+        ``exact`` is of the same precision and there for approximated attributions; ``truth``, where known, is there
+        for all. An undefined measure is null.
 
     Raises
     ------
     TableError
-        If a sample lacks its exact attribution or the maps differ in size.
+        If a sample or a precision lacks its exact attribution or the maps differ in size.
     """
-    reference = read_attributions(exact)
+    references = {}
     parts = []
-    if reference.truth is not None:
-        parts.append(_measure(reference.sample, reference.attribution, reference.truth, EXACT, "truth"))
+    for path in exact:
+        result = read_attributions(path)
+        gradient = described_source(result.metadata)
+        references[gradient.dtype] = result
+        if result.truth is not None:
+            parts.append(_measure(result.sample, result.attribution, result.truth, gradient, None, "truth"))
     for path in approximated:
         result = read_attributions(path)
-        gradient = GradientSource(result.metadata["scheme"], result.metadata["step"])
-        maps = result.attribution
-        parts.append(_measure(result.sample, maps, _aligned(reference, result, path), gradient, "exact"))
+        gradient = described_source(result.metadata)
+        if gradient.dtype not in references:
+            raise TableError(f"{path}: has no exact attribution of {gradient.dtype}")
+        maps, step = result.attribution, result.metadata["step"]
+        aligned = _aligned(references[gradient.dtype], result, path)
+        parts.append(_measure(result.sample, maps, aligned, gradient, step, "exact"))
         if result.truth is not None:
-            parts.append(_measure(result.sample, maps, result.truth, gradient, "truth"))
+            parts.append(_measure(result.sample, maps, result.truth, gradient, step, "truth"))
     return pa.concat_tables(parts)
 
 
@@ -75,18 +83,25 @@ def evaluate_arrays(
     for path, step in zip(paths, steps, strict=True):
         exact, approximated = read_arrays(path, names)
         source = GradientSource(scheme, step)
-        parts.append(_measure(np.arange(len(exact)), approximated, exact, source, "exact"))
+        parts.append(_measure(np.arange(len(exact)), approximated, exact, source, step, "exact"))
     return pa.concat_tables(parts)
 
 
 def _measure(
-    sample: np.ndarray, maps: np.ndarray, reference: np.ndarray, gradient: GradientSource, name: str
+    sample: np.ndarray,
+    maps: np.ndarray,
+    reference: np.ndarray,
+    gradient: GradientSource,
+    step: float | None,
+    name: str,
 ) -> pa.Table:
+    """Compare maps with a reference of the given name; `step` is the one used, also where it was chosen."""
     rows = len(sample)
     columns = {
         "gradient": pa.array([gradient.name] * rows),
         "scheme": pa.array([gradient.scheme] * rows),
-        "step": pa.array([gradient.step] * rows, pa.float64()),
+        "step": pa.array([step] * rows, pa.float64()),
+        "dtype": pa.array([gradient.dtype] * rows),
         "reference": pa.array([name] * rows),
         "sample": pa.array(sample),
     }

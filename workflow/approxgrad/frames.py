@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from approxgrad.sources import AUTO
 from approxgrad.tables import read_attributions, read_table, write_atomically, write_table
 
 
@@ -21,6 +22,18 @@ def read_keyed(path: Path | str, **keys: str) -> pd.DataFrame:
     """Return a table whose first columns hold the names that stand in its path."""
     frame = read_table(path)[0].to_pandas()
     return pd.concat([pd.DataFrame(keys, index=frame.index), frame], axis=1)
+
+
+def read_step_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:
+    """Return the measures that a figure over the steps shows: those of one precision, with the steps of the study.
+
+    Of several precisions it is float32. Steps that were chosen at run time are left out, unless there are no others.
+    """
+    frame = read_metrics(path, dataset, model, method)
+    frame = frame[frame["dtype"] == min(frame["dtype"])]
+    chosen = frame["gradient"].str.contains(f"-{AUTO}")
+    approximated = frame["step"].notna()
+    return frame[~chosen] if (approximated & ~chosen).any() else frame
 
 
 def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
@@ -43,6 +56,27 @@ def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, st
         maps = read_attributions(path).attribution
         rows.append((*names, maps.min(), maps.max(), len(maps)))
     return pd.DataFrame(rows, columns=["dataset", "model", "method", "minimum", "maximum", "samples"])
+
+
+def rounding_scales(
+    paths: Sequence[Path | str], comparisons: Sequence[tuple[str, str, str]]
+) -> dict[tuple[str, str, str, str], float]:
+    """Return what exact attributions say of rounding, for :func:`approxgrad.convergence.recommended_steps`.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Exact attribution files; those of version 0.1 say nothing.
+    comparisons : sequence of tuple of str
+        Data set, model and method of the attributions that are compared with each of them.
+    """
+    scales = {}
+    for path, (dataset, model, method) in zip(paths, comparisons, strict=True):
+        document = read_table(path, [])[1]
+        scale = document.get("rounding_scale")
+        if scale is not None:
+            scales[(dataset, model, method, document["dtype"])] = float(scale)
+    return scales
 
 
 def model_measures(paths: Sequence[Path | str], models: Sequence[tuple[str, str]]) -> pd.DataFrame:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from approxgrad.sources import AUTO, FLOAT32
 from approxgrad.study import Cell, Study
 
 
 def path_cells(study: Study, dataset: str, model: str) -> list[Cell]:
-    """Return the cells of a model whose method has a path."""
+    """Return the cells of a model whose method has a path: those of the lowest precision, with the study's own steps."""
     methods = study.config["methods"]
-    own = (cell for cell in study.cells if (cell.dataset, cell.model) == (dataset, model))
-    return [cell for cell in own if "n_steps" in methods[cell.method]]
+    own = [cell for cell in study.cells if (cell.dataset, cell.model) == (dataset, model)]
+    lowest = min((cell.gradient.dtype for cell in own), default=FLOAT32)
+    return [
+        cell
+        for cell in own
+        if "n_steps" in methods[cell.method] and cell.gradient.dtype == lowest and cell.gradient.step != AUTO
+    ]
 
 
 def complete_methods(study: Study) -> list[tuple[str, str, str]]:

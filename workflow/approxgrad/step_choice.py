@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from approxgrad.batching import batch_size as default_batch_size
-from approxgrad.checks import Model, check_deterministic, check_inputs, checked_batch_size
+from approxgrad.checks import Model, broadcast_baselines, check_deterministic, check_inputs, checked_batch_size
 from approxgrad.kinks import best_step
 from approxgrad.noise import Array
 from approxgrad.step_search import PAIRS, RATIO, Search
@@ -140,7 +139,7 @@ def choose_step(
     check_deterministic(model)
     _check_integer("seed", seed, least=0)
     _check_integer("n_steps", n_steps, least=1)
-    begin = None if baselines is None else _starts(baselines, inputs)
+    begin = None if baselines is None else broadcast_baselines(baselines, inputs)
     path_points = 1 if begin is None else n_steps
     size = checked_batch_size(batch_size) or default_batch_size(model, (inputs,))
     search = Search(model, inputs.detach(), target, scheme, begin, seed, size)
@@ -208,20 +207,6 @@ def _is_smooth(bends: Array, larger: Array, seen: NDArray[np.bool_], order: int)
         return False
     growth = larger[seen] / bends[seen] / RATIO**order
     return bool(np.mean((growth > 0.7) & (growth < 1.4)) > 0.5)
-
-
-def _starts(baselines: float | Tensor, inputs: Tensor) -> Tensor:
-    """Return the first point of every path: the shape, dtype and device of the inputs."""
-    if not isinstance(baselines, (Real, Tensor)):
-        raise TypeError(f"baselines: expected a number or a tensor, got {baselines!r}")
-    values = torch.as_tensor(baselines, dtype=inputs.dtype, device=inputs.device).detach()
-    if not torch.isfinite(values).all():
-        raise ValueError("baselines: expected finite values")
-    try:
-        return values.expand(inputs.shape)
-    except RuntimeError:
-        shapes = f"{tuple(values.shape)} does not broadcast to the inputs' {tuple(inputs.shape)}"
-        raise ValueError(f"baselines: shape {shapes}") from None
 
 
 def _check_integer(name: str, value: object, least: int) -> None:

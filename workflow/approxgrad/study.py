@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from approxgrad.cached_arrays import ArrayFile, find_arrays
 from approxgrad.configuration import ConfigError, validated
 from approxgrad.datasets import kind
 from approxgrad.faults import file_faults, name_faults, sample_faults
-from approxgrad.sources import EXACT, GradientSource
+from approxgrad.sources import FLOAT32, GradientSource, exact_source, experiment_sources
 
 ATTRIBUTIONS = "results/attributions/dataset={dataset}/model={model}/method={method}/gradient={gradient}/part-0.parquet"
 """Path of one cell; its folders are the key columns of the table that all files form."""
@@ -85,16 +83,18 @@ class Study:
     @cached_property
     def comparisons(self) -> list[tuple[str, str, str]]:
         """Triples of data set, model and method for which there is an approximated attribution."""
-        return _unique((cell.dataset, cell.model, cell.method) for cell in self.cells if cell.gradient != EXACT)
+        return _unique((cell.dataset, cell.model, cell.method) for cell in self.cells if not cell.gradient.is_exact)
 
     @cached_property
     def _compared_cells(self) -> list[Cell]:
-        return [cell for cell in self.cells if cell.gradient != EXACT]
+        return [cell for cell in self.cells if not cell.gradient.is_exact]
 
     @cached_property
     def exact_cells(self) -> list[Cell]:
-        """The cells with exact gradients."""
-        return [cell for cell in self.cells if cell.gradient == EXACT]
+        """One cell with exact gradients for each data set, model and method, in the lowest precision that it has."""
+        exact = sorted((cell for cell in self.cells if cell.gradient.is_exact), key=lambda cell: cell.gradient.dtype)
+        lowest = {(cell.dataset, cell.model, cell.method): cell for cell in reversed(exact)}
+        return [cell for cell in self.cells if cell in lowest.values()]
 
     @cached_property
     def trained_models(self) -> list[str]:
@@ -175,14 +175,23 @@ class Study:
         return [name for name, options in self.config["datasets"].items() if "download" in options]
 
     def approximated(self, dataset: str, model: str, method: str) -> list[Cell]:
-        """Return the cells of a comparison, ordered by scheme and step."""
+        """Return the cells of a comparison, ordered by precision, scheme and step."""
         key = (dataset, model, method)
-        cells = [c for c in self.cells if (c.dataset, c.model, c.method) == key and c.gradient != EXACT]
-        return sorted(cells, key=lambda cell: cell.gradient)
+        cells = [cell for cell in self._compared_cells if (cell.dataset, cell.model, cell.method) == key]
+        return sorted(cells, key=lambda cell: cell.gradient.rank)
 
-    def exact(self, dataset: str, model: str, method: str) -> Cell:
-        """Return the cell with the exact attribution that a method is compared with."""
-        return self._by_key[(dataset, model, self.reference(method), EXACT.name)]
+    def compared_methods(self, dataset: str, model: str) -> list[str]:
+        """Return the methods of a data set and model for which there is an approximated attribution."""
+        return [method for *names, method in self.comparisons if names == [dataset, model]]
+
+    def exact(self, dataset: str, model: str, method: str, dtype: str = FLOAT32) -> Cell:
+        """Return the cell with the exact attribution that a method is compared with in a precision."""
+        return self._by_key[(dataset, model, self.reference(method), exact_source(dtype).name)]
+
+    def references(self, dataset: str, model: str, method: str) -> list[Cell]:
+        """Return the exact cells of a comparison: one for each precision of the approximated ones."""
+        dtypes = _unique(cell.gradient.dtype for cell in self.approximated(dataset, model, method))
+        return [self.exact(dataset, model, method, dtype) for dtype in dtypes]
 
     def reference(self, method: str) -> str:
         """Return the method whose exact attribution a method is compared with."""
@@ -191,17 +200,19 @@ class Study:
     def mapped(self, dataset: str, model: str) -> list[tuple[str, Cell, Cell]]:
         """Return method, approximated and exact cell for each column of the picture of attribution maps.
 
-        Of several methods of one kind the first is shown; the published variant is not.
+        Of several methods of one kind the first is shown; the published variant is not. Of equally near steps that of
+        the lowest precision is shown, and a step that is chosen at run time only where there is no other.
         """
-        wanted = math.log(self.config["map_step"])
+        wanted = self.config["map_step"]
         columns: dict[str, tuple[str, Cell, Cell]] = {}
         for key_dataset, key_model, method in self.comparisons:
             attribution = self.config["methods"][method]["attribution"]
             if (key_dataset, key_model) != (dataset, model) or attribution == "integrated_gradients_published":
                 continue
             cells = self.approximated(dataset, model, method)
-            nearest = min(cells, key=lambda cell: abs(math.log(cell.gradient.step or math.inf) - wanted))
-            columns.setdefault(attribution, (method, nearest, self.exact(dataset, model, method)))
+            nearest = min(cells, key=lambda cell: cell.gradient.distance(wanted))
+            exact = self.exact(dataset, model, method, nearest.gradient.dtype)
+            columns.setdefault(attribution, (method, nearest, exact))
         order = ("saliency", "input_x_gradient", "integrated_gradients")
         return [columns[name] for name in order if name in columns]
 
@@ -252,14 +263,12 @@ class Study:
         cells: dict[tuple[str, str, str, GradientSource], Cell] = {}
         faults = []
         for number, experiment in enumerate(self.config["experiments"]):
-            pairs = product(experiment["schemes"], experiment["steps"])
-            sources = [EXACT, *(GradientSource(scheme, float(step)) for scheme, step in pairs)]
             for dataset in experiment["datasets"]:
                 for model in experiment["models"]:
                     for method in experiment["methods"]:
                         samples = experiment["samples_by_method"].get(method, experiment["samples"])
-                        for source in sources:
-                            name = self.reference(method) if source == EXACT else method
+                        for source in experiment_sources(experiment):
+                            name = self.reference(method) if source.is_exact else method
                             key = (dataset, model, name, source)
                             cell = cells.setdefault(key, Cell(dataset, model, name, source, samples))
                             if cell.samples != samples:

@@ -26,7 +26,10 @@ ATTRIBUTION_SCHEMA = pa.schema(
         ("target", pa.int64()),
         ("scheme", pa.string()),
         ("step", pa.float64()),
-        ("attribution", pa.list_(pa.float32())),
+        ("dtype", pa.string()),
+        # Float64 whatever a map was computed in: who reads a folder gives all its files the schema of the first, which
+        # would round the others to it.
+        ("attribution", pa.list_(pa.float64())),
         ("input", pa.list_(pa.float32())),
         ("truth", pa.list_(pa.float32())),
         ("output", pa.float64()),
@@ -223,7 +226,7 @@ class Attributions:
     sample : ndarray
         Int64 of shape (N,): row of the test split.
     attribution : ndarray
-        Float32 of shape (N, d).
+        Shape (N, d), float32 or float64 as it was computed; float64 when it is read from a file.
     inputs : ndarray
         Float32 of shape (N, d): what the model was given.
     target : ndarray or None
@@ -237,7 +240,7 @@ class Attributions:
     """
 
     sample: NDArray[np.int64]
-    attribution: NDArray[np.float32]
+    attribution: NDArray[np.floating[Any]]
     inputs: NDArray[np.float32]
     target: NDArray[np.int64] | None
     truth: NDArray[np.float32] | None
@@ -247,7 +250,7 @@ class Attributions:
 
 
 def write_attributions(path: Path | str, result: Attributions) -> None:
-    """Write one attribution file; the metadata names the gradient's ``scheme`` and ``step``."""
+    """Write one attribution file; the metadata names the gradient's ``scheme``, ``step`` and ``dtype``."""
     rows = len(result.sample)
     none = pa.nulls(rows, pa.list_(pa.float32()))
     columns = [
@@ -255,7 +258,8 @@ def write_attributions(path: Path | str, result: Attributions) -> None:
         pa.nulls(rows, pa.int64()) if result.target is None else pa.array(result.target),
         pa.array([result.metadata["scheme"]] * rows),
         pa.array([result.metadata["step"]] * rows, pa.float64()),
-        lists(result.attribution),
+        pa.array([result.metadata["dtype"]] * rows),
+        lists(result.attribution.astype(np.float64)),
         lists(result.inputs),
         none if result.truth is None else lists(result.truth),
         *(
@@ -274,7 +278,7 @@ def read_attributions(path: Path | str) -> Attributions:
     TableError
         If the file does not have the schema of :func:`write_attributions`.
     """
-    table, document = read_table(path, ATTRIBUTION_SCHEMA.names, OPTIONAL_COLUMNS)
+    table, document = read_table(path, ["sample", "target", "attribution", "input", "truth"], OPTIONAL_COLUMNS)
     empty = {name: table[name].null_count == len(table) for name in ("target", "truth")}
     ends = {
         name: table[name].to_numpy()

@@ -28,6 +28,7 @@ rule attribute:
         },
         scheme=lambda wildcards: study.cell(wildcards).gradient.scheme,
         step=lambda wildcards: study.cell(wildcards).gradient.step,
+        dtype=lambda wildcards: study.cell(wildcards).gradient.dtype,
         samples=lambda wildcards: study.cell(wildcards).samples,
         sample_seed=lambda wildcards: derive_seed(study.config["seed"], "samples", wildcards.dataset),
         memory_mib=study.config.get("memory_mib"),

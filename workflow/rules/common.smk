@@ -48,5 +48,5 @@ wildcard_constraints:
     dataset="[A-Za-z0-9_-]+",
     model="[A-Za-z0-9_-]+",
     method="[A-Za-z0-9_-]+",
-    gradient="[a-z_]+(-h[0-9.]+)?",
+    gradient="[a-z_]+(-h[0-9.]+|-auto)?(-float64)?",
     source="[A-Za-z0-9_-]+",

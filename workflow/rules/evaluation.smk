@@ -1,7 +1,9 @@
 rule evaluate:
     """Compare approximated with exact attributions, and both with the true effects where they are known."""
     input:
-        exact=lambda wildcards: study.exact(wildcards.dataset, wildcards.model, wildcards.method).path,
+        exact=lambda wildcards: [
+            cell.path for cell in study.references(wildcards.dataset, wildcards.model, wildcards.method)
+        ],
         approximated=lambda wildcards: [
             cell.path for cell in study.approximated(wildcards.dataset, wildcards.model, wildcards.method)
         ],
@@ -110,11 +112,3 @@ rule tabulate_ranges:
         cells=[(cell.dataset, cell.model, cell.method) for cell in study.exact_cells],
     script:
         "../scripts/tabulate_ranges.py"
-
-
-rule metrics:
-    """All metrics of the study, their summary and the gradient sources in pairs."""
-    input:
-        rules.summarise.output,
-        rules.compare_sources.output,
-        rules.tabulate_ranges.output,

@@ -186,6 +186,11 @@ rule comparison_figures:
             for dataset, model, method in complete_methods(study)
             for path in rules.plot_completeness.output
         ],
+        [
+            path.format(dataset=dataset, model=model)
+            for dataset, model in study.models
+            for path in rules.plot_anatomy.output
+        ],
 
 
 rule figures:

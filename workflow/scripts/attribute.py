@@ -16,6 +16,7 @@ with job(snakemake) as log:
         method=parameters.method,
         scheme=parameters.scheme,
         step=parameters.step,
+        dtype=parameters.dtype,
         samples=parameters.samples,
         sample_seed=parameters.sample_seed,
         memory_mib=parameters.memory_mib,

@@ -3,12 +3,12 @@
 import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.figures.boxplots import boxplot_numbers, boxplots
 from approxgrad.figures.style import save, save_numbers
-from approxgrad.frames import read_metrics
+from approxgrad.frames import read_step_metrics
 from approxgrad.runtime import job
 
 with job(snakemake):
     names = dict(snakemake.wildcards.items())
-    metrics = read_metrics(snakemake.input.metrics, **names)
+    metrics = read_step_metrics(snakemake.input.metrics, **names)
     save_numbers(boxplot_numbers(metrics, **names), snakemake.output.csv)
     parameters = snakemake.params
     figure = boxplots(metrics, **names, reference_method=parameters.reference, steps=parameters.steps)

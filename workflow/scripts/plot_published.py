@@ -4,7 +4,7 @@ import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.figures.boxplots import boxplot_numbers, boxplots
 from approxgrad.figures.published import published_boxplots, published_numbers
 from approxgrad.figures.style import save, save_numbers
-from approxgrad.frames import read_metrics
+from approxgrad.frames import read_metrics, read_step_metrics
 from approxgrad.runtime import job
 
 with job(snakemake):
@@ -13,7 +13,7 @@ with job(snakemake):
     reference, steps = snakemake.params.reference, snakemake.params.steps
     published = read_metrics(snakemake.input.published, **names)
     if snakemake.input.get("own"):
-        own = read_metrics(snakemake.input.own, **names)
+        own = read_step_metrics(snakemake.input.own, **names)
         numbers = published_numbers(published, own, **names)
         figure = published_boxplots(published, own, **names, steps=steps)
     else:

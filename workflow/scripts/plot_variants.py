@@ -3,13 +3,13 @@
 import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.figures.style import save, save_numbers
 from approxgrad.figures.variants import variant_numbers, variants
-from approxgrad.frames import read_metrics
+from approxgrad.frames import read_step_metrics
 from approxgrad.runtime import job
 
 with job(snakemake):
     names = dict(snakemake.wildcards.items())
-    correct = read_metrics(snakemake.input.correct, **names | {"method": snakemake.params.reference})
-    published = read_metrics(snakemake.input.published, **names)
+    correct = read_step_metrics(snakemake.input.correct, **names | {"method": snakemake.params.reference})
+    published = read_step_metrics(snakemake.input.published, **names)
     places = {"dataset": names["dataset"], "model": names["model"]}
     save_numbers(variant_numbers(correct, published, **places), snakemake.output.csv)
     save(variants(correct, published, **names), snakemake.output.svg, snakemake.output.png)

@@ -1,0 +1,108 @@
+"""The figure of the error over the step."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from approxgrad.figures.anatomy import anatomy
+
+NAMES = {"dataset": "digits", "model": "cnn"}
+STEPS = 10.0 ** (np.arange(-44, 1) / 4)
+ORDERS = {"forward": 1, "central": 2}
+
+
+def curve(scheme="forward", dtype="float64", steps=STEPS, method="saliency", chosen=False, n=7):
+    error = 1e-12 / steps + 0.05 * steps ** ORDERS[scheme]
+    rows = {**NAMES, "method": method, "scheme": scheme, "dtype": dtype, "chosen": chosen, "step": steps, "n": n}
+    return pd.DataFrame(rows | {"error": error, "lower_quartile": error / 2, "upper_quartile": error * 3})
+
+
+def drawn(figure):
+    """Return the visible panels."""
+    figure.draw_without_rendering()
+    return [axes for axes in figure.findobj(matplotlib.axes.Axes) if axes.get_visible()]
+
+
+def texts(artist):
+    return [text.get_text() for text in artist.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+def test_a_panel_shows_medians_quartiles_slopes_and_the_best_step():
+    table = pd.concat([curve(), curve("central")])
+    (axes,) = drawn(anatomy(table, **NAMES, methods=["saliency"]))
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    for scheme, line, band in zip(
+        ("central", "forward"),
+        [line for line in axes.lines if len(line.get_xdata()) == len(STEPS)],
+        axes.collections,
+        strict=True,
+    ):
+        expected = curve(scheme)
+        np.testing.assert_array_equal(line.get_ydata(), expected["error"])
+        heights = band.get_paths()[0].vertices[:, 1]
+        assert (heights.min(), heights.max()) == (expected["lower_quartile"].min(), expected["upper_quartile"].max())
+        best = expected.loc[expected["error"].idxmin()]
+        (star,) = [mark for mark in axes.lines if mark.get_marker() == "*" and mark.get_color() == line.get_color()]
+        np.testing.assert_array_equal(star.get_xydata(), [[best["step"], best["error"]]])
+    labels = [label.get_text() for label in axes.texts]
+    assert labels == [
+        "forward float64: -1.00, 1.00",
+        "central float64: -1.00, 2.00",
+        "exponents:",
+    ]
+    assert [label.get_color() for label in axes.texts[:2]] == [axes.lines[-3].get_color(), axes.lines[0].get_color()]
+    assert axes.get_title() == "Saliency\nn = 7"
+
+
+def test_schemes_differ_in_colour_and_marker_and_precisions_in_the_line():
+    table = pd.concat([curve(scheme, dtype) for scheme in ORDERS for dtype in ("float32", "float64")])
+    (axes,) = drawn(anatomy(table, **NAMES, methods=["saliency"]))
+    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    looks = {name: (line.get_color(), line.get_marker(), line.get_linestyle()) for name, line in lines.items()}
+    assert len(set(looks.values())) == 4
+    forward, forward64 = looks["forward differences, float32"], looks["forward differences, float64"]
+    assert forward[:2] == forward64[:2] != looks["central differences, float32"][:2]
+    assert (forward[2], forward64[2]) == ("-", "--")
+
+
+def test_curves_with_few_points_say_that_they_have_no_slope():
+    table = pd.concat([curve(steps=np.array([0.01, 0.1, 1.0]), dtype="float32"), curve("central")])
+    (axes,) = drawn(anatomy(table, **NAMES, methods=["saliency"]))
+    assert axes.get_title() == "Saliency\nn = 7\ntoo few points for a slope: forward float32"
+    (full,) = drawn(anatomy(curve("central"), **NAMES, methods=["saliency"]))
+    assert not [text for text in texts(full) if "too few" in text]
+
+
+def test_a_chosen_step_is_marked_also_where_there_is_no_other():
+    chosen = curve(steps=np.array([3e-6]), chosen=True)
+    for table in (pd.concat([curve(), chosen]), chosen):
+        figure = anatomy(table, **NAMES, methods=["saliency"])
+        (axes,) = drawn(figure)
+        (mark,) = [line for line in axes.lines if line.get_marker() == "D"]
+        np.testing.assert_array_equal(mark.get_xydata(), chosen[["step", "error"]])
+        assert "step chosen at run time" in texts(figure)
+    assert "best step of the study" not in texts(figure)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7])
+def test_every_method_has_a_panel_with_its_name_and_size(count):
+    methods = [f"method_{number}" for number in range(count)]
+    table = pd.concat([curve(method=name, n=number + 3) for number, name in enumerate(methods)])
+    figure = anatomy(table, **NAMES, methods=methods[::-1])
+    panels = drawn(figure)
+    assert [axes.get_title() for axes in panels] == [f"Method {n}\nn = {n + 3}" for n in reversed(range(count))]
+    # Every column ends with the name of the axis, also where the last row is shorter.
+    assert sum(axes.get_xlabel() != "" for axes in panels) == len({axes.get_position().x0 for axes in panels})
+    assert "data set: digits, model: CNN" in " ".join(texts(figure))
+
+
+def test_an_error_of_zero_is_left_out():
+    table = curve(steps=np.array([0.01, 0.1, 1.0]))
+    table["error"] = [0.0, 1e-9, 1e-8]
+    assert drawn(anatomy(table, **NAMES, methods=["saliency"]))
+
+
+def test_a_method_without_rows_is_one_clear_line():
+    with pytest.raises(ValueError, match=r"no rows with dataset digits, model cnn, method other$"):
+        anatomy(curve(), **NAMES, methods=["other"])
