@@ -16,16 +16,18 @@ include: "workflow/rules/attributions.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/published.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:
-    """Everything: models, attributions, metrics and figures."""
+    """Everything: models, attributions, metrics, figures and the pages of the report."""
     default_target: True
     input:
         rules.models.input,
         rules.attributions.input,
         rules.metrics.input,
         rules.figures.input,
+        rules.pages.input,
 
 
 localrules:
@@ -36,4 +38,5 @@ localrules:
     metrics,
     comparison_figures,
     figures,
+    pages,
     published,
