@@ -16,7 +16,8 @@ run: setup ## Run the default study on all cores
 redraw: setup ## Draw the comparison figures from cached results/attributions only
 	$(BIN)/snakemake --cores all --workflow-profile profiles/redraw comparison_figures metrics
 
-report: setup ## Write report.html from a finished run
+report: setup ## Write report.html; what is missing for it is run first
+	$(BIN)/snakemake --cores all
 	$(BIN)/snakemake --report report.html
 
 test: setup ## Run all tests

@@ -10,6 +10,8 @@ from approxgrad.dependencies import NEUTRAL, PACKAGE_ROOT, source_files
 
 SCRIPTS = PACKAGE_ROOT.parent / "scripts"
 TORCH_FREE = [
+    "build_explorer",
+    "describe_run",
     "evaluate",
     "plot_boxplots",
     "plot_learning_curves",
@@ -17,6 +19,7 @@ TORCH_FREE = [
     "plot_truth",
     "prepare_data",
     "summarise",
+    "tell_story",
 ]
 
 

@@ -36,7 +36,7 @@ class Browser:
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         self.errors: list[str] = []
         self.requests: list[str] = []
-        self.frames: list[str] = []
+        self.contexts: list[int] = []
         self._number = 0
         try:
             self.socket = websocket.create_connection(self._address(), timeout=PATIENCE, max_size=None)
@@ -86,18 +86,16 @@ class Browser:
     def _watch(self, session: str) -> None:
         for domain in ("Runtime", "Log", "Network", "Page"):
             self._post(f"{domain}.enable", None, session)
-        # Frames may live in a process of their own; they wait until they are watched too.
-        attach = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
-        self._post("Target.setAutoAttach", attach, session)
-        self._post("Runtime.runIfWaitingForDebugger", None, session)
 
     def _note(self, message: dict[str, Any]) -> None:
         parameters = message.get("params", {})
         match message.get("method"):
-            case "Target.attachedToTarget":
-                if parameters["targetInfo"]["type"] == "iframe":
-                    self.frames.append(parameters["sessionId"])
-                    self._watch(parameters["sessionId"])
+            case "Runtime.executionContextCreated":
+                self.contexts.append(parameters["context"]["id"])
+            case "Runtime.executionContextDestroyed":
+                self.contexts.remove(parameters["executionContextId"])
+            case "Runtime.executionContextsCleared":
+                self.contexts.clear()
             case "Runtime.exceptionThrown":
                 details = parameters["exceptionDetails"]
                 self.errors.append(str(details.get("exception", {}).get("description") or details["text"]))
@@ -120,26 +118,38 @@ class Browser:
         self.send("Page.navigate", {"url": path.resolve().as_uri()}, self.session)
         self.wait("document.readyState === 'complete'")
 
-    def evaluate(self, expression: str, session: str | None = None) -> Any:
-        """Return the value of a JavaScript expression."""
-        parameters = {"expression": expression, "returnByValue": True, "awaitPromise": True}
-        result = self.send("Runtime.evaluate", parameters, session or self.session)
+    def evaluate(self, expression: str, context: int | None = None) -> Any:
+        """Return the value of a JavaScript expression, in the page or in the context of a frame."""
+        parameters: dict[str, Any] = {"expression": expression, "returnByValue": True, "awaitPromise": True}
+        parameters |= {} if context is None else {"contextId": context}
+        result = self.send("Runtime.evaluate", parameters, self.session)
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def wait(self, expression: str, session: str | None = None) -> None:
+    def wait(self, expression: str, context: int | None = None) -> None:
         """Wait until an expression is truthy."""
         end = time.monotonic() + PATIENCE
-        while not self.evaluate(f"Boolean({expression})", session):
+        while not self.evaluate(f"Boolean({expression})", context):
             assert time.monotonic() < end, f"waited in vain for {expression}; errors: {self.errors}"
             time.sleep(0.05)
 
-    def press(self, key: str, session: str | None = None) -> None:
+    def inside(self, title: str) -> int:
+        """Return the context of the frame whose document has a title, for `evaluate` and `wait`."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            self.evaluate("0")
+            for context in list(self.contexts):
+                if self.evaluate("document.title", context) == title:
+                    return context
+            time.sleep(0.05)
+        raise AssertionError(f"no frame has the title {title}; errors: {self.errors}")
+
+    def press(self, key: str) -> None:
         """Press a key that has the same name and code, such as ArrowRight or Tab."""
-        codes = {"Tab": 9, "ArrowLeft": 37, "ArrowRight": 39, "ArrowDown": 40}
+        codes = {"Tab": 9, "ArrowLeft": 37, "ArrowRight": 39}
         event = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
-        self.send("Input.dispatchKeyEvent", {"type": "keyDown", **event}, session or self.session)
-        self.send("Input.dispatchKeyEvent", {"type": "keyUp", **event}, session or self.session)
+        self.send("Input.dispatchKeyEvent", {"type": "keyDown", **event}, self.session)
+        self.send("Input.dispatchKeyEvent", {"type": "keyUp", **event}, self.session)
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """Save what is seen, or the whole page."""

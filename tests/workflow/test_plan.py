@@ -12,6 +12,8 @@ EVALUATED = {**ATTRIBUTIONS, "evaluate": 20}
 TABLES = {"summarise": 1, "tabulate_ranges": 1}
 COMPARED = {**EVALUATED, "plot_boxplots": 20, "plot_truth": 12, "plot_maps": 2, "plot_variants": 6}
 DRAWN = {**COMPARED, "plot_learning_curves": 4}
+PAGES = {"tell_story": 1, "build_explorer": 1, "describe_run": 1}
+EVERYTHING = {**DRAWN, **TABLES, **MODELS, **PAGES}
 
 
 def test_lint_finds_nothing(empty):
@@ -23,13 +25,14 @@ def test_lint_finds_nothing(empty):
 @pytest.mark.parametrize(
     ("target", "jobs"),
     [
-        (None, {**DRAWN, **TABLES, **MODELS, "all": 1}),
+        (None, {**EVERYTHING, "all": 1}),
         ("data", DATA),
         ("models", MODELS),
         ("attributions", ATTRIBUTIONS),
         ("metrics", {**EVALUATED, **TABLES}),
         ("comparison_figures", COMPARED),
         ("figures", DRAWN),
+        ("pages", EVERYTHING),
     ],
 )
 def test_job_counts_of_the_default_study(empty, target, jobs):

@@ -5,7 +5,9 @@ import yaml
 
 pytestmark = pytest.mark.workflow
 
-EVALUATE = {"evaluate": 4, "summarise": 1, "plot_boxplots": 4, "plot_truth": 3, "plot_variants": 1}
+RUN = {"describe_run": 1}
+PAGES = {"tell_story": 1, "build_explorer": 1, **RUN}
+EVALUATE = {**PAGES, "evaluate": 4, "summarise": 1, "plot_boxplots": 4, "plot_truth": 3, "plot_variants": 1}
 ATTRIBUTE = {**EVALUATE, "attribute": 8, "plot_maps": 1, "tabulate_ranges": 1}
 TRAIN = {**ATTRIBUTE, "train_model": 2, "plot_learning_curves": 2, "tabulate_models": 1}
 ALL = {"all": 1}
@@ -27,7 +29,8 @@ def test_a_new_step_adds_its_cells_and_what_depends_on_them(tiny_copy):
         ("plot_boxplots", comparison): 1,
         ("plot_truth", comparison): 1,
     }
-    assert planned.jobs == {"attribute": 1, "evaluate": 1, "summarise": 1, "plot_boxplots": 1, "plot_truth": 1} | ALL
+    drawn = {"plot_boxplots": 1, "plot_truth": 1}
+    assert planned.jobs == {"attribute": 1, "evaluate": 1, "summarise": 1} | drawn | PAGES | ALL
 
 
 def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
@@ -37,9 +40,12 @@ def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
 @pytest.mark.parametrize(
     ("file", "jobs"),
     [
-        (f"{PACKAGE}/figures/boxplots.py", {"plot_boxplots": 4} | ALL),
-        (f"{PACKAGE}/figures/maps.py", {"plot_maps": 1} | ALL),
-        ("workflow/scripts/plot_truth.py", {"plot_truth": 3} | ALL),
+        (f"{PACKAGE}/figures/boxplots.py", {"plot_boxplots": 4, "build_explorer": 1} | RUN | ALL),
+        (f"{PACKAGE}/figures/maps.py", {"plot_maps": 1, "build_explorer": 1} | RUN | ALL),
+        ("workflow/scripts/plot_truth.py", {"plot_truth": 3} | RUN | ALL),
+        (f"{PACKAGE}/story.py", {"tell_story": 1} | RUN | ALL),
+        (f"{PACKAGE}/templates/explorer.js", {"build_explorer": 1} | RUN | ALL),
+        (f"{PACKAGE}/templates/page.css", PAGES | ALL),
         (f"{PACKAGE}/metrics.py", EVALUATE | ALL),
         (f"{PACKAGE}/finite_differences.py", ATTRIBUTE | ALL),
         (f"{PACKAGE}/training.py", TRAIN | ALL),
@@ -65,7 +71,7 @@ def test_an_edited_file_reruns_what_depends_on_it(tiny_copy, file, jobs):
     ("change", "jobs"),
     [
         ({"seed": 1}, TRAIN | {"prepare_data": 2} | ALL),
-        ({"map_step": 0.2}, {}),
+        ({"map_step": 0.2}, RUN | ALL),
         ({"models": {"mlp": {"dropout": 0.1}}}, None),
     ],
     ids=["seed", "map step", "dropout"],
