@@ -99,7 +99,7 @@ class Browser:
             case "Runtime.exceptionThrown":
                 details = parameters["exceptionDetails"]
                 self.errors.append(str(details.get("exception", {}).get("description") or details["text"]))
-            case "Runtime.consoleAPICalled" if parameters["type"] in ("error", "warning", "assert"):
+            case "Runtime.consoleAPICalled" if parameters["type"] in ("error", "assert"):
                 self.errors.append(
                     " ".join(str(item.get("value", item.get("description"))) for item in parameters["args"])
                 )

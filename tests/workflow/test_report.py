@@ -84,7 +84,7 @@ def test_the_report_is_one_file_with_story_and_captions(report):
 
 def test_the_story_tells_the_numbers_of_the_tables(tiny):
     story = (tiny.directory / "results/report/story.html").read_text()
-    assert "This study compares 4 approximated attributions with the exact counterpart: 2 data sets, 2 models" in story
+    assert "This study compares 5 approximated attributions with the exact counterpart: 2 data sets, 2 models" in story
     assert "Saliency:</strong> the median correlation with the exact attribution is" in story
     run = (tiny.directory / "results/report/run.html").read_text()
     assert re.search(r"<td>attribute</td><td class=\"number\">8</td>", run)
@@ -113,7 +113,6 @@ def test_the_report_opens_its_pages_and_captions(report, browser):
         browser.wait(f"{FRAME} && {FRAME}.src.startsWith('data:text/html')")
         click(browser, "Results")
     click(browser, "digits")
-    click(browser, "cnn")
     open_first(browser, "eye")
     browser.wait("document.querySelector('#app img[src^=\"data:image/svg\"]')")
     open_first(browser, "information-circle")

@@ -57,7 +57,7 @@
     chart.datasets = datasets;
     adjust(chart);
     const mine = turn;
-    const result = await vegaEmbed(element(id), chart, { mode: "vega-lite", actions: false });
+    const result = await vegaEmbed(element(id), chart, { mode: "vega-lite", renderer: "canvas", actions: false });
     if (views[id]) views[id].finalize();
     views[id] = result;
     return mine === turn ? result.view : null;
@@ -172,12 +172,13 @@
     const channels = current().item.maps.channels;
     const pixel = (value, index) => ({ row: Math.floor(index / width) + 1, column: index % width + 1, value });
     const byte = (value) => Math.round(255 * Math.min(1, Math.max(0, value)));
-    const square = side();
-    const size = (chart) => Object.assign(chart, { width: square, height: Math.round(square * height / width) });
+    // Whole screen pixels for every pixel of the map, so that no seams show between them.
+    const scale = Math.max(1, Math.floor(side() / Math.max(height, width)));
+    const size = (chart) => Object.assign(chart, { width: scale * width, height: scale * height });
     const colours = (limit) => (chart) => {
       size(chart);
       chart.encoding.color.scale.domain = [-limit, limit];
-      chart.encoding.color.legend.gradientLength = square;
+      chart.encoding.color.legend.gradientLength = scale * width;
     };
     const picture = maps.exact.map((_, index) => {
       const levels = Array.from({ length: channels }, (_, channel) => maps.inputs[index * channels + channel]);
