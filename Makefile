@@ -18,7 +18,7 @@ redraw: setup ## Draw the comparison figures from cached results/attributions on
 
 report: setup ## Write report.html; what is missing for it is run first
 	$(BIN)/snakemake --cores all
-	$(BIN)/snakemake --report report.html
+	$(BIN)/snakemake --report report.html --report-stylesheet workflow/report/report.css
 
 test: setup ## Run all tests
 	$(BIN)/pytest
