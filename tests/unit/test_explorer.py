@@ -136,7 +136,7 @@ def test_large_maps_are_coarsened_to_the_means_of_blocks(tmp_path):
 
 def test_the_page_stays_below_what_chromium_opens_inside_a_report(tmp_path):
     steps = [0.1 * number for number in range(1, 11)]
-    item, _ = comparison(tmp_path, (3, 64, 64), steps=steps, samples=MOST_SAMPLES)
+    item, _ = comparison(tmp_path, (3, 96, 96), steps=steps, samples=MOST_SAMPLES)
     assert limits([item] * 2).samples > limits([item] * 4).samples
     html = explorer_page(explorer_data([item] * 40))
     # As the report holds it: in base64, after a short header.

@@ -2,8 +2,12 @@
 
 import re
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from approxgrad.metrics import METRICS
+from approxgrad.tables import read_attributions
 from browser import EXECUTABLE, Browser
 
 pytestmark = pytest.mark.workflow
@@ -154,6 +158,35 @@ def test_the_explorer_offers_what_the_study_has(tiny, browser, width):
     choose(browser, metric="relative_error")
     assert pixels(browser, "distribution") != drawn
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@in_a_browser
+@pytest.mark.parametrize(
+    ("dataset", "model", "method", "step"),
+    [("digits", "cnn", "integrated_gradients", 0.1), ("synthetic_linear", "mlp", "saliency", 2)],
+)
+def test_the_explorer_shows_the_numbers_of_the_files(tiny, browser, dataset, model, method, step):
+    folder = f"dataset={dataset}/model={model}/method={method}"
+    results = tiny.directory / "results"
+    exact, approximated = (
+        read_attributions(results / f"attributions/{folder}/gradient={gradient}/part-0.parquet")
+        for gradient in ("exact", f"forward-h{step}")
+    )
+    metrics = pq.read_table(results / f"metrics/{folder}/part-0.parquet").to_pandas()
+    browser.open(results / "report/explorer.html")
+    browser.wait("document.body.dataset.drawn")
+    choose(browser, dataset=dataset, method=method, source=f"forward, h = {step}")
+    sample = int(exact.sample[0])
+    assert f"test row {sample}" in text(browser, "sample-name")
+    difference = np.abs(approximated.attribution[0] - exact.attribution[0]).max() / np.abs(exact.attribution[0]).max()
+    told = re.search(r"The largest difference is ([\d.e-]+) % of", text(browser, "maps-text"))
+    # Two digits are told, of maps that are rounded to 1/127 of their largest value.
+    assert float(told[1]) == pytest.approx(100 * difference, rel=0.05 + 1 / 127)
+    row = metrics[(metrics["step"] == step) & (metrics["reference"] == "exact")].set_index("sample").loc[sample]
+    shown = browser.evaluate(
+        "[...document.querySelectorAll('#measures tbody tr')].map(line => line.cells[1].innerText)"
+    )
+    assert [float(value) for value in shown] == pytest.approx(list(row[list(METRICS)].astype(float)), rel=5e-4)
 
 
 @in_a_browser
