@@ -19,8 +19,9 @@ run: setup ## Run the default study on all cores
 redraw: setup ## Draw the comparison figures from cached results/attributions only
 	$(BIN)/snakemake --cores all --workflow-profile profiles/redraw comparison_figures metrics
 
-report: setup ## Write report.html from a finished run
-	$(BIN)/snakemake --report report.html
+report: setup ## Write report.html; what is missing for it is run first
+	$(BIN)/snakemake --cores all
+	$(BIN)/snakemake --report report.html --report-stylesheet workflow/report/report.css
 
 bench: setup ## Time the engine beside its peers; writes docs/performance.md
 	$(BIN)/python -m bench

@@ -18,17 +18,19 @@ include: "workflow/rules/completeness.smk"
 include: "workflow/rules/anatomy.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/published.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/plan.smk"
 
 
 rule all:
-    """Everything: models, attributions, metrics and figures."""
+    """Everything: models, attributions, metrics, figures and the pages of the report."""
     default_target: True
     input:
         rules.models.input,
         rules.attributions.input,
         rules.metrics.input,
         rules.figures.input,
+        rules.pages.input,
 
 
 onstart:
@@ -47,5 +49,6 @@ localrules:
     metrics,
     comparison_figures,
     figures,
+    pages,
     published,
     plan,

@@ -10,7 +10,9 @@ from approxgrad.dependencies import NEUTRAL, PACKAGE_ROOT, source_files
 
 SCRIPTS = PACKAGE_ROOT.parent / "scripts"
 TORCH_FREE = [
+    "build_explorer",
     "compare_sources",
+    "describe_run",
     "evaluate",
     "plot_boxplots",
     "plot_learning_curves",
@@ -18,6 +20,7 @@ TORCH_FREE = [
     "plot_truth",
     "prepare_data",
     "summarise",
+    "tell_story",
 ]
 
 

@@ -13,6 +13,8 @@ TABLES = {"summarise": 1, "compare_sources": 1, "tabulate_ranges": 1, "recommend
 COMPARISONS = {"plot_boxplots": 20, "plot_truth": 12, "plot_maps": 2, "plot_variants": 6, "plot_anatomy": 4}
 COMPARED = {**EVALUATED, **COMPARISONS, "evaluate_completeness": 4, "plot_completeness": 6}
 DRAWN = {**COMPARED, "plot_learning_curves": 4}
+PAGES = {"tell_story": 1, "build_explorer": 1, "describe_run": 1}
+EVERYTHING = {**DRAWN, **TABLES, **MODELS, **PAGES}
 
 
 def test_lint_finds_nothing(empty):
@@ -24,13 +26,14 @@ def test_lint_finds_nothing(empty):
 @pytest.mark.parametrize(
     ("target", "jobs"),
     [
-        (None, {**DRAWN, **TABLES, **MODELS, "all": 1}),
+        (None, {**EVERYTHING, "all": 1}),
         ("data", DATA),
         ("models", MODELS),
         ("attributions", ATTRIBUTIONS),
         ("metrics", {**EVALUATED, **TABLES}),
         ("comparison_figures", COMPARED),
         ("figures", DRAWN),
+        ("pages", EVERYTHING),
     ],
 )
 def test_job_counts_of_the_default_study(empty, target, jobs):

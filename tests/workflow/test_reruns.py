@@ -5,8 +5,12 @@ import yaml
 
 pytestmark = pytest.mark.workflow
 
-SUMMARISE = {"summarise": 1, "compare_sources": 1, "recommend_steps": 1}
-EVALUATE = {**SUMMARISE, "evaluate": 4, "plot_boxplots": 4, "plot_truth": 3, "plot_variants": 1, "plot_anatomy": 2}
+RUN = {"describe_run": 1}
+PAGES = {"tell_story": 1, "build_explorer": 1, **RUN}
+SUMMARISE = {"summarise": 1, "compare_sources": 1}
+COMPARED = {"plot_boxplots": 4, "plot_truth": 3, "plot_variants": 1, "plot_anatomy": 2}
+EVALUATE = {**SUMMARISE, **COMPARED, **PAGES, "evaluate": 4, "recommend_steps": 1}
+BOXES = {"plot_boxplots": 4, "plot_completeness": 2}
 COMPLETENESS = {"evaluate_completeness": 2, "plot_completeness": 2}
 ATTRIBUTE = {**EVALUATE, **COMPLETENESS, "attribute": 11, "plot_maps": 1, "tabulate_ranges": 1}
 TRAIN = {**ATTRIBUTE, "train_model": 2, "plot_learning_curves": 2, "tabulate_models": 1}
@@ -35,7 +39,8 @@ def test_a_new_step_adds_its_cells_and_what_depends_on_them(tiny_copy):
         ("plot_anatomy", model): 1,
     }
     drawn = {"plot_boxplots": 3, "plot_truth": 3, "plot_completeness": 1, "plot_anatomy": 1}
-    assert planned.jobs == SUMMARISE | {"attribute": 2, "evaluate": 1, **drawn} | ALL
+    tables = SUMMARISE | {"recommend_steps": 1}
+    assert planned.jobs == {"attribute": 2, "evaluate": 1} | tables | drawn | PAGES | ALL
 
 
 def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
@@ -45,15 +50,21 @@ def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
 @pytest.mark.parametrize(
     ("file", "jobs"),
     [
-        (f"{PACKAGE}/figures/boxplots.py", {"plot_boxplots": 4, "plot_completeness": 2} | ALL),
-        (f"{PACKAGE}/completeness.py", COMPLETENESS | ALL),
-        (f"{PACKAGE}/figures/anatomy.py", {"plot_anatomy": 2} | ALL),
-        (f"{PACKAGE}/convergence.py", {"plot_anatomy": 2, "recommend_steps": 1} | ALL),
-        (f"{PACKAGE}/figures/maps.py", {"plot_maps": 1} | ALL),
-        ("workflow/scripts/plot_truth.py", {"plot_truth": 3} | ALL),
+        (
+            f"{PACKAGE}/figures/boxplots.py",
+            {"plot_boxplots": 4, "plot_completeness": 2, "build_explorer": 1} | RUN | ALL,
+        ),
+        (f"{PACKAGE}/completeness.py", COMPLETENESS | RUN | ALL),
+        (f"{PACKAGE}/figures/anatomy.py", {"plot_anatomy": 2} | RUN | ALL),
+        (f"{PACKAGE}/convergence.py", {"plot_anatomy": 2, "recommend_steps": 1} | RUN | ALL),
+        (f"{PACKAGE}/figures/maps.py", {"plot_maps": 1, "build_explorer": 1} | RUN | ALL),
+        ("workflow/scripts/plot_truth.py", {"plot_truth": 3} | RUN | ALL),
+        (f"{PACKAGE}/story.py", {"tell_story": 1} | RUN | ALL),
+        (f"{PACKAGE}/templates/explorer.js", {"build_explorer": 1} | RUN | ALL),
+        (f"{PACKAGE}/templates/page.css", PAGES | ALL),
         # The maps quote two of the measures.
         (f"{PACKAGE}/metrics.py", EVALUATE | {"plot_maps": 1} | ALL),
-        (f"{PACKAGE}/paired.py", {"compare_sources": 1} | ALL),
+        (f"{PACKAGE}/paired.py", {"compare_sources": 1, "tell_story": 1} | RUN | ALL),
         (f"{PACKAGE}/finite_differences.py", ATTRIBUTE | ALL),
         (f"{PACKAGE}/training.py", TRAIN | ALL),
         (f"{PACKAGE}/tables.py", TRAIN | {"prepare_data": 2} | ALL),
@@ -78,9 +89,9 @@ def test_an_edited_file_reruns_what_depends_on_it(tiny_copy, file, jobs):
     ("change", "jobs"),
     [
         ({"seed": 1}, TRAIN | {"prepare_data": 2} | ALL),
-        ({"map_step": 0.2}, {}),
-        ({"uncertainty": {"level": 0.9}}, SUMMARISE | ALL),
-        ({"uncertainty": {"resamples": 500}}, SUMMARISE | ALL),
+        ({"map_step": 0.2}, RUN | ALL),
+        ({"uncertainty": {"level": 0.9}}, SUMMARISE | {"tell_story": 1} | RUN | ALL),
+        ({"uncertainty": {"resamples": 500}}, SUMMARISE | {"tell_story": 1} | RUN | ALL),
         ({"models": {"mlp": {"dropout": 0.1}}}, None),
     ],
     ids=["seed", "map step", "level", "resamples", "dropout"],

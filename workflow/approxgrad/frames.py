@@ -25,15 +25,21 @@ def read_keyed(path: Path | str, **keys: str) -> pd.DataFrame:
 
 
 def read_step_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:
-    """Return the measures that a figure over the steps shows: those of one precision, with the steps of the study.
+    """Return the rows of :func:`study_steps` of one data set, model and method."""
+    return study_steps(read_metrics(path, dataset, model, method))
 
-    Of several precisions it is float32. Steps that were chosen at run time are left out, unless there are no others.
+
+def study_steps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what figures and sentences about the steps of a study show: one precision, and the steps it names.
+
+    Of several precisions of a data set, model and method it is float32. Steps that were chosen at run time are left
+    out, unless there are no others.
     """
-    frame = read_metrics(path, dataset, model, method)
-    frame = frame[frame["dtype"] == min(frame["dtype"])]
-    chosen = frame["gradient"].str.contains(f"-{AUTO}")
-    approximated = frame["step"].notna()
-    return frame[~chosen] if (approximated & ~chosen).any() else frame
+    keys = ["dataset", "model", "method"]
+    rows = frame[frame["dtype"] == frame.groupby(keys, observed=True)["dtype"].transform("min")]
+    chosen = rows["gradient"].str.contains(f"-{AUTO}")
+    named = (rows["step"].notna() & ~chosen).groupby([rows[key] for key in keys], observed=True).transform("any")
+    return rows[~(chosen & named)]
 
 
 def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, str]]) -> pd.DataFrame:

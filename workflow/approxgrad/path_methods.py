@@ -7,7 +7,7 @@ from approxgrad.study import Cell, Study
 
 
 def path_cells(study: Study, dataset: str, model: str) -> list[Cell]:
-    """Return the cells of a model whose method has a path: those of the lowest precision, with the study's own steps."""
+    """Return the cells of a model whose method has a path, in the lowest precision and without chosen steps."""
     methods = study.config["methods"]
     own = [cell for cell in study.cells if (cell.dataset, cell.model) == (dataset, model)]
     lowest = min((cell.gradient.dtype for cell in own), default=FLOAT32)

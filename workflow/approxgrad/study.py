@@ -13,7 +13,7 @@ from approxgrad.cached_arrays import ArrayFile, find_arrays
 from approxgrad.configuration import ConfigError, validated
 from approxgrad.datasets import kind
 from approxgrad.faults import file_faults, name_faults, sample_faults
-from approxgrad.sources import FLOAT32, GradientSource, exact_source, experiment_sources
+from approxgrad.sources import AUTO, GradientSource, exact_source, experiment_sources
 
 ATTRIBUTIONS = "results/attributions/dataset={dataset}/model={model}/method={method}/gradient={gradient}/part-0.parquet"
 """Path of one cell; its folders are the key columns of the table that all files form."""
@@ -184,8 +184,15 @@ class Study:
         """Return the methods of a data set and model for which there is an approximated attribution."""
         return [method for *names, method in self.comparisons if names == [dataset, model]]
 
-    def exact(self, dataset: str, model: str, method: str, dtype: str = FLOAT32) -> Cell:
-        """Return the cell with the exact attribution that a method is compared with in a precision."""
+    def shown(self, dataset: str, model: str, method: str) -> list[Cell]:
+        """Return the cells of a comparison whose rows :func:`approxgrad.frames.study_steps` keeps."""
+        cells = self.approximated(dataset, model, method)
+        own = [cell for cell in cells if cell.gradient.dtype == cells[0].gradient.dtype]
+        return [cell for cell in own if cell.gradient.step != AUTO] or own
+
+    def exact(self, dataset: str, model: str, method: str, dtype: str | None = None) -> Cell:
+        """Return the cell with the exact attribution that a method is compared with, in a precision or the lowest."""
+        dtype = dtype or self.approximated(dataset, model, method)[0].gradient.dtype
         return self._by_key[(dataset, model, self.reference(method), exact_source(dtype).name)]
 
     def references(self, dataset: str, model: str, method: str) -> list[Cell]:

@@ -44,6 +44,11 @@ def code(script, *modules):
     return [os.path.relpath(file) for file in files]
 
 
+# The files that the report's pages are made from, which the scripts read and do not import.
+def templates(*names):
+    return [os.path.relpath(BASE / "workflow" / "approxgrad" / "templates" / name) for name in names]
+
+
 wildcard_constraints:
     dataset="[A-Za-z0-9_-]+",
     model="[A-Za-z0-9_-]+",

@@ -1,0 +1,107 @@
+"""Pages of the report: HTML that stands alone in one file and loads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+# Whoever opens a page can see that it has no way to reach the network. Vega compiles its expressions with `eval`.
+POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text below a header; columns of numbers stand flush right.
+
+    Attributes
+    ----------
+    caption : str
+        What the table shows and how to read it.
+    header : sequence of str
+        One for each column.
+    rows : sequence of sequence of str
+        The cells.
+    """
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def html(self) -> str:
+        """Return the table as HTML that scrolls by itself where the page is too narrow."""
+        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.header)
+        body = "\n".join("<tr>" + "".join(_cell(text) for text in row) + "</tr>" for row in self.rows)
+        return (
+            f"<figure>\n<figcaption>{escape(self.caption)}</figcaption>\n"
+            f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(self.caption)}"><table>\n'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>\n</figure>"
+        )
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with paragraphs, points (a lead in bold and a text) and a table."""
+
+    title: str
+    paragraphs: Sequence[str] = ()
+    points: Sequence[tuple[str, str]] = ()
+    table: Table | None = None
+
+    def html(self) -> str:
+        """Return the section as HTML; nothing if there is nothing in it."""
+        parts = [f"<p>{escape(text)}</p>" for text in self.paragraphs]
+        if self.points:
+            items = (f"<li><strong>{escape(lead)}</strong> {escape(text)}</li>" for lead, text in self.points)
+            parts.append("<ul>\n" + "\n".join(items) + "\n</ul>")
+        if self.table is not None and self.table.rows:
+            parts.append(self.table.html())
+        return "\n".join([f"<h2>{escape(self.title)}</h2>", *parts]) if parts else ""
+
+
+def sections_html(sections: Sequence[Section]) -> str:
+    """Return sections below each other."""
+    return "\n".join(filter(None, (section.html() for section in sections)))
+
+
+def page(title: str, body: str, *, scripts: Sequence[str] = (), styles: Sequence[str] = ()) -> str:
+    """Return a whole HTML page.
+
+    Parameters
+    ----------
+    title : str
+        Text of the page's title and first heading.
+    body : str
+        HTML below the heading.
+    scripts, styles : sequence of str
+        Source text that is put into the page.
+
+    Raises
+    ------
+    ValueError
+        If a script contains the tag that would end it.
+    """
+    if any("</script" in script.lower() for script in scripts):
+        raise ValueError("scripts: one contains the end tag of a script")
+    css = "\n".join([template("page.css"), *styles])
+    blocks = "\n".join(f"<script>\n{script}\n</script>" for script in scripts)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{escape(title)}</h1>\n{body}\n</main>\n{blocks}\n</body>\n</html>\n"
+    )
+
+
+def template(name: str) -> str:
+    """Return the text of a file that the pages are made from."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _cell(text: str) -> str:
+    numeric = bool(text) and text.lstrip("−")[:1].isdigit()
+    return f'<td class="number">{escape(text)}</td>' if numeric else f"<td>{escape(text)}</td>"

@@ -1,0 +1,56 @@
+"""Numbers and names as they stand in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+MOST_DECIMALS = 6
+
+
+def number(value: float) -> str:
+    """Return a number with three significant digits, in full between 0.0001 and a million."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.2e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e").replace("-", "−")
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def correlation(value: float) -> str:
+    """Return a correlation with three decimals, near one with as many as tell it from one (six at most)."""
+    distance = 1 - abs(value)
+    decimals = 3 if distance <= 0 else max(3, min(MOST_DECIMALS, math.ceil(-math.log10(distance))))
+    text = f"{value:.{decimals}f}".replace("-", "−")
+    return (
+        f"more than {1 - 10**-MOST_DECIMALS:.{MOST_DECIMALS}f}" if float(text.replace("−", "-")) == 1 > value else text
+    )
+
+
+def percent(share: float) -> str:
+    """Return a share as percentage with one decimal."""
+    return f"{100 * share:.1f} %".replace("-", "−")
+
+
+def count(quantity: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun: "1 model", "1,797 rows"."""
+    return f"{quantity:,} {noun if quantity == 1 else plural or noun + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence: "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def changed_to(before: str, after: str, difference: float) -> str:
+    """Return how a value went from one text to another: "falls to 0.5", "rises to 0.9" or "stays at 0.7"."""
+    if before == after:
+        return f"stays at {after}"
+    return f"{'rises' if difference > 0 else 'falls'} to {after}"
+
+
+def share_of(part: int, whole: int, noun: str, plural: str | None = None) -> str:
+    """Return "all 4 steps", "2 of 4 steps" or "none of 4 steps"."""
+    first = f"all {whole:,}" if part == whole > 1 else f"{part:,} of {whole:,}" if part else f"none of {whole:,}"
+    return f"{first} {noun if whole == 1 else plural or noun + 's'}"

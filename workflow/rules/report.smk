@@ -1,0 +1,111 @@
+rule tell_story:
+    """Tell what the tables say, in sentences."""
+    input:
+        summary=rules.summarise.output.parquet,
+        paired=rules.compare_sources.output.parquet,
+        models=rules.tabulate_models.output.parquet,
+        splits=expand(rules.prepare_data.output.test, dataset=study.datasets),
+        templates=templates("page.css"),
+        code=code("tell_story.py"),
+    output:
+        page=report(
+            "results/report/story.html",
+            caption="../report/story.rst",
+            category="Story",
+            labels={"page": "the whole story"},
+        ),
+        start="results/report/start.html",
+    log:
+        "logs/tell_story.log",
+    benchmark:
+        "benchmarks/tell_story.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        datasets=study.datasets,
+        references={method: study.reference(method) for _, _, method in study.variants},
+    script:
+        "../scripts/tell_story.py"
+
+
+rule build_explorer:
+    """Build a page to look at every comparison of the study."""
+    input:
+        metrics=[
+            rules.evaluate.output.metrics.format(dataset=dataset, model=model, method=method)
+            for dataset, model, method in study.comparisons
+        ],
+        exact=[study.exact(*names).path for names in study.comparisons],
+        approximated=[cell.path for names in study.comparisons for cell in study.shown(*names)],
+        templates=templates("page.css", "explorer.css", "explorer.html", "explorer.js"),
+        code=code("build_explorer.py"),
+    output:
+        page=report(
+            "results/report/explorer.html",
+            caption="../report/explorer.rst",
+            category="Explore",
+            labels={"page": "explorer"},
+        ),
+    log:
+        "logs/build_explorer.log",
+    benchmark:
+        "benchmarks/build_explorer.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        comparisons=study.comparisons,
+        approximated=[len(study.shown(*names)) for names in study.comparisons],
+    script:
+        "../scripts/build_explorer.py"
+
+
+rule describe_run:
+    """Describe the run: configuration, versions, and how long the jobs took."""
+    input:
+        # Comes last, because it reads the records of all other jobs.
+        finished=[
+            rules.models.input,
+            rules.metrics.input,
+            rules.figures.input,
+            rules.tell_story.output,
+            rules.build_explorer.output,
+        ],
+        attributions=[cell.path for cell in study.cells],
+        templates=templates("page.css"),
+        code=code("describe_run.py"),
+    output:
+        page=report(
+            "results/report/run.html",
+            caption="../report/run.rst",
+            category="About this run",
+            labels={"page": "run times, versions and configuration"},
+        ),
+    log:
+        "logs/describe_run.log",
+    benchmark:
+        "benchmarks/describe_run.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    resources:
+        mem_mb=500,
+        runtime=30,
+    params:
+        config=study.config,
+        benchmarks="benchmarks",
+        names=sorted({name for cell in study.cells for name in cell.keys.values()}),
+    script:
+        "../scripts/describe_run.py"
+
+
+rule pages:
+    """The pages of the report: the story, the explorer and the record of the run."""
+    input:
+        rules.tell_story.output,
+        rules.build_explorer.output,
+        rules.describe_run.output,

@@ -1,0 +1,23 @@
+"""The story of the study: a page, and the part of it that the report starts with."""
+
+import approxgrad.startup  # noqa: F401 - comes first
+from approxgrad.findings import read_facts
+from approxgrad.pages import page, sections_html
+from approxgrad.runtime import job
+from approxgrad.story import start, tell
+from approxgrad.tables import write_atomically
+
+with job(snakemake):
+    facts = read_facts(
+        summary=snakemake.input.summary,
+        models=snakemake.input.models,
+        splits=dict(zip(snakemake.params.datasets, snakemake.input.splits, strict=True)),
+        references=snakemake.params.references,
+        paired=snakemake.input.paired,
+    )
+    html = {
+        snakemake.output.page: page("The story of this study", sections_html(tell(facts))),
+        snakemake.output.start: sections_html(start(facts)),
+    }
+    for path, text in html.items():
+        write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
