@@ -75,7 +75,6 @@ def test_the_report_is_one_file_with_story_and_captions(report):
         "Run times by rule",
         "Agreement between approximated and exact attributions (saliency)",
         "with the true effects",
-        "One test image of digits",
         "Training of cnn on digits",
         "Every measure of agreement over the attributed test rows",
         "The first drawn test images of digits",
