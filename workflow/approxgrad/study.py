@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -270,19 +271,18 @@ class Study:
         cells: dict[tuple[str, str, str, GradientSource], Cell] = {}
         faults = []
         for number, experiment in enumerate(self.config["experiments"]):
-            for dataset in experiment["datasets"]:
-                for model in experiment["models"]:
-                    for method in experiment["methods"]:
-                        samples = experiment["samples_by_method"].get(method, experiment["samples"])
-                        for source in experiment_sources(experiment):
-                            name = self.reference(method) if source.is_exact else method
-                            key = (dataset, model, name, source)
-                            cell = cells.setdefault(key, Cell(dataset, model, name, source, samples))
-                            if cell.samples != samples:
-                                faults.append(
-                                    f"experiments[{number}]: asks for {samples} samples of {dataset}, {model}, {name}, "
-                                    f"{source.name}, elsewhere it is {cell.samples}; expected one number"
-                                )
+            names = product(experiment["datasets"], experiment["models"], experiment["methods"])
+            for dataset, model, method in names:
+                samples = experiment["samples_by_method"].get(method, experiment["samples"])
+                for source in experiment_sources(experiment):
+                    name = self.reference(method) if source.is_exact else method
+                    key = (dataset, model, name, source)
+                    cell = cells.setdefault(key, Cell(dataset, model, name, source, samples))
+                    if cell.samples != samples:
+                        faults.append(
+                            f"experiments[{number}]: asks for {samples} samples of {dataset}, {model}, {name}, "
+                            f"{source.name}, elsewhere it is {cell.samples}; expected one number"
+                        )
         _raise(faults)
         return list(cells.values())
 
