@@ -33,12 +33,7 @@ class Cell:
     @property
     def keys(self) -> dict[str, str]:
         """The names that stand in paths."""
-        return {
-            "dataset": self.dataset,
-            "model": self.model,
-            "method": self.method,
-            "gradient": self.gradient.name,
-        }
+        return {"dataset": self.dataset, "model": self.model, "method": self.method, "gradient": self.gradient.name}
 
     @property
     def path(self) -> str:
