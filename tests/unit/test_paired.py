@@ -6,7 +6,7 @@ from scipy import stats
 from approxgrad.evaluation import KEYS
 from approxgrad.metrics import METRICS
 from approxgrad.paired import WITHIN, compare_sources, holm, sign_test, source_pairs
-from approxgrad.sources import EXACT, GradientSource
+from approxgrad.sources import AUTO, GradientSource, exact_source
 from approxgrad.uncertainty import Bootstrap, intervals
 
 
@@ -15,7 +15,7 @@ def rows(scheme, step, values, samples=None, **keys):
     source = GradientSource(scheme, step)
     measures = values if isinstance(values, dict) else dict.fromkeys(METRICS, values)
     frame = pd.DataFrame({name: np.asarray(column, float) for name, column in measures.items()})
-    names = dict.fromkeys(WITHIN, "x") | {"gradient": source.name, "scheme": scheme} | keys
+    names = dict.fromkeys(WITHIN, "x") | {"dtype": source.dtype, "gradient": source.name, "scheme": scheme} | keys
     return frame.assign(**names, step=np.nan if step is None else step, sample=samples or range(len(frame)))
 
 
@@ -31,7 +31,7 @@ def chosen(table, metric="relative_error"):
 def test_pairs_are_neighbouring_steps_schemes_at_one_step_and_the_exact_gradient():
     forward = [GradientSource("forward", step) for step in (0.5, 0.1, 2)]
     central = [GradientSource("central", step) for step in (2, 1)]
-    assert [(differ, a.name, b.name) for differ, a, b in source_pairs([*forward, EXACT, *central])] == [
+    assert [(differ, a.name, b.name) for differ, a, b in source_pairs([*forward, exact_source(), *central])] == [
         ("step", "central-h1", "central-h2"),
         ("step", "forward-h0.1", "forward-h0.5"),
         ("step", "forward-h0.5", "forward-h2"),
@@ -41,6 +41,16 @@ def test_pairs_are_neighbouring_steps_schemes_at_one_step_and_the_exact_gradient
         ("exact", "forward-h0.1", "exact"),
         ("exact", "forward-h0.5", "exact"),
         ("exact", "forward-h2", "exact"),
+    ]
+
+
+def test_a_chosen_step_is_paired_with_another_scheme_and_the_exact_gradient_only():
+    sources = [GradientSource("forward", 0.5), GradientSource("forward", AUTO), GradientSource("central", AUTO)]
+    assert [(differ, a.name, b.name) for differ, a, b in source_pairs([*sources, exact_source()])] == [
+        ("scheme", "central-auto", "forward-auto"),
+        ("exact", "central-auto", "exact"),
+        ("exact", "forward-h0.5", "exact"),
+        ("exact", "forward-auto", "exact"),
     ]
 
 

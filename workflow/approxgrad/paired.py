@@ -19,7 +19,7 @@ from scipy.special import bdtr
 
 from approxgrad.evaluation import KEYS
 from approxgrad.metrics import METRICS
-from approxgrad.sources import EXACT, GradientSource
+from approxgrad.sources import AUTO, GradientSource
 from approxgrad.uncertainty import Bootstrap, intervals
 
 SOURCE = ["gradient", "scheme", "step"]
@@ -34,13 +34,16 @@ Pair = tuple[str, GradientSource, GradientSource]
 def source_pairs(sources: Sequence[GradientSource]) -> list[Pair]:
     """Return the pairs that are compared: what they differ in, the first and the second source.
 
-    ``step``: neighbouring steps of a scheme, the smaller one first. ``scheme``: two schemes with the same step, in
-    alphabetical order. ``exact``: a finite difference, then the exact gradient.
+    ``step``: neighbouring steps of a scheme, the smaller one first; one that was chosen at run time has no neighbour.
+    ``scheme``: two schemes with the same step, in alphabetical order. ``exact``: a finite difference, then the exact
+    gradient.
     """
-    approximated = sorted(source for source in sources if source != EXACT)
-    steps: list[Pair] = [("step", a, b) for a, b in pairwise(approximated) if a.scheme == b.scheme]
+    approximated = sorted((source for source in sources if not source.is_exact), key=lambda source: source.rank)
+    named = [source for source in approximated if source.step != AUTO]
+    steps: list[Pair] = [("step", a, b) for a, b in pairwise(named) if a.scheme == b.scheme]
     schemes: list[Pair] = [("scheme", a, b) for a, b in combinations(approximated, 2) if a.step == b.step]
-    exact: list[Pair] = [("exact", source, EXACT) for source in approximated if EXACT in sources]
+    references = [source for source in sources if source.is_exact]
+    exact: list[Pair] = [("exact", source, reference) for source in approximated for reference in references]
     return steps + schemes + exact
 
 
@@ -104,7 +107,9 @@ def _pairs(metrics: pd.DataFrame) -> pd.DataFrame:
     for _, group in cells.groupby(WITHIN, sort=False, dropna=False, observed=True):
         shared = group[WITHIN].iloc[0].to_dict()
         steps = group["step"].astype(object).where(group["step"].notna(), None)
-        sources = [GradientSource(scheme, step) for scheme, step in zip(group["scheme"], steps, strict=True)]
+        steps = steps.mask(group["gradient"].str.contains(f"-{AUTO}"), AUTO)
+        schemes = zip(group["scheme"], steps, strict=True)
+        sources = [GradientSource(scheme, step, shared["dtype"]) for scheme, step in schemes]
         for differ, first, second in source_pairs(sources):
             rows.append({"pair": len(rows), **shared, "differ": differ, "first": first.name, "second": second.name})
     return pd.DataFrame(rows, columns=["pair", *WITHIN, "differ", "first", "second"])

@@ -15,7 +15,6 @@ from approxgrad.calibration import Speed
 from approxgrad.cost import evaluations
 from approxgrad.datasets import kind
 from approxgrad.job_list import OutputFile
-from approxgrad.sources import EXACT
 from approxgrad.study import Cell, Study
 from approxgrad.tables import METADATA_KEY, read_mean_input
 
@@ -101,7 +100,7 @@ def cell_evaluations(study: Study, cell: Cell, inputs: Inputs) -> int | None:
     """Return the model evaluations of one attribution job, or None if they cannot be known yet."""
     method = study.config["methods"][cell.method]
     features, values = inputs.features, _baseline_values(method.get("baseline", "zero"), inputs)
-    if cell.gradient == EXACT:
+    if cell.gradient.is_exact:
         features, values = 1, 1  # on which the cost of an exact attribution does not depend
     if features is None or values is None:
         return None
@@ -140,7 +139,7 @@ def method_costs(
         count = cell_evaluations(study, cell, inputs[cell.dataset])
         speed = speeds.get((cell.dataset, cell.model))
         for work in (cost.whole,) if cell.path in finished else (cost.whole, cost.left):
-            _add(work, count, cell.gradient == EXACT, speed)
+            _add(work, count, cell.gradient.is_exact, speed)
     return list(costs.values())
 
 
@@ -264,7 +263,7 @@ def _model_seconds(
     """Return the seconds of a job that runs a model: starting, and then attributing or training."""
     if cell is not None:
         count = cell_evaluations(study, cell, inputs[cell.dataset])
-        rate = speed.exact if cell.gradient == EXACT else speed.forward
+        rate = speed.exact if cell.gradient.is_exact else speed.forward
         return None if count is None else speed.start_up + count / rate
     if file.rule == "train_model" and pair is not None:
         dataset, model = pair
