@@ -221,7 +221,10 @@
     const share = largest(maps.difference) / largest(maps.exact);
     const strongest = maps.difference.every((value) => value === 0) ? "The two maps are equal."
       : `The largest difference is ${short(100 * share, 2)} % of the largest exact attribution.`;
-    element("maps-text").textContent = `${item.labels.method} with ${source}. ${strongest}`;
+    const peak = (values) => values.reduce((first, value) => Math.abs(value) > Math.abs(first) ? value : first, 0);
+    const peaks = `The strongest exact attribution is ${short(peak(maps.exact), 2)}, the strongest approximated one ` +
+      `${short(peak(maps.approximated), 2)}.`;
+    element("maps-text").textContent = `${item.labels.method} with ${source}. ${peaks} ${strongest}`;
     const first = `Shown are the first ${count} of the attributed rows, which were drawn at random.`;
     const channels = item.maps.channels > 1 ? " Of the colour channels, a pixel shows the value of the largest size." : "";
     const coarse = item.maps.coarsened ? " The pictures are coarsened: a pixel is the mean of a block." : "";
