@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from approxgrad.attribution import Baseline, attribute
-from approxgrad.checks import Model
+from approxgrad.attribution import attribute
+from approxgrad.checks import Baseline, Model
 from approxgrad.finite_differences import FiniteDifference
 from approxgrad.targets import Target
 

@@ -278,7 +278,8 @@ def read_attributions(path: Path | str) -> Attributions:
     TableError
         If the file does not have the schema of :func:`write_attributions`.
     """
-    table, document = read_table(path, ["sample", "target", "attribution", "input", "truth"], OPTIONAL_COLUMNS)
+    needed = ["sample", "target", "attribution", "input", "truth"]
+    table, document = read_table(path, [*needed, *OPTIONAL_COLUMNS], OPTIONAL_COLUMNS)
     empty = {name: table[name].null_count == len(table) for name in ("target", "truth")}
     ends = {
         name: table[name].to_numpy()

@@ -156,13 +156,22 @@ def attribution_maps(columns: list[Column], *, dataset: str, model: str) -> Figu
     for number, triples in enumerate(rows):
         bottom = height - TOP - (number + 1) * (panel + BELOW) + BELOW
         original = _panel(figure, LEFT, bottom, panel, "input" if number == 0 else "")
-        original.imshow(_picture(columns[0][1], triples[0].inputs), cmap="gray", vmin=0, vmax=1)
+        original.imshow(image(columns[0][1], triples[0].sample), cmap="gray", vmin=0, vmax=1)
         original.set_ylabel(_sample_label(columns[0][1], triples[0].sample))
         for position, triple in enumerate(triples):
             left = LEFT + PANEL + GROUP_GAP + position * group
             _draw_triple(figure, triple, left, bottom, panel, named=number == 0)
     _label(figure, columns, dataset, model, group)
     return figure
+
+
+def image(attributions: Attributions, sample: int) -> NDArray[np.float64]:
+    """Return the input of a sample as a picture in [0, 1]: shape (H, W), or (H, W, 3) in colour."""
+    channels = np.asarray(_channels(attributions, "inputs", sample), np.float64)
+    normalisation = attributions.metadata["normalisation"]
+    mean, std = (np.reshape(normalisation[name], (-1, 1, 1)) for name in ("mean", "std"))
+    picture = np.clip(channels * std + mean, 0, 1)
+    return picture[0] if len(picture) == 1 else np.moveaxis(picture, 0, -1)
 
 
 def colour_limit(maps: list[NDArray[np.float64]]) -> tuple[float, bool]:
@@ -256,14 +265,6 @@ def _percent(share: float) -> str:
 def _sample_label(attributions: Attributions, sample: int) -> str:
     target = _value(attributions, "target", sample)
     return f"sample {sample}" + ("" if target is None else f"\ntarget {target}")
-
-
-def _picture(attributions: Attributions, channels: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return an input as a picture in [0, 1]: shape (H, W), or (H, W, 3) in colour."""
-    normalisation = attributions.metadata["normalisation"]
-    mean, std = (np.reshape(normalisation[name], (-1, 1, 1)) for name in ("mean", "std"))
-    picture = np.clip(np.asarray(channels, np.float64) * std + mean, 0, 1)
-    return picture[0] if len(picture) == 1 else np.moveaxis(picture, 0, -1)
 
 
 def _value(attributions: Attributions, field: str, sample: int) -> Any:
