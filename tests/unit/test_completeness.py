@@ -14,7 +14,7 @@ ROWS, FEATURES = 5, 4
 
 
 def written(path, maps, ends, scheme="exact", step=None):
-    metadata = {"scheme": scheme, "step": step}
+    metadata = {"scheme": scheme, "step": step, "dtype": "float32"}
     inputs = np.zeros((len(maps), 1), np.float32)
     write_attributions(path, Attributions(np.arange(len(maps)) + 7, maps, inputs, None, None, metadata, *ends))
     return path

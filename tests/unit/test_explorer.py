@@ -30,6 +30,7 @@ def attributions(shape, step=None, samples=20, seed=0, truth=False, first=100):
         "normalisation": {"mean": [0.5] * channels, "std": [0.25] * channels},
         "scheme": "exact" if step is None else "forward",
         "step": step,
+        "dtype": "float32",
     }
     target = np.arange(samples) % 3 if len(shape) == 3 else None
     return Attributions(np.arange(first, first + samples), maps, inputs, target, effects if truth else None, metadata)
@@ -41,7 +42,7 @@ def comparison(tmp_path, shape, *, steps=STEPS, names=("data", "net", "saliency"
     paths = [tmp_path / f"{number}.parquet" for number in range(len(results))]
     for path, result in zip(paths, results, strict=True):
         write_attributions(path, result)
-    metrics = evaluate_method(paths[0], paths[1:])
+    metrics = evaluate_method(paths[:1], paths[1:])
     table = tmp_path / "metrics.parquet"
     write_table(table, metrics, {})
     (read,) = read_comparisons([names], [table], [paths[0]], [paths[1:]])

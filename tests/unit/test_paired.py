@@ -10,9 +10,9 @@ from approxgrad.sources import AUTO, GradientSource, exact_source
 from approxgrad.uncertainty import Bootstrap, intervals
 
 
-def rows(scheme, step, values, samples=None, **keys):
+def rows(scheme, step, values, samples=None, dtype="float32", **keys):
     """Return the metrics of one source; `values` are those of every metric, or of each by name."""
-    source = GradientSource(scheme, step)
+    source = GradientSource(scheme, step, dtype)
     measures = values if isinstance(values, dict) else dict.fromkeys(METRICS, values)
     frame = pd.DataFrame({name: np.asarray(column, float) for name, column in measures.items()})
     names = dict.fromkeys(WITHIN, "x") | {"dtype": source.dtype, "gradient": source.name, "scheme": scheme} | keys

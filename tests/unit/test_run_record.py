@@ -18,6 +18,7 @@ def attributions(path, device):
     metadata = {
         "scheme": "exact",
         "step": None,
+        "dtype": "float32",
         "device": device,
         "threads": 1,
         "versions": {"torch": "2", "numpy": "1"},

@@ -24,7 +24,9 @@ def rows(names, steps, reference="exact", metric="pearson", scheme="forward", **
     frame["scheme"] = ["exact" if step is None else scheme for step in steps]
     frame["gradient"] = ["exact" if step is None else f"{scheme}-h{step}" for step in steps]
     keys = dict(zip(("dataset", "model", "method"), names, strict=True))
-    return frame.assign(**keys, reference=reference, metric=metric, **{"n": 50, "undefined": 0} | columns)
+    return frame.assign(
+        **keys, dtype="float32", reference=reference, metric=metric, **{"n": 50, "undefined": 0} | columns
+    )
 
 
 def facts(*tables, models=MODELS, **more):
