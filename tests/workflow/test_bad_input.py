@@ -79,7 +79,7 @@ def check_refused(place, outcome, lines):
         ({"map_step": math.inf}, ["map_step: got inf, expected a finite number"]),
         (step(math.nan), ["experiments[0].steps[0]: got nan, expected a finite number"]),
         (step(math.inf), ["experiments[0].steps[0]: got inf, expected a finite number"]),
-        (step("small"), ["experiments[0].steps[0]: got 'small', expected a finite number"]),
+        (step("small"), ["experiments[0].steps[0]: got 'small', expected: a positive number, or auto"]),
         (experiment(samples=451), ["experiments[0].samples: got 451, expected at most 450, the test rows of digits"]),
         (
             published(reference="saliencey"),
@@ -118,7 +118,8 @@ def test_wrong_configurations_are_refused(empty, tmp_path, overlay, lines):
         (["digits", "cnm", "saliency", "exact"], "model is 'cnm', expected one of mlp, cnn"),
         (
             ["digits", "cnn", "integrated_gradients", "forward-h0.3"],
-            "gradient is 'forward-h0.3', expected one of exact, forward-h0.5, forward-h2, forward-h0.1",
+            "gradient is 'forward-h0.3', expected one of exact, exact-float64, forward-h0.5, forward-h0.5-float64, "
+            "forward-h2, forward-h2-float64, forward-h0.1",
         ),
         (
             ["digits", "mlp", "saliency", "exact"],
