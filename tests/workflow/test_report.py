@@ -96,7 +96,7 @@ def test_the_story_tells_the_numbers_of_the_tables(tiny):
     assert "This study compares 5 approximated attributions with the exact counterpart: 2 data sets, 2 models" in story
     assert "Saliency:</strong> the median correlation with the exact attribution is" in story
     run = (tiny.directory / "results/report/run.html").read_text()
-    assert re.search(r"<td>attribute</td><td class=\"number\">8</td>", run)
+    assert re.search(r"<td>attribute</td><td class=\"number\">11</td>", run)
     assert all(f"<td>{rule}</td>" in run for rule in ("train_model", "tell_story", "build_explorer"))
 
 
@@ -190,7 +190,11 @@ def test_the_explorer_shows_the_numbers_of_the_files(tiny, browser, dataset, mod
     # Two digits are told, of maps that are rounded to 1/127 of their largest value.
     expected = [*peaks[:2], 100 * abs(peaks[2] / peaks[0])]
     assert told == pytest.approx(expected, rel=0.05 + 1 / 127)
-    row = metrics[(metrics["step"] == step) & (metrics["reference"] == "exact")].set_index("sample").loc[sample]
+    row = (
+        metrics[(metrics["gradient"] == f"forward-h{step}") & (metrics["reference"] == "exact")]
+        .set_index("sample")
+        .loc[sample]
+    )
     shown = browser.evaluate(
         "[...document.querySelectorAll('#measures tbody tr')].map(line => line.cells[1].innerText)"
     )
