@@ -18,10 +18,10 @@ from bench.subjects import ARCHITECTURES, subject
 
 FULL = {
     "side": 32,
-    "repeats": 5,
-    "seconds": 0.4,
+    "repeats": 4,
+    "seconds": 0.2,
     "path_points": 50,
-    "largest_seconds": 1.5,
+    "largest_seconds": 1.0,
     "sizes": {
         "cnn": {"loop": 300, "batched": 3072},
         "resnet18": {"loop": 60, "batched": 3072},
@@ -33,7 +33,7 @@ FULL = {
         "path points": [5, 10, 20, 50],
     },
     "memory": [(name, side, points) for name in ARCHITECTURES for side in (32, 224) for points in (1, 50)],
-    "memory_seconds": 4.0,
+    "memory_seconds": 3.0,
     "product_side": 4096,
 }
 QUICK = FULL | {
