@@ -95,16 +95,7 @@ def _draw_peers(axes: Axes, table: pd.DataFrame, models: list[str]) -> None:
 def _draw_sweep(axes: Axes, table: pd.DataFrame) -> None:
     for name, colour in FORMAT_COLOURS.items():
         own = table[table["way"] == name]
-        axes.errorbar(
-            own["batch_size"],
-            own["median"],
-            [own["median"] - own["min"], own["max"] - own["median"]],
-            color=colour,
-            marker="o",
-            markersize=2,
-            lw=0.8,
-            label=f"model alone, {name.replace('_', ' ')}",
-        )
+        _draw_ranges(axes, own, "batch_size", colour, f"model alone, {name.replace('_', ' ')}")
     engine = table[table["way"] == ENGINE]
     axes.plot(engine["batch_size"], engine["median"], "*", color=BLACK, markersize=7, label="engine")
     axes.set_xscale("log", base=2)
@@ -114,15 +105,7 @@ def _draw_sweep(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _draw_scaling(axes: Axes, table: pd.DataFrame) -> None:
-    axes.errorbar(
-        table["size"],
-        table["median"],
-        [table["median"] - table["min"], table["max"] - table["median"]],
-        color=BLUE,
-        marker="o",
-        markersize=2,
-        lw=0.8,
-    )
+    _draw_ranges(axes, table, "size", BLUE)
     first = table.iloc[0]
     power = -1 if first["axis"] == "threads" else 1
     axes.plot(table["size"], first["median"] * (table["size"] / first["size"]) ** power, ":", color=BLACK, lw=0.8)
@@ -176,6 +159,12 @@ reached with the first batches and path points).
 
 {memory}
 """
+
+
+def _draw_ranges(axes: Axes, table: pd.DataFrame, x: str, colour: str, label: str | None = None) -> None:
+    """Draw medians over a column with their ranges."""
+    ranges = [table["median"] - table["min"], table["max"] - table["median"]]
+    axes.errorbar(table[x], table["median"], ranges, color=colour, marker="o", markersize=2, lw=0.8, label=label)
 
 
 def page(tables: dict[str, pd.DataFrame], machine: str, settings: dict[str, Any], product: float) -> str:

@@ -63,7 +63,7 @@ def attribute_cell(
     samples, sample_seed : int
         How many test rows are drawn, and with which seed.
     memory_mib : int or None
-        Memory that one evaluation may occupy.
+        Memory that the attribution may occupy besides model, inputs and result.
     device : torch.device
         Where the model runs.
 

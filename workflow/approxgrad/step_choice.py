@@ -122,7 +122,7 @@ def choose_step(
     (:meth:`approxgrad.step_search.Search.kinks`) and the step minimises the error, rounding and kinks together, that
     most inputs (:data:`CLEAR`) do not exceed (:func:`approxgrad.kinks.best_step`).
 
-    Cost: about 400 evaluations for a smooth model and 1,100 for one with kinks, whatever the number of features, and
+    Cost: about 1,000 evaluations for networks of rectifiers, whatever the number of features, and
     at most :func:`approxgrad.step_search.most_evaluations`: 1,804 to 2,224, depending on type and scheme.
 
     Examples
