@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SNAKEMAKE_FILES := Snakefile workflow/rules
 
-.PHONY: help plan run redraw report bench test lint format setup lock clean
+.PHONY: help plan run redraw report bench test soak lint format setup lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -28,6 +28,9 @@ bench: setup ## Time the engine beside its peers; writes docs/performance.md
 
 test: setup ## Run all tests
 	$(BIN)/pytest
+
+soak: setup ## Run the tests that take minutes: faults injected at random, large studies, a SLURM of their own
+	$(BIN)/pytest -m soak
 
 lint: setup ## Check style, types and the workflow
 	$(BIN)/ruff check .
