@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,26 @@ from approxgrad.cached_arrays import ArrayFile, find_arrays
 from approxgrad.configuration import ConfigError, validated
 from approxgrad.datasets import kind
 from approxgrad.faults import file_faults, name_faults, sample_faults
+from approxgrad.shards import sample_evaluations, shard_count, shard_name
 from approxgrad.sources import AUTO, GradientSource, exact_source, experiment_sources
 
 ATTRIBUTIONS = "results/attributions/dataset={dataset}/model={model}/method={method}/gradient={gradient}/part-0.parquet"
 """Path of one cell; its folders are the key columns of the table that all files form."""
 
+SHARDS = "results/shards/dataset={dataset}/model={model}/method={method}/gradient={gradient}/shard-{shard}.parquet"
+"""Path of one shard of a cell; it lies elsewhere, so that who reads the folder of cells never sees a part of one."""
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One attribution job: a data set, model, method and gradient source, and the number of test rows."""
+    """A data set, model, method and gradient source, the number of test rows and that of shards, each of them a job."""
 
     dataset: str
     model: str
     method: str
     gradient: GradientSource
     samples: int
+    shards: int = 1
 
     @property
     def keys(self) -> dict[str, str]:
@@ -39,6 +45,16 @@ class Cell:
     def path(self) -> str:
         """Path of the attribution file."""
         return ATTRIBUTIONS.format(**self.keys)
+
+    @property
+    def shard_names(self) -> list[str]:
+        """Names of the shards; none if the cell is not cut."""
+        return [shard_name((number, self.shards)) for number in range(1, self.shards + 1)] if self.shards > 1 else []
+
+    @property
+    def shard_paths(self) -> list[str]:
+        """Paths of the shards; none if the cell is not cut."""
+        return [SHARDS.format(**self.keys, shard=name) for name in self.shard_names]
 
 
 class Study:
@@ -84,6 +100,10 @@ class Study:
     @cached_property
     def _compared_cells(self) -> list[Cell]:
         return [cell for cell in self.cells if not cell.gradient.is_exact]
+
+    @cached_property
+    def _shard_paths(self) -> set[str]:
+        return {path for cell in self.cells for path in cell.shard_paths}
 
     @cached_property
     def exact_cells(self) -> list[Cell]:
@@ -241,13 +261,15 @@ class Study:
                 raise ConfigError(f"{argument}: data set is {names[0]!r}, expected one of {', '.join(self.datasets)}")
             if folder != "results" or names[:1] == ["published"]:
                 continue
+            if names[:1] == ["shards"] and argument not in self._shard_paths:
+                raise ConfigError(f"{argument}: the study has no such shard; see `shards` in the configuration")
             parts = [part.split("=", 1) for part in argument.split("/") if "=" in part]
             for key, value in parts:
                 if key in allowed and value not in allowed[key]:
                     raise ConfigError(f"{argument}: {key} is {value!r}, expected one of {', '.join(allowed[key])}")
             named = dict(parts)
             keys = [key for key in allowed if key in named]
-            cells = self.cells if argument.startswith("results/attributions/") else self._compared_cells
+            cells = self.cells if names[:1] in (["attributions"], ["shards"]) else self._compared_cells
             if tuple(named[key] for key in keys) not in {tuple(cell.keys[key] for key in keys) for cell in cells}:
                 raise ConfigError(f"{argument}: no experiment combines these; see `experiments` in the configuration")
 
@@ -272,7 +294,8 @@ class Study:
                 for source in experiment_sources(experiment):
                     name = self.reference(method) if source.is_exact else method
                     key = (dataset, model, name, source)
-                    cell = cells.setdefault(key, Cell(dataset, model, name, source, samples))
+                    shards = self._shard_count(dataset, name, source, samples)
+                    cell = cells.setdefault(key, Cell(dataset, model, name, source, samples, shards))
                     if cell.samples != samples:
                         faults.append(
                             f"experiments[{number}]: asks for {samples} samples of {dataset}, {model}, {name}, "
@@ -280,6 +303,31 @@ class Study:
                         )
         _raise(faults)
         return list(cells.values())
+
+    def _shard_count(self, dataset: str, method: str, source: GradientSource, samples: int) -> int:
+        """Return the number of shards of a cell; it follows from the configuration alone, so that it never changes."""
+        own, options = self.config["methods"][method], self.config["datasets"][dataset]
+        shape = (1,) if source.is_exact else kind(options).feature_shape(options)
+        per_sample = None if shape is None else sample_evaluations(own, source.scheme, prod(shape))
+        return shard_count(self.config["shards"], samples, per_sample)
+
+    def keys_pattern(self, *, sharded: bool) -> str:
+        """Return a regular expression that fits ``DATASET/model=.../method=.../gradient=...`` of the cells with shards.
+
+        Or of those without. It has a branch for each folder, so that a large study is matched as fast as a small one.
+        """
+        tree: dict[str, Any] = {}
+        for cell in self.cells:
+            if (cell.shards > 1) == sharded:
+                branch = tree
+                for name in cell.keys.values():
+                    branch = branch.setdefault(name, {})
+        return _pattern(tree, ["model", "method", "gradient"])
+
+
+def _pattern(tree: dict[str, Any], keys: Sequence[str]) -> str:
+    rests = ((name, f"/{keys[0]}={_pattern(branch, keys[1:])}" if branch else "") for name, branch in tree.items())
+    return f"(?:{'|'.join(re.escape(name) + rest for name, rest in rests) or '(?!)'})"
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from approxgrad.configuration import ConfigError
 from approxgrad.datasets.image_files import listing_digest
 from approxgrad.dependencies import pass_on_package, source_files
 from approxgrad.seeds import derive_seed
-from approxgrad.study import ATTRIBUTIONS, Study, any_of
+from approxgrad.study import ATTRIBUTIONS, SHARDS, Study, any_of
 from approxgrad.summaries import Run
 
 BASE = Path(workflow.basedir)
@@ -37,6 +37,11 @@ GPU = int(
     study.config["device"] == "cuda" or (study.config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
 )
 
+# Constraints of the first wildcard that look ahead to all four: cells that one job attributes, and cells with shards.
+WHOLE_CELLS, CUT_CELLS = (
+    f"(?={study.keys_pattern(sharded=sharded)}(?:/|$))[A-Za-z0-9_-]+" for sharded in (False, True)
+)
+
 
 # The package's modules that a script imports: Snakemake tracks a script, but not what it imports.
 def code(script, *modules):
@@ -55,3 +60,4 @@ wildcard_constraints:
     method="[A-Za-z0-9_-]+",
     gradient="[a-z_]+(-h[0-9.]+|-auto)?(-float64)?",
     source="[A-Za-z0-9_-]+",
+    shard="[1-9][0-9]*-of-[1-9][0-9]*",
