@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -15,46 +14,9 @@ from approxgrad.cached_arrays import ArrayFile, find_arrays
 from approxgrad.configuration import ConfigError, validated
 from approxgrad.datasets import kind
 from approxgrad.faults import file_faults, name_faults, sample_faults
-from approxgrad.shards import sample_evaluations, shard_count, shard_name
+from approxgrad.grid import Cell
+from approxgrad.shards import sample_evaluations, shard_count
 from approxgrad.sources import AUTO, GradientSource, exact_source, experiment_sources
-
-ATTRIBUTIONS = "results/attributions/dataset={dataset}/model={model}/method={method}/gradient={gradient}/part-0.parquet"
-"""Path of one cell; its folders are the key columns of the table that all files form."""
-
-SHARDS = "results/shards/dataset={dataset}/model={model}/method={method}/gradient={gradient}/shard-{shard}.parquet"
-"""Path of one shard of a cell; it lies elsewhere, so that who reads the folder of cells never sees a part of one."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A data set, model, method and gradient source, the number of test rows and that of shards, each of them a job."""
-
-    dataset: str
-    model: str
-    method: str
-    gradient: GradientSource
-    samples: int
-    shards: int = 1
-
-    @property
-    def keys(self) -> dict[str, str]:
-        """The names that stand in paths."""
-        return {"dataset": self.dataset, "model": self.model, "method": self.method, "gradient": self.gradient.name}
-
-    @property
-    def path(self) -> str:
-        """Path of the attribution file."""
-        return ATTRIBUTIONS.format(**self.keys)
-
-    @property
-    def shard_names(self) -> list[str]:
-        """Names of the shards; none if the cell is not cut."""
-        return [shard_name((number, self.shards)) for number in range(1, self.shards + 1)] if self.shards > 1 else []
-
-    @property
-    def shard_paths(self) -> list[str]:
-        """Paths of the shards; none if the cell is not cut."""
-        return [SHARDS.format(**self.keys, shard=name) for name in self.shard_names]
 
 
 class Study:
@@ -310,24 +272,6 @@ class Study:
         shape = (1,) if source.is_exact else kind(options).feature_shape(options)
         per_sample = None if shape is None else sample_evaluations(own, source.scheme, prod(shape))
         return shard_count(self.config["shards"], samples, per_sample)
-
-    def keys_pattern(self, *, sharded: bool) -> str:
-        """Return a regular expression that fits ``DATASET/model=.../method=.../gradient=...`` of the cells with shards.
-
-        Or of those without. It has a branch for each folder, so that a large study is matched as fast as a small one.
-        """
-        tree: dict[str, Any] = {}
-        for cell in self.cells:
-            if (cell.shards > 1) == sharded:
-                branch = tree
-                for name in cell.keys.values():
-                    branch = branch.setdefault(name, {})
-        return _pattern(tree, ["model", "method", "gradient"])
-
-
-def _pattern(tree: dict[str, Any], keys: Sequence[str]) -> str:
-    rests = ((name, f"/{keys[0]}={_pattern(branch, keys[1:])}" if branch else "") for name, branch in tree.items())
-    return f"(?:{'|'.join(re.escape(name) + rest for name, rest in rests) or '(?!)'})"
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -9,8 +9,9 @@ import approxgrad
 from approxgrad.configuration import ConfigError
 from approxgrad.datasets.image_files import listing_digest
 from approxgrad.dependencies import pass_on_package, source_files
+from approxgrad.grid import ATTRIBUTIONS, SHARDS, keys_pattern
 from approxgrad.seeds import derive_seed
-from approxgrad.study import ATTRIBUTIONS, SHARDS, Study, any_of
+from approxgrad.study import Study, any_of
 from approxgrad.summaries import Run
 
 BASE = Path(workflow.basedir)
@@ -39,7 +40,8 @@ GPU = int(
 
 # Constraints of the first wildcard that look ahead to all four: cells that one job attributes, and cells with shards.
 WHOLE_CELLS, CUT_CELLS = (
-    f"(?={study.keys_pattern(sharded=sharded)}(?:/|$))[A-Za-z0-9_-]+" for sharded in (False, True)
+    f"(?={keys_pattern(cell for cell in study.cells if (cell.shards > 1) == cut)}(?:/|$))[A-Za-z0-9_-]+"
+    for cut in (False, True)
 )
 
 
