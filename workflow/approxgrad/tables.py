@@ -15,9 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from approxgrad.files import write_atomically as write_atomically
-
-METADATA_KEY = b"approxgrad"
-"""Key of the JSON document in a file's schema metadata."""
+from approxgrad.row_groups import METADATA_KEY as METADATA_KEY
+from approxgrad.row_groups import document_schema, group_rows, write_row_groups
 
 # Lists in result files have no fixed size: readers give one schema to all data sets, which differ in features.
 ATTRIBUTION_SCHEMA = pa.schema(
@@ -93,8 +92,7 @@ class Split:
 
 def write_table(path: Path | str, table: pa.Table, metadata: Mapping[str, Any]) -> None:
     """Write a table with a JSON document as its metadata."""
-    document = json.dumps(dict(metadata), sort_keys=True, allow_nan=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: document.encode()})
+    table = table.replace_schema_metadata(document_schema(table.schema, metadata).metadata)
     write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 
@@ -267,7 +265,8 @@ def write_attributions(path: Path | str, result: Attributions) -> None:
             for values in (result.output, result.baseline_output)
         ),
     ]
-    write_table(path, pa.table(columns, schema=ATTRIBUTION_SCHEMA), result.metadata)
+    schema = document_schema(ATTRIBUTION_SCHEMA, result.metadata)
+    write_row_groups(path, schema, [pa.table(columns, schema=schema)], group_rows(result.attribution.shape[1]))
 
 
 def read_attributions(path: Path | str) -> Attributions:

@@ -9,8 +9,9 @@ import approxgrad
 from approxgrad.configuration import ConfigError
 from approxgrad.datasets.image_files import listing_digest
 from approxgrad.dependencies import pass_on_package, source_files
+from approxgrad.grid import ATTRIBUTIONS, SHARDS, keys_pattern
 from approxgrad.seeds import derive_seed
-from approxgrad.study import ATTRIBUTIONS, Study, any_of
+from approxgrad.study import Study, any_of
 from approxgrad.summaries import Run
 
 BASE = Path(workflow.basedir)
@@ -37,6 +38,12 @@ GPU = int(
     study.config["device"] == "cuda" or (study.config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
 )
 
+# Constraints of the first wildcard that look ahead to all four: cells that one job attributes, and cells with shards.
+WHOLE_CELLS, CUT_CELLS = (
+    f"(?={keys_pattern(cell for cell in study.cells if (cell.shards > 1) == cut)}(?:/|$))[A-Za-z0-9_-]+"
+    for cut in (False, True)
+)
+
 
 # The package's modules that a script imports: Snakemake tracks a script, but not what it imports.
 def code(script, *modules):
@@ -55,3 +62,4 @@ wildcard_constraints:
     method="[A-Za-z0-9_-]+",
     gradient="[a-z_]+(-h[0-9.]+|-auto)?(-float64)?",
     source="[A-Za-z0-9_-]+",
+    shard="[1-9][0-9]*-of-[1-9][0-9]*",
