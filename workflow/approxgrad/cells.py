@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from approxgrad import __version__
 from approxgrad.attribution import attribute
+from approxgrad.compilation import CompiledModel
 from approxgrad.cost import evaluations
 from approxgrad.finite_differences import FiniteDifference
 from approxgrad.gradients import ExactGradient
@@ -44,6 +45,7 @@ def attribute_cell(
     sample_seed: int,
     memory_mib: int | None,
     device: torch.device,
+    compile_model: bool = False,
     shard: Shard | None = None,
 ) -> tuple[Attributions, float]:
     """Return the attributions of one cell, and the seconds that they took.
@@ -68,6 +70,8 @@ def attribute_cell(
         Memory that the attribution may occupy besides model, inputs and result.
     device : torch.device
         Where the model runs.
+    compile_model : bool
+        Whether finite differences evaluate an :class:`approxgrad.CompiledModel`; exact gradients never do.
     shard : pair of int, optional
         Number of a shard, from 1 on, and the number of shards, for its samples only. Its metadata hold
         ``rounding_ratios`` instead of their median, for :func:`approxgrad.shards.gather`.
@@ -97,6 +101,7 @@ def attribute_cell(
         step = choice.step
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
     source = ExactGradient() if step is None else FiniteDifference(step, scheme, memory_budget=budget)
+    compiled = compile_model and isinstance(source, FiniteDifference)
     per_sample = evaluations(
         method["attribution"],
         scheme,
@@ -110,7 +115,7 @@ def attribute_cell(
     batch_sizes: list[int] = []
     seconds = 0.0
     with progress_bar(len(rows) * per_sample, f"{method['attribution']}, {source!r}", "evaluation") as bar:
-        model = CountedModel(network, bar)
+        model = CountedModel(CompiledModel(network) if compiled else network, bar)
         for block in blocks:
             own = slice(block.start - first, block.stop - first)
             target = _target(part, own)
@@ -136,6 +141,7 @@ def attribute_cell(
         "scheme": scheme,
         "step": step,
         "dtype": dtype,
+        "compiled": compiled,
         "rounding_ratios": ratios,
         "step_choice": None if choice is None else asdict(choice),
         "model_evaluations": model.evaluations,

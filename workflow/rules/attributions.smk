@@ -34,6 +34,7 @@ rule attribute:
         samples=lambda wildcards: study.cell(wildcards).samples,
         sample_seed=lambda wildcards: derive_seed(study.config["seed"], "samples", wildcards.dataset),
         memory_mib=study.config.get("memory_mib"),
+        compile_model=lambda wildcards: study.config["compile"] and not study.cell(wildcards).gradient.is_exact,
         device=study.config["device"],
         torch_threads=study.config["threads"],
     script:

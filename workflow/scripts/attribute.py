@@ -22,6 +22,7 @@ with job(snakemake) as log:
         samples=parameters.samples,
         sample_seed=parameters.sample_seed,
         memory_mib=parameters.memory_mib,
+        compile_model=parameters.compile_model,
         device=set_up_torch(parameters.device, parameters.torch_threads),
         shard=named_shard(shard) if shard else None,
     )
