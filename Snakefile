@@ -1,6 +1,11 @@
 from snakemake.utils import min_version
 
+from approxgrad.config_files import check_config_files, one_line_each
+
 min_version("9.20")
+
+with one_line_each():
+    check_config_files(["config.yaml", *workflow.configfiles])
 
 
 configfile: "config.yaml"

@@ -69,7 +69,7 @@ def test_measures_are_those_of_the_two_arrays(tmp_path):
         ({"arr1": np.ones(3), "arr2": np.ones(3)}, "two arrays of one shape"),
         ({"arr1": np.ones((2, 3)), "arr2": np.full((2, 3), np.nan)}, "'arr2' does not hold finite numbers"),
         ({"arr1": np.array([["a"]]), "arr2": np.array([["b"]])}, "'arr1' does not hold finite numbers"),
-        ({"arr1": np.array([[{}]]), "arr2": np.array([[{}]])}, "cannot be read as .npz"),
+        ({"arr1": np.array([[{}]]), "arr2": np.array([[{}]])}, "cannot be read as npz"),
     ],
 )
 def test_unfit_arrays_are_one_clear_error(tmp_path, arrays, words):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from approxgrad.device import set_up_torch
-from approxgrad.runtime import job, logger
+from approxgrad.runtime import EXPLAINED, job, logger
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_line_is_written_at_once(fake, monkeypatch):
 def test_expected_errors_are_one_line_on_the_terminal_and_a_traceback_in_the_log(fake, capsys, error):
     with pytest.raises(SystemExit) as stopped, job(fake):
         raise error("step: got 0,\n  expected more")
-    assert stopped.value.code == 1
+    assert stopped.value.code == EXPLAINED
     said = capsys.readouterr().err
     assert said == (
         f"approxgrad: attribute dataset=digits, model=cnn: step: got 0, expected more (details: {fake.log[0]})\n"

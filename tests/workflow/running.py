@@ -50,11 +50,22 @@ class Place:
     repository: Path = REPOSITORY
     overlays: tuple[Path, ...] = ()
 
-    def run(self, *arguments: str, overlays: Iterable[Path] = (), cores: int = 2, **environment: str) -> Outcome:
-        """Run Snakemake; Python imports the package of the place's checkout."""
+    def run(
+        self,
+        *arguments: str,
+        overlays: Iterable[Path] = (),
+        cores: int = 2,
+        configured: bool = True,
+        **environment: str,
+    ) -> Outcome:
+        """Run Snakemake; Python imports the package of the place's checkout.
+
+        Unless it is to be configured, it finds its configuration in the folder alone.
+        """
         command = [SNAKEMAKE, *arguments, "--cores", str(cores), "--directory", self.directory]
         command += ["--snakefile", self.repository / "Snakefile"]
-        command += ["--configfile", self.repository / "config.yaml", *self.overlays, *overlays]
+        if configured:
+            command += ["--configfile", self.repository / "config.yaml", *self.overlays, *overlays]
         environment = os.environ | {"PYTHONPATH": str(self.repository / "workflow")} | environment
         done = subprocess.run(command, cwd=self.directory, env=environment, capture_output=True, text=True, check=False)
         return Outcome(done.returncode, done.stdout, done.stderr)

@@ -1,177 +1,205 @@
-"""Wrong configurations and targets stop with one line for each fault, before anything is written."""
+"""Bad input stops with one clear line each, before anything half-made is left behind.
 
-import math
+The tables are in `bad_configs.py`, `bad_data.py` and `bad_models.py`. Every row is tried in this process; some, and
+with `make soak` all, also as a person would: with Snakemake.
+"""
+
+import copy
+from pathlib import Path
 
 import pytest
+import torch
+import yaml
+from snakemake.utils import update_config
 
-from approxgrad.configuration import load_schema
-from running import TINY
+from approxgrad.cells import attribute_cell
+from approxgrad.config_files import check_config_files
+from approxgrad.configuration import ConfigError
+from approxgrad.datasets import kind
+from approxgrad.evaluation import evaluate_method
+from approxgrad.models import build_model, save_model
+from approxgrad.runtime import is_expected
+from approxgrad.study import Study
+from approxgrad.tables import write_split
+from approxgrad.training import train
+from approxgrad.weights import fit_weights, read_weights
+from bad_configs import CONFIGS, FILES
+from bad_data import DATA
+from bad_models import MODELS_AND_RESULTS
+from running import REPOSITORY, TINY
 
-pytestmark = pytest.mark.workflow
-
-SCHEMA = load_schema()
-TOP = ", ".join(sorted(SCHEMA["properties"]))
-TRAINING = ", ".join(sorted(SCHEMA["$defs"]["training"]["properties"]))
-METHODS = (
-    "saliency, input_x_gradient, integrated_gradients, integrated_gradients_mean, "
-    "integrated_gradients_published, integrated_gradients_published_mean"
-)
-EXACT_METHODS = "saliency, input_x_gradient, integrated_gradients, integrated_gradients_mean"
-FOLDERS = "results/attributions/dataset={}/model={}/method={}/gradient={}/part-0.parquet"
-
-
-def experiment(**changes):
-    entry = {"datasets": ["digits"], "models": ["cnn"], "methods": ["saliency"], "steps": [0.1], "samples": 2}
-    return {"experiments": [entry | changes]}
-
-
-def step(value):
-    return experiment(steps=[value])
+JOBS = [*DATA, *MODELS_AND_RESULTS]
+CPU = torch.device("cpu")
+OUTPUTS = {
+    "prepare_data": "data/own/*.parquet",
+    "train_model": "results/models/**/*.safetensors",
+    "load_model": "results/models/**/*.safetensors",
+    "attribute": "results/attributions/**/*.parquet",
+    "evaluate": "results/metrics/**/*.parquet",
+}
+TARGETS = {
+    "prepare_data": ["data"],
+    "train_model": ["models"],
+    "load_model": ["models"],
+    "attribute": ["attributions"],
+    "evaluate": ["metrics", "--workflow-profile", REPOSITORY / "profiles" / "redraw"],
+}
 
 
-def published(**options):
-    return {"methods": {"integrated_gradients_published": options}}
+def name(bad):
+    return bad.what
+
+
+def merged(changes):
+    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    for overlay in (yaml.safe_load(TINY.read_text()), changes):
+        update_config(config, copy.deepcopy(overlay))
+    return config
+
+
+@pytest.mark.parametrize("bad", CONFIGS, ids=name)
+def test_configurations_are_refused(bad):
+    with pytest.raises(ConfigError) as error:
+        Study(merged(bad.config))
+    assert tuple(str(error.value).splitlines()) == bad.lines
+
+
+@pytest.mark.parametrize("bad", FILES, ids=name)
+def test_configuration_files_are_refused(bad, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_bytes(bad.config)
+    with pytest.raises(ConfigError) as error:
+        check_config_files(["config.yaml", "config.yaml", "elsewhere.yaml"])
+    assert tuple(str(error.value).splitlines()) == bad.lines
+
+
+def prepared(study):
+    dataset = study.datasets[0]
+    options = study.config["datasets"][dataset]
+    return kind(options).prepare(options, 0, [Path(source) for source in study.sources(dataset)])
+
+
+def made(study, part):
+    torch.manual_seed(0)
+    ((_, model),) = study.models
+    description = {"input_shape": part.feature_shape, "outputs": part.outputs, **study.architecture(model)}
+    return description, build_model(**description), study.config["models"][model]
+
+
+def load_model(study):
+    _, model, options = made(study, prepared(study)["test"])
+    fit_weights(model, read_weights(options["weights"]["file"]), options["weights"]["file"])
+
+
+def train_model(study):
+    parts = prepared(study)
+    _, model, options = made(study, parts["test"])
+    train(model, parts["train"], parts["validation"], options["training"], CPU)
+
+
+def attribute(study):
+    test = prepared(study)["test"]
+    description, model, _ = made(study, test)
+    write_split("test.parquet", test, {})
+    save_model("weights.safetensors", model, description)
+    cell = next(cell for cell in study.cells if not cell.gradient.is_exact)
+    attribute_cell(
+        weights="weights.safetensors",
+        test="test.parquet",
+        training=None,
+        method=study.config["methods"][cell.method],
+        scheme=cell.gradient.scheme,
+        step=cell.gradient.step,
+        dtype=cell.gradient.dtype,
+        samples=cell.samples,
+        sample_seed=0,
+        memory_mib=None,
+        device=CPU,
+    )
+
+
+def evaluate(study):
+    (names,) = study.comparisons
+    evaluate_method([cell.path for cell in study.references(*names)], [c.path for c in study.approximated(*names)])
+
+
+WORK = {
+    "prepare_data": prepared,
+    "load_model": load_model,
+    "train_model": train_model,
+    "attribute": attribute,
+    "evaluate": evaluate,
+}
+
+
+@pytest.mark.parametrize("bad", JOBS, ids=name)
+def test_jobs_refuse(bad, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "own_networks", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    bad.write(tmp_path)
+    study = Study(merged(bad.config))
+    with pytest.raises(Exception) as error:  # noqa: PT011 - is told apart below
+        WORK[bad.rule](study)
+    assert is_expected(error.value), repr(error.value)
+    (line,) = str(error.value).splitlines()
+    assert line.isprintable()
+    assert bad.says in line
+    assert not list(tmp_path.glob(OUTPUTS[bad.rule])) or bad.rule == "attribute"
+    assert not Path("executed").exists()
+
+
+def said(outcome, beginning):
+    return [line for line in outcome.stderr.splitlines() if line.startswith(beginning)]
+
+
+# One of each kind is enough to see that Snakemake passes it on.
+AS_A_PERSON = {"four faults at once", "a key twice", "a class without images", "a pickle with code", "a flipped bit"}
+
+
+def often(table):
+    return [
+        pytest.param(bad, id=bad.what, marks=[] if bad.what in AS_A_PERSON else [pytest.mark.soak]) for bad in table
+    ]
 
 
 def check_refused(place, outcome, lines):
     assert outcome.code != 0
-    said = [line for line in outcome.stderr.splitlines() if not line.startswith("Using workflow specific profile")]
-    assert said == ["Configuration error", *lines]
-    assert "Traceback" not in outcome.text
+    spoken = [line for line in outcome.stderr.splitlines() if not line.startswith("Using workflow specific profile")]
+    assert spoken == [f"Configuration error: {line}" for line in lines]
     assert not (place.directory / "results").exists()
     assert not (place.directory / "data").exists()
 
 
-@pytest.mark.parametrize(
-    ("overlay", "lines"),
-    [
-        (
-            experiment(models=["cnm"]),
-            ["experiments[0].models: got 'cnm', expected one of cnn, resnet18, mlp"],
-        ),
-        (
-            experiment(methods=["saliencey"]),
-            [f"experiments[0].methods: got 'saliencey', expected one of {METHODS}"],
-        ),
-        (
-            experiment(datasets=["mnist"]),
-            ["experiments[0].datasets: got 'mnist', expected one of digits, synthetic_linear, synthetic_nonlinear"],
-        ),
-        (
-            experiment(schemes=["sideways"]),
-            ["experiments[0].schemes[0]: got 'sideways', expected one of forward, backward, central"],
-        ),
-        ({"expermints": []}, [f"expermints: unknown key, expected one of {TOP} (did you mean experiments?)"]),
-        (
-            {"models": {"mlp": {"training": {"epoch": 3}}}},
-            [f"models.mlp.training.epoch: unknown key, expected one of {TRAINING} (did you mean epochs?)"],
-        ),
-        (
-            {"methods": {"saliency": {"colour": 1}}},
-            ["methods.saliency.colour: unknown key, expected one of attribution"],
-        ),
-        ({"seed": "zero"}, ["seed: got 'zero', expected an integer"]),
-        ({"models": {"mlp": ["hidden"]}}, ["models.mlp: got ['hidden'], expected a mapping"]),
-        (step(0), ["experiments[0].steps[0]: got 0, expected more than 0"]),
-        (step(-0.1), ["experiments[0].steps[0]: got -0.1, expected more than 0"]),
-        (step(10**400), ["experiments[0].steps[0]: got 1" + "0" * 56 + "..., expected a finite number"]),
-        (experiment(samples=2.0), ["experiments[0].samples: got 2.0, expected an integer"]),
-        ({"map_step": math.inf}, ["map_step: got inf, expected a finite number"]),
-        (step(math.nan), ["experiments[0].steps[0]: got nan, expected a finite number"]),
-        (step(math.inf), ["experiments[0].steps[0]: got inf, expected a finite number"]),
-        (step("small"), ["experiments[0].steps[0]: got 'small', expected: a positive number, or auto"]),
-        (experiment(samples=451), ["experiments[0].samples: got 451, expected at most 450, the test rows of digits"]),
-        (
-            published(reference="saliencey"),
-            [
-                "methods.integrated_gradients_published.reference: got 'saliencey', "
-                f"expected a method with an exact counterpart: {EXACT_METHODS}"
-            ],
-        ),
-        (
-            {"seed": -1, "device": "gpu", "models": {"cnn": {"training": {"epochs": 0}}}, "colour": "red"},
-            [
-                f"colour: unknown key, expected one of {TOP}",
-                "device: got 'gpu', expected one of auto, cpu, cuda",
-                "models.cnn.training.epochs: got 0, expected at least 1",
-                "seed: got -1, expected at least 0",
-            ],
-        ),
-        (
-            experiment(datasets=["mnist"], models=["cnm"]),
-            [
-                "experiments[0].datasets: got 'mnist', expected one of digits, synthetic_linear, synthetic_nonlinear",
-                "experiments[0].models: got 'cnm', expected one of cnn, resnet18, mlp",
-            ],
-        ),
-    ],
-    ids=lambda value: str(value) if isinstance(value, dict) else "",
-)
-def test_wrong_configurations_are_refused(empty, tmp_path, overlay, lines):
-    path = empty.overlay(overlay)
-    check_refused(empty, empty.run(overlays=[TINY, path]), lines)
+@pytest.mark.workflow
+@pytest.mark.parametrize("bad", often(CONFIGS))
+def test_snakemake_refuses_configurations(bad, empty):
+    overlay = empty.overlay(yaml.safe_dump(bad.config, sort_keys=False))
+    check_refused(empty, empty.run(overlays=[TINY, overlay]), bad.lines)
 
 
-@pytest.mark.parametrize(
-    ("folders", "complaint"),
-    [
-        (["digits", "cnm", "saliency", "exact"], "model is 'cnm', expected one of mlp, cnn"),
-        (
-            ["digits", "cnn", "integrated_gradients", "forward-h0.3"],
-            "gradient is 'forward-h0.3', expected one of exact, exact-float64, forward-h0.5, forward-h0.5-float64, "
-            "forward-h2, forward-h2-float64, forward-h0.1",
-        ),
-        (
-            ["digits", "mlp", "saliency", "exact"],
-            "no experiment combines these; see `experiments` in the configuration",
-        ),
-    ],
-)
-def test_unknown_targets_are_refused(empty, folders, complaint):
-    target = FOLDERS.format(*folders)
-    check_refused(empty, empty.run(target, overlays=[TINY]), [f"{target}: {complaint}"])
+@pytest.mark.workflow
+@pytest.mark.parametrize("bad", often(FILES))
+def test_snakemake_refuses_configuration_files(bad, empty):
+    (empty.directory / "config.yaml").write_bytes(bad.config)
+    check_refused(empty, empty.run(configured=False), bad.lines)
 
 
-@pytest.mark.parametrize(
-    ("target", "complaint"),
-    [
-        ("data/mnist/train.parquet", "data set is 'mnist', expected one of synthetic_linear, digits"),
-        (
-            "results/metrics/dataset=digits/model=mlp/method=saliency/part-0.parquet",
-            "no experiment combines these; see `experiments` in the configuration",
-        ),
-        (
-            "results/figures/dataset=digits/model=mlp/learning_curves.svg",
-            "no experiment combines these; see `experiments` in the configuration",
-        ),
-    ],
-)
-def test_targets_that_no_experiment_has_are_refused(empty, target, complaint):
-    check_refused(empty, empty.run(target, overlays=[TINY]), [f"{target}: {complaint}"])
-
-
-def test_a_figure_that_a_data_set_cannot_have_is_refused(empty):
-    target = "results/figures/dataset=digits/model=cnn/method=integrated_gradients/truth_correlation.svg"
-    outcome = empty.run(target, overlays=[TINY])
+@pytest.mark.workflow
+@pytest.mark.parametrize("bad", often(JOBS))
+def test_snakemake_says_one_line_for_a_job_that_refuses(bad, empty):
+    bad.write(empty.directory)
+    outcome = empty.run(*TARGETS[bad.rule], overlays=[TINY, empty.overlay(bad.config)], cores=1)
     assert outcome.code != 0
-    assert f"No rule to produce {target}" in outcome.stderr
-
-
-def test_yaml_numbers_without_a_point_are_numbers(empty):
-    # YAML 1.1 reads 1e-4 as text.
-    entry = "datasets: [digits], models: [cnn], methods: [saliency], steps: [1e-4, 2E-3], samples: 2"
-    overlay = empty.overlay(f"experiments: [{{{entry}}}]\nmodels: {{cnn: {{training: {{learning_rate: 1e-3}}}}}}\n")
-    planned = empty.plan("attributions", overlays=[overlay]).wildcards
-    gradients = {text.rsplit("=")[-1] for rule, text in planned if rule == "attribute"}
-    assert gradients == {"exact", "forward-h0.0001", "forward-h0.002"}
-
-
-def test_a_missing_gpu_is_one_clear_line(empty):
-    overlay = empty.overlay({"device": "cuda"})
-    outcome = empty.run("models", overlays=[TINY, overlay], cores=1, CUDA_VISIBLE_DEVICES="")
-    assert outcome.code != 0
-    (line,) = [line for line in outcome.stderr.splitlines() if line.startswith("approxgrad:")]
-    assert line.startswith("approxgrad: train_model dataset=")
-    assert "device: cuda was asked for, but torch finds no GPU; use cpu or auto" in line
-    assert "Traceback" not in outcome.text
-    assert not list(empty.directory.glob("results/**/*.*"))
+    (line,) = said(outcome, "approxgrad:")
+    assert line.startswith(f"approxgrad: {bad.rule} ")
+    assert bad.says in line
+    log = empty.directory / line.partition("(details: ")[2].rstrip(")")
+    assert "Traceback" in log.read_text()
+    for words in ("Traceback", "RuleException", "Error in rule", "WorkflowError"):
+        assert words not in outcome.text
+    endings = ("Exiting because a job execution failed", "Complete log", "Elapsed time")
+    assert all(line.startswith(endings) for line in outcome.stderr.partition(f"{line}\n")[2].splitlines())
+    assert not list(empty.directory.glob(OUTPUTS[bad.rule]))
+    assert not list(empty.directory.glob("results/**/.*"))
+    assert not (empty.directory / "executed").exists()

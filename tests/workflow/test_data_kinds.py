@@ -152,7 +152,7 @@ def test_options_that_are_not_clear_stop_with_one_line(empty, dataset, expected)
     config = {"datasets": {"own": dataset}, "experiments": [experiment("own", "cnn")]}
     outcome = empty.run("--dry-run", overlays=[empty.overlay(config)])
     assert outcome.code != 0
-    message = outcome.stderr.split("Configuration error\n")[1].strip()
+    message = outcome.stderr.split("Configuration error: ")[1].strip()
     assert re.match(expected, message)
     assert "\n" not in message
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from approxgrad.array_files import load_arrays
 from approxgrad.tables import TableError
 
 
@@ -83,21 +84,12 @@ def read_arrays(path: Path | str, names: Mapping[str, str]) -> tuple[NDArray[Any
     TableError
         If the file cannot be read, lacks an array, or the maps differ in shape or are not finite numbers.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            maps = []
-            for role in ("exact", "approximated"):
-                if names[role] not in file:
-                    raise TableError(f"{path}: has no array {names[role]!r}, only {', '.join(file.files)}")
-                maps.append(file[names[role]])
-    except TableError:
-        raise
-    except (OSError, ValueError, EOFError) as error:
-        raise TableError(f"{path}: cannot be read as .npz ({error})") from None
-    exact, approximated = maps
+    roles = ("exact", "approximated")
+    arrays = load_arrays(path, [names[role] for role in roles])
+    exact, approximated = maps = [arrays[names[role]] for role in roles]
     if exact.shape != approximated.shape or exact.ndim != 2 or len(exact) == 0:
         raise TableError(f"{path}: expected two arrays of one shape (N, d), got {exact.shape} and {approximated.shape}")
-    for role, values in zip(("exact", "approximated"), maps, strict=True):
+    for role, values in zip(roles, maps, strict=True):
         if not np.issubdtype(values.dtype, np.floating) or not np.isfinite(values).all():
             raise TableError(f"{path}: array {names[role]!r} does not hold finite numbers only")
     return exact, approximated

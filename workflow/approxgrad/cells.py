@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from approxgrad import __version__
 from approxgrad.attribution import attribute
+from approxgrad.checks import check_repeatable
 from approxgrad.compilation import CompiledModel
 from approxgrad.cost import evaluations
 from approxgrad.finite_differences import FiniteDifference
@@ -27,6 +28,9 @@ from approxgrad.step_choice import StepChoice, choose_step
 from approxgrad.tables import Attributions, Split, read_mean_input, read_split
 
 MEBIBYTE = 2**20
+
+REPEATED_ROWS = 8
+"""Drawn test rows that the model is evaluated with twice, to see that it has no randomness."""
 
 CHOICE_ROWS = 64
 """Test rows that a step is chosen with: the first drawn ones, however many are attributed."""
@@ -95,6 +99,7 @@ def attribute_cell(
         options = {"baselines": torch.from_numpy(baseline).to(device), "n_steps": method["n_steps"]}
     precision: torch.dtype = getattr(torch, dtype)
     network = load_model(weights, device).to(precision)
+    check_repeatable(network, torch.from_numpy(inputs[:REPEATED_ROWS]).to(device, precision))
     choice = None
     if step == AUTO:
         choice = _chosen_step(network, split, scheme, options, sample_seed, device, precision)

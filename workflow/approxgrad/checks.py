@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from approxgrad.messages import one_line
+
 Model = Callable[..., Any]
 """Any callable from a batch of inputs to a batch of outputs."""
 
@@ -31,6 +33,61 @@ def check_deterministic(model: Model) -> None:
         if layer.training and isinstance(layer, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)):
             kind = type(layer).__name__
             raise ValueError(f"model: layer {name or kind!r} ({kind}) is in training mode; call model.eval() first")
+
+
+def check_repeatable(model: Model, inputs: Tensor) -> None:
+    """Refuse a model that fails, or says something else when it is asked the same again.
+
+    Parameters
+    ----------
+    model : callable
+        A batch of inputs to a batch of outputs; given copies, it may change its inputs.
+    inputs : Tensor
+        A few rows, shape (N, ...).
+
+    Raises
+    ------
+    ValueError
+        Naming the largest difference. Noise of that size would be taken for a gradient.
+    """
+    with torch.inference_mode():
+        try:
+            first, second = (torch.as_tensor(model(inputs.clone())).clone() for _ in range(2))
+        except Exception as error:
+            raise ValueError(
+                f"model: fails for {inputs.dtype} inputs of shape {tuple(inputs.shape)} "
+                f"({one_line(f'{type(error).__name__}: {error}')})"
+            ) from error
+    if first.shape != second.shape:
+        raise ValueError(
+            f"model: returned shape {tuple(first.shape)}, then {tuple(second.shape)} for the same inputs, expected one"
+        )
+    if not torch.allclose(first, second, rtol=0, atol=0, equal_nan=True):
+        difference = (first - second).abs().max().item()
+        raise ValueError(
+            f"model: outputs differ by {difference:.2g} between two evaluations of the same inputs, "
+            "expected a model without randomness"
+        )
+
+
+def check_resolved(inputs: tuple[Tensor, ...], step: float, shifts: tuple[int, ...]) -> None:
+    """Refuse a step that is lost in every feature of all inputs: x + h is x there, so every difference is zero.
+
+    Raises
+    ------
+    ValueError
+        Naming the smallest distance between a feature and its neighbour among the floating-point numbers.
+    """
+    points = [point.detach() for point in inputs]
+    for point in points:
+        if any(((point + torch.tensor(shift * step, dtype=point.dtype)) != point).any() for shift in shifts):
+            return
+    sizes = [point.abs() for point in points]
+    spacing = min(float((torch.nextafter(size, torch.full_like(size, torch.inf)) - size).min()) for size in sizes)
+    kind = str(inputs[0].dtype).removeprefix("torch.")
+    raise ValueError(
+        f"step: {step:g} is lost in {kind}, x + h is x for every feature of the inputs; expected at least {spacing:.1g}"
+    )
 
 
 def checked_batch_size(size: int | None) -> int | None:

@@ -7,13 +7,19 @@ import difflib
 import math
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
 
+from approxgrad.messages import one_line
+
 SCHEMA_PATH = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.yaml"
+
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Builds nothing but mappings, lists and values; in C where there is libyaml."""
 
 EXPONENT_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
@@ -22,9 +28,10 @@ class ConfigError(ValueError):
     """A configuration that no study can be made of; the message has one line for each fault."""
 
 
+@cache
 def load_schema() -> dict[str, Any]:
-    """Return the JSON schema of the configuration."""
-    schema: dict[str, Any] = yaml.safe_load(SCHEMA_PATH.read_text())
+    """Return the JSON schema of the configuration, which is not to be changed."""
+    schema: dict[str, Any] = yaml.load(SCHEMA_PATH.read_text(), Loader=Loader)  # noqa: S506 - is a safe one
     return schema
 
 
@@ -36,7 +43,10 @@ def validated(config: dict[str, Any]) -> dict[str, Any]:
     ConfigError
         If it does not fit the schema; every fault is named with its key and what is allowed.
     """
-    config = _cleaned(copy.deepcopy(config))
+    try:
+        config = _cleaned(copy.deepcopy(config))
+    except RecursionError:
+        raise ConfigError("config: is nested too deeply, or holds itself") from None
     validator = _filling_validator(load_schema())
     faults = sorted({line for error in validator.iter_errors(config) for line in _explain(error)})
     if faults:
@@ -108,21 +118,31 @@ def _explain(error: Any) -> list[str]:
             }
             return [f"{key}: got {got}, expected {words[error.validator]} {error.validator_value}"]
         case "uniqueItems":
-            return [f"{key}: got {got}, expected no value twice"]
-        case "minItems":
+            twice = next(item for place, item in enumerate(error.instance) if item in error.instance[:place])
+            return [f"{key}: got {got}, expected no value twice ({_shortened(twice)} is)"]
+        case "minItems" | "minProperties":
             return [f"{key}: got {got}, expected at least {error.validator_value} value(s)"]
+        case "maxItems":
+            return [f"{key}: got {got}, expected at most {error.validator_value} value(s)"]
+        case "minLength" | "maxLength":
+            bound = "at least" if error.validator == "minLength" else "at most"
+            return [f"{key}: got {got}, expected {bound} {error.validator_value} character(s)"]
         case "pattern":
             return [f"{key}: got {got}, expected: {error.schema['description']}"]
         case "oneOf":
             return [f"{key}: got {got}, expected zero, mean, a number or a list of numbers"]
         case _:
-            return [f"{key}: {error.message}"]
+            return [f"{key}: {one_line(error.message)}"]
 
 
 def _unknown_key(key: str, name: str, allowed: list[str]) -> str:
     close = difflib.get_close_matches(name, allowed, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     return f"{key}: unknown key, expected one of {', '.join(allowed)}{hint}"
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() and name else repr(name)
 
 
 def _key(path: Any) -> str:
@@ -133,6 +153,7 @@ def _key(path: Any) -> str:
 
 
 def _join(key: str, name: str) -> str:
+    name = _printable(name)
     return name if key in ("", "config") else f"{key}.{name}"
 
 

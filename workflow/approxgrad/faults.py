@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from approxgrad.datasets import kind
+from approxgrad.datasets.normalisation import configured
+from approxgrad.datasets.paths import check_text
 from approxgrad.download import check_address
+from approxgrad.shapes import shape_fault
+from approxgrad.sources import AUTO
+
+SMALLEST_STEP, LARGEST_STEP = 1e-30, 1e30
+"""Float32 ends beyond them, and no feature is measured in such units."""
+
+PLACEHOLDERS = (("{method}", "once", (1,)), ("{step}", "once", (1,)), ("{samples}", "at most once", (0, 1)))
+"""What the names of cached arrays tell, and how often each stands in their pattern."""
 
 
 def name_faults(config: Mapping[str, Any]) -> list[str]:
@@ -46,6 +58,16 @@ def name_faults(config: Mapping[str, Any]) -> list[str]:
     return faults
 
 
+def step_faults(config: Mapping[str, Any]) -> list[str]:
+    """Return the steps that no precision resolves, whatever the inputs are."""
+    return [
+        f"experiments[{number}].steps[{place}]: got {step}, expected {SMALLEST_STEP:g} to {LARGEST_STEP:g}"
+        for number, experiment in enumerate(config["experiments"])
+        for place, step in enumerate(experiment["steps"])
+        if step != AUTO and not SMALLEST_STEP <= step <= LARGEST_STEP
+    ]
+
+
 def sample_faults(config: Mapping[str, Any]) -> list[str]:
     """Return the experiments that ask for more samples than there are test rows, where their number is known."""
     faults = []
@@ -65,7 +87,7 @@ def sample_faults(config: Mapping[str, Any]) -> list[str]:
 
 
 def file_faults(config: Mapping[str, Any]) -> list[str]:
-    """Return a line for each data set whose files are not clear, and for each address that cannot be used."""
+    """Return a line for each file, address and pattern that cannot be used, as far as the options tell."""
     faults = []
     for name, options in config["datasets"].items():
         try:
@@ -77,4 +99,48 @@ def file_faults(config: Mapping[str, Any]) -> list[str]:
                 check_address(address)
             except ValueError as error:
                 faults.append(f"datasets.{name}.download.addresses[{number}]: {error}")
+    for name, options in config["models"].items():
+        try:
+            check_text(options.get("weights", {}).get("file", "none"), "weights.file")
+        except ValueError as error:
+            faults.append(f"models.{name}.{error}")
+    for name, options in config["cached_arrays"].items():
+        faults += [
+            f"cached_arrays.{name}.pattern: got {options['pattern']!r}, expected {word} {times}"
+            for word, times, allowed in PLACEHOLDERS
+            if options["pattern"].count(word) not in allowed
+        ]
+        faults += [
+            f"cached_arrays.{name}.compare_with.{key}: got {own!r}, expected one of {', '.join(config[key + 's'])}"
+            for key, own in options.get("compare_with", {}).items()
+            if own not in config[f"{key}s"]
+        ]
+    return faults
+
+
+def shape_faults(config: Mapping[str, Any]) -> list[str]:
+    """Return the normalisations, models and baselines that do not fit their data, where the shape of these is known."""
+    shapes = {name: kind(options).feature_shape(options) for name, options in config["datasets"].items()}
+    known = {name: shape for name, shape in shapes.items() if shape is not None}
+    faults = []
+    for name, shape in known.items():
+        options = config["datasets"][name]
+        try:
+            if isinstance(options.get("normalisation", {}), dict):
+                configured(options, shape[0])
+        except ValueError as error:
+            faults.append(f"datasets.{name}.{error}")
+    for number, experiment in enumerate(config["experiments"]):
+        for dataset in filter(known.__contains__, experiment["datasets"]):
+            for model in experiment["models"]:
+                fault = shape_fault(config["models"][model].get("architecture", ""), known[dataset])
+                if fault is not None:
+                    faults.append(f"experiments[{number}].models: {model} does not fit {dataset}: {fault}")
+        for dataset, method in product(filter(known.__contains__, experiment["datasets"]), experiment["methods"]):
+            baseline, features = config["methods"][method].get("baseline"), math.prod(known[dataset])
+            if isinstance(baseline, list) and len(baseline) != features:
+                faults.append(
+                    f"methods.{method}.baseline: got {len(baseline)} numbers, expected {features}, "
+                    f"one for each feature of {dataset}"
+                )
     return faults

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from approxgrad.messages import one_line
+
 UNFINISHED = ".unfinished-"
 """Part of the name of a file that is being written. The name begins with a dot, so readers of folders ignore it."""
 
@@ -16,20 +18,29 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
     """Write a file under a temporary name beside `path` and rename it, so that no half file is ever seen.
 
     It is on the disk before it gets its name, so that it is whole after a power failure too.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, such as on a full disk; names `path` and the reason.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}{UNFINISHED}", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        write(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}{UNFINISHED}", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else one_line(error)
+        raise OSError(f"{path}: cannot be written ({reason})") from error
 
 
 def remove_leftovers(*folders: Path) -> None:

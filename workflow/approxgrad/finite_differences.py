@@ -17,6 +17,7 @@ from approxgrad.checks import (
     as_tuple,
     check_deterministic,
     check_outputs,
+    check_resolved,
     checked_batch_size,
     checked_inputs,
     halved,
@@ -72,7 +73,8 @@ class FiniteDifference:
     Cost with d features: d + 1 evaluations per input for ``forward`` and ``backward`` (the unperturbed output is
     evaluated once per input), 2 d for ``central``. The truncation error falls like h (central: h squared); the
     rounding error grows like eps |f_t| / h. Differences are taken in float64, so that the only rounding is that
-    of x + h and the model's own; a step below the resolution of x is lost in it.
+    of x + h and the model's own; a step below the resolution of x is lost in it, and refused where it is lost in all
+    features.
     """
 
     def __init__(
@@ -130,9 +132,11 @@ class FiniteDifference:
             If an input is not a floating-point tensor.
         ValueError
             If an input or an output is not finite, a target is out of range, the outputs do not fit the inputs, or
-            a dropout or batch-normalisation layer of the model is in training mode.
+            a dropout or batch-normalisation layer of the model is in training mode, or the step is lost in every
+            feature.
         """
         points = checked_inputs(inputs)
+        check_resolved(points, self.step, self.stencil.shifts)
         widths = [point[0].numel() for point in points]
         columns = torch.arange(sum(widths), device=points[0].device)
         gradients = tuple(torch.empty_like(point, memory_format=torch.contiguous_format) for point in points)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from approxgrad.factories import ModelError as ModelError
+from approxgrad.factories import made_by_factory
+from approxgrad.messages import one_line
+from approxgrad.shapes import shape_fault
 from approxgrad.tables import write_atomically
 
 Shape = tuple[int, ...]
-
-
-class ModelError(ValueError):
-    """An architecture that does not fit the data, or a file that holds no model of this package."""
 
 
 class CNN(nn.Module):
@@ -33,14 +31,14 @@ class CNN(nn.Module):
     Parameters
     ----------
     input_shape : tuple of int
-        Channels, height and width; the sides are at least 4.
+        Channels, height and width; :data:`approxgrad.shapes.SMALLEST_SIDE` bounds the sides.
     outputs : int
         Number of classes.
     """
 
     def __init__(self, input_shape: Shape, outputs: int) -> None:
         super().__init__()
-        channels, height, width = _image_shape("cnn", input_shape, smallest=4)
+        channels, height, width = _image_shape("cnn", input_shape)
         self.conv1 = nn.Conv2d(channels, 32, 3, padding=1)
         self.conv2 = nn.Conv2d(32, 32, 3, padding=1)
         self.conv3 = nn.Conv2d(32, 64, 3, padding=1)
@@ -91,7 +89,7 @@ def _resnet(name: str) -> Callable[..., nn.Module]:
         # Importing torchvision takes as long as importing torch; only these architectures need it.
         from torchvision.models import resnet
 
-        channels, _, _ = _image_shape(name, input_shape, smallest=1)
+        channels, _, _ = _image_shape(name, input_shape)
         network: nn.Module = getattr(resnet, name)(num_classes=outputs)
         if stem == "cifar":
             network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
@@ -138,36 +136,22 @@ def build_model(
     Raises
     ------
     ModelError
-        If there is no such architecture or factory, or it does not take inputs of that shape.
+        If there is no such architecture or factory, it fails, or it does not take inputs of that shape.
     """
     shape = tuple(input_shape)
     if factory is not None:
-        model = _imported(factory)(shape, outputs, **(options or {}))
-        if not isinstance(model, nn.Module):
-            raise ModelError(f"factory {factory}: returned {type(model).__name__}, expected a torch module")
-        return model
+        return made_by_factory(factory, shape, outputs, options or {})
     if architecture not in ARCHITECTURES:
         raise ModelError(f"architecture: got {architecture!r}, expected one of {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[architecture](shape, outputs, **architecture_options)
-
-
-def _imported(factory: str) -> Callable[..., Any]:
-    """Import a user's function; its module may lie in the working directory."""
-    module, _, name = factory.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        function: Callable[..., Any] = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ModelError(f"factory {factory}: cannot be imported ({error})") from None
-    return function
 
 
 def save_model(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:
     """Write weights as safetensors; `description` holds the arguments of :func:`build_model`."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"approxgrad": json.dumps(description, sort_keys=True)}
-    write_atomically(path, lambda temporary: save_file(weights, temporary, metadata=metadata))
+    # Not by safetensors itself, whose error for a full disk is none of Python's.
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(weights, metadata=metadata)))
 
 
 def load_model(path: Path | str, device: torch.device) -> nn.Module:
@@ -182,19 +166,21 @@ def load_model(path: Path | str, device: torch.device) -> nn.Module:
         with safe_open(path, framework="pt") as file:
             description = json.loads((file.metadata() or {})["approxgrad"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: cannot be read as safetensors ({error})") from None
+    except (OSError, SafetensorError, MemoryError) as error:
+        raise ModelError(f"{path}: cannot be read as safetensors ({one_line(error)})") from None
     except (KeyError, json.JSONDecodeError):
         raise ModelError(f"{path}: does not say which architecture its weights belong to") from None
-    model = build_model(**description)
-    model.load_state_dict(weights)
+    try:
+        model = build_model(**description)
+        model.load_state_dict(weights)
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: no model can be made of it ({one_line(error)})") from None
     return model.eval().to(device)
 
 
-def _image_shape(name: str, shape: Shape, smallest: int) -> tuple[int, int, int]:
-    if len(shape) != 3 or min(shape[1:]) < smallest:
-        raise ModelError(
-            f"architecture {name}: expected images with sides of at least {smallest} pixels, got shape {shape}"
-        )
+def _image_shape(name: str, shape: Shape) -> tuple[int, int, int]:
+    fault = shape_fault(name, shape)
+    if fault is not None:
+        raise ModelError(fault)
     channels, height, width = shape
     return channels, height, width

@@ -40,7 +40,7 @@ def write_row_groups(path: Path | str, schema: pa.Schema, tables: Iterable[pa.Ta
     """
 
     def write(temporary: Path) -> None:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
             for group in _groups(tables, rows):
                 writer.write_table(group, row_group_size=rows)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import re
 import sys
 import time
 import traceback
@@ -12,12 +14,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from approxgrad.messages import one_line
 from approxgrad.run_lock import end_with_run
 
 logger = logging.getLogger("approxgrad")
 
 EXPECTED_ERRORS = (ValueError, TypeError, OSError, MemoryError)
 """What the package raises for a user's mistake or the machine's limits; anything else is a fault of the package."""
+
+EXPLAINED = os.EX_DATAERR
+"""Exit status of a job that has said in one line why it failed, so that Snakemake need not."""
+
+
+OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+"""What torch says, in a RuntimeError, when the machine is too small."""
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether an error is a user's mistake or a limit of the machine, so that its message is all a person needs."""
+    return isinstance(error, EXPECTED_ERRORS) or (
+        isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None
+    )
+
+
+LONGEST = 2000
+"""Characters of the line that an error is."""
 
 
 class JobLog(logging.LoggerAdapter[logging.Logger]):
@@ -37,7 +58,8 @@ def job(snakemake: Any) -> Iterator[JobLog]:
     """Run the body of a rule's script.
 
     The log file gets the parameters, every message and, if the job fails, the traceback; the terminal gets only what
-    a person needs: one line with the summary of a finished job, or for an error of an expected kind.
+    a person needs: one line with the summary of a finished job, or for an error of an expected kind. After such a line
+    the process ends with the status :data:`EXPLAINED`.
 
     Parameters
     ----------
@@ -60,16 +82,15 @@ def job(snakemake: Any) -> Iterator[JobLog]:
     log = JobLog(logger)
     try:
         yield log
-    except EXPECTED_ERRORS as error:
+    except Exception as error:
         logger.exception("failed")
+        if not is_expected(error):
+            traceback.print_exc()
+            sys.exit(1)
         where = ", ".join(f"{key}={value}" for key, value in snakemake.wildcards.items())
-        line = " ".join(str(error).split()) or type(error).__name__
-        _say(f"approxgrad: {snakemake.rule} {where}: {line} (details: {path})")
-        sys.exit(1)
-    except Exception:
-        logger.exception("failed")
-        traceback.print_exc()
-        sys.exit(1)
+        said = " ".join(filter(None, [snakemake.rule, where]))
+        _say(f"approxgrad: {said}: {one_line(error, LONGEST)} (details: {path})")
+        sys.exit(EXPLAINED)
     seconds = time.perf_counter() - start
     logger.info("finished in %.1f s", seconds)
     names = "/".join(str(value) for _, value in snakemake.wildcards.items())

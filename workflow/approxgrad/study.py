@@ -13,7 +13,7 @@ from typing import Any
 from approxgrad.cached_arrays import ArrayFile, find_arrays
 from approxgrad.configuration import ConfigError, validated
 from approxgrad.datasets import kind
-from approxgrad.faults import file_faults, name_faults, sample_faults
+from approxgrad.faults import file_faults, name_faults, sample_faults, shape_faults, step_faults
 from approxgrad.grid import Cell
 from approxgrad.shards import sample_evaluations, shard_count
 from approxgrad.sources import AUTO, GradientSource, exact_source, experiment_sources
@@ -35,8 +35,8 @@ class Study:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = validated(config)
-        _raise(name_faults(self.config) + file_faults(self.config))
-        _raise(sample_faults(self.config))
+        _raise(name_faults(self.config) + file_faults(self.config) + step_faults(self.config))
+        _raise(sample_faults(self.config) + shape_faults(self.config))
         self.cells = self._cells()
         self._by_key = {(cell.dataset, cell.model, cell.method, cell.gradient.name): cell for cell in self.cells}
 

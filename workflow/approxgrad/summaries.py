@@ -11,10 +11,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from approxgrad.messages import one_line
+from approxgrad.runtime import EXPLAINED
+
 RESULT_FOLDERS = ("data", "results")
 
 REPEATED_EVENTS = ("job_info", "job_started", "job_finished")
 """Snakemake's own messages about single jobs."""
+
+REPEATED_ENDINGS = ("Shutting down, this might take some time.", "WorkflowError: At least one job did not complete")
+"""Beginnings of what Snakemake says after the last job, besides that one has failed and where the log is."""
 
 
 def attribution_summary(samples: int, metadata: Mapping[str, Any], seconds: float) -> str:
@@ -66,15 +72,24 @@ def evaluation_summary(table: Any) -> str:
 
 
 class QuietJobs(logging.Filter):
-    """Leave out what Snakemake says about every single job, whose one line says more; errors always pass."""
+    """Leave out what Snakemake says about every single job, whose one line says more.
+
+    Errors pass, except those of a job that has explained its own (:data:`approxgrad.runtime.EXPLAINED`).
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._percent = 0
+        self._explained: set[int | None] = set()
+        self._any_explained = False
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a message is shown; of the progress every fifth percent."""
         event = getattr(record, "event", None)
+        if record.levelno >= logging.ERROR and self._is_explained(record, event):
+            return False
+        if self._any_explained and one_line(record.getMessage()).startswith(REPEATED_ENDINGS):
+            return False
         if record.levelno >= logging.WARNING:
             return True
         if event == "progress":
@@ -84,6 +99,17 @@ class QuietJobs(logging.Filter):
             self._percent = percent
             return True
         return event not in REPEATED_EVENTS and record.getMessage() != "Select jobs to execute..."
+
+    def _is_explained(self, record: logging.LogRecord, event: object) -> bool:
+        """Whether an error repeats what a job has said: its exit status, and the block that follows in the thread."""
+        if event == "job_error" and record.thread in self._explained:
+            self._explained.remove(record.thread)
+            return True
+        if f"returned non-zero exit status {EXPLAINED}." in record.getMessage():
+            self._explained.add(record.thread)
+            self._any_explained = True
+            return True
+        return False
 
 
 class Run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from approxgrad.files import write_atomically as write_atomically
+from approxgrad.messages import one_line
 from approxgrad.row_groups import METADATA_KEY as METADATA_KEY
 from approxgrad.row_groups import document_schema, group_rows, write_row_groups
+from approxgrad.table_checks import TableError as TableError
+from approxgrad.table_checks import check_attributions, check_split, checked_document
+from approxgrad.table_checks import matrix as matrix
 
 # Lists in result files have no fixed size: readers give one schema to all data sets, which differ in features.
 ATTRIBUTION_SCHEMA = pa.schema(
@@ -37,10 +39,6 @@ ATTRIBUTION_SCHEMA = pa.schema(
 )
 OPTIONAL_COLUMNS = ["output", "baseline_output"]
 """Columns that an attribution file may lack: without them it has no completeness residual, but all else."""
-
-
-class TableError(ValueError):
-    """A table that cannot be read as what it should be."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,9 @@ class Split:
 def write_table(path: Path | str, table: pa.Table, metadata: Mapping[str, Any]) -> None:
     """Write a table with a JSON document as its metadata."""
     table = table.replace_schema_metadata(document_schema(table.schema, metadata).metadata)
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    write_atomically(
+        path, lambda temporary: pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    )
 
 
 def read_table(
@@ -104,17 +104,18 @@ def read_table(
     Raises
     ------
     TableError
-        If the file is no parquet file of this package or lacks a column that is not optional.
+        If the file is no parquet file of this package, is damaged, or lacks a column that is not optional.
     """
     try:
-        table = pq.ParquetFile(path).read(columns=columns)
-        document = json.loads((table.schema.metadata or {})[METADATA_KEY])
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        document = checked_document(file, path)
+        table = file.read(columns=columns)
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
-    except KeyError:
-        raise TableError(f"{path}: has no metadata of approxgrad, so it was not written by it") from None
-    except (pa.ArrowException, json.JSONDecodeError, OSError) as error:
-        raise TableError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]})") from None
+    except TableError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise TableError(f"{path}: cannot be read as parquet ({one_line(error)})") from None
     missing = set(columns or []) - set(optional) - set(table.column_names)
     if missing:
         raise TableError(f"{path}: lacks the columns {', '.join(sorted(missing))}")
@@ -132,21 +133,6 @@ def lists(values: NDArray[Any]) -> pa.ListArray:
     values = np.ascontiguousarray(values)
     offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.reshape(-1)))
-
-
-def matrix(column: pa.ChunkedArray, name: str, path: Path | str) -> NDArray[Any]:
-    """Return a column of equally long lists as an (N, d) array.
-
-    Raises
-    ------
-    TableError
-        If the lists differ in length or are missing.
-    """
-    rows = len(column)
-    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    if column.null_count or rows == 0 or len(flat) % rows or len(set(pc.list_value_length(column).to_pylist())) > 1:
-        raise TableError(f"{path}: column {name} does not hold lists of one length")
-    return np.asarray(flat.reshape(rows, -1))
 
 
 def write_split(path: Path | str, split: Split, metadata: Mapping[str, Any]) -> None:
@@ -175,7 +161,7 @@ def read_split(path: Path | str) -> Split:
     try:
         effects = matrix(table["effects"], "effects", path) if "effects" in table.column_names else None
         features = matrix(table["features"], "features", path)
-        return _split(features, table["target"].to_numpy(), effects, document)
+        return _split(features, table["target"].to_numpy(), effects, document, path)
     except KeyError as missing:
         raise TableError(f"{path}: lacks {missing}, so it is no part of a data set") from None
 
@@ -187,32 +173,49 @@ def read_mean_input(path: Path | str) -> NDArray[np.float32]:
     -------
     ndarray
         Float32 of the shape of one input.
+
+    Raises
+    ------
+    TableError
+        As :func:`read_split`.
     """
-    file = pq.ParquetFile(path)
     total, rows = np.zeros(0), 0
-    for batch in file.iter_batches(batch_size=4096, columns=["features"]):
-        features = batch.column("features").flatten().to_numpy().reshape(len(batch), -1)
-        total = total + features.sum(axis=0, dtype=np.float64) if rows else features.sum(axis=0, dtype=np.float64)
-        rows += len(batch)
-    mean = (total / rows).astype(np.float32)[None]
-    # Normalisation is affine, so the mean of the normalised rows is the normalised mean.
-    document = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
-    inputs: NDArray[np.float32] = _split(mean, np.zeros(1), None, document).model_inputs()[0]
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        document = checked_document(file, path)
+        for batch in file.iter_batches(batch_size=4096, columns=["features"]):
+            features = matrix(pa.chunked_array([batch.column("features")]), "features", path)
+            total = total + features.sum(axis=0, dtype=np.float64) if rows else features.sum(axis=0, dtype=np.float64)
+            rows += len(batch)
+        mean = (total / max(rows, 1)).astype(np.float32)[None]
+        # Normalisation is affine, so the mean of the normalised rows is the normalised mean.
+        target = np.zeros(1, np.int64 if document["classes"] else np.float32)
+        inputs: NDArray[np.float32] = _split(mean, target, None, document, path).model_inputs()[0]
+    except KeyError as missing:
+        raise TableError(f"{path}: lacks {missing}, so it is no part of a data set") from None
+    except TableError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise TableError(f"{path}: cannot be read as parquet ({one_line(error)})") from None
     return inputs
 
 
 def _split(
-    features: NDArray[np.float32], target: NDArray[Any], effects: NDArray[np.float32] | None, document: dict[str, Any]
+    features: NDArray[np.float32],
+    target: NDArray[Any],
+    effects: NDArray[np.float32] | None,
+    document: dict[str, Any],
+    path: Path | str,
 ) -> Split:
-    return Split(
-        features=features,
-        target=target,
-        effects=effects,
-        feature_shape=tuple(document["feature_shape"]),
-        classes=tuple(document["classes"]),
-        mean=tuple(document["normalisation"]["mean"]),
-        std=tuple(document["normalisation"]["std"]),
-    )
+    try:
+        shape = tuple(int(side) for side in document["feature_shape"])
+        mean, std = (tuple(map(float, document["normalisation"][key])) for key in ("mean", "std"))
+        classes = tuple(map(str, document["classes"]))
+    except (TypeError, ValueError):
+        raise TableError(f"{path}: has metadata that do not describe a data set") from None
+    split = Split(features, target, effects, shape, classes, mean, std)
+    check_split(split, path)
+    return split
 
 
 @dataclass(frozen=True)
@@ -279,6 +282,7 @@ def read_attributions(path: Path | str) -> Attributions:
     """
     needed = ["sample", "target", "attribution", "input", "truth"]
     table, document = read_table(path, [*needed, *OPTIONAL_COLUMNS], OPTIONAL_COLUMNS)
+    check_attributions(table, ATTRIBUTION_SCHEMA, document, path)
     empty = {name: table[name].null_count == len(table) for name in ("target", "truth")}
     ends = {
         name: table[name].to_numpy()

@@ -115,7 +115,15 @@ def train(
 
 
 def measure_table(path: Path | str, measures: dict[str, float], rows: int, metadata: dict[str, Any]) -> None:
-    """Write the measures of a model on its test rows: columns ``metric``, ``value`` and ``n``, the number of rows."""
+    """Write the measures of a model on its test rows: columns ``metric``, ``value`` and ``n``, the number of rows.
+
+    Raises
+    ------
+    ValueError
+        If the loss is not finite, because outputs of the model are not.
+    """
+    if not np.isfinite(measures["loss"]):
+        raise ValueError(f"model: the test loss is {measures['loss']}, expected outputs that are finite")
     columns = {"metric": list(measures), "value": list(measures.values()), "n": [rows] * len(measures)}
     write_table(path, pa.table(columns), metadata)
 

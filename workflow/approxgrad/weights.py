@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from approxgrad.damage import DAMAGES
+from approxgrad.messages import one_line
 from approxgrad.models import ModelError
 
 NAMES_IN_MESSAGE = 3
+
+UNREADABLE: tuple[type[Exception], ...] = (*DAMAGES, SafetensorError)
+"""What both readers raise; torch's, too, asks safetensors where a name ends like that."""
 
 
 def read_weights(path: Path | str, sha256: str | None = None) -> dict[str, Tensor]:
@@ -45,11 +49,11 @@ def read_weights(path: Path | str, sha256: str | None = None) -> dict[str, Tenso
             return load_file(path)
         except SafetensorError:
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except ModelError:
+        raise
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
+        raise ModelError(f"{path}: cannot be read ({one_line(error.strerror or error)})") from None
+    except UNREADABLE:
         raise ModelError(f"{path}: is neither safetensors nor a state dictionary of tensors only") from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
@@ -73,9 +77,11 @@ def fit_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> No
     Raises
     ------
     ModelError
-        If names or shapes differ, such as for another number of classes; nothing is changed then.
+        If names, shapes or kinds of numbers differ, such as for another number of classes, or a parameter is not
+        finite; nothing is changed then.
     """
     own = model.state_dict()
+    learned = {name for name, _ in model.named_parameters()}
     # Torch counts batches in a buffer that older files lack and that inference does not use.
     missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in weights if name not in own]
@@ -84,9 +90,24 @@ def fit_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> No
         for name in own
         if name in weights and weights[name].shape != own[name].shape
     ]
+    types = [
+        f"{name} holds {_type(weights[name])}, expected {_type(own[name])}"
+        for name in own
+        if name in weights and not _convertible(weights[name], own[name])
+    ]
+    broken = [
+        name
+        for name in own
+        if name in learned and name in weights and not types and not torch.isfinite(weights[name]).all()
+    ]
     faults = [
-        f"{kind} {_some(names)}"
-        for kind, names in (("missing", missing), ("unexpected", unexpected), ("wrong:", shapes))
+        f"{kind} {one_line(_some(names))}"
+        for kind, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("wrong:", shapes + types),
+            ("NaN or infinite values in", broken),
+        )
         if names
     ]
     if faults:
@@ -113,8 +134,18 @@ def download_weights(repository: str, file: str, revision: str | None = None) ->
             f"weights: {file} of {repository} is not cached and the Hugging Face hub cannot be reached; {advice}"
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = one_line(error)
         raise ModelError(f"weights: {file} of {repository} cannot be downloaded ({reason}); {advice}") from None
+
+
+def _convertible(found: Tensor, own: Tensor) -> bool:
+    """Whether the numbers are of one kind; another precision is converted."""
+    return found.layout == torch.strided and found.is_floating_point() == own.is_floating_point()
+
+
+def _type(tensor: Tensor) -> str:
+    layout = "" if tensor.layout == torch.strided else " in a sparse layout"
+    return f"{str(tensor.dtype).removeprefix('torch.')}{layout}"
 
 
 def _some(names: list[str]) -> str:

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import approxgrad
-from approxgrad.configuration import ConfigError
 from approxgrad.datasets.image_files import listing_digest
 from approxgrad.dependencies import pass_on_package, source_files
 from approxgrad.run_lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
@@ -30,11 +29,9 @@ pass_on_package()
 # So that jobs end with the process that starts them.
 os.environ[RUN_VARIABLE] = str(os.getpid())
 
-try:
+with one_line_each():
     study = Study(config)
     study.check_targets(sys.argv[1:])
-except ConfigError as error:
-    sys.exit(f"Configuration error\n{error}")
 
 # Here and not in `onstart`, because Snakemake looks for locks of its own before that.
 if workflow.is_main_process and runs(sys.argv[1:]):

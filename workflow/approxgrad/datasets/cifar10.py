@@ -21,7 +21,18 @@ SHAPE = (3, 32, 32)
 
 
 def sources(name: str, options: dict[str, Any]) -> list[str]:
-    """Return the path of the archive, which the rule ``download`` makes."""
+    """Return the path of the archive, which the rule ``download`` makes.
+
+    Raises
+    ------
+    DatasetError
+        If the options ask for more images than there are.
+    """
+    limit = options.get("limit", {})
+    limited(TEST_IMAGES, limit.get("test"), "limit.test")
+    rest = TRAINING_IMAGES - rows_of(options["validation"], TRAINING_IMAGES)
+    check_rest(rest, "validation")
+    limited(rest, limit.get("train"), "limit.train")
     return [f"data/{name}/{ARCHIVE}"]
 
 

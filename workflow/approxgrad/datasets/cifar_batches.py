@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import tarfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from approxgrad.damage import DAMAGES
 from approxgrad.datasets import DatasetError
+from approxgrad.messages import one_line
 
 FOLDER = "cifar-10-batches-py"
 TRAINING = tuple(f"data_batch_{number}" for number in range(1, 6))
@@ -42,17 +44,22 @@ def read_members(archive: Path) -> dict[str, bytes]:
     try:
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
+                # Whatever its name: to pass over a member is to decompress it.
+                if member.size > LARGEST_MEMBER:
+                    raise DatasetError(
+                        f"{archive}: {one_line(member.name)} has {member.size} bytes, expected at most {LARGEST_MEMBER}"
+                    )
                 name = wanted.get(member.name)
                 if name is None or not member.isreg():
                     continue
-                if member.size > LARGEST_MEMBER:
-                    raise DatasetError(
-                        f"{archive}: {member.name} has {member.size} bytes, expected at most {LARGEST_MEMBER}"
-                    )
+                if name in found:
+                    raise DatasetError(f"{archive}: has the member {member.name} twice, expected it once")
                 file = tar.extractfile(member)
                 found[name] = file.read() if file else b""
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"{archive}: cannot be read as a .tar.gz archive ({error})") from None
+    except DatasetError:
+        raise
+    except DAMAGES as error:
+        raise DatasetError(f"{archive}: cannot be read as a .tar.gz archive ({one_line(error)})") from None
     missing = [path for path, name in wanted.items() if name not in found]
     if missing:
         raise DatasetError(f"{archive}: lacks {', '.join(missing)}")
@@ -85,7 +92,9 @@ def read_batch(content: bytes, where: str) -> tuple[Images, Labels]:
         raise DatasetError(f"{where}: labels is {got}, expected a list of {len(values)} numbers")
     wrong = [label for label in labels if type(label) is not int or not 0 <= label < CLASSES]
     if wrong:
-        raise DatasetError(f"{where}: contains the label {wrong[0]!r}, expected numbers from 0 to {CLASSES - 1}")
+        raise DatasetError(
+            f"{where}: contains the label {one_line(repr(wrong[0]))}, expected numbers from 0 to {CLASSES - 1}"
+        )
     return values, np.array(labels, np.int64)
 
 
@@ -108,7 +117,7 @@ class _Dtype:
 
     def __init__(self, code: str | bytes, *_: Any) -> None:
         if code not in ("u1", b"u1"):
-            raise DatasetError(f"data has the type {code!r}, expected unsigned bytes")
+            raise DatasetError(f"data has the type {one_line(repr(code))}, expected unsigned bytes")
 
     def __setstate__(self, state: Any) -> None:
         """Take the byte order and alignment, which a byte does not have."""
@@ -132,7 +141,7 @@ def _reconstruct(*_: Any) -> _Array:
 
 def _encode(text: str, encoding: str) -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise DatasetError(f"text is encoded in {encoding!r}, expected latin1")
+        raise DatasetError(f"text is encoded in {one_line(repr(encoding))}, expected latin1")
     return text.encode("latin1")
 
 
@@ -153,24 +162,27 @@ class _Unpickler(pickle.Unpickler):
         try:
             return ALLOWED[module, name]
         except KeyError:
-            raise DatasetError(f"contains {module}.{name}, which is not part of a CIFAR-10 batch") from None
+            found = one_line(f"{module}.{name}")
+            raise DatasetError(f"contains {found}, which is not part of a CIFAR-10 batch") from None
+
+
+def _check_opcodes(content: bytes) -> None:
+    """Refuse the instructions with which a few bytes make the unpickler occupy gigabytes."""
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        # Memory for that many objects is taken at once; a pickler counts them up from 0 or 1.
+        far = opcode.name.endswith("PUT") and isinstance(argument, int) and argument > number
+        if far or opcode.name == "BYTEARRAY8":
+            raise DatasetError(f"contains {opcode.name} {argument}, which is not part of a CIFAR-10 batch")
 
 
 def _unpickled(content: bytes, where: str) -> dict[Any, Any]:
     try:
+        _check_opcodes(content)
         document = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except DatasetError as error:
         raise DatasetError(f"{where}: {error}") from None
-    except (
-        pickle.UnpicklingError,
-        ArithmeticError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise DatasetError(f"{where}: is no CIFAR-10 batch ({error})") from None
+    except DAMAGES as error:
+        raise DatasetError(f"{where}: is no CIFAR-10 batch ({one_line(error)})") from None
     if not isinstance(document, dict):
         raise DatasetError(f"{where}: is no CIFAR-10 batch (it holds a {type(document).__name__})")
     return document

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
-import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from approxgrad.damage import DAMAGES
 from approxgrad.datasets import DatasetError
+from approxgrad.messages import one_line
 
 PARTS = ("train", "test")
 LARGEST_FILE = 256 * 2**20
@@ -45,6 +47,9 @@ class Archive:
         self._path = path
         self._archive = archive
         self._members = {member.filename: member for member in archive.infolist()}
+        for name, count in Counter(archive.namelist()).items():
+            if count > 1:
+                raise DatasetError(f"{path}: has the member {name!r} {count} times, expected it once")
         for name in self._members:
             if "\\" in name or name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name):
                 raise DatasetError(f"{path}: has the member {name!r}, expected relative paths inside the archive")
@@ -56,12 +61,12 @@ class Archive:
     def read(self, name: str) -> bytes:
         """Return the content of a member."""
         member = self._members[name]
-        where = f"{self._path}: {name}"
+        where = f"{self._path}: {one_line(name)}"
         _check_size(member.file_size, where)
         try:
             return self._archive.read(member)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise DatasetError(f"{where}: cannot be read ({error})") from None
+        except DAMAGES as error:
+            raise DatasetError(f"{where}: cannot be read ({one_line(error)})") from None
 
 
 @contextmanager
@@ -80,8 +85,8 @@ def opened(path: Path) -> Iterator[Folder | Archive]:
         archive = zipfile.ZipFile(path)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such folder or .zip file") from None
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DatasetError(f"{path}: is no folder and cannot be read as a .zip file ({error})") from None
+    except DAMAGES as error:
+        raise DatasetError(f"{path}: is no folder and cannot be read as a .zip file ({one_line(error)})") from None
     with archive:
         yield Archive(path, archive)
 
@@ -110,22 +115,21 @@ def class_folders(names: Iterable[str], where: Path) -> dict[str, dict[str, list
             continue
         images = parts[part].setdefault(rest[0], [])
         if len(rest) > 2:
-            raise DatasetError(
-                f"{where}: {'/'.join([part, *rest[:2]])} is a folder, expected images in {part}/{rest[0]}"
-            )
+            folder = one_line("/".join([part, *rest[:2]]))
+            raise DatasetError(f"{where}: {folder} is a folder, expected images in {part}/{one_line(rest[0])}")
         if rest[1]:
             images.append(name)
     for part, classes in parts.items():
         if not classes:
-            found = ", ".join(sorted(top)[:10]) or "nothing"
+            found = one_line(", ".join(sorted(top)[:10])) if top else "nothing"
             raise DatasetError(f"{where}: has no {part}/ with a folder for each class, only {found}")
         empty = [name for name, images in classes.items() if not images]
         if empty:
-            raise DatasetError(f"{where}: {part}/{empty[0]} holds no image")
+            raise DatasetError(f"{where}: {part}/{one_line(empty[0])} holds no image")
     unknown = sorted(set(parts["test"]) - set(parts["train"]))
     if unknown:
         raise DatasetError(
-            f"{where}: test/ has the class {unknown[0]}, expected one of train/: {_list(parts['train'])}"
+            f"{where}: test/ has the class {one_line(unknown[0])}, expected one of train/: {_list(parts['train'])}"
         )
     return {part: dict(sorted(classes.items())) for part, classes in parts.items()}
 
@@ -154,4 +158,4 @@ def _check_size(size: int, where: Path | str) -> None:
 
 def _list(names: Iterable[str]) -> str:
     shown = list(names)
-    return ", ".join(shown[:10]) + (", ..." if len(shown) > 10 else "")
+    return one_line(", ".join(shown[:10]) + (", ..." if len(shown) > 10 else ""))

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from approxgrad.datasets import DatasetError
 from approxgrad.datasets.drawing import check_rest, limited, rows_of, stratified
 from approxgrad.datasets.image_files import Archive, Folder, class_folders, opened
 from approxgrad.datasets.normalisation import configured
 from approxgrad.datasets.paths import checked_path
 from approxgrad.datasets.pixels import decoded, pillow_limits
+from approxgrad.messages import one_line
 from approxgrad.progress import progress_bar
 from approxgrad.seeds import derive_seed
 from approxgrad.tables import Split
@@ -89,7 +91,11 @@ def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path]) -> dict
         validation, rest = stratified(
             labels, rows_of(options["validation"], len(names)), derive_seed(seed, "validation")
         )
-        check_rest(len(rest), "validation")
+        try:
+            check_rest(len(rest), "validation")
+        except ValueError as error:
+            raise DatasetError(f"{path}: {error}") from None
+        _check_classes(labels[rest], classes, path)
         kept = limited(len(rest), limit.get("train"), "limit.train")
         train = rest[stratified(labels[rest], kept, derive_seed(seed, "train"))[0]]
         kept = limited(len(test_names), limit.get("test"), "limit.test")
@@ -115,6 +121,14 @@ def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path]) -> dict
             }
 
 
+def _check_classes(labels: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
+    lacking = sorted(set(range(len(classes))) - set(labels.tolist()))
+    if lacking:
+        raise DatasetError(
+            f"{path}: validation leaves no image of train/{one_line(classes[lacking[0]])} to train on, expected one"
+        )
+
+
 def _flat(folders: dict[str, list[str]], classes: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     """Return the names of all images and their class numbers."""
     names = [name for images in folders.values() for name in images]
@@ -127,7 +141,7 @@ def _read(
 ) -> NDArray[np.float32]:
     features = np.empty((len(names), channels * size[0] * size[1]), np.float32)
     for row, name in enumerate(names):
-        features[row] = decoded(files.read(name), size, channels, f"{path}: {name}").reshape(-1)
+        features[row] = decoded(files.read(name), size, channels, f"{path}: {one_line(name)}").reshape(-1)
         bar.update()
     features /= 255
     return features

@@ -20,10 +20,17 @@ def checked_path(path: str, key: str) -> str:
     Raises
     ------
     DatasetError
-        If it has a part ``..`` without being absolute.
+        If it has a part ``..`` without being absolute, or is no path at all.
     """
-    if not path.strip():
-        raise DatasetError(f"{key}: is empty, expected a path")
+    check_text(path, key)
     if ".." in Path(path).parts and not Path(path).is_absolute():
         raise DatasetError(f"{key}: got {path!r}, expected a path without '..' or an absolute one")
     return path
+
+
+def check_text(path: str, key: str) -> None:
+    """Raise a DatasetError for text that names no file: empty, or with control characters."""
+    if not path.strip():
+        raise DatasetError(f"{key}: is empty, expected a path")
+    if not path.isprintable():
+        raise DatasetError(f"{key}: got {path!r}, expected printable characters")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from approxgrad.damage import DAMAGES
 from approxgrad.datasets import DatasetError
+from approxgrad.messages import one_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -74,9 +75,9 @@ def decoded(content: bytes, size: tuple[int, int], channels: int, where: str) ->
     except UnidentifiedImageError:
         raise DatasetError(f"{where}: is no image (of the formats {', '.join(FORMATS)})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DatasetError(f"{where}: is too large to decode ({error})") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise DatasetError(f"{where}: is a broken image ({error})") from None
+        raise DatasetError(f"{where}: is too large to decode ({one_line(error)})") from None
+    except DAMAGES as error:
+        raise DatasetError(f"{where}: is a broken image ({one_line(error)})") from None
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 

@@ -14,6 +14,7 @@ from approxgrad.datasets.drawing import check_rest, rows_of, stratified
 from approxgrad.datasets.normalisation import Numbers, configured
 from approxgrad.datasets.paths import checked_path
 from approxgrad.datasets.table_files import SUFFIXES, Rows, read_arrays, read_columns
+from approxgrad.messages import one_line
 from approxgrad.seeds import derive_seed
 from approxgrad.tables import Split
 
@@ -111,6 +112,8 @@ def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path]) -> dict
     drawn = _drawn(numbers, options, seed)
     if classes:
         _check_classes(drawn, numbers, classes)
+    else:
+        _check_spread(drawn, parts)
     training = parts[drawn["train"][0]].rows(drawn["train"][1]).features
     mean, std = _normalisation(options, training)
     splits = {}
@@ -164,8 +167,9 @@ def _classes(parts: dict[str, Rows]) -> tuple[tuple[str, ...], dict[str, NDArray
         where = " and ".join(rows.where for rows in parts.values())
         raise DatasetError(f"{where}: target mixes numbers and text, expected labels of one kind") from None
     if len(found) < 2:
-        raise DatasetError(f"{next(iter(parts.values())).where}: target is always {found[0]}, expected several labels")
-    return tuple(str(label) for label in found.tolist()), numbers
+        always = one_line(found.tolist()[0])
+        raise DatasetError(f"{next(iter(parts.values())).where}: target is always {always}, expected several labels")
+    return tuple(one_line(label) for label in found.tolist()), numbers
 
 
 def _drawn(
@@ -193,6 +197,16 @@ def _check_classes(
     lacking = np.setdiff1d(np.arange(len(classes)), numbers[origin][rows])
     if lacking.size:
         raise DatasetError(f"target: no training row has the class {classes[lacking[0]]}, expected each class there")
+
+
+def _check_spread(drawn: dict[str, tuple[str, NDArray[np.int64]]], parts: dict[str, Rows]) -> None:
+    """Refuse a regression whose target is the same in all rows that a model learns from or is measured on."""
+    for name in ("train", "test"):
+        origin, index = drawn[name]
+        target = parts[origin].target[index]
+        if len(target) > 1 and (target == target[0]).all():
+            where = parts[origin].where
+            raise DatasetError(f"{where}: target is always {target[0]:g} in the {name} rows, expected several values")
 
 
 def _normalisation(options: dict[str, Any], training: NDArray[np.float32]) -> tuple[Numbers, Numbers]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from approxgrad.array_files import load_arrays
 from approxgrad.datasets import DatasetError
+from approxgrad.messages import one_line
+from approxgrad.table_checks import TableError
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -98,7 +99,10 @@ def read_arrays(path: Path, names: Sequence[str], effects: str | None, task: str
     DatasetError
         If the file cannot be read, lacks an array, or an array does not have the shape or holds a value that it should.
     """
-    arrays = _arrays(path, [*names, *([effects] if effects else [])])
+    try:
+        arrays = load_arrays(path, [*names, *([effects] if effects else [])])
+    except TableError as error:
+        raise DatasetError(str(error)) from None
     features, target = (arrays[name] for name in names)
     if features.ndim != 2 or 0 in features.shape:
         raise DatasetError(f"{path}: array {names[0]} has the shape {features.shape}, expected (rows, features)")
@@ -118,46 +122,38 @@ def _columns(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     try:
         if path.suffix.lower() == ".parquet":
             file = pq.ParquetFile(path)
-            _check_names(path, "column", names, file.schema_arrow.names)
+            _check_names(path, names, file.schema_arrow.names)
             frame = file.read(columns=names).to_pandas(ignore_metadata=True)
         else:
             # Only an empty field is missing: NA or None can be the name of a class.
-            frame = pd.read_csv(path, keep_default_na=False, na_values=[""], low_memory=False)
+            options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "low_memory": False}
+            # Pandas renames a column that stands twice.
+            header = pd.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0]
+            _check_names(path, names, header.dropna())
+            frame = pd.read_csv(path, **options)
             if len(frame) and not isinstance(frame.index, pd.RangeIndex):
                 raise DatasetError(f"{path}: row 1 has more fields than the header")
-            _check_names(path, "column", names, frame.columns)
     except DatasetError:
         raise
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file") from None
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise DatasetError(f"{path}: cannot be read as {path.suffix[1:].lower()} ({error})") from None
+    except (pa.ArrowException, ArithmeticError, LookupError, MemoryError, OSError, TypeError, ValueError) as error:
+        raise DatasetError(f"{path}: cannot be read as {path.suffix[1:].lower()} ({one_line(error)})") from None
     if len(frame) == 0:
         raise DatasetError(f"{path}: has no rows")
     return {name: np.asarray(frame[name]) for name in names}
 
 
-def _arrays(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            _check_names(path, "array", names, file.files)
-            return {name: file[name] for name in names}
-    except DatasetError:
-        raise
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file") from None
-    except (AttributeError, EOFError, OSError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DatasetError(f"{path}: cannot be read as npz without unpickling ({error})") from None
-
-
-def _check_names(path: Path, kind: str, wanted: Iterable[str], found: Iterable[str]) -> None:
+def _check_names(path: Path, wanted: Iterable[str], found: Iterable[str]) -> None:
     known = [str(name) for name in found]
     for name in wanted:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            shown = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
-            raise DatasetError(f"{path}: has no {kind} {name!r}, only {shown or 'nothing'}{hint}")
+            hint = f" (did you mean {one_line(close[0])}?)" if close else ""
+            shown = one_line(", ".join(known[:10]) + (", ..." if len(known) > 10 else ""))
+            raise DatasetError(f"{path}: has no column {name!r}, only {shown if known else 'nothing'}{hint}")
+        if known.count(name) > 1:
+            raise DatasetError(f"{path}: has the column {name!r} {known.count(name)} times, expected it once")
 
 
 def _target(values: NDArray[Any], task: str, where: str) -> NDArray[Any]:
@@ -177,11 +173,11 @@ def _numbers(values: NDArray[Any], where: str) -> NDArray[np.float32]:
         try:
             numbers = np.asarray(pd.to_numeric(values, errors="coerce")).astype(np.float32)
         except TypeError as error:
-            raise DatasetError(f"{where}: does not hold numbers ({error})") from None
+            raise DatasetError(f"{where}: does not hold numbers ({one_line(error)})") from None
     wrong = np.flatnonzero(~np.isfinite(numbers))
     if wrong.size:
         value = values[wrong[0]]
-        got = "is missing" if np.all(pd.isna(value)) else f"got {str(value)!r}"
+        got = "is missing" if np.all(pd.isna(value)) else f"got {one_line(repr(str(value)))}"
         raise DatasetError(f"{where}, row {wrong[0] + 1}: {got}, expected a finite number")
     return numbers
 

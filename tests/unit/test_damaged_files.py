@@ -1,0 +1,206 @@
+"""Whatever happens to a file, its reader gives a result or says in one line why there is none."""
+
+import io
+import pickle
+import resource
+import warnings
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from PIL import Image
+
+import cifar_archive
+from approxgrad.cached_arrays import read_arrays
+from approxgrad.datasets import cifar10, image_folder, table
+from approxgrad.datasets.cifar_batches import read_batch, read_class_names
+from approxgrad.datasets.pixels import FORMATS, decoded, pillow_limits
+from approxgrad.models import build_model, load_model, save_model
+from approxgrad.runtime import is_expected
+from approxgrad.tables import (
+    Attributions,
+    Split,
+    read_attributions,
+    read_mean_input,
+    read_split,
+    write_attributions,
+    write_split,
+)
+from approxgrad.weights import fit_weights, read_weights
+from damage import DAMAGES, LONG, SHORT, damaged
+
+GIBIBYTE = 2**30
+ROWS, FEATURES = 40, 3
+NETWORK = {"architecture": "mlp", "input_shape": (FEATURES,), "outputs": 2, "hidden": [4], "dropout": 0.1}
+TABLE = {"task": "classification", "validation": 0.2, "test": 0.2, "normalisation": "standardise"}
+COLUMNS = {"features": ["a", "b", "c"], "target": "y"}
+
+
+def random():
+    return np.random.default_rng(0)
+
+
+def frame():
+    return pd.DataFrame(random().normal(size=(ROWS, FEATURES)).round(3), columns=list("abc")).assign(y=[0, 1] * 20)
+
+
+def model():
+    torch.manual_seed(0)
+    return build_model(**NETWORK)
+
+
+def write_features(path):
+    features = random().normal(size=(ROWS, FEATURES)).astype(np.float32)
+    write_split(path, Split(features, np.arange(ROWS) % 2, features, (FEATURES,), ("no", "yes")), {})
+
+
+def write_maps(path):
+    maps = random().normal(size=(6, FEATURES))
+    metadata = {"scheme": "forward", "step": 0.1, "dtype": "float32", "feature_shape": [FEATURES]}
+    inputs = maps.astype(np.float32)
+    write_attributions(path, Attributions(np.arange(6), maps, inputs, np.arange(6) % 2, inputs, metadata, maps[:, 0]))
+
+
+def picture(form):
+    content = io.BytesIO()
+    Image.fromarray(random().integers(0, 256, (6, 7, 3), np.uint8)).save(content, form)
+    return content.getvalue()
+
+
+def write_photos(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in (f"{part}/{label}/{n}.png" for part in ("train", "test") for label in "ab" for n in range(2)):
+            archive.writestr(name, picture("PNG"))
+
+
+def write_arrays(path, save=np.savez):
+    save(path, x=frame()[list("abc")].to_numpy(), y=frame()["y"].to_numpy())
+
+
+def read_features(path):
+    read_split(path).model_inputs()
+    read_mean_input(path)
+
+
+def read_columns(path):
+    table.prepare(TABLE | COLUMNS | {"path": str(path)}, 0, [path])
+
+
+def read_npz(path):
+    table.prepare(TABLE | {"arrays": {"all": ["x", "y"]}, "path": str(path)}, 0, [path])
+
+
+def read_fitting(path):
+    fit_weights(model(), read_weights(path), str(path))
+
+
+def read_picture(path):
+    with pillow_limits():
+        decoded(path.read_bytes(), (4, 4), 3, str(path))
+
+
+READERS = {
+    "attributions.parquet": (write_maps, read_attributions),
+    "split.parquet": (write_features, read_features),
+    "table.csv": (lambda path: frame().to_csv(path, index=False), read_columns),
+    "table.parquet": (lambda path: frame().to_parquet(path), read_columns),
+    "table.npz": (write_arrays, read_npz),
+    "compressed.npz": (lambda path: write_arrays(path, np.savez_compressed), read_npz),
+    "cached.npz": (
+        lambda path: np.savez(path, arr1=np.ones((4, 5)), arr2=np.ones((4, 5))),
+        lambda path: read_arrays(path, {"exact": "arr1", "approximated": "arr2"}),
+    ),
+    "model.safetensors": (
+        lambda path: save_model(path, model(), NETWORK),
+        lambda path: load_model(path, torch.device("cpu")),
+    ),
+    "weights.safetensors": (lambda path: save_model(path, model(), NETWORK), read_fitting),
+    "weights.pt": (lambda path: torch.save(model().state_dict(), path), read_fitting),
+    "old.pt": (
+        lambda path: torch.save(model().state_dict(), path, _use_new_zipfile_serialization=False),
+        read_fitting,
+    ),
+    "archive.tar.gz": (
+        lambda path: cifar_archive.write_archive(path, cifar_archive.contents(2, 2)),
+        lambda path: cifar10.prepare({"validation": 2}, 0, [path]),
+    ),
+    "data_batch_1": (
+        lambda path: path.write_bytes(pickle.dumps(cifar_archive.batch(3, 1), protocol=2)),
+        lambda path: read_batch(path.read_bytes(), str(path)),
+    ),
+    "batches.meta": (
+        lambda path: path.write_bytes(pickle.dumps({b"label_names": cifar_archive.NAMES}, protocol=2)),
+        lambda path: read_class_names(path.read_bytes(), str(path)),
+    ),
+    "photos.zip": (
+        write_photos,
+        lambda path: image_folder.prepare({"size": [4, 4], "channels": 3, "validation": 0.5}, 0, [path]),
+    ),
+    **{f"picture.{form}": (lambda path, form=form: path.write_bytes(picture(form)), read_picture) for form in FORMATS},
+}
+
+
+@pytest.fixture(params=READERS)
+def kind(request, tmp_path):
+    """A reader, the place it reads from, and a valid file."""
+    write, read = READERS[request.param]
+    path = tmp_path / request.param
+    write(path)
+    read(path)
+    return read, path, path.read_bytes()
+
+
+@pytest.fixture
+def little_memory():
+    """Let nothing ask for more than 4 GiB, as damaged lengths and shapes would."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    occupied = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: SIM115, PTH123
+    resource.setrlimit(resource.RLIMIT_AS, (occupied + 4 * GIBIBYTE, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def check_reader(kind, limits):
+    read, path, content = kind
+
+    @limits
+    @given(damages=DAMAGES)
+    def check(damages):
+        path.write_bytes(damaged(content, damages))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                read(path)
+            except Exception as error:
+                if not is_expected(error):
+                    raise
+                (line,) = str(error).splitlines()
+                assert line.isprintable()
+                assert str(path) in line or "leaves" in line  # or a share of rows that are too few
+
+    check()
+
+
+def test_damaged_files_are_read_or_refused_in_one_line(kind, little_memory):
+    check_reader(kind, SHORT)
+
+
+@pytest.mark.soak
+def test_thousands_of_damaged_files_are_read_or_refused_in_one_line(kind, little_memory):
+    check_reader(kind, LONG)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        # A memo of sixteen bytes for each of four billion places, and an array of bytes of a tebibyte.
+        b"\x80\x02}r\xff\xff\xff\xff.",
+        b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b".",
+    ],
+)
+def test_a_few_bytes_take_no_gigabytes(content, little_memory):
+    with pytest.raises(ValueError, match=r"^x: (contains LONG_BINPUT|is no CIFAR-10 batch \(expected)"):
+        read_class_names(content, "x")

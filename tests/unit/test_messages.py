@@ -1,0 +1,100 @@
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from approxgrad import FiniteDifference, attribute
+from approxgrad.checks import check_repeatable, check_resolved
+from approxgrad.messages import one_line
+from approxgrad.runtime import EXPLAINED, is_expected
+from approxgrad.summaries import QuietJobs
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        (ValueError("a\n  b\tc"), "a b c"),
+        (MemoryError(), "MemoryError"),
+        ("bell \x07 and \u202eback", "bell \\x07 and \\u202eback"),
+        ("x" * 400, "x" * 297 + "..."),
+    ],
+)
+def test_messages_are_one_printable_line(value, line):
+    assert one_line(value) == line
+
+
+def test_what_torch_says_of_memory_is_expected_and_its_other_errors_are_not():
+    for words in ("DefaultCPUAllocator: can't allocate memory: you tried", "CUDA out of memory. Tried"):
+        assert is_expected(RuntimeError(words))
+    assert not is_expected(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def record(message, thread, event=None, level=logging.ERROR):
+    made = logging.makeLogRecord({"msg": message, "levelno": level, "thread": thread})
+    made.event = event
+    return made
+
+
+def test_only_the_errors_of_jobs_that_have_explained_themselves_are_left_out():
+    quiet = QuietJobs()
+    command = "RuleException:\nCommand 'x' " + "y" * 500
+    ending = record("WorkflowError:\nAt least one job did not complete successfully.", 9)
+    assert quiet.filter(ending)
+    assert not quiet.filter(record(f"{command} returned non-zero exit status {EXPLAINED}.", 1))
+    assert quiet.filter(record(f"{command} returned non-zero exit status 1.", 2))
+    assert quiet.filter(record("Error in rule b", 2, "job_error"))
+    assert not quiet.filter(record("Error in rule a", 1, "job_error"))
+    assert quiet.filter(record("Error in rule a", 1, "job_error"))
+    assert not quiet.filter(ending)
+    assert quiet.filter(record("Exiting because a job execution failed. Look above for error messages", 9))
+
+
+def doubled_in_place(x):
+    return x.mul_(2).sum(dim=1)
+
+
+@pytest.mark.parametrize("gradient", ["exact", FiniteDifference(0.5), FiniteDifference(0.5, "central")])
+@pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "integrated_gradients"])
+def test_a_model_that_changes_its_inputs_changes_neither_results_nor_the_callers_tensor(method, gradient):
+    inputs = torch.tensor([[1.0, -2.0, 0.5], [0.25, 4.0, 1.0]])
+    before = inputs.clone()
+    own = attribute(doubled_in_place, inputs, method=method, gradient=gradient)
+    kind = attribute(lambda x: (2 * x).sum(dim=1), inputs, method=method, gradient=gradient)
+    assert torch.equal(inputs, before)
+    assert torch.equal(own, kind)
+    check_repeatable(doubled_in_place, inputs)
+    assert torch.equal(inputs, before)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (nn.Dropout(0.5).train(), r"outputs differ by 2 between two evaluations"),
+        (nn.Linear(5, 1), r"fails for torch.float32 inputs of shape \(64, 4\) \(RuntimeError: "),
+    ],
+)
+def test_models_that_contradict_themselves_or_fail_are_refused(model, words):
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match=words):
+        check_repeatable(model, torch.ones(64, 4))
+
+
+def test_a_model_of_changing_shape_is_refused():
+    calls = []
+    with pytest.raises(ValueError, match=r"returned shape \(3, 1\), then \(3, 2\) for the same inputs"):
+        check_repeatable(lambda x: calls.append(x) or x[:, : len(calls)], torch.ones(3, 4))
+
+
+def test_steps_are_refused_only_where_every_feature_loses_them():
+    # Half a unit in the last place of 1 is rounded to even, and so lost; anything above it is not.
+    half = torch.finfo(torch.float32).eps / 2
+    ones = torch.ones(2, 3)
+    with pytest.raises(ValueError, match=r"^step: .* is lost in float32, .* expected at least 1e-07$"):
+        check_resolved((ones,), half, (0, 1))
+    check_resolved((ones,), 1.01 * half, (0, 1))
+    check_resolved((ones, torch.tensor([[1.0], [0.5]])), half, (0, 1))
+    check_resolved((ones.double(),), half, (0, 1))
+    check_resolved((ones,), half, (-1, 1))  # the spacing below 1 is half of that above
+    with pytest.raises(ValueError, match="is lost in float32"):
+        attribute(lambda x: x.sum(dim=1), ones, gradient=FiniteDifference(1e-9))

@@ -1,0 +1,300 @@
+"""Configurations that no study can be made of: what is wrong, what is written, and all that is said."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from approxgrad.configuration import load_schema
+
+SCHEMA = load_schema()
+TOP = ", ".join(sorted(SCHEMA["properties"]))
+TRAINING = ", ".join(sorted(SCHEMA["$defs"]["training"]["properties"]))
+DATASETS = "digits, synthetic_linear, synthetic_nonlinear"
+MODELS = "cnn, resnet18, mlp"
+EXACT_METHODS = "saliency, input_x_gradient, integrated_gradients, integrated_gradients_mean"
+METHODS = f"{EXACT_METHODS}, integrated_gradients_published, integrated_gradients_published_mean"
+NAME = "expected: Letters, digits, _ and -, starting with a letter or digit."
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A configuration that is refused.
+
+    Attributes
+    ----------
+    what : str
+        What is wrong with it.
+    config : dict or bytes
+        What is merged with the default study, or the content of ``config.yaml`` itself.
+    lines : tuple of str
+        Everything that is said.
+    """
+
+    what: str
+    config: Any
+    lines: tuple[str, ...]
+
+
+def bad(what: str, config: Any, *lines: str) -> Bad:
+    return Bad(what, config, lines)
+
+
+def experiment(**changes: Any) -> dict[str, Any]:
+    entry = {"datasets": ["digits"], "models": ["cnn"], "methods": ["saliency"], "steps": [0.1], "samples": 2}
+    return {"experiments": [entry | changes]}
+
+
+def step(value: Any) -> dict[str, Any]:
+    return experiment(steps=[value])
+
+
+def dataset(**options: Any) -> dict[str, Any]:
+    return {"datasets": {"own": options}}
+
+
+def table(**changes: Any) -> dict[str, Any]:
+    return dataset(
+        **{"kind": "table", "task": "regression", "path": "t.csv", "features": ["a"], "target": "y"} | changes
+    )
+
+
+def model(**options: Any) -> dict[str, Any]:
+    return {"models": {"own": options}}
+
+
+def cached(**changes: Any) -> dict[str, Any]:
+    options = {"folder": "x", "pattern": "{method}_{step}.npz", "methods": {"s": "saliency"}, "steps": {"low": 0.1}}
+    return {"cached_arrays": {"own": options | changes}}
+
+
+FIRST = "experiments[0]"
+CONFIGS = [
+    bad(
+        "a misspelt key",
+        {"expermints": []},
+        f"expermints: unknown key, expected one of {TOP} (did you mean experiments?)",
+    ),
+    bad(
+        "a misspelt key inside",
+        {"models": {"mlp": {"training": {"epoch": 3}}}},
+        f"models.mlp.training.epoch: unknown key, expected one of {TRAINING} (did you mean epochs?)",
+    ),
+    bad(
+        "an option that a method does not have",
+        {"methods": {"saliency": {"colour": 1}}},
+        "methods.saliency.colour: unknown key, expected one of attribution",
+    ),
+    bad("a key of two lines", {"a\nb": 1}, f"'a\\nb': unknown key, expected one of {TOP}"),
+    bad("text for a number", {"seed": "zero"}, "seed: got 'zero', expected an integer"),
+    bad("a list for a mapping", {"models": {"mlp": ["hidden"]}}, "models.mlp: got ['hidden'], expected a mapping"),
+    bad("truth for a number", {"threads": True}, "threads: got True, expected an integer"),
+    bad("a fraction for a count", experiment(samples=2.0), f"{FIRST}.samples: got 2.0, expected an integer"),
+    bad("a negative seed", {"seed": -1}, "seed: got -1, expected at least 0"),
+    bad("an unknown device", {"device": "gpu"}, "device: got 'gpu', expected one of auto, cpu, cuda"),
+    bad("an infinite number", {"map_step": math.inf}, "map_step: got inf, expected a finite number"),
+    bad("more threads than machines have", {"threads": 10**40}, f"threads: got {10**40}, expected at most 1024"),
+    bad("no experiment", {"experiments": []}, "experiments: got [], expected at least 1 value(s)"),
+    bad("experiments left out", {"experiments": None}, "experiments: is missing"),
+    bad("an experiment without samples", experiment(samples=None), f"{FIRST}.samples: is missing"),
+    bad("an experiment that is text", {"experiments": ["all"]}, f"{FIRST}: got 'all', expected a mapping"),
+    bad("an unknown model", experiment(models=["cnm"]), f"{FIRST}.models: got 'cnm', expected one of {MODELS}"),
+    bad("an unknown method", experiment(methods=["x"]), f"{FIRST}.methods: got 'x', expected one of {METHODS}"),
+    bad("an unknown data set", experiment(datasets=["x"]), f"{FIRST}.datasets: got 'x', expected one of {DATASETS}"),
+    bad(
+        "an unknown scheme",
+        experiment(schemes=["sideways"]),
+        f"{FIRST}.schemes[0]: got 'sideways', expected one of forward, backward, central",
+    ),
+    bad(
+        "a method twice",
+        experiment(methods=["saliency", "saliency"]),
+        f"{FIRST}.methods: got ['saliency', 'saliency'], expected no value twice ('saliency' is)",
+    ),
+    bad(
+        "a step twice, written in two ways",
+        experiment(steps=[0.1, "1e-1"]),
+        f"{FIRST}.steps: got [0.1, 0.1], expected no value twice (0.1 is)",
+    ),
+    bad("a step of zero", step(0), f"{FIRST}.steps[0]: got 0, expected more than 0"),
+    bad("a negative step", step(-0.1), f"{FIRST}.steps[0]: got -0.1, expected more than 0"),
+    bad("a step that is no number", step(math.nan), f"{FIRST}.steps[0]: got nan, expected a finite number"),
+    bad("an infinite step", step(math.inf), f"{FIRST}.steps[0]: got inf, expected a finite number"),
+    bad("a step beyond every number", step(10**400), f"{FIRST}.steps[0]: got 1{'0' * 56}..., expected a finite number"),
+    bad("a step in words", step("small"), f"{FIRST}.steps[0]: got 'small', expected: a positive number, or auto"),
+    bad("a step that no precision resolves", step(1e-300), f"{FIRST}.steps[0]: got 1e-300, expected 1e-30 to 1e+30"),
+    bad("no sample", experiment(samples=0), f"{FIRST}.samples: got 0, expected at least 1"),
+    bad(
+        "more samples than test rows",
+        experiment(samples=451),
+        f"{FIRST}.samples: got 451, expected at most 450, the test rows of digits",
+    ),
+    bad(
+        "samples for a method that is not asked for",
+        experiment(samples_by_method={"input_x_gradient": 1}),
+        f"{FIRST}.samples_by_method.input_x_gradient: is not among the entry's methods, saliency",
+    ),
+    bad(
+        "a reference without exact gradients",
+        {"methods": {"integrated_gradients_published": {"reference": "saliencey"}}},
+        "methods.integrated_gradients_published.reference: got 'saliencey', "
+        f"expected a method with an exact counterpart: {EXACT_METHODS}",
+    ),
+    bad(
+        "an image network for a table",
+        experiment(datasets=["synthetic_linear"]),
+        f"{FIRST}.models: cnn does not fit synthetic_linear: architecture cnn: expected images with sides of at least "
+        "4 pixels, got shape (12,)",
+    ),
+    bad(
+        "images too small for the network",
+        {**dataset(kind="image_folder", path="photos", size=[3, 9]), **experiment(datasets=["own"])},
+        f"{FIRST}.models: cnn does not fit own: architecture cnn: expected images with sides of at least 4 pixels, "
+        "got shape (3, 3, 9)",
+    ),
+    bad(
+        "a baseline of another length",
+        {"methods": {"integrated_gradients": {"baseline": [0, 1]}}, **experiment(methods=["integrated_gradients"])},
+        "methods.integrated_gradients.baseline: got 2 numbers, expected 64, one for each feature of digits",
+    ),
+    bad(
+        "a baseline in words",
+        {"methods": {"integrated_gradients": {"baseline": "meen"}}},
+        "methods.integrated_gradients.baseline: got 'meen', expected zero, mean, a number or a list of numbers",
+    ),
+    bad(
+        "a normalisation of another length",
+        {"datasets": {"digits": {"normalisation": {"mean": [0, 1], "std": [1]}}}},
+        "datasets.digits.normalisation.mean: got 2 numbers, expected 1",
+    ),
+    bad(
+        "a normalisation that divides by zero",
+        {"datasets": {"digits": {"normalisation": {"std": [0]}}}},
+        "datasets.digits.normalisation.std[0]: got 0, expected more than 0",
+    ),
+    bad("a name that leads out", {"datasets": {"../x": {"kind": "digits"}}}, f"datasets: got '../x', {NAME}"),
+    bad("a name with a folder", {"models": {"a/b": {"architecture": "mlp"}}}, f"models: got 'a/b', {NAME}"),
+    bad("a name of two lines", {"methods": {"a\n": {"attribution": "saliency"}}}, f"methods: got 'a\\n', {NAME}"),
+    bad(
+        "a name too long for a file",
+        {"datasets": {"x" * 300: {"kind": "digits"}}},
+        f"datasets: got '{'x' * 56}..., expected at most 100 character(s)",
+    ),
+    bad(
+        "a path that leads out",
+        table(path="../t.csv"),
+        "datasets.own.path: got '../t.csv', expected a path without '..' or an absolute one",
+    ),
+    bad("an empty path", table(path=" "), "datasets.own.path: is empty, expected a path"),
+    bad(
+        "a path of two lines",
+        table(path="a\nb.csv"),
+        "datasets.own.path: got 'a\\nb.csv', expected printable characters",
+    ),
+    bad(
+        "a table of an unknown kind",
+        table(path="t.xlsx"),
+        "datasets.own.path: got 't.xlsx', expected a file that ends in .csv or .parquet, "
+        "or .npz together with `arrays`",
+    ),
+    bad("a target among the features", table(target="a"), "datasets.own.target: got 'a', which is among the features"),
+    bad(
+        "more images than CIFAR-10 has",
+        dataset(kind="cifar10", limit={"test": 10_001}),
+        "datasets.own.limit.test: got 10001, expected at most 10000, the rows that there are",
+    ),
+    bad(
+        "no image left to train on",
+        dataset(kind="cifar10", validation=50_000),
+        "datasets.own.validation: leaves 0 rows to train on, expected at least 2",
+    ),
+    bad(
+        "a checksum that is none",
+        dataset(kind="cifar10", download={"md5": "abc"}),
+        "datasets.own.download.md5: got 'abc', expected: MD5 sum of the archive, 32 hexadecimal digits; an archive "
+        "with another one is refused.",
+    ),
+    bad("a model without weights", model(architecture="mlp"), "models.own: expected either training or weights"),
+    bad(
+        "a file of weights without a name",
+        model(architecture="mlp", weights={"file": ""}),
+        "models.own.weights.file: is empty, expected a path",
+    ),
+    bad(
+        "cached arrays without their method",
+        cached(pattern="{step}.npz"),
+        "cached_arrays.own.pattern: got '{step}.npz', expected {method} once",
+    ),
+    bad(
+        "cached arrays beside an unknown model",
+        cached(compare_with={"dataset": "digits", "model": "cnm"}),
+        f"cached_arrays.own.compare_with.model: got 'cnm', expected one of {MODELS}",
+    ),
+    bad(
+        "four faults at once",
+        {"seed": -1, "device": "gpu", "models": {"cnn": {"training": {"epochs": 0}}}, "colour": "red"},
+        f"colour: unknown key, expected one of {TOP}",
+        "device: got 'gpu', expected one of auto, cpu, cuda",
+        "models.cnn.training.epochs: got 0, expected at least 1",
+        "seed: got -1, expected at least 0",
+    ),
+]
+
+MAPPING = "expected a mapping from keys such as `seed` to values"
+BOMB = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 8)
+)
+FILES = [
+    bad(
+        "a key twice",
+        b"seed: 1\ndevice: cpu\nseed: 2\n",
+        "config.yaml, line 3: seed stands twice, first in line 1; expected it once",
+    ),
+    bad(
+        "a name twice",
+        b"datasets:\n  a: {kind: digits}\n  'a': {kind: digits}\n",
+        "config.yaml, line 3: datasets.a stands twice, first in line 2; expected it once",
+    ),
+    bad(
+        "a key twice in JSON",
+        b'{\n\t"seed": 1,\n\t"seed": 2\n}',
+        "config.yaml, line 3: seed stands twice, first in line 2; expected it once",
+    ),
+    bad("an empty file", b"\n# nothing\n", f"config.yaml: holds nothing, {MAPPING}"),
+    bad("a list", b"- seed\n", f"config.yaml: holds a list, {MAPPING}"),
+    bad("a word", b"seed\n", f"config.yaml: holds a single value, {MAPPING}"),
+    bad(
+        "a bracket left open",
+        b"seed: [1\n",
+        "config.yaml, line 2: is no valid YAML or JSON (expected ',' or ']', but got '<stream end>')",
+    ),
+    bad("Latin-1", b"# caf\xe9\nseed: 1\n", "config.yaml: is not encoded in UTF-8 (byte 6), expected YAML or JSON"),
+    bad(
+        "a control character",
+        b"seed: 1\x07\n",
+        "config.yaml: is no valid YAML or JSON (special characters are not allowed)",
+    ),
+    bad(
+        "aliases that explode",
+        BOMB.encode(),
+        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+    ),
+    bad(
+        "a mapping that holds itself",
+        b"seed: &s {a: *s}\n",
+        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+    ),
+    bad(
+        "a tag that nothing is made of",
+        b"seed: !!python/name:os.system 1\n",
+        "config.yaml, line 1: is no valid YAML or JSON (could not determine a constructor for the tag "
+        "'tag:yaml.org,2002:python/name:os.system')",
+    ),
+    bad(
+        "a day that there is not",
+        b"seed: 2001-02-30\n",
+        "config.yaml: holds a value that is none (day is out of range for month)",
+    ),
+    bad("three thousand brackets", b"seed: " + b"[" * 3000 + b"]" * 3000, "config.yaml: is nested too deeply"),
+]
