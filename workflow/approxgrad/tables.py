@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from approxgrad.files import write_atomically as write_atomically
-
-METADATA_KEY = b"approxgrad"
-"""Key of the JSON document in a file's schema metadata."""
+from approxgrad.row_groups import METADATA_KEY as METADATA_KEY
+from approxgrad.row_groups import TableError as TableError
+from approxgrad.row_groups import TableFile, group_rows
 
 # Lists in result files have no fixed size: readers give one schema to all data sets, which differ in features.
 ATTRIBUTION_SCHEMA = pa.schema(
@@ -38,10 +38,6 @@ ATTRIBUTION_SCHEMA = pa.schema(
 )
 OPTIONAL_COLUMNS = ["output", "baseline_output"]
 """Columns that an attribution file may lack: without them it has no completeness residual, but all else."""
-
-
-class TableError(ValueError):
-    """A table that cannot be read as what it should be."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +88,11 @@ class Split:
 
 
 def write_table(path: Path | str, table: pa.Table, metadata: Mapping[str, Any]) -> None:
-    """Write a table with a JSON document as its metadata."""
+    """Write a table with a JSON document as its metadata, in row groups of bounded size."""
     document = json.dumps(dict(metadata), sort_keys=True, allow_nan=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: document.encode()})
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    rows = group_rows(table)
+    write_atomically(path, lambda part: pq.write_table(table, part, compression="zstd", row_group_size=rows))
 
 
 def read_table(
@@ -108,19 +105,8 @@ def read_table(
     TableError
         If the file is no parquet file of this package or lacks a column that is not optional.
     """
-    try:
-        table = pq.ParquetFile(path).read(columns=columns)
-        document = json.loads((table.schema.metadata or {})[METADATA_KEY])
-    except FileNotFoundError:
-        raise TableError(f"{path}: no such file") from None
-    except KeyError:
-        raise TableError(f"{path}: has no metadata of approxgrad, so it was not written by it") from None
-    except (pa.ArrowException, json.JSONDecodeError, OSError) as error:
-        raise TableError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]})") from None
-    missing = set(columns or []) - set(optional) - set(table.column_names)
-    if missing:
-        raise TableError(f"{path}: lacks the columns {', '.join(sorted(missing))}")
-    return table, document
+    file = TableFile(path, set(columns or []) - set(optional))
+    return file.read(columns), file.metadata
 
 
 def fixed_lists(values: NDArray[Any]) -> pa.FixedSizeListArray:
@@ -270,8 +256,15 @@ def write_attributions(path: Path | str, result: Attributions) -> None:
     write_table(path, pa.table(columns, schema=ATTRIBUTION_SCHEMA), result.metadata)
 
 
-def read_attributions(path: Path | str) -> Attributions:
+def read_attributions(path: Path | str, rows: slice | Sequence[int] = slice(None)) -> Attributions:
     """Return one attribution file.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    rows : slice or sequence of int
+        Rows to read, by default all of them.
 
     Raises
     ------
@@ -279,19 +272,16 @@ def read_attributions(path: Path | str) -> Attributions:
         If the file does not have the schema of :func:`write_attributions`.
     """
     needed = ["sample", "target", "attribution", "input", "truth"]
-    table, document = read_table(path, [*needed, *OPTIONAL_COLUMNS], OPTIONAL_COLUMNS)
-    empty = {name: table[name].null_count == len(table) for name in ("target", "truth")}
-    ends = {
-        name: table[name].to_numpy()
-        for name in OPTIONAL_COLUMNS
-        if name in table.column_names and table[name].null_count < len(table)
-    }
+    file = TableFile(path, needed)
+    columns = [*needed, *(name for name in OPTIONAL_COLUMNS if name in file.columns)]
+    table = file.read(columns) if rows == slice(None) else file.take(np.arange(file.rows)[rows], columns)
+    known = {name for name in table.column_names if table[name].null_count < len(table)}
     return Attributions(
         sample=table["sample"].to_numpy(),
         attribution=matrix(table["attribution"], "attribution", path),
         inputs=matrix(table["input"], "input", path),
-        target=None if empty["target"] else table["target"].to_numpy(),
-        truth=None if empty["truth"] else matrix(table["truth"], "truth", path),
-        metadata=document,
-        **ends,
+        target=table["target"].to_numpy() if "target" in known else None,
+        truth=matrix(table["truth"], "truth", path) if "truth" in known else None,
+        metadata=file.metadata,
+        **{name: table[name].to_numpy() for name in OPTIONAL_COLUMNS if name in known},
     )
