@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, is_hypothesis_test, settings
 # A few examples, the same every time; `make soak` tries many, and others every time (--hypothesis-seed repeats a run).
 settings.register_profile("few", max_examples=12, derandomize=True, deadline=None)
 settings.register_profile(
-    "many", max_examples=500, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "many", max_examples=300, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

