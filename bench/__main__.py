@@ -22,6 +22,7 @@ FULL = {
     "seconds": 0.2,
     "path_points": 50,
     "largest_seconds": 1.0,
+    "compiled": tuple(ARCHITECTURES),
     "sizes": {
         "cnn": {"loop": 300, "batched": 3072},
         "resnet18": {"loop": 60, "batched": 3072},
@@ -42,6 +43,7 @@ QUICK = FULL | {
     "seconds": 0.05,
     "path_points": 4,
     "largest_seconds": 0.1,
+    "compiled": ("cnn",),
     "sizes": {name: {"loop": 2, "batched": 16} for name in ARCHITECTURES},
     "scaling": {"features": [48, 96, 192], "inputs": [1, 2], "path points": [2, 4]},
     "memory": [("cnn", 32, 2)],
@@ -68,11 +70,12 @@ def main() -> None:
     peers, ceilings = [], []
     for name in ARCHITECTURES:
         own = subject(**images(name))
+        compiled = name in settings["compiled"]
         for points in (1, settings["path_points"]):
             print(f"{name}: element loop, FeatureAblation and engine, {points} path points ...", flush=True)
-            peers.append(compare(own, points, settings["sizes"][name], **timing))
+            peers.append(compare(own, points, settings["sizes"][name], compiled, **timing))
         print(f"{name}: dense ceiling ...", flush=True)
-        ceilings.append(share_of_ceiling(own, settings["largest_seconds"], **timing))
+        ceilings.append(share_of_ceiling(own, settings["largest_seconds"], compiled, **timing))
     print("scaling ...", flush=True)
     sizes = settings["scaling"]
     if device.type == "cpu":

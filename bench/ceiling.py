@@ -12,15 +12,18 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from approxgrad.batching import LARGEST_BATCH, batch_size
+from approxgrad.checks import Model
 from bench.peers import engine, set_allocator
 from bench.subjects import Subject, some_features
 from bench.timing import Work, interleaved, rates, synchronise
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-ENGINE = "engine"
+ENGINE, COMPILED = "engine", "engine, compiled"
 
 
-def share_of_ceiling(subject: Subject, largest_seconds: float, repeats: int, seconds: float) -> pd.DataFrame:
+def share_of_ceiling(
+    subject: Subject, largest_seconds: float, compiled: bool, repeats: int, seconds: float
+) -> pd.DataFrame:
     """Sweep batch sizes and memory formats of the model alone, in turns with the engine.
 
     Parameters
@@ -29,13 +32,15 @@ def share_of_ceiling(subject: Subject, largest_seconds: float, repeats: int, sec
         Model and image.
     largest_seconds : float
         No batch is tried that should take longer than this.
+    compiled : bool
+        Whether the engine is timed with the compiled model too, which the ceiling does not know.
     repeats, seconds
         As in :func:`bench.timing.interleaved`.
 
     Returns
     -------
     DataFrame
-        One row for each batch size and memory format, and one for the engine: ``model``, ``way``, ``batch_size``,
+        One row for each batch size and memory format, and for the engine: ``model``, ``way``, ``batch_size``,
         ``median``, ``min`` and ``max`` (evaluations per second), ``share`` (of the best median of the sweep) and
         ``gigaflops`` (at the median).
     """
@@ -58,15 +63,18 @@ def share_of_ceiling(subject: Subject, largest_seconds: float, repeats: int, sec
             count *= 2
     # As many evaluations as fill whole batches, and no fewer than an image has if the time allows it.
     features = some_features(subject, max(size, min(subject.features, 2 * max(sizes.values()))))
-    ways[ENGINE], sizes[ENGINE] = partial(_engine, subject, features), size
+    ways[ENGINE], sizes[ENGINE] = partial(_engine, subject.model, subject.images, features), size
+    if compiled:
+        ways[COMPILED] = partial(_engine, subject.compiled, subject.images, features)
+        sizes[COMPILED] = batch_size(subject.compiled, (subject.images,))
     table = rates(interleaved(ways, repeats, seconds, device))
-    best = table.loc[table["way"] != ENGINE, "median"].max()
+    best = table.loc[~table["way"].isin([ENGINE, COMPILED]), "median"].max()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         subject.model(subject.images[:1])
     return pd.DataFrame(
         {
             "model": subject.name,
-            "way": table["way"].str.partition(" ")[0],
+            "way": [way if way in (ENGINE, COMPILED) else way.partition(" ")[0] for way in table["way"]],
             "batch_size": table["way"].map(sizes),
             **{column: table[column] for column in ("median", "min", "max")},
             "share": table["median"] / best,
@@ -92,6 +100,6 @@ def _dense(model: nn.Module, batch: torch.Tensor) -> int:
     return len(batch)
 
 
-def _engine(subject: Subject, features: torch.Tensor) -> int:
-    engine(subject.model, subject.images, features)
+def _engine(model: Model, images: torch.Tensor, features: torch.Tensor) -> int:
+    engine(model, images, features)
     return 1 + len(features)

@@ -13,14 +13,16 @@ from captum.attr import FeatureAblation
 from torch import Tensor, nn
 
 from approxgrad import FiniteDifference
+from approxgrad.checks import Model
 from approxgrad.layout import KEPT_BYTES, MMAP_THRESHOLD, TRIM_THRESHOLD
 from bench.subjects import STEP, TARGET, Subject, some_features
 from bench.timing import Work, interleaved, rates, synchronise
 
 PERTURBATIONS = (16, 64, 256, 1024)
 LOOP, ABLATION, TUNED, ENGINE = "element loop", "FeatureAblation", "FeatureAblation, same layout", "approxgrad"
+COMPILED = "approxgrad, compiled"
 
-Differentiate = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Differentiate = Callable[[Model, Tensor, Tensor], Tensor]
 """Model, points of shape (N, ...) and K feature numbers to derivatives of shape (N, K)."""
 
 
@@ -54,7 +56,7 @@ def feature_ablation(perturbations: int, model: nn.Module, points: Tensor, featu
     return differences.reshape(len(points), -1)[:, features] / -STEP
 
 
-def engine(model: nn.Module, points: Tensor, features: Tensor) -> Tensor:
+def engine(model: Model, points: Tensor, features: Tensor) -> Tensor:
     """Differentiate with this package, its defaults untouched."""
     return FiniteDifference(STEP).partial_derivatives(model, (points,), features, TARGET)
 
@@ -66,7 +68,9 @@ def set_allocator(own: bool) -> None:
     mallopt(TRIM_THRESHOLD, KEPT_BYTES if own else 64 * 2**20)
 
 
-def compare(subject: Subject, path_points: int, sizes: dict[str, int], repeats: int, seconds: float) -> pd.DataFrame:
+def compare(
+    subject: Subject, path_points: int, sizes: dict[str, int], compiled: bool, repeats: int, seconds: float
+) -> pd.DataFrame:
     """Time the peers on Saliency (one point) or the points of Integrated Gradients.
 
     Parameters
@@ -77,6 +81,8 @@ def compare(subject: Subject, path_points: int, sizes: dict[str, int], repeats: 
         1 for Saliency, else the points on the path from zero to the image.
     sizes : dict
         Derivatives in one unit of work: keys ``loop`` and ``batched``.
+    compiled : bool
+        Whether the engine is timed with the compiled model too.
     repeats, seconds
         As in :func:`bench.timing.interleaved`.
 
@@ -96,12 +102,14 @@ def compare(subject: Subject, path_points: int, sizes: dict[str, int], repeats: 
     best = _best_setting(subject, points, many)
     tuned_model = copy.deepcopy(subject.model).to(memory_format=torch.channels_last)
     ablation = partial(feature_ablation, best)
-    ways: dict[str, tuple[Differentiate, nn.Module, Tensor, Tensor, bool]] = {
+    ways: dict[str, tuple[Differentiate, Model, Tensor, Tensor, bool]] = {
         LOOP: (element_loop, subject.model, points[-1:], few, False),
         ABLATION: (ablation, subject.model, points, many, False),
         TUNED: (ablation, tuned_model, points, many, True),
         ENGINE: (engine, subject.model, points, many, True),
     }
+    if compiled:
+        ways[COMPILED] = (engine, subject.compiled, points, many, True)
 
     def work(way: str) -> int:
         differentiate, model, at, features, own = ways[way]
@@ -118,7 +126,7 @@ def compare(subject: Subject, path_points: int, sizes: dict[str, int], repeats: 
             "model": subject.name,
             "method": "saliency" if path_points == 1 else "integrated_gradients",
             "peer": table["way"],
-            "perturbations": [None, best, best, None],
+            "perturbations": [best if way in (ABLATION, TUNED) else None for way in ways],
             "median": whole / table["median"],
             "min": whole / table["max"],
             "max": whole / table["min"],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from approxgrad import CompiledModel
 from approxgrad.models import build_model
 
 STEP = 0.01
@@ -25,6 +27,11 @@ class Subject:
     def features(self) -> int:
         """Number of features of an image."""
         return self.images[0].numel()
+
+    @cached_property
+    def compiled(self) -> CompiledModel:
+        """The model compiled for evaluation."""
+        return CompiledModel(self.model)
 
 
 ARCHITECTURES = {"cnn": {}, "resnet18": {"stem": "imagenet"}, "resnet50": {"stem": "cifar"}}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from approxgrad import FiniteDifference, attribute, cells
+from approxgrad import CompiledModel, FiniteDifference, attribute, cells
 from approxgrad.cells import attribute_cell, baseline_values
 from approxgrad.cost import evaluations
 from approxgrad.models import build_model, load_model, save_model
@@ -49,7 +49,9 @@ def files(tmp_path):
 def cell(files, method, scheme="forward", **changes):
     options = {"scheme": scheme, "step": None if scheme == "exact" else 0.5, "samples": SAMPLES, "sample_seed": SEED}
     options["dtype"] = "float32"
-    return attribute_cell(**files | options | {"memory_mib": None, "device": CPU} | changes, method=method)
+    result, seconds = attribute_cell(**files | options | {"memory_mib": None, "device": CPU} | changes, method=method)
+    assert seconds > 0
+    return result
 
 
 def path_method(name, baseline):
@@ -160,7 +162,6 @@ def test_metadata_describes_the_cell_and_survives_the_file(files, tmp_path):
     assert metadata["feature_shape"] == [FEATURES]
     assert metadata["device"] == "cpu"
     assert metadata["batch_size"] >= 1
-    assert metadata["seconds"] > 0
 
 
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients", "integrated_gradients_published"])
@@ -185,6 +186,20 @@ def test_float64_maps_are_those_of_a_model_in_float64(files, method):
     # Sums of a dozen terms of order one are off by a few eps; in float32 they would be off by 1e-7.
     np.testing.assert_allclose(maps["float64"].attribution, expected.numpy(), rtol=0, atol=1e-13)
     assert maps["float64"].metadata["dtype"] == "float64"
+
+
+def test_a_compiled_model_changes_finite_differences_by_rounding_only(files, monkeypatch):
+    compiled = []
+    monkeypatch.setattr("approxgrad.cells.CompiledModel", lambda model: compiled.append(model) or CompiledModel(model))
+    own, as_it_is = (cell(files, {"attribution": "saliency"}, compile_model=value) for value in (True, False))
+    assert (own.metadata["compiled"], as_it_is.metadata["compiled"], len(compiled)) == (True, False, 1)
+    assert own.metadata["model_evaluations"] == as_it_is.metadata["model_evaluations"]
+    # A dozen terms of order one, each rounded, over the step.
+    np.testing.assert_allclose(
+        own.attribution, as_it_is.attribution, rtol=0, atol=2 * 12 * np.finfo(np.float32).eps / 0.5
+    )
+    exact = cell(files, {"attribution": "saliency"}, "exact", compile_model=True)
+    assert (exact.metadata["compiled"], len(compiled)) == (False, 1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from approxgrad import FiniteDifference, attribute
-from approxgrad.cells import rounding_scale
+from approxgrad.cells import rounding_ratios
 from approxgrad.convergence import Branch, convergence, error_curves, recommended_steps, textbook_step
 from approxgrad.metrics import relative_error
 from problems import points, softplus_mlp
@@ -137,7 +137,7 @@ def measured_curve(scheme, dtype, steps):
         errors.append(np.median(relative_error(maps.double().numpy(), exact)))
     with torch.no_grad():
         outputs = model(inputs)[range(50), target].numpy()
-    return np.array(errors), rounding_scale(outputs, np.ones_like(exact), exact)
+    return np.array(errors), np.median(rounding_ratios(outputs, np.ones_like(exact), exact))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -164,12 +164,12 @@ def test_the_textbook_step_is_that_of_the_formulae():
     np.testing.assert_allclose(textbook_step(off, "forward", "float64", 1.0), forward, rtol=1e-12)
 
 
-def test_the_rounding_scale_is_the_median_over_maps_that_are_not_zero():
+def test_rounding_ratios_are_those_of_the_maps_that_are_not_zero():
     maps = np.array([[3.0, 4.0], [0.0, 0.0], [0.6, 0.8], [0.0, 2.0]])
     factors = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0], [1.0, 0.0]])
     outputs = np.array([-10.0, 5.0, 3.0, 1.0])
-    assert rounding_scale(outputs, factors, maps) == 2.0
-    assert rounding_scale(outputs[:2], factors[:2], np.zeros((2, 2))) is None
+    assert rounding_ratios(outputs, factors, maps).tolist() == [2.0, 6.0, 0.5]
+    assert rounding_ratios(outputs[:2], factors[:2], np.zeros((2, 2))).tolist() == []
 
 
 def metric_rows(steps, scheme="forward", dtype="float32", auto=None, **keys):

@@ -213,7 +213,7 @@ def planned(study, monkeypatch, listed):
         return listed
 
     monkeypatch.setattr(planning, "output_files", listing)
-    return make_plan(study, "Snakefile", SCRIPTS, OUTPUTS)
+    return make_plan(study, "Snakefile", {rule: str(SCRIPTS / f"{rule}.py") for rule in OUTPUTS}, OUTPUTS)
 
 
 @pytest.fixture

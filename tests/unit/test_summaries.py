@@ -16,10 +16,11 @@ from approxgrad.summaries import (
 
 
 def test_an_attribution_is_summed_up_by_its_cost():
-    metadata = {"model_evaluations": 3250, "seconds": 0.4, "step": 0.01}
-    assert attribution_summary(50, metadata) == "50 samples, 3,250 evaluations, 8,125/s"
+    metadata = {"model_evaluations": 3250, "step": 0.01}
+    assert attribution_summary(50, metadata, 0.4) == "50 samples, 3,250 evaluations, 8,125/s"
     exact = metadata | {"step": None, "model_evaluations": 1000}
-    assert attribution_summary(1200, exact) == "1,200 samples, 1,000 forward and backward passes, 2,500/s"
+    assert attribution_summary(1200, exact, 0.4) == "1,200 samples, 1,000 forward and backward passes, 2,500/s"
+    assert attribution_summary(0, metadata | {"model_evaluations": 0}, 0.0) == "0 samples, 0 evaluations"
 
 
 def curves(metric, best):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from approxgrad.attribution import attribute
+    from approxgrad.compilation import CompiledModel
     from approxgrad.finite_differences import FiniteDifference
     from approxgrad.gradients import ExactGradient
     from approxgrad.original import ApproxAttribution
@@ -17,10 +18,19 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["ApproxAttribution", "ExactGradient", "FiniteDifference", "StepChoice", "attribute", "choose_step"]
+__all__ = [
+    "ApproxAttribution",
+    "CompiledModel",
+    "ExactGradient",
+    "FiniteDifference",
+    "StepChoice",
+    "attribute",
+    "choose_step",
+]
 
 _MODULES = {
     "ApproxAttribution": "approxgrad.original",
+    "CompiledModel": "approxgrad.compilation",
     "ExactGradient": "approxgrad.gradients",
     "FiniteDifference": "approxgrad.finite_differences",
     "StepChoice": "approxgrad.step_choice",

@@ -26,8 +26,8 @@ GPU_FREE_SHARE = 0.8
 LAYERS_AT_ONCE = 4
 """Widest layers that an evaluation holds at once: branches, workspaces, slack of the allocator; measured 1.2 to 4.8."""
 
-CPU_WORKING_SET = 64 * MEBIBYTE
-"""Bytes that the widest layer of a batch may occupy on the CPU: larger batches gain nothing but cost memory."""
+CPU_WORKING_SET = 8 * MEBIBYTE
+"""Bytes that the widest layer of a batch may occupy on the CPU: what is larger does not stay in its caches."""
 
 WEIGHT_USES = 2600
 """How often a batch should use each weight of the convolutions on the CPU, which reads and reorders them every time."""
@@ -37,6 +37,9 @@ LARGEST_BATCH = 4096
 
 UNKNOWN_EXPANSION = 32
 """Widest layer over input size, assumed where a model cannot be inspected."""
+
+UNKNOWN_WEIGHT_USES = 16
+"""How often an input uses each weight of the convolutions, assumed where a model cannot be inspected."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Footprint:
         Bytes of all layer outputs: what autograd keeps for the backward pass.
     weight_uses : float
         How often the input uses each weight of the convolutions on average (their output positions); infinite
-        without convolutions.
+        without convolutions, or where a compiler has put their weights in order once and for all.
     """
 
     widest: int
@@ -63,6 +66,12 @@ def inspected_module(model: Callable[..., Any]) -> nn.Module | None:
     """Return the module behind a callable (following ``__wrapped__``), or None."""
     module = inspect.unwrap(model)
     return module if isinstance(module, nn.Module) else None
+
+
+def _weights_in_order(model: Callable[..., Any]) -> bool:
+    """Return whether a model, or one that it wraps, says that its weights were put in order beforehand."""
+    stop = inspect.unwrap(model, stop=lambda wrapped: getattr(wrapped, "weights_in_order", False))
+    return bool(getattr(stop, "weights_in_order", False))
 
 
 def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprint:
@@ -85,7 +94,7 @@ def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprin
         Bytes and weight uses per input.
     """
     input_bytes = sum(tensor[0].numel() * tensor.element_size() for tensor in inputs)
-    guess = Footprint(widest=UNKNOWN_EXPANSION * input_bytes, total=4 * UNKNOWN_EXPANSION * input_bytes)
+    guess = Footprint(UNKNOWN_EXPANSION * input_bytes, 4 * UNKNOWN_EXPANSION * input_bytes, UNKNOWN_WEIGHT_USES)
     module = inspected_module(model)
     if module is None:
         return guess
@@ -113,8 +122,12 @@ def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprin
     return Footprint(
         widest=max(before + after for before, after in sizes) + input_bytes,
         total=sum(after for _, after in sizes) + input_bytes,
-        weight_uses=sum(n * uses for n, uses in weights) / sum(n for n, _ in weights) if weights else math.inf,
+        weight_uses=math.inf if _weights_in_order(model) or not weights else _mean_uses(weights),
     )
+
+
+def _mean_uses(weights: list[tuple[int, int]]) -> float:
+    return sum(count * uses for count, uses in weights) / sum(count for count, _ in weights)
 
 
 def _bytes(value: Any) -> int:

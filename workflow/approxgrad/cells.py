@@ -1,4 +1,4 @@
-"""One cell of a study: attribute the drawn test rows with one model, method and gradient source."""
+"""One cell of a study, or a shard of it: attribute drawn test rows with one model, method and gradient source."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from approxgrad import __version__
 from approxgrad.attribution import attribute
+from approxgrad.compilation import CompiledModel
 from approxgrad.cost import evaluations
 from approxgrad.finite_differences import FiniteDifference
 from approxgrad.gradients import ExactGradient
@@ -20,6 +21,7 @@ from approxgrad.models import load_model
 from approxgrad.path_ends import explained_outputs, path_ends
 from approxgrad.progress import CountedModel, progress_bar
 from approxgrad.seeds import draw_samples
+from approxgrad.shards import WHOLE, Shard, merged, sample_evaluations, shard_blocks
 from approxgrad.sources import AUTO
 from approxgrad.step_choice import StepChoice, choose_step
 from approxgrad.tables import Attributions, Split, read_mean_input, read_split
@@ -43,8 +45,10 @@ def attribute_cell(
     sample_seed: int,
     memory_mib: int | None,
     device: torch.device,
-) -> Attributions:
-    """Return the attributions of one cell.
+    compile_model: bool = False,
+    shard: Shard | None = None,
+) -> tuple[Attributions, float]:
+    """Return the attributions of one cell, and the seconds that they took.
 
     Parameters
     ----------
@@ -66,6 +70,11 @@ def attribute_cell(
         Memory that the attribution may occupy besides model, inputs and result.
     device : torch.device
         Where the model runs.
+    compile_model : bool
+        Whether finite differences evaluate an :class:`approxgrad.CompiledModel`; exact gradients never do.
+    shard : pair of int, optional
+        Number of a shard, from 1 on, and the number of shards, for its samples only. Its metadata hold
+        ``rounding_ratios`` instead of their median, for :func:`approxgrad.shards.gather`.
 
     Raises
     ------
@@ -73,7 +82,10 @@ def attribute_cell(
         If there are too few test rows, or a table or model cannot be read.
     """
     split = read_split(test)
-    rows = draw_samples(len(split.target), samples, sample_seed)
+    features = int(np.prod(split.feature_shape))
+    blocks = shard_blocks(samples, sample_evaluations(method, scheme, features), shard or WHOLE)
+    first, last = (blocks[0].start, blocks[-1].stop) if blocks else (0, 0)
+    rows = draw_samples(len(split.target), samples, sample_seed)[first:last]
     part = split.rows(rows)
     inputs = part.model_inputs()
     options: dict[str, Any] = {}
@@ -89,35 +101,39 @@ def attribute_cell(
         step = choice.step
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
     source = ExactGradient() if step is None else FiniteDifference(step, scheme, memory_budget=budget)
+    compiled = compile_model and isinstance(source, FiniteDifference)
     per_sample = evaluations(
         method["attribution"],
         scheme,
-        inputs[0].size,
+        features,
         n_steps=options.get("n_steps", 1),
         baseline_values=len(np.unique(baseline)),
     )
-    target = _target(part)
-    points = torch.from_numpy(inputs).to(device, precision)
-    with progress_bar(samples * per_sample, f"{method['attribution']}, {source!r}", "evaluation") as bar:
-        model = CountedModel(network, bar)
-        start = time.perf_counter()
-        maps = attribute(
-            model,
-            points,
-            target=target,
-            method=method["attribution"],
-            gradient=source,
-            **options,
-        ).cpu()
-        seconds = time.perf_counter() - start
-    # Not among the evaluations of the attribution, which does not need them.
-    output, baseline_output, scale = None, None, None
-    if "baselines" in options:
-        output, baseline_output = path_ends(network, points, options["baselines"], target)
-    if isinstance(source, ExactGradient):
-        factors = np.ones_like(inputs) if method["attribution"] == "saliency" else inputs - baseline
-        outputs = explained_outputs(network, points, target) if output is None else output
-        scale = rounding_scale(outputs, factors.reshape(samples, -1), maps.reshape(samples, -1).numpy())
+    maps = np.empty((len(rows), features), dtype)
+    output, baseline_output = (np.empty(len(rows)) if options else None for _ in range(2))
+    ratios: list[float] = []
+    batch_sizes: list[int] = []
+    seconds = 0.0
+    with progress_bar(len(rows) * per_sample, f"{method['attribution']}, {source!r}", "evaluation") as bar:
+        model = CountedModel(CompiledModel(network) if compiled else network, bar)
+        for block in blocks:
+            own = slice(block.start - first, block.stop - first)
+            target = _target(part, own)
+            points = torch.from_numpy(inputs[own]).to(device, precision)
+            start = time.perf_counter()
+            result = attribute(
+                model, points, target=target, method=method["attribution"], gradient=source, **options
+            ).cpu()
+            seconds += time.perf_counter() - start
+            maps[own] = result.flatten(1).numpy()
+            batch_sizes += [source.used_batch_size or 1]
+            # Not among the evaluations of the attribution, which does not need them.
+            if output is not None and baseline_output is not None:
+                output[own], baseline_output[own] = path_ends(network, points, options["baselines"], target)
+            if isinstance(source, ExactGradient):
+                outputs = explained_outputs(network, points, target) if output is None else output[own]
+                factors = inputs[own] - baseline if method["attribution"] != "saliency" else np.ones_like(inputs[own])
+                ratios += rounding_ratios(outputs, factors.reshape(len(outputs), -1), maps[own]).tolist()
     metadata = {
         "feature_shape": list(part.feature_shape),
         "normalisation": {"mean": list(part.mean), "std": list(part.std)},
@@ -125,31 +141,32 @@ def attribute_cell(
         "scheme": scheme,
         "step": step,
         "dtype": dtype,
-        "rounding_scale": scale,
+        "compiled": compiled,
+        "rounding_ratios": ratios,
         "step_choice": None if choice is None else asdict(choice),
         "model_evaluations": model.evaluations,
-        "batch_size": source.used_batch_size,
-        "seconds": seconds,
+        "batch_size": min(batch_sizes, default=None),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "versions": {"approxgrad": __version__, "torch": torch.__version__, "numpy": np.__version__},
     }
-    return Attributions(
+    attributions = Attributions(
         sample=rows,
-        attribution=maps.reshape(samples, -1).numpy(),
-        inputs=inputs.reshape(samples, -1),
+        attribution=maps,
+        inputs=inputs.reshape(len(rows), features),
         target=part.target if part.classes else None,
         truth=part.effects,
-        metadata=metadata,
+        metadata=merged([metadata]) if shard is None else metadata,
         output=output,
         baseline_output=baseline_output,
     )
+    return attributions, seconds
 
 
-def rounding_scale(
+def rounding_ratios(
     outputs: NDArray[np.floating[Any]], factors: NDArray[np.floating[Any]], maps: NDArray[np.floating[Any]]
-) -> float | None:
-    """Return the step at which an error of |f| in every difference is as large as the attribution.
+) -> NDArray[np.float64]:
+    """Return the steps at which an error of |f| in every difference is as large as the attribution.
 
     Parameters
     ----------
@@ -162,12 +179,13 @@ def rounding_scale(
 
     Returns
     -------
-    float or None
-        Median over the samples of ``|f| |w| / |w f'|`` in units of the inputs; None if every map is zero.
+    ndarray
+        ``|f| |w| / |w f'|`` in units of the inputs, one for each map that is not zero. Their median is the
+        ``rounding_scale`` of a cell.
     """
     norms = np.linalg.norm(maps.astype(float), axis=1)
     errors = np.abs(outputs.astype(float)) * np.linalg.norm(factors.astype(float), axis=1)
-    return float(np.median(errors[norms > 0] / norms[norms > 0])) if norms.any() else None
+    return np.asarray(errors[norms > 0] / norms[norms > 0])
 
 
 def _chosen_step(
@@ -182,12 +200,12 @@ def _chosen_step(
     """Choose a step for the inputs, or for the path to them; the cost is not the attribution's."""
     part = split.rows(draw_samples(len(split.target), min(CHOICE_ROWS, len(split.target)), sample_seed))
     inputs = torch.from_numpy(part.model_inputs()).to(device, precision)
-    return choose_step(network, inputs, _target(part), scheme, **path)
+    return choose_step(network, inputs, _target(part, slice(None)), scheme, **path)
 
 
-def _target(part: Split) -> torch.Tensor | None:
-    """Return the explained output of every row: its class, or none for a model with one output."""
-    return torch.from_numpy(np.array(part.target)) if part.classes else None
+def _target(part: Split, rows: slice) -> torch.Tensor | None:
+    """Return the explained output of some rows: their class, or none for a model with one output."""
+    return torch.from_numpy(np.array(part.target[rows])) if part.classes else None
 
 
 def baseline_values(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from approxgrad.row_groups import TableError, TableFile
+from approxgrad.table_file import TableError, TableFile
 from approxgrad.tables import OPTIONAL_COLUMNS, matrix
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 PACKAGE = "approxgrad"
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
-NEUTRAL = {f"approxgrad.{name}" for name in ("runtime", "progress", "cost", "startup", "summaries")}
+NEUTRAL = {f"approxgrad.{name}" for name in ("runtime", "run_lock", "progress", "startup", "summaries")}
 """Modules that change logs but never a number or a figure."""
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from approxgrad.cached_arrays import read_arrays
 from approxgrad.metrics import METRICS, Array, compare
-from approxgrad.row_groups import TableError, TableFile
 from approxgrad.sources import GradientSource, described_source
+from approxgrad.table_file import TableError, TableFile
 from approxgrad.tables import matrix
 from approxgrad.uncertainty import Bootstrap, intervals
 

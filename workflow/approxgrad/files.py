@@ -8,20 +8,35 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+UNFINISHED = ".unfinished-"
+"""Part of the name of a file that is being written. The name begins with a dot, so readers of folders ignore it."""
+
 
 def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
-    """Write a file under a temporary name beside `path` and rename it, so that no half file is ever seen."""
+    """Write a file under a temporary name beside `path` and rename it, so that no half file is ever seen.
+
+    It is on the disk before it gets its name, so that it is whole after a power failure too.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}{UNFINISHED}", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
         write(temporary)
         temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(*folders: Path) -> None:
+    """Remove what killed writers left behind in some folders; nobody may be writing there."""
+    for folder in folders:
+        for path in folder.rglob(f".*{UNFINISHED}*"):
+            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

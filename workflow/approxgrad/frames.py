@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from approxgrad.row_groups import TableFile
 from approxgrad.sources import AUTO
+from approxgrad.table_file import TableFile
 from approxgrad.tables import matrix, read_table, write_atomically, write_table
 
 

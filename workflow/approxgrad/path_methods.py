@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from approxgrad.grid import Cell
 from approxgrad.sources import AUTO, FLOAT32
-from approxgrad.study import Cell, Study
+from approxgrad.study import Study
 
 
 def path_cells(study: Study, dataset: str, model: str) -> list[Cell]:

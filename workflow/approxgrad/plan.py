@@ -54,7 +54,7 @@ class Plan:
     remarks: list[str] = field(default_factory=list)
 
 
-def make_plan(study: Study, snakefile: str, scripts: Path, outputs: Mapping[str, int]) -> Plan:
+def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs: Mapping[str, int]) -> Plan:
     """Return the plan of a study; models are timed for a few seconds, nothing is written.
 
     Parameters
@@ -63,8 +63,8 @@ def make_plan(study: Study, snakefile: str, scripts: Path, outputs: Mapping[str,
         What is asked for.
     snakefile : str
         The workflow.
-    scripts : path
-        Folder of the rules' scripts, named as the rules.
+    scripts : mapping of str to str
+        The script of each rule.
     outputs : mapping of str to int
         For each rule the number of files that one job writes.
     """
@@ -77,11 +77,11 @@ def make_plan(study: Study, snakefile: str, scripts: Path, outputs: Mapping[str,
         remarks.append(f"jobs other than attributions cannot be listed: {error}")
     speeds = _calibrated(study, inputs, remarks)
     if files:
-        finished = {file.path for file in files if not file.pending}
+        finished = {file.path for file in files if file.there and not file.pending}
     else:
-        finished = {cell.path for cell in study.cells if Path(cell.path).exists()}
+        finished = {path for cell in study.cells for path in (cell.path, *cell.jobs) if Path(path).exists()}
     attributions = {cell.path for cell in study.cells}
-    needs = {rule: needed(scripts / f"{rule}.py") for rule in {file.rule for file in files}}
+    needs = {rule: needed(Path(scripts[rule])) for rule in {file.rule for file in files}}
     overhead = Overhead(table=measure_table_job(), figure=measure_figure_job()) if files else Overhead(0.0, 0.0)
     return Plan(
         methods=method_costs(study, inputs, speeds, finished),

@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 from approxgrad.calibration import Speed
 from approxgrad.cost import evaluations
 from approxgrad.datasets import kind
+from approxgrad.grid import Cell
 from approxgrad.job_list import OutputFile
-from approxgrad.study import Cell, Study
+from approxgrad.shards import WHOLE, Shard, sample_evaluations, shard_blocks
+from approxgrad.study import Study
 from approxgrad.tables import METADATA_KEY, read_mean_input
 
 Shape = tuple[int, ...]
@@ -96,15 +98,16 @@ def known_inputs(study: Study, dataset: str) -> Inputs:
     return Inputs(shape, rows, values)
 
 
-def cell_evaluations(study: Study, cell: Cell, inputs: Inputs) -> int | None:
-    """Return the model evaluations of one attribution job, or None if they cannot be known yet."""
+def cell_evaluations(study: Study, cell: Cell, inputs: Inputs, shard: Shard = WHOLE) -> int | None:
+    """Return the model evaluations of one attribution job, of all samples or a shard, or None if not known yet."""
     method = study.config["methods"][cell.method]
     features, values = inputs.features, _baseline_values(method.get("baseline", "zero"), inputs)
     if cell.gradient.is_exact:
         features, values = 1, 1  # on which the cost of an exact attribution does not depend
     if features is None or values is None:
         return None
-    return cell.samples * evaluations(
+    blocks = shard_blocks(cell.samples, sample_evaluations(method, cell.gradient.scheme, features), shard)
+    return sum(block.stop - block.start for block in blocks) * evaluations(
         method["attribution"],
         cell.gradient.scheme,
         features,
@@ -127,7 +130,7 @@ def method_costs(
     speeds : mapping of pair to Speed
         The calibration, as far as there is one.
     finished : collection of str
-        Attribution files that need not be computed.
+        Attribution files and shards that need not be computed.
     """
     costs: dict[tuple[str, str, str], MethodCost] = {}
     for cell in study.cells:
@@ -136,10 +139,11 @@ def method_costs(
         smallest, largest = cost.samples
         samples = (min(smallest, cell.samples), max(largest, cell.samples))
         costs[key] = MethodCost(*key, samples, cost.whole, cost.left)
-        count = cell_evaluations(study, cell, inputs[cell.dataset])
         speed = speeds.get((cell.dataset, cell.model))
-        for work in (cost.whole,) if cell.path in finished else (cost.whole, cost.left):
-            _add(work, count, cell.gradient.is_exact, speed)
+        for path, shard in cell.jobs.items():
+            count = cell_evaluations(study, cell, inputs[cell.dataset], shard)
+            for work in (cost.whole,) if cell.path in finished or path in finished else (cost.whole, cost.left):
+                _add(work, count, cell.gradient.is_exact, speed)
     return list(costs.values())
 
 
@@ -234,7 +238,7 @@ def rule_costs(
     overhead : Overhead
         The calibration of jobs without a model.
     """
-    cells = {cell.path: cell for cell in study.cells}
+    jobs = {path: (cell, shard) for cell in study.cells for path, shard in cell.jobs.items()}
     costs: dict[str, RuleCost] = {}
     seen: dict[str, int] = {}
     for file in files:
@@ -249,7 +253,7 @@ def rule_costs(
         elif speed is None:
             seconds = None
         else:
-            seconds = _model_seconds(study, file, pair, cells.get(file.path), inputs, speed)
+            seconds = _model_seconds(study, file, pair, jobs.get(file.path), inputs, speed)
             cost.gpu = cost.gpu or speed.gpu
             cost.threads = study.config["threads"]
         for time in (cost.whole, cost.left) if file.pending else (cost.whole,):
@@ -258,11 +262,17 @@ def rule_costs(
 
 
 def _model_seconds(
-    study: Study, file: OutputFile, pair: Pair | None, cell: Cell | None, inputs: Mapping[str, Inputs], speed: Speed
+    study: Study,
+    file: OutputFile,
+    pair: Pair | None,
+    attribution: tuple[Cell, Shard] | None,
+    inputs: Mapping[str, Inputs],
+    speed: Speed,
 ) -> float | None:
     """Return the seconds of a job that runs a model: starting, and then attributing or training."""
-    if cell is not None:
-        count = cell_evaluations(study, cell, inputs[cell.dataset])
+    if attribution is not None:
+        cell, shard = attribution
+        count = cell_evaluations(study, cell, inputs[cell.dataset], shard)
         rate = speed.exact if cell.gradient.is_exact else speed.forward
         return None if count is None else speed.start_up + count / rate
     if file.rule == "train_model" and pair is not None:

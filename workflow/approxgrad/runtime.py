@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from approxgrad.run_lock import end_with_run
+
 logger = logging.getLogger("approxgrad")
 
 EXPECTED_ERRORS = (ValueError, TypeError, OSError, MemoryError)
@@ -42,6 +44,7 @@ def job(snakemake: Any) -> Iterator[JobLog]:
     snakemake : Snakemake
         The object that Snakemake gives to a script.
     """
+    end_with_run()
     # What the imports left behind lives as long as the job: never searched again, which also shortens its exit.
     gc.freeze()
     gc.enable()

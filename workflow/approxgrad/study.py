@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,9 @@ from approxgrad.cached_arrays import ArrayFile, find_arrays
 from approxgrad.configuration import ConfigError, validated
 from approxgrad.datasets import kind
 from approxgrad.faults import file_faults, name_faults, sample_faults
+from approxgrad.grid import Cell
+from approxgrad.shards import sample_evaluations, shard_count
 from approxgrad.sources import AUTO, GradientSource, exact_source, experiment_sources
-
-ATTRIBUTIONS = "results/attributions/dataset={dataset}/model={model}/method={method}/gradient={gradient}/part-0.parquet"
-"""Path of one cell; its folders are the key columns of the table that all files form."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One attribution job: a data set, model, method and gradient source, and the number of test rows."""
-
-    dataset: str
-    model: str
-    method: str
-    gradient: GradientSource
-    samples: int
-
-    @property
-    def keys(self) -> dict[str, str]:
-        """The names that stand in paths."""
-        return {"dataset": self.dataset, "model": self.model, "method": self.method, "gradient": self.gradient.name}
-
-    @property
-    def path(self) -> str:
-        """Path of the attribution file."""
-        return ATTRIBUTIONS.format(**self.keys)
 
 
 class Study:
@@ -84,6 +62,10 @@ class Study:
     @cached_property
     def _compared_cells(self) -> list[Cell]:
         return [cell for cell in self.cells if not cell.gradient.is_exact]
+
+    @cached_property
+    def _shard_paths(self) -> set[str]:
+        return {path for cell in self.cells for path in cell.shard_paths}
 
     @cached_property
     def exact_cells(self) -> list[Cell]:
@@ -241,13 +223,15 @@ class Study:
                 raise ConfigError(f"{argument}: data set is {names[0]!r}, expected one of {', '.join(self.datasets)}")
             if folder != "results" or names[:1] == ["published"]:
                 continue
+            if names[:1] == ["shards"] and argument not in self._shard_paths:
+                raise ConfigError(f"{argument}: the study has no such shard; see `shards` in the configuration")
             parts = [part.split("=", 1) for part in argument.split("/") if "=" in part]
             for key, value in parts:
                 if key in allowed and value not in allowed[key]:
                     raise ConfigError(f"{argument}: {key} is {value!r}, expected one of {', '.join(allowed[key])}")
             named = dict(parts)
             keys = [key for key in allowed if key in named]
-            cells = self.cells if argument.startswith("results/attributions/") else self._compared_cells
+            cells = self.cells if names[:1] in (["attributions"], ["shards"]) else self._compared_cells
             if tuple(named[key] for key in keys) not in {tuple(cell.keys[key] for key in keys) for cell in cells}:
                 raise ConfigError(f"{argument}: no experiment combines these; see `experiments` in the configuration")
 
@@ -272,7 +256,8 @@ class Study:
                 for source in experiment_sources(experiment):
                     name = self.reference(method) if source.is_exact else method
                     key = (dataset, model, name, source)
-                    cell = cells.setdefault(key, Cell(dataset, model, name, source, samples))
+                    shards = self._shard_count(dataset, name, source, samples)
+                    cell = cells.setdefault(key, Cell(dataset, model, name, source, samples, shards))
                     if cell.samples != samples:
                         faults.append(
                             f"experiments[{number}]: asks for {samples} samples of {dataset}, {model}, {name}, "
@@ -280,6 +265,13 @@ class Study:
                         )
         _raise(faults)
         return list(cells.values())
+
+    def _shard_count(self, dataset: str, method: str, source: GradientSource, samples: int) -> int:
+        """Return the number of shards of a cell; it follows from the configuration alone, so that it never changes."""
+        own, options = self.config["methods"][method], self.config["datasets"][dataset]
+        shape = (1,) if source.is_exact else kind(options).feature_shape(options)
+        per_sample = None if shape is None else sample_evaluations(own, source.scheme, prod(shape))
+        return shard_count(self.config["shards"], samples, per_sample)
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -17,11 +17,12 @@ REPEATED_EVENTS = ("job_info", "job_started", "job_finished")
 """Snakemake's own messages about single jobs."""
 
 
-def attribution_summary(samples: int, metadata: Mapping[str, Any]) -> str:
+def attribution_summary(samples: int, metadata: Mapping[str, Any], seconds: float) -> str:
     """Return the key numbers of an attribution: samples, model evaluations and their rate."""
     count = metadata["model_evaluations"]
     unit = "forward and backward passes" if metadata["step"] is None else "evaluations"
-    return f"{samples:,} samples, {count:,} {unit}, {count / metadata['seconds']:,.0f}/s"
+    rate = [f"{count / seconds:,.0f}/s"] if seconds else []
+    return ", ".join([f"{samples:,} samples", f"{count:,} {unit}", *rate])
 
 
 def training_summary(curves: Any) -> str:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from approxgrad.files import write_atomically as write_atomically
 from approxgrad.row_groups import METADATA_KEY as METADATA_KEY
-from approxgrad.row_groups import TableError as TableError
-from approxgrad.row_groups import TableFile, group_rows
+from approxgrad.row_groups import document_schema, encoding, group_rows, write_row_groups
+from approxgrad.table_file import TableError as TableError
+from approxgrad.table_file import TableFile
 
 # Lists in result files have no fixed size: readers give one schema to all data sets, which differ in features.
 ATTRIBUTION_SCHEMA = pa.schema(
@@ -88,16 +89,9 @@ class Split:
 
 
 def write_table(path: Path | str, table: pa.Table, metadata: Mapping[str, Any]) -> None:
-    """Write a table with a JSON document as its metadata, in row groups of bounded size."""
-    document = json.dumps(dict(metadata), sort_keys=True, allow_nan=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: document.encode()})
-    # Attributions hardly ever repeat: their bytes compress better than a dictionary of them, and are read faster.
-    nested = [field.name for field in table.schema if pa.types.is_nested(field.type)]
-    options = {
-        "row_group_size": group_rows(table),
-        "use_dictionary": [name for name in table.column_names if name not in nested],
-        "use_byte_stream_split": [f"{name}.list.element" for name in nested],
-    }
+    """Write a table with a JSON document as its metadata."""
+    table = table.replace_schema_metadata(document_schema(table.schema, metadata).metadata)
+    options = encoding(table.schema)
     write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd", **options))
 
 
@@ -259,7 +253,8 @@ def write_attributions(path: Path | str, result: Attributions) -> None:
             for values in (result.output, result.baseline_output)
         ),
     ]
-    write_table(path, pa.table(columns, schema=ATTRIBUTION_SCHEMA), result.metadata)
+    schema = document_schema(ATTRIBUTION_SCHEMA, result.metadata)
+    write_row_groups(path, schema, [pa.table(columns, schema=schema)], group_rows(result.attribution.shape[1]))
 
 
 def read_attributions(path: Path | str, rows: slice | Sequence[int] = slice(None)) -> Attributions:

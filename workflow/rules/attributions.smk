@@ -15,6 +15,8 @@ rule attribute:
         "logs/attribute/{dataset}/{model}/{method}/{gradient}.log",
     benchmark:
         "benchmarks/attribute/{dataset}/{model}/{method}/{gradient}.tsv"
+    wildcard_constraints:
+        dataset=WHOLE_CELLS,
     conda:
         "../../envs/approxgrad.yaml"
     threads: study.config["threads"]
@@ -32,10 +34,44 @@ rule attribute:
         samples=lambda wildcards: study.cell(wildcards).samples,
         sample_seed=lambda wildcards: derive_seed(study.config["seed"], "samples", wildcards.dataset),
         memory_mib=study.config.get("memory_mib"),
+        compile_model=lambda wildcards: study.config["compile"] and not study.cell(wildcards).gradient.is_exact,
         device=study.config["device"],
         torch_threads=study.config["threads"],
     script:
         "../scripts/attribute.py"
+
+
+use rule attribute as attribute_shard with:
+    output:
+        attributions=temp(SHARDS),
+    log:
+        "logs/attribute_shard/{dataset}/{model}/{method}/{gradient}/{shard}.log",
+    benchmark:
+        "benchmarks/attribute_shard/{dataset}/{model}/{method}/{gradient}/{shard}.tsv"
+    wildcard_constraints:
+        dataset=CUT_CELLS,
+
+
+rule gather_shards:
+    """Put the shards of an attribution together."""
+    input:
+        shards=lambda wildcards: study.cell(wildcards).shard_paths,
+        code=code("gather_shards.py"),
+    output:
+        attributions=ATTRIBUTIONS,
+    log:
+        "logs/gather_shards/{dataset}/{model}/{method}/{gradient}.log",
+    benchmark:
+        "benchmarks/gather_shards/{dataset}/{model}/{method}/{gradient}.tsv"
+    wildcard_constraints:
+        dataset=CUT_CELLS,
+    conda:
+        "../../envs/approxgrad.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    script:
+        "../scripts/gather_shards.py"
 
 
 rule attributions:

@@ -1,5 +1,6 @@
 """The study that the configuration describes, and what all rules share."""
 
+import atexit
 import os
 import shutil
 import sys
@@ -9,8 +10,10 @@ import approxgrad
 from approxgrad.configuration import ConfigError
 from approxgrad.datasets.image_files import listing_digest
 from approxgrad.dependencies import pass_on_package, source_files
+from approxgrad.run_lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
+from approxgrad.grid import ATTRIBUTIONS, SHARDS, keys_pattern
 from approxgrad.seeds import derive_seed
-from approxgrad.study import ATTRIBUTIONS, Study, any_of
+from approxgrad.study import Study, any_of
 from approxgrad.summaries import Run
 
 BASE = Path(workflow.basedir)
@@ -24,6 +27,8 @@ if not Path(approxgrad.__file__).resolve().is_relative_to(BASE.resolve()):
     )
 
 pass_on_package()
+# So that jobs end with the process that starts them.
+os.environ[RUN_VARIABLE] = str(os.getpid())
 
 try:
     study = Study(config)
@@ -31,10 +36,26 @@ try:
 except ConfigError as error:
     sys.exit(f"Configuration error\n{error}")
 
+# Here and not in `onstart`, because Snakemake looks for locks of its own before that.
+if workflow.is_main_process and runs(sys.argv[1:]):
+    try:
+        remark = hold()
+    except RunLockError as error:
+        sys.exit(f"approxgrad: {error}")
+    atexit.register(let_go)
+    if remark:
+        logger.info(f"approxgrad: {remark}")
+
 
 # Jobs that may use a GPU take one unit of `gpu`, of which a profile grants a number; without a GPU they take none.
 GPU = int(
     study.config["device"] == "cuda" or (study.config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
+)
+
+# Constraints of the first wildcard that look ahead to all four: cells that one job attributes, and cells with shards.
+WHOLE_CELLS, CUT_CELLS = (
+    f"(?={keys_pattern(cell for cell in study.cells if (cell.shards > 1) == cut)}(?:/|$))[A-Za-z0-9_-]+"
+    for cut in (False, True)
 )
 
 
@@ -55,3 +76,4 @@ wildcard_constraints:
     method="[A-Za-z0-9_-]+",
     gradient="[a-z_]+(-h[0-9.]+|-auto)?(-float64)?",
     source="[A-Za-z0-9_-]+",
+    shard="[1-9][0-9]*-of-[1-9][0-9]*",

@@ -11,8 +11,12 @@ rule plan:
         gpu=GPU,
     params:
         snakefile=workflow.main_snakefile,
-        scripts=str(BASE / "workflow" / "scripts"),
         # All rules are known only when the job is made.
+        scripts=lambda wildcards: {
+            rule.name: str(BASE / "workflow" / "scripts" / Path(rule.script).name)
+            for rule in workflow.rules
+            if rule.output
+        },
         outputs=lambda wildcards: {rule.name: len(rule.output) for rule in workflow.rules if rule.output},
     script:
         "../scripts/plan.py"

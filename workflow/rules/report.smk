@@ -98,7 +98,7 @@ rule describe_run:
     params:
         config=study.config,
         benchmarks="benchmarks",
-        names=sorted({name for cell in study.cells for name in cell.keys.values()}),
+        names=sorted({name for cell in study.cells for name in (*cell.keys.values(), *cell.shard_names)}),
     script:
         "../scripts/describe_run.py"
 

@@ -1,15 +1,17 @@
-"""Attribute the drawn test rows with one method and gradient source."""
+"""Attribute the drawn test rows, or a shard of them, with one method and gradient source."""
 
 import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.cells import attribute_cell
 from approxgrad.device import set_up_torch
 from approxgrad.runtime import job
+from approxgrad.shards import named_shard
 from approxgrad.summaries import attribution_summary
 from approxgrad.tables import write_attributions
 
 with job(snakemake) as log:
     parameters = snakemake.params
-    result = attribute_cell(
+    shard = snakemake.wildcards.get("shard")
+    result, seconds = attribute_cell(
         weights=snakemake.input.weights,
         test=snakemake.input.test,
         training=snakemake.input.get("training") or None,
@@ -20,8 +22,10 @@ with job(snakemake) as log:
         samples=parameters.samples,
         sample_seed=parameters.sample_seed,
         memory_mib=parameters.memory_mib,
+        compile_model=parameters.compile_model,
         device=set_up_torch(parameters.device, parameters.torch_threads),
+        shard=named_shard(shard) if shard else None,
     )
     write_attributions(snakemake.output.attributions, result)
     log.info("%s", result.metadata)
-    log.summary = attribution_summary(parameters.samples, result.metadata)
+    log.summary = attribution_summary(len(result.sample), result.metadata, seconds)

@@ -1,14 +1,12 @@
 """Say what the study costs before it is run."""
 
-from pathlib import Path
-
 from approxgrad.plan import available_cores, described, make_plan
 from approxgrad.runtime import job
 from approxgrad.study import Study
 
 with job(snakemake) as log:
     parameters = snakemake.params
-    plan = make_plan(Study(snakemake.config), parameters.snakefile, Path(parameters.scripts), parameters.outputs)
+    plan = make_plan(Study(snakemake.config), parameters.snakefile, parameters.scripts, parameters.outputs)
     text = described(plan, available_cores())
     log.info("%s", text)
     print(text, flush=True)

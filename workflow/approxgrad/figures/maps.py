@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from approxgrad.figures import style
 from approxgrad.metrics import METRICS
-from approxgrad.row_groups import TableFile
+from approxgrad.table_file import TableFile
 from approxgrad.tables import Attributions, read_attributions
 
 Column = tuple[str, Attributions, Attributions]
