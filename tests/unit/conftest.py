@@ -2,6 +2,26 @@
 
 import pytest
 import torch
+from hypothesis import HealthCheck, is_hypothesis_test, settings
+
+# A few examples, the same every time; `make soak` tries many, and others every time (--hypothesis-seed repeats a run).
+settings.register_profile("few", max_examples=12, derandomize=True, deadline=None)
+settings.register_profile(
+    "many", max_examples=300, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+def pytest_configure(config):
+    settings.load_profile("many" if config.option.markexpr == "soak" else "few")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Let the properties take part in `make soak` as well."""
+    if config.option.markexpr == "soak":
+        for item in items:
+            if is_hypothesis_test(getattr(item, "obj", None)):
+                item.add_marker("soak")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -257,3 +257,18 @@ def test_the_budget_of_the_gradient_source_bounds_the_path():
     gradient.memory_budget = source.memory_budget
     attribute(softplus_mlp(), points(1, 4), target=0, method="integrated_gradients", gradient=gradient, n_steps=10)
     assert lengths == [4, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("model", "gradient"),
+    [
+        (lambda x: x.sqrt().sum(dim=1), "exact"),
+        (lambda x: x.double().sum(dim=1) * 1e45, FiniteDifference(0.5)),
+    ],
+    ids=["infinite", "overflow"],
+)
+def test_a_gradient_that_is_no_number_is_refused(model, gradient):
+    x = torch.tensor([[1.0, 2.0], [1.0, 0.0]]) if gradient == "exact" else torch.ones(2, 2)
+    row = 1 if gradient == "exact" else 0
+    with pytest.raises(ValueError, match=rf"gradient: NaN or beyond the range of torch.float32 for input {row}$"):
+        attribute(model, x, gradient=gradient)

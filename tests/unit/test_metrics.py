@@ -107,6 +107,13 @@ def test_an_undefined_row_does_not_touch_the_others():
 
 
 @pytest.mark.parametrize("name", METRICS)
+def test_a_row_has_the_same_values_to_the_last_digit_wherever_it_stands(name):
+    a, r = maps(features=8)
+    alone = [compare(a[row : row + 1], r[row : row + 1])[name][0] for row in range(len(a))]
+    assert_array_equal(compare(a, r)[name], alone)
+
+
+@pytest.mark.parametrize("name", METRICS)
 def test_the_shape_of_the_data_type_and_the_order_of_features_do_not_matter(name):
     a, r = (values.astype(np.float32) for values in maps())
     order = np.random.default_rng(1).permutation(50)
@@ -130,9 +137,9 @@ def test_scales_of_the_maps(scale):
         assert_allclose(compare(-scale * a, r)[name], -plain[name], rtol=EPS, atol=EPS)
 
 
-@pytest.mark.parametrize("name", CORRELATIONS)
+@pytest.mark.parametrize("name", [*CORRELATIONS, "relative_error"])
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
-def test_correlations_stand_scales_whose_squares_leave_the_range(name, scale):
+def test_ratios_stand_scales_whose_squares_leave_the_range(name, scale):
     a, r = maps()
     function = METRICS[name].function
     assert_allclose(function(scale * a, scale * r), function(a, r), rtol=EPS, atol=EPS)

@@ -142,3 +142,9 @@ def test_a_higher_level_needs_a_wider_interval():
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Bootstrap(0, **options)
+
+
+@pytest.mark.parametrize("scale", [2.0**-400, 2.0**400])
+def test_intervals_scale_with_the_values_where_their_cubes_leave_the_range(scale):
+    values = np.random.default_rng(0).exponential(size=20)
+    np.testing.assert_array_equal(intervals([scale * values], Bootstrap(0)), scale * intervals([values], Bootstrap(0)))

@@ -119,7 +119,7 @@ def attribute(
     TypeError
         If the inputs are not floating-point, the gradient is no gradient source, or the method lacks an option.
     ValueError
-        If the method is unknown, a target is out of range, or inputs or outputs are not finite.
+        If the method is unknown, a target is out of range, or inputs, outputs or attributions are not finite.
 
     Notes
     -----
@@ -151,7 +151,12 @@ def attribute(
         # The forms that captum repeats along a path: a vector for flat outputs, else a list of tuples.
         per_input = indices[:, 0] if indices.shape[1] == 1 else [tuple(row) for row in indices.tolist()]
     result = function(model, inputs.detach().requires_grad_(), per_input, source, **options)
-    return result.detach().to(inputs.dtype)
+    result = result.detach().to(inputs.dtype)
+    finite = torch.isfinite(result).reshape(len(result), -1).all(dim=1)
+    if not finite.all():
+        row = int((~finite).nonzero()[0])
+        raise ValueError(f"gradient: NaN or beyond the range of {inputs.dtype} for input {row}")
+    return result
 
 
 def _check_options(method: str, function: Callable[..., Tensor], options: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from approxgrad.tables import TableError, read_attributions
+from approxgrad.table_checks import TableError
+from approxgrad.tables import OPTIONAL_COLUMNS, attribution_file, matrix
 
 
 def completeness_residuals(paths: Sequence[Path | str], cells: Sequence[tuple[str, str]]) -> pa.Table:
@@ -36,24 +37,27 @@ def completeness_residuals(paths: Sequence[Path | str], cells: Sequence[tuple[st
     """
     parts = []
     for path, (method, gradient) in zip(paths, cells, strict=True):
-        result = read_attributions(path)
-        if result.output is None or result.baseline_output is None:
+        file = attribution_file(path, ["attribution"])
+        ends = file.read([name for name in ("sample", *OPTIONAL_COLUMNS) if name in file.schema.names])
+        if any(name not in file.schema.names or ends[name].null_count == len(ends) for name in OPTIONAL_COLUMNS):
             raise TableError(f"{path}: lacks the outputs at input and baseline; attribute it again")
-        rows = len(result.sample)
-        total = result.attribution.sum(axis=1, dtype=np.float64)
-        gain = result.output - result.baseline_output
+        rows = len(ends)
+        pieces = (matrix(piece["attribution"], "attribution", path) for piece in file.pieces(["attribution"]))
+        total = np.concatenate([maps.sum(axis=1, dtype=np.float64) for maps in pieces])
+        output, baseline_output = (ends[name].to_numpy() for name in OPTIONAL_COLUMNS)
+        gain = output - baseline_output
         residual = total - gain
         size = np.abs(gain)
         relative = np.divide(residual, size, out=np.zeros(rows), where=size > 0)
         columns = {
             "method": pa.array([method] * rows),
             "gradient": pa.array([gradient] * rows),
-            "scheme": pa.array([result.metadata["scheme"]] * rows),
-            "step": pa.array([result.metadata["step"]] * rows, pa.float64()),
-            "sample": pa.array(result.sample),
+            "scheme": pa.array([file.metadata["scheme"]] * rows),
+            "step": pa.array([file.metadata["step"]] * rows, pa.float64()),
+            "sample": ends["sample"],
             "attribution_sum": pa.array(total),
-            "output": pa.array(result.output),
-            "baseline_output": pa.array(result.baseline_output),
+            "output": pa.array(output),
+            "baseline_output": pa.array(baseline_output),
             "residual": pa.array(residual),
             "relative_residual": pa.array(relative, mask=size == 0),
         }

@@ -8,15 +8,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from approxgrad.cached_arrays import read_arrays
-from approxgrad.metrics import METRICS, compare
+from approxgrad.metrics import METRICS, Array, compare
 from approxgrad.sources import GradientSource, described_source
-from approxgrad.tables import Attributions, TableError, read_attributions
+from approxgrad.table_checks import TableError
+from approxgrad.table_file import TableFile
+from approxgrad.tables import attribution_file, matrix
 from approxgrad.uncertainty import Bootstrap, intervals
 
 KEYS = ["dataset", "model", "method", "gradient", "scheme", "step", "dtype", "reference"]
 """Columns that tell the rows of the summary apart, besides the metric."""
+
+COMPARED = ["attribution", "truth"]
+"""Columns of an attribution file that are needed here."""
 
 
 def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | str]) -> pa.Table:
@@ -45,22 +51,53 @@ def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | s
     references = {}
     parts = []
     for path in exact:
-        result = read_attributions(path)
-        gradient = described_source(result.metadata)
-        references[gradient.dtype] = result
-        if result.truth is not None:
-            parts.append(_measure(result.sample, result.attribution, result.truth, gradient, None, "truth"))
+        file = attribution_file(path, COMPARED)
+        references[described_source(file.metadata).dtype] = file
+        parts += _measured_file(file, None)
     for path in approximated:
-        result = read_attributions(path)
-        gradient = described_source(result.metadata)
-        if gradient.dtype not in references:
-            raise TableError(f"{path}: has no exact attribution of {gradient.dtype}")
-        maps, step = result.attribution, result.metadata["step"]
-        aligned = _aligned(references[gradient.dtype], result, path)
-        parts.append(_measure(result.sample, maps, aligned, gradient, step, "exact"))
-        if result.truth is not None:
-            parts.append(_measure(result.sample, maps, result.truth, gradient, step, "truth"))
+        file = attribution_file(path, COMPARED)
+        dtype = described_source(file.metadata).dtype
+        if dtype not in references:
+            raise TableError(f"{path}: has no exact attribution of {dtype}")
+        parts += _measured_file(file, references[dtype])
     return pa.concat_tables(parts)
+
+
+def _measured_file(file: TableFile, exact: TableFile | None) -> list[pa.Table]:
+    """Compare the maps of a file with the exact ones, if given, and with the true effects, where known.
+
+    Both files are read in step, so that few of their rows are in memory at once.
+    """
+    sample = file.read(["sample"])["sample"].to_numpy()
+    positions = None if exact is None else _positions(exact, sample, file.path)
+    found: dict[str, list[dict[str, Array]]] = {"exact": [], "truth": []}
+    done = pieces = 0
+    for piece in file.pieces(["attribution", "truth"]):
+        maps = matrix(piece["attribution"], "attribution", file.path)
+        if exact is not None and positions is not None:
+            taken = exact.take(positions[done : done + len(piece)], ["attribution"])
+            reference = matrix(taken["attribution"], "attribution", exact.path)
+            if maps.shape[1] != reference.shape[1]:
+                widths = maps.shape[1], reference.shape[1]
+                raise TableError(f"{file.path}: has {widths[0]} features, the exact attribution {widths[1]}")
+            found["exact"].append(compare(maps, reference))
+        if piece["truth"].null_count < len(piece):
+            found["truth"].append(compare(maps, matrix(piece["truth"], "truth", file.path)))
+        done, pieces = done + len(piece), pieces + 1
+    if len(found["truth"]) not in (0, pieces):
+        raise TableError(f"{file.path}: column truth does not hold lists of one length")
+    gradient, step = described_source(file.metadata), file.metadata["step"]
+    return [
+        _measure_table(
+            sample,
+            {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS},
+            gradient,
+            step,
+            name,
+        )
+        for name, parts in found.items()
+        if parts
+    ]
 
 
 def evaluate_arrays(
@@ -83,43 +120,36 @@ def evaluate_arrays(
     for path, step in zip(paths, steps, strict=True):
         exact, approximated = read_arrays(path, names)
         source = GradientSource(scheme, step)
-        parts.append(_measure(np.arange(len(exact)), approximated, exact, source, step, "exact"))
+        values = compare(approximated, exact)
+        parts.append(_measure_table(np.arange(len(exact)), values, source, step, "exact"))
     return pa.concat_tables(parts)
 
 
-def _measure(
-    sample: np.ndarray,
-    maps: np.ndarray,
-    reference: np.ndarray,
-    gradient: GradientSource,
-    step: float | None,
-    name: str,
+def _measure_table(
+    sample: NDArray[np.int64], values: dict[str, Array], gradient: GradientSource, step: float | None, reference: str
 ) -> pa.Table:
-    """Compare maps with a reference of the given name; `step` is the one used, also where it was chosen."""
+    """Return the measures of some samples as a table; `step` is the one used, also where it was chosen."""
     rows = len(sample)
     columns = {
         "gradient": pa.array([gradient.name] * rows),
         "scheme": pa.array([gradient.scheme] * rows),
         "step": pa.array([step] * rows, pa.float64()),
         "dtype": pa.array([gradient.dtype] * rows),
-        "reference": pa.array([name] * rows),
+        "reference": pa.array([reference] * rows),
         "sample": pa.array(sample),
     }
-    for metric, values in compare(maps, reference).items():
-        columns[metric] = pa.array(values, mask=np.isnan(values))
+    for metric, measures in values.items():
+        columns[metric] = pa.array(measures, mask=np.isnan(measures))
     return pa.table(columns)
 
 
-def _aligned(reference: Attributions, result: Attributions, path: Path | str) -> np.ndarray:
-    """Return the exact maps of the samples of a result."""
-    position = {sample: row for row, sample in enumerate(reference.sample.tolist())}
-    missing = [sample for sample in result.sample.tolist() if sample not in position]
+def _positions(exact: TableFile, sample: NDArray[np.int64], path: Path | str) -> NDArray[np.int64]:
+    """Return the rows of the exact attributions of some samples."""
+    known = {number: row for row, number in enumerate(exact.read(["sample"])["sample"].to_pylist())}
+    missing = [number for number in sample.tolist() if number not in known]
     if missing:
         raise TableError(f"{path}: sample {missing[0]} has no exact attribution")
-    if reference.attribution.shape[1] != result.attribution.shape[1]:
-        widths = result.attribution.shape[1], reference.attribution.shape[1]
-        raise TableError(f"{path}: has {widths[0]} features, the exact attribution {widths[1]}")
-    return np.asarray(reference.attribution[[position[sample] for sample in result.sample.tolist()]])
+    return np.array([known[number] for number in sample.tolist()])
 
 
 def summarise(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:

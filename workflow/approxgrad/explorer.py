@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,20 +82,16 @@ def read_comparisons(
     TableError
         If a table cannot be read.
     """
+    first = slice(MOST_SAMPLES)
     return [
-        Comparison(*key, read_step_metrics(table, *key), _head(reference), [_head(path) for path in paths])
+        Comparison(
+            *key,
+            read_step_metrics(table, *key),
+            read_attributions(reference, first),
+            [read_attributions(path, first) for path in paths],
+        )
         for key, table, reference, paths in zip(names, metrics, exact, approximated, strict=True)
     ]
-
-
-def _head(path: Path | str) -> Attributions:
-    result = read_attributions(path)
-    fields = {name: getattr(result, name) for name in ("sample", "attribution", "inputs", "target", "truth")}
-    # Copied, so that the rest of the file does not stay in memory.
-    first: dict[str, Any] = {
-        name: None if values is None else values[:MOST_SAMPLES].copy() for name, values in fields.items()
-    }
-    return replace(result, **first)
 
 
 @dataclass(frozen=True)

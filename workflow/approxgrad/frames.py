@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from approxgrad.sources import AUTO
-from approxgrad.tables import read_attributions, read_table, write_atomically, write_table
+from approxgrad.tables import attribution_file, matrix, read_table, write_atomically, write_table
 
 
 def read_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:
@@ -59,8 +60,10 @@ def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, st
     """
     rows = []
     for path, names in zip(paths, cells, strict=True):
-        maps = read_attributions(path).attribution
-        rows.append((*names, maps.min(), maps.max(), len(maps)))
+        file = attribution_file(path, ["attribution"])
+        pieces = (matrix(piece["attribution"], "attribution", path) for piece in file.pieces(["attribution"]))
+        ends = np.array([(maps.min(), maps.max()) for maps in pieces])
+        rows.append((*names, ends[:, 0].min(), ends[:, 1].max(), file.rows))
     return pd.DataFrame(rows, columns=["dataset", "model", "method", "minimum", "maximum", "samples"])
 
 

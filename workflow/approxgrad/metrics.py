@@ -64,8 +64,10 @@ def pearson(attribution: Array, reference: Array) -> Array:
 
 def spearman(attribution: Array, reference: Array) -> Array:
     """Return Spearman's rank correlation over the features, ties ranked by their mean."""
+    # One row after the other in memory: otherwise the order of the sums, and with it the last digit, would depend on
+    # the number of rows.
     ranks = [pd.DataFrame(values).rank(axis=1).to_numpy() for values in (attribution, reference)]
-    return pearson(*ranks)
+    return pearson(*map(np.ascontiguousarray, ranks))
 
 
 def mean_squared_error(attribution: Array, reference: Array) -> Array:
@@ -75,7 +77,8 @@ def mean_squared_error(attribution: Array, reference: Array) -> Array:
 
 def relative_error(attribution: Array, reference: Array) -> Array:
     """Return the Euclidean norm of the difference over that of the reference; undefined for a zero reference."""
-    return _divide(np.linalg.norm(attribution - reference, axis=1), np.linalg.norm(reference, axis=1))
+    (error, error_scale), (size, size_scale) = map(_norm, (attribution - reference, reference))
+    return np.asarray(np.ldexp(_divide(error, size), error_scale - size_scale))
 
 
 def sign_agreement(attribution: Array, reference: Array) -> Array:
@@ -135,6 +138,15 @@ def compare(attribution: NDArray[np.floating], reference: NDArray[np.floating]) 
 
 def _centred(values: Array) -> Array:
     return np.asarray(values - values.mean(axis=1, keepdims=True))
+
+
+def _norm(values: Array) -> tuple[Array, NDArray[np.int_]]:
+    """Return the Euclidean norm of every row as a number and the exponent of a power of two that it is to be scaled by.
+
+    So scaled, neither tiny nor huge maps leave the range of float64, and nothing is rounded by the scaling.
+    """
+    exponent = np.frexp(np.abs(values).max(axis=1))[1]
+    return np.linalg.norm(np.ldexp(values, -exponent[:, None]), axis=1), exponent
 
 
 def _scaled(values: Array) -> Array:

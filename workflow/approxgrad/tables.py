@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from approxgrad.files import write_atomically as write_atomically
-from approxgrad.messages import one_line
 from approxgrad.row_groups import METADATA_KEY as METADATA_KEY
-from approxgrad.row_groups import document_schema, group_rows, write_row_groups
+from approxgrad.row_groups import document_schema, group_rows, write_row_groups, writer_options
 from approxgrad.table_checks import TableError as TableError
-from approxgrad.table_checks import check_attributions, check_split, checked_document
+from approxgrad.table_checks import check_attributions, check_split
 from approxgrad.table_checks import matrix as matrix
+from approxgrad.table_file import TableFile
 
 # Lists in result files have no fixed size: readers give one schema to all data sets, which differ in features.
 ATTRIBUTION_SCHEMA = pa.schema(
@@ -91,9 +91,8 @@ class Split:
 def write_table(path: Path | str, table: pa.Table, metadata: Mapping[str, Any]) -> None:
     """Write a table with a JSON document as its metadata."""
     table = table.replace_schema_metadata(document_schema(table.schema, metadata).metadata)
-    write_atomically(
-        path, lambda temporary: pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-    )
+    options = writer_options(table.schema)
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary, **options))
 
 
 def read_table(
@@ -106,20 +105,8 @@ def read_table(
     TableError
         If the file is no parquet file of this package, is damaged, or lacks a column that is not optional.
     """
-    try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-        document = checked_document(file, path)
-        table = file.read(columns=columns)
-    except FileNotFoundError:
-        raise TableError(f"{path}: no such file") from None
-    except TableError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise TableError(f"{path}: cannot be read as parquet ({one_line(error)})") from None
-    missing = set(columns or []) - set(optional) - set(table.column_names)
-    if missing:
-        raise TableError(f"{path}: lacks the columns {', '.join(sorted(missing))}")
-    return table, document
+    file = TableFile(path, set(columns or []) - set(optional))
+    return file.read(columns), file.metadata
 
 
 def fixed_lists(values: NDArray[Any]) -> pa.FixedSizeListArray:
@@ -179,24 +166,17 @@ def read_mean_input(path: Path | str) -> NDArray[np.float32]:
     TableError
         As :func:`read_split`.
     """
-    total, rows = np.zeros(0), 0
+    file = TableFile(path, ["features"])
+    total: NDArray[np.float64] | float = 0.0
+    for batch in file.batches(["features"], 4096):
+        total = total + matrix(batch["features"], "features", path).sum(axis=0, dtype=np.float64)
+    mean = np.atleast_1d(total / max(file.rows, 1)).astype(np.float32)[None]
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-        document = checked_document(file, path)
-        for batch in file.iter_batches(batch_size=4096, columns=["features"]):
-            features = matrix(pa.chunked_array([batch.column("features")]), "features", path)
-            total = total + features.sum(axis=0, dtype=np.float64) if rows else features.sum(axis=0, dtype=np.float64)
-            rows += len(batch)
-        mean = (total / max(rows, 1)).astype(np.float32)[None]
         # Normalisation is affine, so the mean of the normalised rows is the normalised mean.
-        target = np.zeros(1, np.int64 if document["classes"] else np.float32)
-        inputs: NDArray[np.float32] = _split(mean, target, None, document, path).model_inputs()[0]
+        target = np.zeros(1, np.int64 if file.metadata["classes"] else np.float32)
+        inputs: NDArray[np.float32] = _split(mean, target, None, file.metadata, path).model_inputs()[0]
     except KeyError as missing:
         raise TableError(f"{path}: lacks {missing}, so it is no part of a data set") from None
-    except TableError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise TableError(f"{path}: cannot be read as parquet ({one_line(error)})") from None
     return inputs
 
 
@@ -272,8 +252,30 @@ def write_attributions(path: Path | str, result: Attributions) -> None:
     write_row_groups(path, schema, [pa.table(columns, schema=schema)], group_rows(result.attribution.shape[1]))
 
 
-def read_attributions(path: Path | str) -> Attributions:
+def attribution_file(path: Path | str, needed: Sequence[str]) -> TableFile:
+    """Return an attribution file to be read in pieces.
+
+    Raises
+    ------
+    TableError
+        If the file does not have the schema of :func:`write_attributions`.
+    """
+    file = TableFile(path, ["sample", *needed])
+    check_attributions(file.schema, ATTRIBUTION_SCHEMA, file.metadata, path)
+    if file.read(["sample"])["sample"].null_count:
+        raise TableError(f"{path}: column sample lacks values")
+    return file
+
+
+def read_attributions(path: Path | str, rows: slice | Sequence[int] = slice(None)) -> Attributions:
     """Return one attribution file.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    rows : slice or sequence of int
+        Rows to read, by default all of them.
 
     Raises
     ------
@@ -281,20 +283,16 @@ def read_attributions(path: Path | str) -> Attributions:
         If the file does not have the schema of :func:`write_attributions`.
     """
     needed = ["sample", "target", "attribution", "input", "truth"]
-    table, document = read_table(path, [*needed, *OPTIONAL_COLUMNS], OPTIONAL_COLUMNS)
-    check_attributions(table, ATTRIBUTION_SCHEMA, document, path)
-    empty = {name: table[name].null_count == len(table) for name in ("target", "truth")}
-    ends = {
-        name: table[name].to_numpy()
-        for name in OPTIONAL_COLUMNS
-        if name in table.column_names and table[name].null_count < len(table)
-    }
+    file = attribution_file(path, needed)
+    columns = [*needed, *(name for name in OPTIONAL_COLUMNS if name in file.schema.names)]
+    table = file.read(columns) if rows == slice(None) else file.take(np.arange(file.rows)[rows], columns)
+    known = {name for name in table.column_names if table[name].null_count < len(table)}
     return Attributions(
         sample=table["sample"].to_numpy(),
         attribution=matrix(table["attribution"], "attribution", path),
         inputs=matrix(table["input"], "input", path),
-        target=None if empty["target"] else table["target"].to_numpy(),
-        truth=None if empty["truth"] else matrix(table["truth"], "truth", path),
-        metadata=document,
-        **ends,
+        target=table["target"].to_numpy() if "target" in known else None,
+        truth=matrix(table["truth"], "truth", path) if "truth" in known else None,
+        metadata=file.metadata,
+        **{name: table[name].to_numpy() for name in OPTIONAL_COLUMNS if name in known},
     )

@@ -151,7 +151,9 @@ def _mean_interval(values: Array, resamples: _Resamples, bootstrap: Bootstrap) -
     below = (means < mean - rounding).mean(axis=1) + (np.abs(means - mean) <= rounding).mean(axis=1) / 2
     edge = 1 / (bootstrap.resamples + 1)
     bias = ndtri(np.clip(below, edge, 1 - edge))[:, None]
-    cubes, scale = ((values - mean) ** 3).sum(axis=1), 6 * ((values - mean) ** 2).sum(axis=1) ** 1.5
+    # The ratio does not depend on the scale; that of tiny or huge values must not leave the range of float64.
+    skewed = np.ldexp(values - mean, -np.frexp(np.abs(values - mean).max(axis=1, keepdims=True))[1])
+    cubes, scale = (skewed**3).sum(axis=1), 6 * (skewed**2).sum(axis=1) ** 1.5
     acceleration = np.divide(cubes, scale, out=np.zeros(len(values)), where=scale > 0)[:, None]
     shifted = bias + np.sqrt(count / (count - 1)) * stdtrit(count - 1, bootstrap.tails)
     stretch = 1 - acceleration * shifted

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 
 from approxgrad.figures import style
 from approxgrad.metrics import METRICS
-from approxgrad.tables import Attributions
+from approxgrad.table_file import TableFile
+from approxgrad.tables import Attributions, read_attributions
 
 Column = tuple[str, Attributions, Attributions]
 
@@ -73,10 +76,7 @@ def map_triples(columns: list[Column], samples: int = SAMPLES) -> list[list[Trip
     """
     if not columns:
         raise ValueError("columns: expected at least one method, got none")
-    files = [attributions for _, *pair in columns for attributions in pair]
-    common = [int(sample) for sample in files[0].sample if all(sample in file.sample for file in files)]
-    if not common:
-        raise ValueError("columns: the attributions have no sample in common")
+    common = _common([attributions.sample.tolist() for _, *pair in columns for attributions in pair])
     return [
         [
             Triple(
@@ -91,6 +91,43 @@ def map_triples(columns: list[Column], samples: int = SAMPLES) -> list[list[Trip
         ]
         for sample in common[:samples]
     ]
+
+
+def read_columns(
+    methods: Sequence[str], approximated: Sequence[Path | str], exact: Sequence[Path | str]
+) -> list[Column]:
+    """Return the columns of a picture; of the maps, only those that it shows are read.
+
+    Parameters
+    ----------
+    methods : sequence of str
+        Name of each column.
+    approximated, exact : sequence of path
+        Its attribution files.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read, or they have no common samples.
+    """
+    held = {
+        path: TableFile(path, ["sample"]).read(["sample"])["sample"].to_pylist() for path in (*approximated, *exact)
+    }
+    shown = _common(list(held.values()))[:SAMPLES]
+
+    def read(path: Path | str) -> Attributions:
+        return read_attributions(path, [held[path].index(sample) for sample in shown])
+
+    return [(method, read(own), read(other)) for method, own, other in zip(methods, approximated, exact, strict=True)]
+
+
+def _common(files: Sequence[Sequence[int]]) -> list[int]:
+    """Return the samples that all files have, in the order of the first."""
+    known = [set(samples) for samples in files]
+    common = [sample for sample in files[0] if all(sample in samples for samples in known)]
+    if not common:
+        raise ValueError("columns: the attributions have no sample in common")
+    return common
 
 
 def map_numbers(columns: list[Column], *, dataset: str, model: str) -> pd.DataFrame:
