@@ -122,7 +122,9 @@ def attribute_cell(
         for block in blocks:
             own = slice(block.start - first, block.stop - first)
             points = torch.from_numpy(inputs[own]).to(device, precision)
-            _attribute_block(done, own, model, points, _target(part, own), method["attribution"], source, options)
+            _attribute_block(
+                done, own, network, model, points, _target(part, own), method["attribution"], source, options
+            )
     metadata = {
         "feature_shape": list(part.feature_shape),
         "normalisation": {"mean": list(part.mean), "std": list(part.std)},
@@ -167,6 +169,7 @@ class _Results:
 def _attribute_block(
     done: _Results,
     rows: slice,
+    network: torch.nn.Module,
     model: CountedModel,
     points: torch.Tensor,
     target: torch.Tensor | None,
@@ -174,14 +177,13 @@ def _attribute_block(
     source: ExactGradient | FiniteDifference,
     path: dict[str, Any],
 ) -> None:
-    """Attribute the samples of one block, by themselves."""
+    """Attribute the samples of one block, by themselves; `model` counts the evaluations of the network."""
     start = time.perf_counter()
     maps = attribute(model, points, target=target, method=method, gradient=source, **path).flatten(1).cpu().numpy()
     done.seconds += time.perf_counter() - start
     done.maps[rows] = maps
     done.batch_sizes.append(source.used_batch_size or 1)
     # Not among the evaluations of the attribution, which does not need them.
-    network = model.__wrapped__
     if done.output is not None and done.baseline_output is not None:
         done.output[rows], done.baseline_output[rows] = path_ends(network, points, path["baselines"], target)
     if isinstance(source, ExactGradient):
