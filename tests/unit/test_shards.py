@@ -1,6 +1,8 @@
 import re
+from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -11,7 +13,7 @@ from approxgrad.grid import Cell, keys_pattern
 from approxgrad.models import build_model, save_model
 from approxgrad.shards import gather, merged, named_shard, shard_blocks, shard_count, shard_name
 from approxgrad.sources import GradientSource
-from approxgrad.tables import Split, read_attributions, write_attributions, write_split
+from approxgrad.tables import Split, lists, read_attributions, write_attributions, write_split
 
 FEATURES, SAMPLES = 5, 11
 
@@ -132,6 +134,19 @@ def test_metadata_of_shards_add_up():
 def test_shards_of_different_cells_are_refused():
     with pytest.raises(ValueError, match=r"^shards: step differs between them \(0.5, 0.25\)$"):
         merged([document(), document(step=0.25)])
+
+
+def test_a_file_does_not_depend_on_how_its_rows_arrive(tmp_path):
+    # Larger than a page, whose ends follow those of chunks.
+    values = np.random.default_rng(0).normal(size=(3000, 100))
+    table = pa.table({"row": pa.array(np.arange(3000)), "attribution": lists(values)})
+    contents = []
+    for cuts in ([0, 3000], [0, 1000, 3000], [0, 7, 7, 2999, 3000]):
+        tables = [table.slice(start, stop - start) for start, stop in pairwise(cuts)]
+        row_groups.write_row_groups(tmp_path / "file.parquet", table.schema, tables, 2900)
+        contents.append((tmp_path / "file.parquet").read_bytes())
+    assert contents[1:] == contents[:1] * 2
+    assert pq.read_table(tmp_path / "file.parquet").equals(table)
 
 
 def cell(dataset, model, method, step):

@@ -330,3 +330,35 @@ def test_path_methods_are_checked_for_completeness_beside_their_published_varian
         "integrated_gradients_published",
     ]
     assert not path_cells(study(entry()), *place)
+
+
+def test_shards_follow_from_the_configuration():
+    entries = entry(methods=["saliency", "integrated_gradients"], samples=300)
+    counts = {key(cell): cell.shards for cell in study(entries, shards=4).cells}
+    # Blocks of 65,536 evaluations: 13 and 650 for each sample, 50 for one with an exact gradient.
+    assert list(counts.values()) == [1, 1, 1, 3]
+    assert not [cell for cell in study(entries).cells if cell.shard_paths]
+
+
+def test_the_default_study_is_not_cut():
+    assert {cell.shards for cell in Study(copy.deepcopy(DEFAULT)).cells} == {1}
+
+
+def test_shards_have_paths_of_their_own():
+    *_, cell = study(entry(methods=["integrated_gradients"], samples=300), shards=3).cells
+    assert cell.shard_names == ["1-of-3", "2-of-3", "3-of-3"]
+    assert cell.shard_paths[1] == cell.path.replace("attributions", "shards").replace("part-0", "shard-2-of-3")
+
+
+@pytest.mark.parametrize(("shards", "got"), [(0, "0"), ("many", "'many'"), (1.5, "1.5")])
+def test_unfit_numbers_of_shards_are_refused(shards, got):
+    (line,) = faults(entry(), shards=shards)
+    assert line.startswith(f"shards: got {got}, expected")
+
+
+def test_only_the_shards_of_the_study_are_targets():
+    own = study(entry(methods=["integrated_gradients"], samples=300), shards=3)
+    *_, cell = own.cells
+    own.check_targets(cell.shard_paths)
+    with pytest.raises(ConfigError, match=r"shard-2-of-4.parquet: the study has no such shard; see `shards`"):
+        own.check_targets([cell.shard_paths[1].replace("of-3", "of-4")])

@@ -78,6 +78,27 @@ def test_finished_cells_are_not_left():
     assert work(costs(asked, {cell.path for cell in asked.cells})["saliency"].left) == (0, 0, 0, 0)
 
 
+def test_shards_are_jobs_of_which_some_may_be_left():
+    # 1,300 evaluations for each of 300 samples: blocks of 50, of which each shard has two.
+    config = {"shards": 3, "methods": DEFAULT["methods"] | {"saliency": {"attribution": "saliency"}}}
+    asked = study(["integrated_gradients_mean"], [0.5], samples=300, config=config)
+    asked.config["methods"]["integrated_gradients_mean"]["n_steps"] = 100
+    asked = Study(asked.config)
+    exact, cut = asked.cells
+    assert (exact.shards, list(cut.jobs.values())) == (1, [(1, 3), (2, 3), (3, 3)])
+    done, *pending = cut.shard_paths
+    cost = costs(asked, {done, exact.path})["integrated_gradients_mean"]
+    assert work(cost.whole)[:3] == (4, 300 * 1300, 300 * 100)
+    assert work(cost.left)[:3] == (2, 200 * 1300, 0)
+    assert work(costs(asked, {exact.path, cut.path})["integrated_gradients_mean"].left) == (0, 0, 0, 0)
+    listed = [OutputFile(path, "attribute_shard", there=False, pending=True) for path in pending]
+    (row,) = rule_costs(
+        asked, listed, {"attribute_shard": "model"}, {"attribute_shard": 1}, INPUTS, {PAIR: SPEED}, OVERHEAD
+    )
+    # Two starts and 200 samples at 100 evaluations a second.
+    assert (row.left.jobs, row.left.seconds) == (2, pytest.approx(2 * 2.0 + 2600))
+
+
 def test_an_unknown_shape_leaves_only_the_exact_gradients_known():
     cost = costs(study(), inputs={"synthetic_linear": Inputs()})["saliency"]
     assert work(cost.whole) == (3, None, 10, None)

@@ -85,6 +85,10 @@ def test_a_killed_run_goes_on_with_the_same_command(tmp_path, pause):
         assert last.jobs == {"gather_shards": 1}
     assert not watcher.faults
     assert not list(cut.directory.rglob("*.unfinished-*"))
+    assert not list(cut.directory.rglob("shard-*"))
+    # The shards are gone, but what changes them is still a reason to make them again.
+    changed = cut.plan(target, overlays=[cut.overlay({"memory_mib": 300}, "changed.yaml")])
+    assert changed.jobs == {"attribute_shard": 3, "gather_shards": 1}
     whole = place(tmp_path, "whole", SMALL, 1)
     assert whole.run(target).code == 0
     assert digests(whole.directory) == digests(cut.directory)

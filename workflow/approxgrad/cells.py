@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,31 +114,17 @@ def attribute_cell(
         n_steps=options.get("n_steps", 1),
         baseline_values=len(np.unique(baseline)),
     )
-    maps = np.empty((len(rows), features), dtype)
-    output, baseline_output = (np.empty(len(rows)) if options else None for _ in range(2))
-    ratios: list[float] = []
-    batch_sizes: list[int] = []
-    seconds = 0.0
+    done = _Results(np.empty((len(rows), features), dtype))
+    if options:
+        done.output, done.baseline_output = np.empty(len(rows)), np.empty(len(rows))
     with progress_bar(len(rows) * per_sample, f"{method['attribution']}, {source!r}", "evaluation") as bar:
         model = CountedModel(CompiledModel(network) if compiled else network, bar)
         for block in blocks:
             own = slice(block.start - first, block.stop - first)
-            target = _target(part, own)
             points = torch.from_numpy(inputs[own]).to(device, precision)
-            start = time.perf_counter()
-            result = attribute(
-                model, points, target=target, method=method["attribution"], gradient=source, **options
-            ).cpu()
-            seconds += time.perf_counter() - start
-            maps[own] = result.flatten(1).numpy()
-            batch_sizes += [source.used_batch_size or 1]
-            # Not among the evaluations of the attribution, which does not need them.
-            if output is not None and baseline_output is not None:
-                output[own], baseline_output[own] = path_ends(network, points, options["baselines"], target)
-            if isinstance(source, ExactGradient):
-                outputs = explained_outputs(network, points, target) if output is None else output[own]
-                factors = inputs[own] - baseline if method["attribution"] != "saliency" else np.ones_like(inputs[own])
-                ratios += rounding_ratios(outputs, factors.reshape(len(outputs), -1), maps[own]).tolist()
+            _attribute_block(
+                done, own, network, model, points, _target(part, own), method["attribution"], source, options
+            )
     metadata = {
         "feature_shape": list(part.feature_shape),
         "normalisation": {"mean": list(part.mean), "std": list(part.std)},
@@ -147,25 +133,63 @@ def attribute_cell(
         "step": step,
         "dtype": dtype,
         "compiled": compiled,
-        "rounding_ratios": ratios,
+        "rounding_ratios": done.ratios,
         "step_choice": None if choice is None else asdict(choice),
         "model_evaluations": model.evaluations,
-        "batch_size": min(batch_sizes, default=None),
+        "batch_size": min(done.batch_sizes, default=None),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "versions": {"approxgrad": __version__, "torch": torch.__version__, "numpy": np.__version__},
     }
     attributions = Attributions(
         sample=rows,
-        attribution=maps,
+        attribution=done.maps,
         inputs=inputs.reshape(len(rows), features),
         target=part.target if part.classes else None,
         truth=part.effects,
         metadata=merged([metadata]) if shard is None else metadata,
-        output=output,
-        baseline_output=baseline_output,
+        output=done.output,
+        baseline_output=done.baseline_output,
     )
-    return attributions, seconds
+    return attributions, done.seconds
+
+
+@dataclass
+class _Results:
+    """What the blocks of a cell fill, row by row, and what they add to."""
+
+    maps: NDArray[np.floating[Any]]
+    output: NDArray[np.float64] | None = None
+    baseline_output: NDArray[np.float64] | None = None
+    ratios: list[float] = field(default_factory=list)
+    batch_sizes: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def _attribute_block(
+    done: _Results,
+    rows: slice,
+    network: torch.nn.Module,
+    model: CountedModel,
+    points: torch.Tensor,
+    target: torch.Tensor | None,
+    method: str,
+    source: ExactGradient | FiniteDifference,
+    path: dict[str, Any],
+) -> None:
+    """Attribute the samples of one block, by themselves; `model` counts the evaluations of the network."""
+    start = time.perf_counter()
+    maps = attribute(model, points, target=target, method=method, gradient=source, **path).flatten(1).cpu().numpy()
+    done.seconds += time.perf_counter() - start
+    done.maps[rows] = maps
+    done.batch_sizes.append(source.used_batch_size or 1)
+    # Not among the evaluations of the attribution, which does not need them.
+    if done.output is not None and done.baseline_output is not None:
+        done.output[rows], done.baseline_output[rows] = path_ends(network, points, path["baselines"], target)
+    if isinstance(source, ExactGradient):
+        outputs = explained_outputs(network, points, target) if done.output is None else done.output[rows]
+        factors = torch.ones_like(points) if method == "saliency" else points - path.get("baselines", 0)
+        done.ratios += rounding_ratios(outputs, factors.flatten(1).cpu().numpy(), maps).tolist()
 
 
 def rounding_ratios(

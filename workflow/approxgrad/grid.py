@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from approxgrad.shards import WHOLE, Shard, shard_name
@@ -55,6 +57,15 @@ class Cell:
     def shard_paths(self) -> list[str]:
         """Paths of the shards; none if the cell is not cut."""
         return [path for path in self.jobs if self.shards > 1]
+
+
+def remove_gathered_shards() -> None:
+    """Remove the shards that a run has gathered and was killed before it could remove them."""
+    for folder in Path("results/shards").glob("*/*/*/*"):
+        gathered = Path("results/attributions", *folder.parts[2:], "part-0.parquet")
+        shards = [path.stat().st_mtime_ns for path in folder.iterdir()]
+        if gathered.exists() and gathered.stat().st_mtime_ns > max(shards, default=0):
+            shutil.rmtree(folder)
 
 
 def keys_pattern(cells: Iterable[Cell]) -> str:

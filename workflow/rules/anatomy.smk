@@ -67,6 +67,8 @@ rule plot_anatomy:
 rule metrics:
     """All metrics of the study, their summary, the gradient sources in pairs and the steps to use."""
     input:
+        # Asked for by name: Snakemake does not miss a file that is gone if all that follows from it is there.
+        rules.summarise.input.metrics,
         rules.summarise.output,
         rules.compare_sources.output,
         rules.tabulate_ranges.output,

@@ -9,8 +9,8 @@ from pathlib import Path
 import approxgrad
 from approxgrad.datasets.image_files import listing_digest
 from approxgrad.dependencies import pass_on_package, source_files
+from approxgrad.grid import ATTRIBUTIONS, SHARDS, keys_pattern, remove_gathered_shards
 from approxgrad.run_lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
-from approxgrad.grid import ATTRIBUTIONS, SHARDS, keys_pattern
 from approxgrad.seeds import derive_seed
 from approxgrad.study import Study, any_of
 from approxgrad.summaries import Run
@@ -41,6 +41,7 @@ if workflow.is_main_process and runs(sys.argv[1:]):
         sys.exit(f"approxgrad: {error}")
     atexit.register(let_go)
     if remark:
+        remove_gathered_shards()
         logger.info(f"approxgrad: {remark}")
 
 

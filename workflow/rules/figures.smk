@@ -186,6 +186,12 @@ rule comparison_figures:
             for dataset, model, method in complete_methods(study)
             for path in rules.plot_completeness.output
         ],
+        sorted(
+            {
+                rules.evaluate_completeness.output.residuals.format(dataset=dataset, model=model)
+                for dataset, model, _ in complete_methods(study)
+            }
+        ),
         [
             path.format(dataset=dataset, model=model)
             for dataset, model in study.models
