@@ -46,7 +46,7 @@ def train_models(folder: Path, seed: int, models: list[tuple[str, str]]) -> None
     command += ["--cores", str(len(os.sched_getaffinity(0))), "--directory", str(folder)]
     command += ["--configfile", str(ROOT / "config.yaml"), "--config", f"seed={seed}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         sys.exit(f"models of seed {seed}: training failed\n{done.stderr}")
 

@@ -1,6 +1,4 @@
-"""Compare chosen steps with the best: ``python -m bench.steps`` trains the models of the default study and fails if one
-of their errors exceeds twice the smallest of a dense grid of steps.
-"""
+"""Compare chosen steps with the best ones: ``python -m bench.steps`` fails if an error exceeds twice the smallest."""
 
 from __future__ import annotations
 
@@ -45,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.steps", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of data, models and samples (default: 0)")
     parser.add_argument("--models", nargs="+", default=["mlp", "cnn", "resnet18"], choices=list(SAMPLES))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--path-points", type=int, default=50, help="of Integrated Gradients (default: 50)")
     parser.add_argument("--folder", type=Path, help="keep models and errors of the grid here, to go on from later")
     parser.add_argument("--output", type=Path, help="also write the table as CSV")
@@ -57,7 +56,9 @@ def main() -> None:
             folder = (arguments.folder or Path(temporary)) / f"seed-{seed}"
             models = [(dataset, model) for dataset, model in MODELS if model in arguments.models]
             train_models(folder.resolve(), seed, models)
-            for (dataset, model), method, dtype, scheme in product(models, METHODS, arguments.dtypes, SCHEMES):
+            for (dataset, model), method, dtype, scheme in product(
+                models, arguments.methods, arguments.dtypes, SCHEMES
+            ):
                 case = Case(folder, seed, dataset, model, method, scheme, dtype, SAMPLES[model], arguments.path_points)
                 rows.append(measure(case, folder / "grid"))
                 print(

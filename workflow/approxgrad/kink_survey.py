@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -32,8 +32,8 @@ RARE, TYPICAL = 0.2, 0.5
 SATURATED = 0.9
 """Above this share of inputs the points of their paths are counted instead."""
 
-PAIRS = 1024
-"""Pairs of a point and a feature with which both kinds of distances are compared."""
+PAIRS = 1536
+"""Pairs of a point and a feature at which kinks along single features are looked for."""
 
 FEWEST, MOST = 8, 32
 """Points of these pairs. If even the fewest have more features than that, some of the features are drawn."""
@@ -58,8 +58,6 @@ class KinkSurvey:
         Of the finite difference: kinks count on the side that it looks at.
     inputs, nodes : int
         Number of inputs and of the points of each.
-    path_points : int
-        Points of a path of which `nodes` are surveyed.
     generator : Generator
         Draws signs and features.
     """
@@ -70,13 +68,11 @@ class KinkSurvey:
         stencil: Stencil,
         inputs: int,
         nodes: int,
-        path_points: int,
         generator: np.random.Generator,
     ) -> None:
         self._probe = probe
         self._stencil = stencil
         self._inputs, self._nodes = inputs, nodes
-        self._path_points = path_points
         self._generator = generator
         self._count = inputs * nodes
         points = probe.points[: self._count]
@@ -100,15 +96,18 @@ class KinkSurvey:
         self._visible, self._visible_along_all = visible, visible_along_all
         self._base = self._probe(self._signs, [0.0])[:, 0]
         typical = self._typical_distance(guess)
-        ratio = self._ratio(typical)
-        return self._counted(typical, ratio)
+        if self._count * self._features <= PAIRS:
+            return self._counted(2 * typical / self._nodes, self._features, self._along_features)
+        kinks = self._counted(3 * typical / self._nodes, len(self._halves), self._along_halves)
+        return Kinks.measured(self._ratio(typical) * kinks.steps, kinks.hazards)
 
     def _typical_distance(self, step: float) -> float:
         """Return about the step within which half of the points have a kink."""
         pilots = np.arange(min(PILOTS, self._count))
 
         def rare(step: float) -> bool:
-            return bool(self._met(step, pilots, [self._signs]).mean() < 0.5)
+            directions = self._signs[: len(pilots)] * step
+            return bool(self._met(directions, pilots, [-1.0, 1.0], self._visible_along_all).mean() < 0.5)
 
         upwards = rare(step)
         for _ in range(WALK):
@@ -118,132 +117,120 @@ class KinkSurvey:
             step = following
         return step
 
-    def _met(self, step: float | Array, rows: Rows, directions: list[Tensor]) -> Flags:
-        """Return whether a kink is within a step (or one for each row) along any direction, or against it."""
-        found = np.zeros(len(rows), bool)
-        steps = np.broadcast_to(np.asarray(step, np.float64), len(rows))
-        for direction in directions:
-            left = np.flatnonzero(~found)
-            if len(left):
-                lengths = torch.from_numpy(steps[left].copy())[:, None].to(direction)
-                values = self._probe(direction[torch.from_numpy(rows[left])] * lengths, [-1.0, 1.0], rows[left])
-                bend = np.abs(values.sum(axis=1) - 2 * self._base[rows[left]])
-                found[left] = bend > self._visible_along_all
-        return found
+    def _met(self, directions: Tensor, rows: Rows, shifts: Sequence[float], visible: float) -> Flags:
+        """Return whether the second difference at three equidistant places, the point among them, is no noise."""
+        values = self._probe(directions, shifts, rows)
+        base = self._base[rows]
+        middle = values[:, 0] if min(shifts) * max(shifts) > 0 else base
+        ends = values[:, 1] + (base if middle is not base else values[:, 0])
+        return np.asarray(np.abs(ends - 2 * middle) > visible)
 
-    def _counted(self, typical: float, ratio: float) -> Kinks:
-        """Count the inputs with a kink in reach of steps around the one that half of them have one within."""
-        step = 3 * typical / self._nodes
-        everywhere = np.arange(self._count)
-        found = {step: self._met(step, everywhere, self._halves)}
+    def _along_halves(self, steps: Array, items: Rows) -> Flags:
+        """Return whether a kink is within a step along half of the features, or against it; two items a point."""
+        rows, half = np.divmod(items, len(self._halves))
+        chosen = torch.from_numpy(half).to(self._signs.device)[:, None]
+        place = torch.from_numpy(rows).to(self._signs.device)
+        directions = torch.where(chosen == 0, self._halves[0][place], self._halves[1][place])
+        lengths = torch.from_numpy(steps).to(directions)[:, None]
+        return self._met(directions * lengths, rows, [-1.0, 1.0], self._visible_along_all)
+
+    def _along_features(self, steps: Array, items: Rows) -> Flags:
+        """Return whether a kink is within a step along a feature, where the scheme looks; d items a point."""
+        rows, feature = np.divmod(items, self._features)
+        directions = torch.zeros(len(rows), self._features, dtype=self._signs.dtype, device=self._signs.device)
+        directions[np.arange(len(rows)), feature] = torch.from_numpy(steps).to(directions)
+        shifts = self._stencil.shifts
+        return self._met(directions, rows, shifts if len(shifts) == 2 else (shifts[0] / 2, shifts[0]), self._visible)
+
+    def _counted(self, first: float, width: int, met: Callable[[Array, Rows], Flags]) -> Kinks:
+        """Count the inputs that meet a kink within some steps, along any of the `width` items of each point."""
+        found: dict[float, Flags] = {}
+
+        def ask(step: float, known: Flags, items: Rows) -> None:
+            found[step] = known.copy()
+            found[step][items] = met(np.full(len(items), step), items)
+
+        def points(step: float) -> Flags:
+            return np.asarray(found[step].reshape(self._count, width).any(axis=1))
 
         def share(step: float) -> float:
-            return float(found[step].reshape(self._nodes, self._inputs).any(axis=0).mean())
+            return float(points(step).reshape(self._nodes, self._inputs).any(axis=0).mean())
 
-        # A point with a kink in reach has it in reach of any larger step, and is not asked again.
+        nothing = np.zeros(self._count * width, bool)
+        ask(first, nothing, np.arange(len(nothing)))
+        # What meets a kink within some step does so within any larger one, and is not asked again.
         while len(found) < LEVELS and share(max(found)) < TYPICAL:
-            last, step = found[max(found)], max(found) * math.sqrt(2)
-            found[step] = last.copy()
-            found[step][~last] = self._met(step, everywhere[~last], self._halves)
+            last = max(found)
+            ask(last * math.sqrt(2), found[last], np.flatnonzero(~np.repeat(points(last), width)))
         while len(found) < LEVELS and share(min(found)) > RARE:
-            last, step = found[min(found)], min(found) / math.sqrt(2)
-            found[step] = last.copy()
-            found[step][last] = self._met(step, everywhere[last], self._halves)
-        steps = np.array(sorted(found))
-        of_inputs = np.array([share(step) for step in steps])
-        of_points = np.array([found[step].mean() for step in steps])
-        hazards = np.where(
-            of_inputs <= SATURATED, hazard(of_inputs, self._inputs) / self._nodes, hazard(of_points, self._count)
+            last = min(found)
+            ask(last / math.sqrt(2), nothing, np.flatnonzero(found[last]))
+        steps = sorted(found)
+        inputs, nodes = (
+            np.array([value(step) for step in steps]) for value in (share, lambda step: points(step).mean())
         )
-        return Kinks.measured(ratio * steps, hazards)
+        of_inputs, of_nodes = hazard(inputs, self._inputs) / self._nodes, hazard(nodes, self._count)
+        return Kinks.measured(np.array(steps), np.where(inputs <= SATURATED, of_inputs, of_nodes))
 
     def _ratio(self, typical: float) -> float:
         """Return the ratio of the distances to the first kink along any one feature and along all at once."""
         features = min(self._features, PAIRS // FEWEST)
-        points = np.arange(min(self._count, max(FEWEST, min(MOST, PAIRS // features))))
-
-        def along_all(steps: Array, among: Rows) -> Flags:
-            return self._met(steps, points[among], self._halves)
-
-        far = np.full(len(points), 4 * typical)
-        all_at_once = distances(along_all, far, outwards=0)
-        points, all_at_once = points[np.isfinite(all_at_once)], all_at_once[np.isfinite(all_at_once)]
+        count = min(self._count, max(FEWEST, min(MOST, PAIRS // features)))
+        all_at_once = distances(self._along_halves, np.arange(2 * count), 4 * typical * np.ones(count), outwards=0)
+        points = np.flatnonzero(np.isfinite(all_at_once))
         if not len(points):
             return 1.0
         chosen = np.stack([self._generator.permutation(self._features)[:features] for _ in points])
-        each = self._along_features(points, chosen, all_at_once)
-        ratio = math.exp(float(np.mean(np.log(each.min(axis=1) / all_at_once))))
-        if features == self._features:
-            return ratio
-        # More features bring the first kink nearer; by how much is seen from the first half of those that were tried.
-        growth = float(np.mean(np.log(each[:, : features // 2].min(axis=1) / each.min(axis=1)))) / math.log(2)
+        items = (points[:, None] * self._features + chosen).ravel()
+        guesses = math.sqrt(2) * all_at_once[points]
+        growth = 0.0
+        each = distances(self._along_features, items, guesses, outwards=OUTWARDS)
+        if features < self._features:
+            # More features bring the first kink nearer; by how much is seen from the first half of those tried.
+            half = (points[:, None] * self._features + chosen[:, : features // 2]).ravel()
+            fewer = distances(self._along_features, half, guesses, outwards=OUTWARDS)
+            growth = float(np.mean(np.log(fewer / each))) / math.log(2)
+        ratio = math.exp(float(np.mean(np.log(each / all_at_once[points]))))
         return ratio * (features / self._features) ** growth
 
-    def _along_features(self, points: Rows, chosen: Rows, guesses: Array) -> Array:
-        """Return the distance to the first kink along features, of shape (points, features chosen)."""
-        rows = np.repeat(points, chosen.shape[1])
-        feature = torch.from_numpy(chosen.ravel())
-        shifts = (
-            self._stencil.shifts
-            if len(self._stencil.shifts) == 2
-            else (self._stencil.shifts[0] / 2, self._stencil.shifts[0])
-        )
 
-        def along_one(steps: Array, among: Rows) -> Flags:
-            directions = torch.zeros(len(among), self._features, dtype=self._signs.dtype, device=self._signs.device)
-            directions[torch.arange(len(among)), feature[among]] = torch.from_numpy(steps).to(directions)
-            values = self._probe(directions, shifts, rows[among])
-            base = self._base[rows[among]]
-            two_sided = values.sum(axis=1) - 2 * base
-            one_sided = values[:, 1] - 2 * values[:, 0] + base
-            return np.abs(two_sided if len(self._stencil.shifts) == 2 else one_sided) > self._visible
-
-        found = distances(
-            along_one, np.repeat(math.sqrt(2) * guesses, chosen.shape[1]), outwards=OUTWARDS, group=chosen.shape[1]
-        )
-        return found.reshape(chosen.shape)
-
-
-def distances(met: Callable[[Array, Rows], Flags], first: Array, outwards: int, group: int = 1) -> Array:
+def distances(met: Callable[[Array, Rows], Flags], items: Rows, first: Array, outwards: int) -> Array:
     """Return the distances at which something is met for the first time, to a factor of the square root of two.
 
     Parameters
     ----------
     met : callable
-        From distances and the numbers of items to whether each meets something within its distance.
+        From distances and items to whether each item meets something within its distance.
+    items : ndarray
+        As many for each point, one point after the other; the first of them counts.
     first : ndarray
-        Of each item, the distance to begin with.
+        The distance to begin with, for every point.
     outwards : int
-        How often the distance is doubled where nothing is met.
-    group : int
-        Items of which only the first distance matters: as soon as one has met something, the others go no further.
+        How often the distance is doubled as long as no item of the point meets something.
 
     Returns
     -------
     ndarray
-        Infinite where nothing is met; but beyond the last distance if that holds for a whole group.
+        One for each point. Where nothing is met it is twice the largest distance that was tried, or infinite if there
+        was but one.
     """
-    found = np.full(len(first), np.inf)
-    groups = np.arange(len(first)) // group
-    reached = first.astype(np.float64)
-    left = np.arange(len(first))
-    for turn in range(outwards + 1):
-        hit = met(reached[left], left)
-        found[left[hit]] = reached[left[hit]]
-        settled = np.isin(groups, np.unique(groups[np.isfinite(found)]))
-        left = np.flatnonzero(~settled)
-        if not len(left) or turn == outwards:
+    owner = np.repeat(np.arange(len(first)), len(items) // len(first))
+    found = first.astype(np.float64)
+    hit = met(found[owner], items)
+    for _ in range(outwards):
+        left = np.flatnonzero(~np.isin(owner, owner[hit]))
+        if not len(left):
             break
-        reached[left] *= 2
-    if outwards:
-        found[left] = 2 * reached[left]
-    inner = np.flatnonzero(np.isfinite(found) & (found <= reached))
+        found[np.unique(owner[left])] *= 2
+        hit[left] = met(found[owner[left]], items[left])
+    without = ~np.isin(np.arange(len(first)), owner[hit])
+    near = np.flatnonzero(hit)
     for _ in range(INWARDS):
-        if not len(inner):
+        if not len(near):
             break
-        hit = met(found[inner] / math.sqrt(2), inner)
-        inner = inner[hit]
-        found[inner] /= math.sqrt(2)
+        near = near[met(found[owner[near]] / math.sqrt(2), items[near])]
+        found[np.unique(owner[near])] /= math.sqrt(2)
+    found[without] = 2 * found[without] if outwards else np.inf
     return found
 
 

@@ -82,7 +82,7 @@ class Search:
         self._generator = generator = np.random.default_rng(seed)
         device = inputs.device
         tried = generator.permutation(len(inputs))[:INPUTS]
-        self._inputs, self._path_points = len(tried), path_points
+        self._inputs = len(tried)
         limit = max(INPUTS, min(NODES, ELEMENTS // inputs[0].numel()))
         self._nodes = 1 if baselines is None else max(1, min(path_points, limit // len(tried)))
         # One point of every input, then another one of every input; few inputs are used again along other features.
@@ -172,7 +172,7 @@ class Search:
 
     def kinks(self, noise: float, guess: float) -> Kinks:
         """Return how far kinks are if any one feature is moved, starting from a guess of that distance."""
-        survey = KinkSurvey(self.probe, self._stencil, self._inputs, self._nodes, self._path_points, self._generator)
+        survey = KinkSurvey(self.probe, self._stencil, self._inputs, self._nodes, self._generator)
         visible = VISIBLE * math.sqrt(6)
         signs = torch.from_numpy(self._generator.choice([-1.0, 1.0], self._axes[:LINES].shape)).to(self._axes)
         return survey.kinks(guess, visible * noise, visible * self._noise_along(signs))
