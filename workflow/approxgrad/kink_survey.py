@@ -26,8 +26,8 @@ WALK = 7
 LEVELS = 12
 """Most steps at which inputs with a kink in reach are counted, each the square root of two from the next."""
 
-RARE, TYPICAL = 0.2, 0.5
-"""Shares of such inputs that the steps are to enclose."""
+RARE, TYPICAL = 0.35, 0.5
+"""Shares of such inputs that the steps are to enclose: fewer inputs would be too few to count."""
 
 SATURATED = 0.9
 """Above this share of inputs the points of their paths are counted instead."""
@@ -170,7 +170,8 @@ class KinkSurvey:
             np.array([value(step) for step in steps]) for value in (share, lambda step: points(step).mean())
         )
         of_inputs, of_nodes = hazard(inputs, self._inputs) / self._nodes, hazard(nodes, self._count)
-        return Kinks.measured(np.array(steps), np.where(inputs <= SATURATED, of_inputs, of_nodes))
+        hazards = np.where(inputs <= SATURATED, of_inputs, of_nodes)
+        return Kinks.measured(np.array(steps), hazards, counted=met == self._along_features)
 
     def _ratio(self, typical: float) -> float:
         """Return the ratio of the distances to the first kink along any one feature and along all at once."""

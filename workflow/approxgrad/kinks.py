@@ -31,16 +31,19 @@ class Kinks:
     hazards : ndarray
         Mean number of kinks within these steps: a share exp(-hazard) of the inputs has none. In between it is
         interpolated by a power; beyond them, kinks are as dense as at the nearest of the steps.
+    counted : bool
+        Whether every feature of these inputs was moved; otherwise the distances are estimates.
     """
 
     steps: Array
     hazards: Array
+    counted: bool = False
 
     @classmethod
-    def measured(cls, steps: Array, hazards: Array) -> Kinks:
+    def measured(cls, steps: Array, hazards: Array, counted: bool = False) -> Kinks:
         """Return measured hazards, made ascending: equal ones of two steps would leave the step for a hazard open."""
         rising = np.maximum.accumulate(np.asarray(hazards, np.float64))
-        return cls(np.asarray(steps, np.float64), rising * (1 + 1e-9 * np.arange(len(rising))))
+        return cls(np.asarray(steps, np.float64), rising * (1 + 1e-9 * np.arange(len(rising))), counted)
 
     def reach(self, hazards: Array) -> Array:
         """Return the steps with these hazards."""

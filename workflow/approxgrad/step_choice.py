@@ -24,11 +24,12 @@ from approxgrad.noise import Array
 from approxgrad.step_search import PAIRS, RATIO, Search
 from approxgrad.targets import Target
 
-CLEAR = 2 / 3
-"""Share of the inputs whose error does not exceed the one that is minimised. The median input would do, but just past
-the first kink the error is larger by orders of magnitude, while a step that is too small by some factor loses no more
-than that factor. With kinks of constant density this share takes a step 1.7 times below the median's, a margin that is
-wider than the uncertainty of its estimate and loses less than a factor of two."""
+CLEAR = {True: 2 ** -(0.5**0.5), False: 0.7}
+"""Share of the inputs whose error does not exceed the one that is minimised, by whether kinks were counted along every
+feature. The median input would do, but just past the first kink the error is larger by orders of magnitude, while a
+step that is too small by some factor loses no more than that factor. With kinks of constant density, these shares take
+a step that is the square root of two below the median's, and a factor of 1.9 where the distances are estimates: both
+lose less than a factor of two."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def choose_step(
         kink_distance = float(kinks.reach(np.log([2.0]))[0])
         rounding = search.features * search.rounding(averaged_noise, 1.0) ** 2
         density = search.features * search.kink_density(seen, scale)
-        step, error = best_step(kinks, np.abs(bends[seen]), density, rounding, path_points, CLEAR, seed)
+        step, error = best_step(kinks, np.abs(bends[seen]), density, rounding, path_points, CLEAR[kinks.counted], seed)
         truncation = error / math.sqrt(search.features)
     # A step below the resolution of the inputs is lost in them; one above their size leaves the data.
     step = float(f"{min(max(step, 2 * search.resolution * search.scale), search.scale):.2g}")
