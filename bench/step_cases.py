@@ -84,7 +84,7 @@ class Case:
         if "baseline" in method:
             method = method | {"n_steps": self.path_points}
         data = self.folder / "data" / self.dataset
-        return attribute_cell(
+        result, _ = attribute_cell(
             weights=self.folder / f"results/models/dataset={self.dataset}/model={self.model}/weights.safetensors",
             test=data / "test.parquet",
             training=data / "train.parquet",
@@ -97,6 +97,7 @@ class Case:
             memory_mib=None,
             device=torch.device("cpu"),
         )
+        return result
 
     def error(self, result: Attributions) -> float:
         """Return the median over the samples of the relative error against the exact attribution of the precision."""
