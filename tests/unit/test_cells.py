@@ -203,7 +203,7 @@ def test_a_compiled_model_changes_finite_differences_by_rounding_only(files, mon
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_step_is_chosen_with_the_first_drawn_rows_whatever_the_method(files, monkeypatch, dtype):
+def test_a_step_is_chosen_with_the_first_of_the_attributed_rows(files, monkeypatch, dtype):
     asked = []
     choice = Chosen(step=0.25, noise=1e-7, curvature=2.0, evaluations=17)
 
@@ -223,15 +223,15 @@ def test_a_step_is_chosen_with_the_first_drawn_rows_whatever_the_method(files, m
         assert result.metadata["step_choice"] == asdict(choice)
         assert result.metadata["model_evaluations"] == fixed.metadata["model_evaluations"]
     rows = split(8, 1, mean=(0.5,), std=(2.0,)).rows(draw_samples(8, 5, SEED)).model_inputs()
-    for inputs, target, scheme, _ in asked:
-        np.testing.assert_array_equal(inputs, rows)
+    for (inputs, target, scheme, _), (_, samples) in zip(asked, methods, strict=True):
+        np.testing.assert_array_equal(inputs, rows[:samples])
         assert (str(inputs.dtype), target, scheme) == (dtype, None, "forward")
     # A path is told to the choice, which then looks along it.
     assert [path.get("n_steps") for *_, path in asked] == [None, methods[1][0]["n_steps"]]
     assert [set(path) for *_, path in asked] == [set(), {"baselines", "n_steps"}]
 
 
-def test_a_step_is_chosen_for_the_explained_outputs_from_all_rows_where_there_are_few(tmp_path, monkeypatch):
+def test_a_step_is_chosen_for_the_explained_outputs(tmp_path, monkeypatch):
     labels = np.array([0, 1, 0, 1, 1, 0, 1, 0])
     description = {"architecture": "mlp", "input_shape": (FEATURES,), "outputs": 2, "hidden": [6], "dropout": 0.0}
     save_model(tmp_path / "weights", build_model(**description), description)
@@ -244,7 +244,7 @@ def test_a_step_is_chosen_for_the_explained_outputs_from_all_rows_where_there_ar
 
     monkeypatch.setattr(cells, "choose_step", choose_step)
     paths = {"weights": tmp_path / "weights", "test": tmp_path / "test", "training": None}
-    cell(paths, {"attribution": "saliency"}, step="auto")
+    cell(paths, {"attribution": "saliency"}, step="auto", samples=8)
     assert targets == [labels[draw_samples(8, 8, SEED)].tolist()]
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 import approxgrad
 from approxgrad import FiniteDifference, choose_step
+from approxgrad.kink_survey import hazard
 from approxgrad.kinks import Kinks, best_step
 from approxgrad.noise import measured_noise, noise_level, spacings
 from approxgrad.step_choice import smooth_step
@@ -158,8 +159,9 @@ def test_a_path_with_more_points_needs_a_smaller_step_before_kinks():
 def test_noise_averages_over_the_path_of_a_smooth_model():
     model, x = on_grid(torch.exp), uniform(60, 3)
     one, many = (choose_step(model, x, baselines=0.0, n_steps=count) for count in (1, 16))
-    assert one.noise == many.noise
-    assert many.step == pytest.approx(one.step / 2, rel=0.05)  # 16^(1/4), and two digits of both
+    assert many.noise == pytest.approx(one.noise, rel=0.5)
+    # 16^(1/4), at points whose curvature differs: exp((a + 1.5) / 2) is between 2 and 4.
+    assert many.step == pytest.approx(one.step / 2, rel=0.2)
 
 
 def test_points_lie_on_the_paths():
@@ -197,26 +199,28 @@ def grid():
 def test_the_density_of_kinks_is_that_of_the_side_that_counts(scheme):
     # Half of the points have a kink within 0.1 on either side, the density of which is log(2) / 0.1; a one-sided
     # difference meets half of them.
-    search = Search(linear, normal(5, 3), None, scheme, None, 0, 10)
+    search = Search(linear, normal(5, 3), None, scheme, None, 1, 0, 10)
     density = search.kink_density(np.arange(10) < 5, 0.1)
     assert density == pytest.approx(math.log(2) / 0.1 / (1 if scheme == "central" else 2))
 
 
 def test_hazards_are_interpolated_and_continued():
-    kinks = Kinks.counted(np.array([0.1, 0.2]), 1 - np.exp([-0.2, -0.4]), 64)
-    np.testing.assert_allclose(kinks.reach(np.array([0.2, 0.3, 0.4, 0.8])), [0.1, 0.15, 0.2, 0.4])
-    assert 0.005 < kinks.reach(np.array([0.02]))[0] < 0.01
-    # Shares of none and of all are what can be told from so many inputs; a share never falls with the step.
-    none = Kinks.counted(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.9, 0.8]), 50)
-    np.testing.assert_allclose(none.hazards, -np.log([0.99, 0.1, 0.1]), rtol=1e-8)
+    kinks = Kinks.measured(np.array([0.1, 0.2]), np.array([0.2, 0.4]))
+    np.testing.assert_allclose(kinks.reach(np.array([0.02, 0.2, 0.3, 0.4, 0.8])), [0.01, 0.1, 0.15, 0.2, 0.4])
+    # A hazard never falls with the step, and grows so little where it seems to that this can be told from nothing.
+    np.testing.assert_allclose(Kinks.measured(np.array([1.0, 2.0]), np.array([0.9, 0.8])).hazards, 0.9, rtol=1e-8)
+
+
+def test_shares_of_none_and_of_all_are_what_can_be_told_from_so_many():
+    np.testing.assert_allclose(hazard(np.array([0.0, 0.9, 1.0]), 50), -np.log([0.99, 0.1, 0.01]))
 
 
 def test_without_noise_to_speak_of_the_step_ends_before_the_first_kink_of_most_inputs():
     kinks = Kinks(np.array([1.0, 2.0]), np.array([0.5, 1.0]))
     step, truncation = best_step(kinks, np.array([1.0]), 0.5, 1e-20, 1, 0.7, seed=0)
-    assert step == pytest.approx(-math.log(0.7) / 0.5, rel=0.15)  # of 501 inputs, 30 +- 2 % have a kink before
+    assert step == pytest.approx(-math.log(0.7) / 0.5, rel=0.15)  # of 1001 inputs, 30 +- 1.5 % have a kink before
     assert truncation < 1e-6
-    assert best_step(kinks, np.array([1.0]), 0.5, 1e-20, 100, 0.7, seed=0)[0] < step / 100
+    assert best_step(kinks, np.array([1.0]), 0.5, 1e-20, 100, 0.7, seed=0)[0] == pytest.approx(step / 100, rel=0.05)
 
 
 def test_with_much_noise_the_step_goes_beyond_the_first_kinks():
@@ -260,7 +264,7 @@ def test_evaluations_are_counted_and_bounded(model, dtype, scheme):
     recorded = RecordingModel(model.to(dtype))
     choice = choose_step(recorded, normal(20, 4, dtype=dtype), 1, scheme, batch_size=37)
     sizes = [len(batch) for batch in recorded.batches]
-    assert choice.evaluations == sum(sizes) <= most_evaluations(dtype, scheme)
+    assert choice.evaluations == sum(sizes) <= most_evaluations(dtype, scheme, features=4)
     assert max(sizes) <= 37
 
 

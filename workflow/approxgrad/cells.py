@@ -33,7 +33,7 @@ REPEATED_ROWS = 8
 """Drawn test rows that the model is evaluated with twice, to see that it has no randomness."""
 
 CHOICE_ROWS = 64
-"""Test rows that a step is chosen with: the first drawn ones, however many are attributed."""
+"""Most test rows that a step is chosen with: the first of those that are attributed."""
 
 
 def attribute_cell(
@@ -102,7 +102,7 @@ def attribute_cell(
     check_repeatable(network, torch.from_numpy(inputs[:REPEATED_ROWS]).to(device, precision))
     choice = None
     if step == AUTO:
-        choice = _chosen_step(network, split, scheme, options, sample_seed, device, precision)
+        choice = _chosen_step(network, split, scheme, options, samples, sample_seed, device, precision)
         step = choice.step
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
     source = ExactGradient() if step is None else FiniteDifference(step, scheme, memory_budget=budget)
@@ -222,12 +222,13 @@ def _chosen_step(
     split: Split,
     scheme: str,
     path: dict[str, Any],
+    samples: int,
     sample_seed: int,
     device: torch.device,
     precision: torch.dtype,
 ) -> StepChoice:
     """Choose a step for the inputs, or for the path to them; the cost is not the attribution's."""
-    part = split.rows(draw_samples(len(split.target), min(CHOICE_ROWS, len(split.target)), sample_seed))
+    part = split.rows(draw_samples(len(split.target), min(CHOICE_ROWS, samples), sample_seed))
     inputs = torch.from_numpy(part.model_inputs()).to(device, precision)
     return choose_step(network, inputs, _target(part, slice(None)), scheme, **path)
 

@@ -242,9 +242,9 @@ def _pick(result: Attributions, field: str, samples: list[int], side: int) -> Ar
     if field == "inputs":
         return np.stack([_coarse(image(result, sample), side) for sample in samples])
     values = np.asarray(getattr(result, field)[_rows(result, samples)], np.float64)
-    channels = values.reshape(len(samples), *result.metadata["feature_shape"])
-    largest = np.abs(channels).argmax(axis=1)[:, None]
-    return np.stack([_coarse(pixels, side) for pixels in np.take_along_axis(channels, largest, axis=1)[:, 0]])
+    # Summed over the channels, as the printed maps are.
+    maps = values.reshape(len(samples), *result.metadata["feature_shape"]).sum(axis=1)
+    return np.stack([_coarse(pixels, side) for pixels in maps])
 
 
 def _is_image(result: Attributions) -> bool:

@@ -10,15 +10,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-SIMULATED = 501
+SIMULATED = 1001
 """Inputs that are simulated to predict an error."""
 
 ARRIVALS = 40
 """Kinks that are simulated for each of them; where more are in reach, their mean is a good prediction."""
-
-TAIL = 1.12
-"""Power of the hazard by which the step falls below the smallest one that was surveyed. It would be one if all inputs
-had equally dense kinks; but they differ, and of a few the first is met soon."""
 
 CANDIDATES = 300
 """Steps that are compared, from one with a kink in reach of one in a thousand inputs to one with a thousand kinks."""
@@ -34,24 +30,26 @@ class Kinks:
         Ascending steps.
     hazards : ndarray
         Mean number of kinks within these steps: a share exp(-hazard) of the inputs has none. In between it is
-        interpolated by a power; beyond, kinks are as dense as at the last step, below by :data:`TAIL` more so.
+        interpolated by a power; beyond them, kinks are as dense as at the nearest of the steps.
+    counted : bool
+        Whether every feature of these inputs was moved; otherwise the distances are estimates.
     """
 
     steps: Array
     hazards: Array
+    counted: bool = False
 
     @classmethod
-    def counted(cls, steps: Array, shares: Array, count: int) -> Kinks:
-        """Return what the shares of `count` inputs with a kink within some steps say."""
-        shares = np.clip(np.maximum.accumulate(shares), 0.5 / count, 1 - 0.5 / count)
-        # Equal hazards of two steps would leave the step for a hazard open.
-        return cls(np.asarray(steps, np.float64), -np.log1p(-shares) * (1 + 1e-9 * np.arange(len(steps))))
+    def measured(cls, steps: Array, hazards: Array, counted: bool = False) -> Kinks:
+        """Return measured hazards, made ascending: equal ones of two steps would leave the step for a hazard open."""
+        rising = np.maximum.accumulate(np.asarray(hazards, np.float64))
+        return cls(np.asarray(steps, np.float64), rising * (1 + 1e-9 * np.arange(len(rising))), counted)
 
     def reach(self, hazards: Array) -> Array:
         """Return the steps with these hazards."""
         known, wanted = np.log(self.hazards), np.log(hazards)
         inner = np.interp(wanted, known, np.log(self.steps))
-        return np.exp(inner + TAIL * np.minimum(wanted - known[0], 0) + np.maximum(wanted - known[-1], 0))
+        return np.exp(inner + np.minimum(wanted - known[0], 0) + np.maximum(wanted - known[-1], 0))
 
 
 def best_step(

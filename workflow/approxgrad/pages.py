@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -53,9 +54,9 @@ class Section:
 
     def html(self) -> str:
         """Return the section as HTML; nothing if there is nothing in it."""
-        parts = [f"<p>{escape(text)}</p>" for text in self.paragraphs]
+        parts = [f"<p>{_text(text)}</p>" for text in self.paragraphs]
         if self.points:
-            items = (f"<li><strong>{escape(lead)}</strong> {escape(text)}</li>" for lead, text in self.points)
+            items = (f"<li><strong>{escape(lead)}</strong> {_text(text)}</li>" for lead, text in self.points)
             parts.append("<ul>\n" + "\n".join(items) + "\n</ul>")
         if self.table is not None and self.table.rows:
             parts.append(self.table.html())
@@ -100,6 +101,11 @@ def page(title: str, body: str, *, scripts: Sequence[str] = (), styles: Sequence
 def template(name: str) -> str:
     """Return the text of a file that the pages are made from."""
     return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _text(text: str) -> str:
+    """Return text as HTML in which no line ends inside ``h = 0.1`` or ``95 %``."""
+    return escape(re.sub(r"(?<==) (?=[\d−])|(?<=\bh) (?==)|(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", text))
 
 
 def _cell(text: str) -> str:

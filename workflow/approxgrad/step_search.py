@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from approxgrad.checks import Model
+from approxgrad.kink_survey import KinkSurvey, most_survey_evaluations
 from approxgrad.kinks import Kinks
 from approxgrad.noise import POINTS, Array, measured_noise, spacings
 from approxgrad.probing import Probe
@@ -25,8 +26,14 @@ PILOTS = 16
 PAIRS = 32
 """Points at which the bend along one feature is measured."""
 
-SURVEYED = 64
-"""Points at which the distance to the first kink is measured."""
+INPUTS = 64
+"""Inputs that are tried at most."""
+
+NODES = 1024
+"""Path points of these inputs at which kinks are looked for at most."""
+
+ELEMENTS = 2**22
+"""Elements of these points, which bound their number for large inputs."""
 
 RATIO = 4.0
 """Ratio of the scales at which bends are looked for."""
@@ -40,30 +47,13 @@ FREQUENT = 0.4
 VISIBLE = 6.0
 """A difference of more standard deviations of its noise than this is no noise."""
 
-WALK = 7
-"""Largest number of doublings or halvings towards the distance of the first kink."""
-
-SURVEYS = 4
-"""Most steps at which the share of points with a kink in reach is counted."""
-
-RARE, TYPICAL = 0.25, 0.4
-"""These shares are bracketed by the surveys if possible."""
-
-EXCESS = 1.4
-"""Ratio of the distances to the first kink along any one feature, and along halves of the features at once with random
-signs: 1.3 to 1.5 for the networks of the default study."""
-
-ONE_SIDED = 1.15
-"""Ratio of the distances to the first kink on one side of x, in any feature, and on either side. It is below two since
-a unit near its kink is crossed by some feature on each side."""
-
 
 class Search:
     """Points of a model's inputs (or of the paths to them), and what is measured there.
 
     Parameters
     ----------
-    model, inputs, target, scheme, baselines, seed, batch_size
+    model, inputs, target, scheme, baselines, path_points, seed, batch_size
         As for :func:`approxgrad.step_choice.choose_step`.
 
     Attributes
@@ -83,30 +73,37 @@ class Search:
         target: Target,
         scheme: str,
         baselines: Tensor | None,
+        path_points: int,
         seed: int,
         batch_size: int,
     ) -> None:
-        self.order = stencil(scheme).order
-        generator = np.random.default_rng(seed)
-        rows, device = len(inputs), inputs.device
-        # All inputs in turn, so that none is tried twice before each was tried once.
-        turns = [generator.permutation(rows) for _ in range(math.ceil(SURVEYED / rows))]
-        row = torch.from_numpy(np.concatenate(turns)[:SURVEYED]).to(device)
+        self._stencil = stencil(scheme)
+        self.order = self._stencil.order
+        self._generator = generator = np.random.default_rng(seed)
+        device = inputs.device
+        tried = generator.permutation(len(inputs))[:INPUTS]
+        self._inputs = len(tried)
+        limit = max(INPUTS, min(NODES, ELEMENTS // inputs[0].numel()))
+        self._nodes = 1 if baselines is None else max(1, min(path_points, limit // len(tried)))
+        # One point of every input, then another one of every input; few inputs are used again along other features.
+        count = max(self._inputs * self._nodes, PAIRS)
+        row = torch.from_numpy(np.resize(tried, count)).to(device)
         points = inputs[row]
         if baselines is not None:
-            share = torch.from_numpy(generator.random((SURVEYED, *[1] * (points.ndim - 1)))).to(points)
+            turns = math.ceil(count / len(tried))
+            nodes = (1 + np.polynomial.legendre.leggauss(path_points)[0]) / 2
+            picked = np.stack([np.resize(generator.permutation(nodes), turns) for _ in tried], axis=1)
+            share = torch.from_numpy(picked.ravel()[:count].reshape(-1, *[1] * (points.ndim - 1))).to(points)
             points = baselines[row] + share * (points - baselines[row])
-        indices = target_indices(target, rows, device)
+        indices = target_indices(target, len(inputs), device)
         self.probe = Probe(model, points, None if indices is None else indices[row], batch_size)
         self.features = points[0].numel()
         self.resolution = torch.finfo(inputs.dtype).eps
         self.scale = float(points.double().square().mean().sqrt()) or 1.0
-        # Directions: one feature, and all features with random signs, in two halves.
-        self._axes = torch.zeros(SURVEYED, self.features, dtype=points.dtype, device=device)
-        chosen = torch.from_numpy(generator.integers(self.features, size=SURVEYED)).to(device)
-        self._axes[torch.arange(SURVEYED, device=device), chosen] = 1
-        self._signs = torch.from_numpy(generator.choice([-1.0, 1.0], self._axes.shape)).to(points)
-        self._half = torch.from_numpy(generator.integers(2, size=self._axes.shape)).to(points)
+        # One feature for each point.
+        self._axes = torch.zeros(PAIRS, self.features, dtype=points.dtype, device=device)
+        chosen = torch.from_numpy(generator.integers(self.features, size=PAIRS)).to(device)
+        self._axes[torch.arange(PAIRS, device=device), chosen] = 1
 
     def noise(self) -> float:
         """Return the noise of the output, the rounding of x + h along a feature included."""
@@ -146,8 +143,12 @@ class Search:
 
     def _bend(self, values: Array, scale: float) -> Array:
         if self.order == 1:
-            return (values[:, 2] - 2 * values[:, 1] + values[:, 0]) / scale
-        return (values[:, 3] - values[:, 0] - RATIO * (values[:, 2] - values[:, 1])) / (2 * scale)
+            bend = (values[:, 2] - 2 * values[:, 1] + values[:, 0]) / scale
+        else:
+            bend = (values[:, 3] - values[:, 0] - RATIO * (values[:, 2] - values[:, 1])) / (2 * scale)
+        # Far from the point the output, and so its rounding, may be larger than where the noise is measured.
+        rounding = 4 * self.resolution * np.abs(values).max(axis=1) / scale
+        return np.where(np.abs(bend) > rounding, bend, 0.0)
 
     def bend_noise(self, noise: float, scale: float) -> float:
         """Return the standard deviation that noise alone gives the bends at a scale."""
@@ -169,48 +170,29 @@ class Search:
             above, below = (rung, below) if frequent else (above, rung)
         return self.scale * RATIO**-above
 
-    def kinks(self, guess: float) -> Kinks:
-        """Return how far kinks are if any one feature is moved, starting from a guess of that distance.
-
-        Moving all features at once crosses the kinks that moving each of them alone would, at about the same step:
-        a unit's weights add up with random signs to little more than the largest of them.
-        """
-        threshold = VISIBLE * math.sqrt(6) * self._noise_along(self._signs)
-        base = self.probe(self._signs, [0.0])[:, 0]
-        halves = [self._signs * self._half, self._signs * (1 - self._half)]
-
-        def met(step: float, among: NDArray[np.bool_], directions: list[Tensor]) -> NDArray[np.bool_]:
-            found = np.zeros(SURVEYED, bool)
-            for direction in directions:
-                left = np.flatnonzero(among & ~found)
-                values = self.probe(direction[torch.from_numpy(left)], [-step, step], left)
-                found[left] = np.abs(values.sum(axis=1) - 2 * base[left]) > threshold
-            return found
-
-        pilots = np.arange(SURVEYED) < PILOTS
-        step = guess
-        rare = met(step, pilots, [self._signs])[pilots].mean() < 0.5
-        for _ in range(WALK):
-            following = step * 2 if rare else step / 2
-            if (met(following, pilots, [self._signs])[pilots].mean() < 0.5) != rare:
-                break
-            step = following
-        # A point with a kink in reach has it in reach of any larger step, and is not asked again.
-        found = {step: met(step, np.ones(SURVEYED, bool), halves)}
-        while len(found) < SURVEYS and found[max(found)].mean() < TYPICAL:
-            last = found[max(found)]
-            found[2 * max(found)] = last | met(2 * max(found), ~last, halves)
-        while len(found) < SURVEYS and found[min(found)].mean() > RARE:
-            found[min(found) / 2] = met(min(found) / 2, found[min(found)], halves)
-        steps = np.array(sorted(found))
-        wider = EXCESS * (ONE_SIDED if self.order == 1 else 1)
-        return Kinks.counted(steps * wider, np.array([found[step].mean() for step in steps]), SURVEYED)
+    def kinks(self, noise: float, guess: float) -> Kinks:
+        """Return how far kinks are if any one feature is moved, starting from a guess of that distance."""
+        survey = KinkSurvey(self.probe, self._stencil, self._inputs, self._nodes, self._generator)
+        visible = VISIBLE * math.sqrt(6)
+        signs = torch.from_numpy(self._generator.choice([-1.0, 1.0], self._axes[:LINES].shape)).to(self._axes)
+        return survey.kinks(guess, visible * noise, visible * self._noise_along(signs))
 
 
-def most_evaluations(dtype: torch.dtype, scheme: str) -> int:
-    """Return the largest number of evaluations that the measurements make together."""
+def most_evaluations(dtype: torch.dtype, scheme: str, features: int, points: int = INPUTS) -> int:
+    """Return the largest number of evaluations that the measurements make together.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+        Of the inputs.
+    scheme : str
+        Finite-difference scheme.
+    features : int
+        Of an input.
+    points : int
+        Inputs that are tried, times the points of each path: at most :data:`INPUTS`, or :data:`NODES` for paths.
+    """
     shifts = 3 if stencil(scheme).order == 1 else 4
     noise = 2 * LINES * POINTS * len(spacings(torch.finfo(dtype).eps, 1.0))
     bends = int(math.log2(RUNGS)) * PILOTS * shifts + PAIRS * (shifts + 2)
-    kinks = SURVEYED + 2 * PILOTS * (WALK + 1) + 2 * 2 * SURVEYS * SURVEYED
-    return noise + bends + kinks
+    return noise + bends + most_survey_evaluations(features, points)

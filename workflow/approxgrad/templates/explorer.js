@@ -226,7 +226,7 @@
       `${short(peak(maps.approximated), 2)}.`;
     element("maps-text").textContent = `${item.labels.method} with ${source}. ${peaks} ${strongest}`;
     const first = `Shown are the first ${count} of the attributed rows, which were drawn at random.`;
-    const channels = item.maps.channels > 1 ? " Of the colour channels, a pixel shows the value of the largest size." : "";
+    const channels = item.maps.channels > 1 ? " A pixel is the sum over the colour channels." : "";
     const coarse = item.maps.coarsened ? " The pictures are coarsened: a pixel is the mean of a block." : "";
     element("maps-note").textContent = image
       ? `Orange: positive attribution; blue: negative; white: zero. Exact and approximated share a colour scale, the ` +

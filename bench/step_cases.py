@@ -1,0 +1,135 @@
+"""Trained models of the default study, and the error of their attributions at any step, chosen steps included."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from approxgrad.cells import attribute_cell
+from approxgrad.metrics import relative_error
+from approxgrad.seeds import derive_seed
+from approxgrad.sources import AUTO
+from approxgrad.tables import Attributions
+
+ROOT = Path(__file__).resolve().parents[1]
+
+GRID = tuple(float(f"{step:.3g}") for step in np.geomspace(1e-9, 10**0.5, 39))
+"""The steps among which the best one is sought: four per decade."""
+
+PER_DECADE = 4
+
+FEW = 4
+"""Samples with which the decade of the best step is found."""
+
+METHODS: dict[str, dict[str, Any]] = {
+    "saliency": {"attribution": "saliency"},
+    "input_x_gradient": {"attribution": "input_x_gradient"},
+    "integrated_gradients": {"attribution": "integrated_gradients", "baseline": "zero"},
+    "integrated_gradients_mean": {"attribution": "integrated_gradients", "baseline": "mean"},
+}
+
+MODELS = (("synthetic_linear", "mlp"), ("synthetic_nonlinear", "mlp"), ("digits", "cnn"), ("digits", "resnet18"))
+
+
+def train_models(folder: Path, seed: int, models: list[tuple[str, str]]) -> None:
+    """Train models of the default study with a seed, in a folder; what is there already stays."""
+    targets = [f"results/models/dataset={dataset}/model={model}/weights.safetensors" for dataset, model in models]
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [str(Path(sys.executable).with_name("snakemake")), *targets, "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--cores", str(len(os.sched_getaffinity(0))), "--directory", str(folder)]
+    command += ["--configfile", str(ROOT / "config.yaml"), "--config", f"seed={seed}"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        sys.exit(f"models of seed {seed}: training failed\n{done.stderr}")
+
+
+@dataclass
+class Case:
+    """One model, method, scheme and precision, with the rows that are attributed.
+
+    Attributes
+    ----------
+    folder : Path
+        Of :func:`train_models`.
+    seed : int
+        Of the models; it also draws the samples, as the study's does.
+    dataset, model, method, scheme, dtype : str
+        Names as in the default study.
+    samples, path_points : int
+        Test rows, and points of a path for Integrated Gradients.
+    """
+
+    folder: Path
+    seed: int
+    dataset: str
+    model: str
+    method: str
+    scheme: str
+    dtype: str
+    samples: int
+    path_points: int
+    _exact: dict[int, Attributions] = field(default_factory=dict, repr=False)
+
+    def attributed(self, scheme: str, step: float | Literal["auto"] | None, samples: int) -> Attributions:
+        """Return what an attribution job of the study would write."""
+        method = METHODS[self.method]
+        if "baseline" in method:
+            method = method | {"n_steps": self.path_points}
+        data = self.folder / "data" / self.dataset
+        result, _ = attribute_cell(
+            weights=self.folder / f"results/models/dataset={self.dataset}/model={self.model}/weights.safetensors",
+            test=data / "test.parquet",
+            training=data / "train.parquet",
+            method=method,
+            scheme=scheme,
+            step=step,
+            dtype=self.dtype,
+            samples=samples,
+            sample_seed=derive_seed(self.seed, "samples", self.dataset),
+            memory_mib=None,
+            device=torch.device("cpu"),
+        )
+        return result
+
+    def error(self, result: Attributions) -> float:
+        """Return the median over the samples of the relative error against the exact attribution of the precision."""
+        samples = len(result.sample)
+        if samples not in self._exact:
+            self._exact[samples] = self.attributed("exact", None, samples)
+        errors = relative_error(result.attribution, self._exact[samples].attribution)
+        return float(np.nanmedian(errors))
+
+    def errors(self, steps: list[float], samples: int) -> dict[float, float]:
+        """Return the error at each of some steps."""
+        return {step: self.error(self.attributed(self.scheme, step, samples)) for step in steps}
+
+    def best(self) -> tuple[float, float]:
+        """Return the step of :data:`GRID` with the smallest error, and that error.
+
+        One step per decade is tried with few samples, then every step of two decades around the best one with all of
+        them, and further ones as long as the smallest error is at an end.
+        """
+        few = self.errors(list(GRID[::PER_DECADE]), min(FEW, self.samples))
+        middle = GRID.index(min(few, key=few.__getitem__))
+        low, high = max(0, middle - PER_DECADE + 1), min(len(GRID), middle + PER_DECADE)
+        found = self.errors(list(GRID[low:high]), self.samples)
+        while True:
+            step = min(found, key=found.__getitem__)
+            place = GRID.index(step)
+            missing = [near for near in GRID[max(0, place - 1) : place + 2] if near not in found]
+            if not missing:
+                return step, found[step]
+            found |= self.errors(missing, self.samples)
+
+    def chosen(self) -> tuple[float, float, int]:
+        """Return the step that is chosen, its error, and the evaluations that choosing it took."""
+        result = self.attributed(self.scheme, AUTO, self.samples)
+        return result.metadata["step"], self.error(result), result.metadata["step_choice"]["evaluations"]
