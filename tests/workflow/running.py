@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +17,12 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = REPOSITORY / "tests" / "config" / "tiny.yaml"
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+
+
+def without_network() -> list[str]:
+    """Return the command within which there is no network; empty where the system does not allow that."""
+    commands = [["unshare", "--net"], ["unshare", "--map-root-user", "--net"]] if shutil.which("unshare") else []
+    return next((c for c in commands if not subprocess.run([*c, "true"], capture_output=True).returncode), [])
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,16 @@ class Place:
     repository: Path = REPOSITORY
     overlays: tuple[Path, ...] = ()
 
-    def run(self, *arguments: str, overlays: Iterable[Path] = (), cores: int = 2, **environment: str) -> Outcome:
-        """Run Snakemake; Python imports the package of the place's checkout."""
-        command = [SNAKEMAKE, *arguments, "--cores", str(cores), "--directory", self.directory]
+    def run(
+        self,
+        *arguments: str,
+        overlays: Iterable[Path] = (),
+        cores: int = 2,
+        within: Iterable[str] = (),
+        **environment: str,
+    ) -> Outcome:
+        """Run Snakemake, within another command if one is given; Python imports the package of the place's checkout."""
+        command = [*within, SNAKEMAKE, *arguments, "--cores", str(cores), "--directory", self.directory]
         command += ["--snakefile", self.repository / "Snakefile"]
         command += ["--configfile", self.repository / "config.yaml", *self.overlays, *overlays]
         environment = os.environ | {"PYTHONPATH": str(self.repository / "workflow")} | environment

@@ -164,7 +164,17 @@ def _imported(factory: str) -> Callable[..., Any]:
 
 
 def save_model(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:
-    """Write weights as safetensors; `description` holds the arguments of :func:`build_model`."""
+    """Write weights as safetensors.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    model : Module
+        Its state dictionary is written.
+    description : dict
+        The arguments of :func:`build_model`, and the entry ``provenance`` where it is known.
+    """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"approxgrad": json.dumps(description, sort_keys=True)}
     write_atomically(path, lambda temporary: save_file(weights, temporary, metadata=metadata))
@@ -186,6 +196,7 @@ def load_model(path: Path | str, device: torch.device) -> nn.Module:
         raise ModelError(f"{path}: cannot be read as safetensors ({error})") from None
     except (KeyError, json.JSONDecodeError):
         raise ModelError(f"{path}: does not say which architecture its weights belong to") from None
+    description.pop("provenance", None)
     model = build_model(**description)
     model.load_state_dict(weights)
     return model.eval().to(device)
