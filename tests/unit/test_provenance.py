@@ -11,6 +11,7 @@ from approxgrad.dependencies import PACKAGE_ROOT
 from approxgrad.digests import LARGEST_READ, code_digest, content_digest, file_state, input_digest
 from approxgrad.models import build_model, load_model, save_model
 from approxgrad.provenance import ProvenanceError, joined_provenance, provenance
+from approxgrad.shards import merged
 from approxgrad.tables import write_table
 
 SCRIPT = PACKAGE_ROOT.parent / "scripts" / "attribute.py"
@@ -76,6 +77,8 @@ def test_parts_from_several_machines_are_one_result_but_not_of_several_codes():
     whole = {"device": "cpu, gpu", "environment": {}}
     assert joined_provenance(parts) == {"code": "a", "machine": whole, "libraries": {"torch": "1, 2"}}
     assert joined_provenance(parts[:1]) == parts[0]
+    cost = {"model_evaluations": 1, "batch_size": 1, "device": "cpu", "versions": {}, "rounding_ratios": []}
+    assert merged([{**cost, "provenance": part} for part in parts])["provenance"] == joined_provenance(parts)
     with pytest.raises(ProvenanceError, match="code differs between parts of one result"):
         joined_provenance([parts[0], parts[0] | {"code": "b"}])
 

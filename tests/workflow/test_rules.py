@@ -76,6 +76,12 @@ def test_every_work_rule_tracks_the_package(work):
     assert not [rule.name for rule in work if not hasattr(rule.input, "code")]
 
 
+def test_every_work_rule_but_downloads_tracks_versions(work):
+    # A checksum or a revision says what is downloaded.
+    expected = {rule.name for rule in work} - {"download", "download_weights"}
+    assert {rule.name for rule in work if hasattr(rule.params, "versions")} == expected
+
+
 def properties(schema, path=""):
     """Yield path and description of every key in a schema, conditions left out."""
     if isinstance(schema, list):

@@ -140,7 +140,6 @@ def test_metadata_is_complete(results, cell):
     features = int(np.prod(FEATURES[dataset]))
     assert document["model_evaluations"] == CELLS[cell] * evaluations(method, scheme, features, n_steps=PATH_STEPS)
     assert document["batch_size"] >= 1
-    assert document["seconds"] > 0
     assert document["device"]
     assert set(document["versions"]) == {"approxgrad", "torch", "numpy"}
 

@@ -46,7 +46,7 @@ def compute_again(
     Returns
     -------
     str
-        The last line that Snakemake wrote if it failed; empty if all files are there.
+        What Snakemake or a job says if it failed; empty if all files are there.
     """
     for name in (*UPSTREAM, *files):
         link = folder / name
@@ -57,12 +57,13 @@ def compute_again(
     configfile.write_text(yaml.safe_dump(with_absolute_paths(config), sort_keys=False))
     command = [sys.executable, "-m", "snakemake", *targets, "--cores", str(cores), "--keep-going", "--nolock"]
     command += ["--allowed-rules", *rules, "--snakefile", snakefile, "--directory", str(folder)]
-    command += ["--configfile", str(configfile)]
+    command += ["--configfile", str(configfile), "--executor", "local"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - own arguments
     if done.returncode == 0:
         return ""
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return next((line for line in lines if line.startswith("approxgrad:")), lines[-1] if lines else "no reason given")
+    reasons = [line for line in lines if line.startswith("approxgrad:") or "Exception" in line or "Error" in line]
+    return (reasons or lines or ["no reason given"])[0]
 
 
 def with_absolute_paths(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,9 @@ def files_of(study: Study, cell: Cell) -> dict[str, str]:
     return {kind: path.format(**names) for kind, path in files.items()}
 
 
-def verify_cell(study: Study, cell: Cell, again: Path, origins: Mapping[str, Origin]) -> list[Finding]:
+def verify_cell(
+    study: Study, cell: Cell, again: Path, origins: Mapping[str, Origin], failure: str = ""
+) -> list[Finding]:
     """Check one cell, the data and weights that it comes from and the metrics that come from it.
 
     Parameters
@@ -80,11 +82,16 @@ def verify_cell(study: Study, cell: Cell, again: Path, origins: Mapping[str, Ori
         Its attribution file, computed now from the same data and weights.
     origins : mapping
         For each of :func:`files_of`, what would make it now.
+    failure : str
+        Why `again` is not there, if it is not.
     """
     files = files_of(study, cell)
     found = [(path, "provenance", origin_difference(path, origins[path])) for path in files.values()]
     try:
-        recorded, now = read_provenance(cell.path), read_provenance(again)
+        recorded = read_provenance(cell.path)
+        if not again.is_file():
+            raise ProvenanceError(f"{cell.path}: cannot be computed again ({failure})")
+        now = read_provenance(again)
         same = all(recorded[name] == now[name] for name in CONDITIONS)
         found.append((cell.path, "provenance", "; ".join(differences(_without(recorded), _without(now)))))
         tolerance = None if same else cell_tolerance(study, cell, files["weights"], again)

@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 import approxgrad
@@ -68,6 +69,7 @@ def code(script, *modules):
 
 # What else the numbers of a script depend on. Snakemake compares the times of input files, and an older release that is
 # unpacked over a newer one has older times, so the digest of the code counts as well.
+@cache
 def versions(script, *modules, model=None):
     factory = study.factory_module(model) if model else ""
     return {

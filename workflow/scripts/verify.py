@@ -24,7 +24,7 @@ with job(snakemake) as log, tempfile.TemporaryDirectory() as folder:
     log.info("computed again: %s", failure or "all")
     findings = []
     for cell in cells:
-        own = verify_cell(study, cell, Path(folder) / cell.path, parameters.origins)
+        own = verify_cell(study, cell, Path(folder) / cell.path, parameters.origins, failure)
         print(described_cell(own), flush=True)
         findings += own
     write_findings(snakemake.log.table, findings)
