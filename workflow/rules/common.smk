@@ -12,8 +12,8 @@ from approxgrad.configuration import ConfigError
 from approxgrad.datasets.image_files import listing_digest
 from approxgrad.dependencies import library_versions, pass_on_package, source_files
 from approxgrad.digests import code_digest, file_state
-from approxgrad.run_lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
 from approxgrad.grid import ATTRIBUTIONS, SHARDS, keys_pattern
+from approxgrad.run_lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
 from approxgrad.seeds import derive_seed
 from approxgrad.study import Study, any_of
 from approxgrad.summaries import Run
