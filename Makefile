@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SNAKEMAKE_FILES := Snakefile workflow/rules
 
-.PHONY: help plan run redraw report bench test soak lint format setup lock clean
+.PHONY: help plan run redraw report verify bench test soak lint format setup lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -22,6 +22,9 @@ redraw: setup ## Draw the comparison figures from cached results/attributions on
 report: setup ## Write report.html; what is missing for it is run first
 	$(BIN)/snakemake --cores all
 	$(BIN)/snakemake --report report.html --report-stylesheet workflow/report/report.css
+
+verify: setup ## Compute a random part of the default study again and compare
+	$(BIN)/snakemake --cores all verify
 
 bench: setup ## Time the engine beside its peers; writes docs/performance.md
 	$(BIN)/python -m bench

@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from running import REPOSITORY, TINY, Place
+from running import REPOSITORY, TINY, Place, without_network
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
-    """The tiny study, run on two cores from a copy of the checkout that stands beside the results."""
+    """The tiny study, run on two cores from a copy of the checkout that stands beside the results.
+
+    Where the system allows it, there is no network meanwhile: a study needs none.
+    """
     root = tmp_path_factory.mktemp("tiny")
     for name in ("workflow", "envs", "profiles", "tests/config"):
         shutil.copytree(REPOSITORY / name, root / "checkout" / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -18,7 +21,7 @@ def tiny(tmp_path_factory):
         shutil.copy2(REPOSITORY / name, root / "checkout" / name)
     (root / "run").mkdir()
     place = Place(root / "run", root / "checkout", (root / "checkout" / TINY.relative_to(REPOSITORY),))
-    outcome = place.run()
+    outcome = place.run(within=without_network())
     assert outcome.code == 0, outcome.text
     return place
 

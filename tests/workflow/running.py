@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +17,12 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = REPOSITORY / "tests" / "config" / "tiny.yaml"
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+
+
+def without_network() -> list[str]:
+    """Return the command within which there is no network; empty where the system does not allow that."""
+    commands = [["unshare", "--net"], ["unshare", "--map-root-user", "--net"]] if shutil.which("unshare") else []
+    return next((c for c in commands if not subprocess.run([*c, "true"], capture_output=True).returncode), [])
 
 
 @dataclass(frozen=True)
@@ -56,13 +63,14 @@ class Place:
         overlays: Iterable[Path] = (),
         cores: int = 2,
         configured: bool = True,
+        within: Iterable[str] = (),
         **environment: str,
     ) -> Outcome:
-        """Run Snakemake; Python imports the package of the place's checkout.
+        """Run Snakemake, within another command if one is given; Python imports the package of the place's checkout.
 
         Unless it is to be configured, it finds its configuration in the folder alone.
         """
-        command = [SNAKEMAKE, *arguments, "--cores", str(cores), "--directory", self.directory]
+        command = [*within, SNAKEMAKE, *arguments, "--cores", str(cores), "--directory", self.directory]
         command += ["--snakefile", self.repository / "Snakefile"]
         if configured:
             command += ["--configfile", self.repository / "config.yaml", *self.overlays, *overlays]

@@ -1,7 +1,11 @@
 """What a change of the configuration or of the code makes Snakemake do again: what depends on it and nothing else."""
 
+import os
+
 import pytest
 import yaml
+
+from running import REPOSITORY
 
 pytestmark = pytest.mark.workflow
 
@@ -103,3 +107,114 @@ def test_a_changed_option_reruns_what_depends_on_it(tiny_copy, change, jobs):
         assert not [names for _, names in planned.wildcards if "model=cnn" in names]
     else:
         assert planned.jobs == jobs
+
+
+def with_version(place, tmp_path, library, number):
+    """Plan as if another version of a library were installed."""
+    folder = tmp_path / "libraries" / f"{library.replace('-', '_')}-{number}.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {library}\nVersion: {number}\n")
+    search = os.pathsep.join([str(place.repository / "workflow"), str(folder.parent)])
+    outcome = place.run("--dry-run", PYTHONPATH=search)
+    assert outcome.code == 0, outcome.text
+    return outcome
+
+
+FIGURES = {**COMPARED, "plot_completeness": 2, "plot_maps": 1, "plot_learning_curves": 2}
+TABLES = {"tabulate_models": 1, "tabulate_ranges": 1}
+
+
+@pytest.mark.parametrize(
+    ("library", "jobs"),
+    [
+        ("captum", ATTRIBUTE | ALL),
+        ("pyarrow", {}),
+        *(
+            pytest.param(name, jobs, marks=pytest.mark.soak)
+            for name, jobs in {
+                "torch": TRAIN | ALL,
+                "torchvision": TRAIN | ALL,
+                "numpy": TRAIN | {"prepare_data": 2} | ALL,
+                "scipy": EVALUATE | ALL,
+                "pandas": EVALUATE | FIGURES | TABLES | ALL,
+                "matplotlib": FIGURES | PAGES | ALL,
+                "altair": {"build_explorer": 1} | RUN | ALL,
+                "safetensors": {},
+                "tqdm": {},
+            }.items()
+        ),
+        # The linear data set is drawn by numpy alone.
+        pytest.param("scikit-learn", None, marks=pytest.mark.soak),
+    ],
+)
+def test_another_version_of_a_library_reruns_what_it_can_change(tiny_copy, tmp_path, library, jobs):
+    planned = with_version(tiny_copy, tmp_path, library, "99.1")
+    if jobs is None:
+        assert [names for rule, names in planned.wildcards if rule == "prepare_data"] == ["dataset=digits"]
+    else:
+        assert planned.jobs == jobs
+        assert ("Params have changed since last execution" in planned.text) == bool(jobs)
+
+
+def test_older_code_is_found_although_its_time_is_older_and_touched_code_is_not_other_code(tiny_copy):
+    for path in (tiny_copy.repository / "workflow").rglob("*.py"):
+        path.touch()
+    assert not tiny_copy.plan().jobs
+    for file, rule in ((f"{PACKAGE}/stencils.py", "attribute"), ("workflow/scripts/plot_truth.py", "plot_truth")):
+        path = tiny_copy.repository / file
+        path.write_text(path.read_text() + "\n# Edited.\n")
+        os.utime(path, (0, 0))
+        assert rule in tiny_copy.plan().jobs
+
+
+SYNTHETIC, DIGITS = "dataset=synthetic_linear, model=mlp", "dataset=digits, model=cnn"
+SALIENCY = [
+    f"{SYNTHETIC}, method=saliency, gradient={name}{precision}"
+    for precision in ("", "-float64")
+    for name in ("exact", "forward-h0.5", "forward-h2")
+]
+COMPLETE = [
+    f"{model}, method=integrated_gradients, gradient={name}"
+    for model in (SYNTHETIC, DIGITS)
+    for name in ("exact", "forward-h0.1")
+]
+PUBLISHED = f"{SYNTHETIC}, method=integrated_gradients_published, gradient=forward-h0.1"
+
+
+def experiments(**changes):
+    """The tiny study's experiments, the first of them changed."""
+    first, *others = yaml.safe_load((REPOSITORY / "tests" / "config" / "tiny.yaml").read_text())["experiments"]
+    return {"experiments": [first | changes, *others]}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("change", "prepared", "trained", "attributed"),
+    [
+        ({"methods": {"integrated_gradients": {"n_steps": 5}}}, [], [], COMPLETE),
+        ({"methods": {"integrated_gradients": {"baseline": "mean"}}}, [], [], COMPLETE),
+        ({"methods": {"integrated_gradients_published": {"n_steps": 5}}}, [], [], [PUBLISHED]),
+        (experiments(samples=7), [], [], SALIENCY),
+        (experiments(steps=[0.5, 2, 3]), [], [], [name.replace("h2", "h3") for name in SALIENCY if "-h2" in name]),
+        (
+            {"datasets": {"digits": {"normalisation": {"mean": [0.3]}}}},
+            ["dataset=digits"],
+            [DIGITS],
+            [name for name in COMPLETE if "digits" in name],
+        ),
+        ({"models": {"cnn": {"training": {"epochs": 2}}}}, [], [DIGITS], [n for n in COMPLETE if "digits" in n]),
+        ({"memory_mib": 64}, [], [], [*SALIENCY, *COMPLETE, PUBLISHED]),
+        ({"threads": 2}, [], [SYNTHETIC, DIGITS], [*SALIENCY, *COMPLETE, PUBLISHED]),
+        ({"device": "cpu"}, [], [SYNTHETIC, DIGITS], [*SALIENCY, *COMPLETE, PUBLISHED]),
+        ({"map_step": 0.5}, [], [], []),
+        ({"verify": {"cells": 2}}, [], [], []),
+    ],
+    ids=str,
+)
+def test_a_changed_option_repeats_the_costly_jobs_that_depend_on_it(tiny_copy, change, prepared, trained, attributed):
+    planned = tiny_copy.plan(overlays=[tiny_copy.overlay(change)]).wildcards
+    found = {
+        rule: sorted(names for other, names in planned if other == rule)
+        for rule in ("prepare_data", "train_model", "attribute")
+    }
+    assert found == {"prepare_data": sorted(prepared), "train_model": sorted(trained), "attribute": sorted(attributed)}

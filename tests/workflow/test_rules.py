@@ -48,8 +48,9 @@ def test_every_script_belongs_to_the_rule_of_its_name(work):
     # A shard is attributed as a whole cell is.
     expected = {rule.name: f"{rule.name}.py" for rule in work} | {"attribute_shard": "attribute.py"}
     assert {rule.name: Path(rule.script).name for rule in work} == expected
-    # The plan only prints.
-    assert {path.stem for path in SCRIPTS.glob("*.py")} == {rule.name for rule in work} - {"attribute_shard"} | {"plan"}
+    # The plan only prints, and what a verification finds stays when it fails.
+    scripts = {rule.name for rule in work} - {"attribute_shard"} | {"plan", "verify"}
+    assert {path.stem for path in SCRIPTS.glob("*.py")} == scripts
 
 
 def test_every_work_rule_declares_log_benchmark_environment_and_resources(work):
@@ -73,6 +74,12 @@ def test_logs_and_benchmarks_are_named_after_their_rule_and_not_shared(work):
 
 def test_every_work_rule_tracks_the_package(work):
     assert not [rule.name for rule in work if not hasattr(rule.input, "code")]
+
+
+def test_every_work_rule_but_downloads_tracks_versions(work):
+    # A checksum or a revision says what is downloaded.
+    expected = {rule.name for rule in work} - {"download", "download_weights"}
+    assert {rule.name for rule in work if hasattr(rule.params, "versions")} == expected
 
 
 def properties(schema, path=""):

@@ -140,7 +140,6 @@ def test_metadata_is_complete(results, cell):
     features = int(np.prod(FEATURES[dataset]))
     assert document["model_evaluations"] == CELLS[cell] * evaluations(method, scheme, features, n_steps=PATH_STEPS)
     assert document["batch_size"] >= 1
-    assert document["seconds"] > 0
     assert document["device"]
     assert set(document["versions"]) == {"approxgrad", "torch", "numpy"}
 
@@ -191,7 +190,7 @@ def test_sources_are_compared_in_pairs(results):
 @pytest.mark.parametrize("table", ["summary", "paired"])
 def test_tables_say_how_their_intervals_came_about(results, table):
     document = json.loads(pq.read_schema(results / f"summary/{table}.parquet").metadata[b"approxgrad"])
-    assert document == {"uncertainty": {"seed": 0, "level": 0.95, "resamples": 2000}}
+    assert document["uncertainty"] == {"seed": 0, "level": 0.95, "resamples": 2000}
 
 
 def test_every_curve_has_a_recommended_step_and_its_numbers(results, metrics):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from approxgrad.finite_differences import FiniteDifference
     from approxgrad.gradients import ExactGradient
     from approxgrad.original import ApproxAttribution
+    from approxgrad.provenance import read_provenance
     from approxgrad.step_choice import StepChoice, choose_step
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "StepChoice",
     "attribute",
     "choose_step",
+    "read_provenance",
 ]
 
 _MODULES = {
@@ -36,6 +38,7 @@ _MODULES = {
     "StepChoice": "approxgrad.step_choice",
     "attribute": "approxgrad.attribution",
     "choose_step": "approxgrad.step_choice",
+    "read_provenance": "approxgrad.provenance",
 }
 
 

@@ -9,6 +9,12 @@ import torch
 from approxgrad.layout import keep_freed_memory
 
 
+def machine(device: torch.device) -> dict[str, str]:
+    """Return what results depend on in their last digits: the device and the instructions of the CPU."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {"device": name, "instructions": torch.backends.cpu.get_cpu_capability()}
+
+
 def set_up_torch(device: str, threads: int) -> torch.device:
     """Make torch deterministic and return the device to run on.
 

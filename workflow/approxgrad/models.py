@@ -147,7 +147,17 @@ def build_model(
 
 
 def save_model(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:
-    """Write weights as safetensors; `description` holds the arguments of :func:`build_model`."""
+    """Write weights as safetensors.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    model : Module
+        Its state dictionary is written.
+    description : dict
+        The arguments of :func:`build_model`, and the entry ``provenance`` where it is known.
+    """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"approxgrad": json.dumps(description, sort_keys=True)}
     # Not by safetensors itself, whose error for a full disk is none of Python's.
@@ -171,9 +181,10 @@ def load_model(path: Path | str, device: torch.device) -> nn.Module:
     except (KeyError, json.JSONDecodeError):
         raise ModelError(f"{path}: does not say which architecture its weights belong to") from None
     try:
-        model = build_model(**description)
+        architecture = {key: value for key, value in description.items() if key != "provenance"}
+        model = build_model(**architecture)
         model.load_state_dict(weights)
-    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: no model can be made of it ({one_line(error)})") from None
     return model.eval().to(device)
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from approxgrad.cost import evaluations
+from approxgrad.provenance import joined_provenance
 from approxgrad.row_groups import METADATA_KEY, document_schema, group_rows, write_row_groups
 from approxgrad.tables import ATTRIBUTION_SCHEMA
 
@@ -135,6 +136,8 @@ def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     result["versions"] = {name: _joined([own[name] for own in values["versions"]]) for name in result["versions"]}
     ratios = [ratio for own in values["rounding_ratios"] for ratio in own]
     result["rounding_scale"] = float(np.median(ratios)) if ratios else None
+    if "provenance" in result:
+        result["provenance"] = joined_provenance(values.pop("provenance"))
     for key in values.keys() - {"model_evaluations", "batch_size", "device", "versions", "rounding_ratios"}:
         if any(value != values[key][0] for value in values[key]):
             raise ValueError(f"shards: {key} differs between them ({', '.join(map(repr, values[key]))})")

@@ -13,6 +13,7 @@ from typing import Any
 from approxgrad.cached_arrays import ArrayFile, find_arrays
 from approxgrad.configuration import ConfigError, validated
 from approxgrad.datasets import kind
+from approxgrad.dependencies import user_files
 from approxgrad.faults import file_faults, name_faults, sample_faults, shape_faults, step_faults
 from approxgrad.grid import Cell
 from approxgrad.shards import sample_evaluations, shard_count
@@ -95,10 +96,17 @@ class Study:
         return f"data/weights/{model}.weights" if "repository" in source else str(source["file"])
 
     def factory_files(self, model: str) -> list[str]:
-        """Return the file of a user's own architecture if it lies in the working directory, so that it is tracked."""
-        name = self.config["models"][model].get("factory", "").partition(":")[0]
-        path = Path(*name.split(".")).with_suffix(".py") if name else None
-        return [str(path)] if path is not None and path.exists() else []
+        """Return the files of a user's own architecture that lie in the working directory, so that they are tracked."""
+        return [str(path) for path in user_files(self.factory_module(model), Path())]
+
+    def own_files(self, model: str) -> list[str]:
+        """Return the files of a user that a model is made from: those of its architecture, and its weights."""
+        source = self.config["models"][model].get("weights", {"repository": ""})
+        return self.factory_files(model) + ([] if "repository" in source else [str(source["file"])])
+
+    def factory_module(self, model: str) -> str:
+        """Return the module of a user's own architecture; empty for one of this package."""
+        return str(self.config["models"][model].get("factory", "")).partition(":")[0]
 
     @cached_property
     def variants(self) -> list[tuple[str, str, str]]:

@@ -27,6 +27,7 @@ rule recommend_steps:
     params:
         comparisons=study.comparisons,
         references=[names for names in study.comparisons for _ in study.references(*names)],
+        versions=versions("recommend_steps.py"),
     script:
         "../scripts/recommend_steps.py"
 
@@ -60,6 +61,7 @@ rule plot_anatomy:
         runtime=30,
     params:
         methods=lambda wildcards: study.compared_methods(wildcards.dataset, wildcards.model),
+        versions=versions("plot_anatomy.py"),
     script:
         "../scripts/plot_anatomy.py"
 

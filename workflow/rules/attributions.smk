@@ -8,6 +8,8 @@ rule attribute:
             if study.config["methods"][wildcards.method].get("baseline") == "mean"
             else []
         ),
+        # The weights do not change with what the network does with them.
+        factory=lambda wildcards: study.factory_files(wildcards.model),
         code=code("attribute.py"),
     output:
         attributions=ATTRIBUTIONS,
@@ -37,6 +39,8 @@ rule attribute:
         compile_model=lambda wildcards: study.config["compile"] and not study.cell(wildcards).gradient.is_exact,
         device=study.config["device"],
         torch_threads=study.config["threads"],
+        states=lambda wildcards: [file_state(path) for path in study.factory_files(wildcards.model)],
+        versions=lambda wildcards: versions("attribute.py", model=wildcards.model),
     script:
         "../scripts/attribute.py"
 
@@ -70,6 +74,8 @@ rule gather_shards:
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        versions=versions("gather_shards.py"),
     script:
         "../scripts/gather_shards.py"
 

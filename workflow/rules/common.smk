@@ -4,11 +4,13 @@ import atexit
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 import approxgrad
 from approxgrad.datasets.image_files import listing_digest
-from approxgrad.dependencies import pass_on_package, source_files
+from approxgrad.dependencies import library_versions, pass_on_package, source_files
+from approxgrad.digests import code_digest, file_state
 from approxgrad.grid import ATTRIBUTIONS, SHARDS, keys_pattern, remove_gathered_shards
 from approxgrad.run_lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
 from approxgrad.seeds import derive_seed
@@ -57,10 +59,21 @@ WHOLE_CELLS, CUT_CELLS = (
 )
 
 
-# The package's modules that a script imports: Snakemake tracks a script, but not what it imports.
+# A script and the package's modules that it imports: Snakemake tracks a script, but not what it imports.
 def code(script, *modules):
-    files = source_files(BASE / "workflow" / "scripts" / script, modules)
-    return [os.path.relpath(file) for file in files]
+    path = BASE / "workflow" / "scripts" / script
+    return [os.path.relpath(file) for file in [path, *source_files(path, modules)]]
+
+
+# What else the numbers of a script depend on. Snakemake compares the times of input files, and an older release that is
+# unpacked over a newer one has older times, so the digest of the code counts as well.
+@cache
+def versions(script, *modules, model=None):
+    factory = study.factory_module(model) if model else ""
+    return {
+        "code": code_digest(code(script, *modules)),
+        **library_versions(BASE / "workflow" / "scripts" / script, modules, factory),
+    }
 
 
 # The files that the report's pages are made from, which the scripts read and do not import.

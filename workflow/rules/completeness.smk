@@ -21,6 +21,7 @@ rule evaluate_completeness:
         cells=lambda wildcards: [
             (cell.method, cell.gradient.name) for cell in path_cells(study, wildcards.dataset, wildcards.model)
         ],
+        versions=versions("evaluate_completeness.py"),
     script:
         "../scripts/evaluate_completeness.py"
 
@@ -52,5 +53,6 @@ rule plot_completeness:
     params:
         methods=lambda wildcards: with_published(study, wildcards.dataset, wildcards.model, wildcards.method),
         steps=lambda wildcards: study.steps(wildcards.dataset),
+        versions=versions("plot_completeness.py"),
     script:
         "../scripts/plot_completeness.py"

@@ -50,11 +50,17 @@ rule prepare_data:
         options=lambda wildcards: {
             key: value for key, value in study.config["datasets"][wildcards.dataset].items() if key != "download"
         },
-        # A folder's own time does not change with the files inside.
-        folders=lambda wildcards: [
-            listing_digest(path) for path in map(Path, study.sources(wildcards.dataset)) if path.is_dir()
+        # A folder's own time does not change with the files inside, and a file's can be older than before.
+        states=lambda wildcards: [
+            listing_digest(path) if path.is_dir() else file_state(path)
+            for path in map(Path, study.sources(wildcards.dataset))
+            if wildcards.dataset not in study.downloads
         ],
         seed=lambda wildcards: derive_seed(study.config["seed"], "data", wildcards.dataset),
+        versions=lambda wildcards: versions(
+            "prepare_data.py",
+            f"approxgrad.datasets.{study.config['datasets'][wildcards.dataset]['kind']}",
+        ),
     script:
         "../scripts/prepare_data.py"
 

@@ -19,6 +19,8 @@ rule evaluate:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        versions=versions("evaluate.py"),
     script:
         "../scripts/evaluate.py"
 
@@ -52,6 +54,7 @@ rule summarise:
         comparisons=study.comparisons,
         seed=study.config["seed"],
         uncertainty=study.config["uncertainty"],
+        versions=versions("summarise.py"),
     script:
         "../scripts/summarise.py"
 
@@ -82,6 +85,7 @@ rule compare_sources:
         comparisons=study.comparisons,
         seed=study.config["seed"],
         uncertainty=study.config["uncertainty"],
+        versions=versions("compare_sources.py"),
     script:
         "../scripts/compare_sources.py"
 
@@ -110,5 +114,6 @@ rule tabulate_ranges:
         runtime=30,
     params:
         cells=[(cell.dataset, cell.model, cell.method) for cell in study.exact_cells],
+        versions=versions("tabulate_ranges.py"),
     script:
         "../scripts/tabulate_ranges.py"

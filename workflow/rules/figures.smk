@@ -25,6 +25,7 @@ rule plot_boxplots:
     params:
         reference=lambda wildcards: study.reference(wildcards.method),
         steps=lambda wildcards: study.steps(wildcards.dataset),
+        versions=versions("plot_boxplots.py"),
     script:
         "../scripts/plot_boxplots.py"
 
@@ -58,6 +59,7 @@ rule plot_truth:
     params:
         reference=lambda wildcards: study.reference(wildcards.method),
         steps=lambda wildcards: study.steps(wildcards.dataset),
+        versions=versions("plot_truth.py"),
     script:
         "../scripts/plot_truth.py"
 
@@ -91,6 +93,7 @@ rule plot_maps:
         runtime=30,
     params:
         methods=lambda wildcards: [method for method, _, _ in study.mapped(wildcards.dataset, wildcards.model)],
+        versions=versions("plot_maps.py"),
     script:
         "../scripts/plot_maps.py"
 
@@ -119,6 +122,8 @@ rule plot_learning_curves:
     resources:
         mem_mb=1000,
         runtime=30,
+    params:
+        versions=versions("plot_learning_curves.py"),
     script:
         "../scripts/plot_learning_curves.py"
 
@@ -152,6 +157,7 @@ rule plot_variants:
         runtime=30,
     params:
         reference=lambda wildcards: study.reference(wildcards.method),
+        versions=versions("plot_variants.py"),
     script:
         "../scripts/plot_variants.py"
 

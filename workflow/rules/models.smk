@@ -29,6 +29,8 @@ rule train_model:
         seed=lambda wildcards: derive_seed(study.config["seed"], "model", wildcards.dataset, wildcards.model),
         device=study.config["device"],
         torch_threads=study.config["threads"],
+        states=lambda wildcards: [file_state(path) for path in study.own_files(wildcards.model)],
+        versions=lambda wildcards: versions("train_model.py", model=wildcards.model),
     script:
         "../scripts/train_model.py"
 
@@ -83,6 +85,8 @@ rule load_model:
         source=lambda wildcards: study.config["models"][wildcards.model]["weights"],
         device=study.config["device"],
         torch_threads=study.config["threads"],
+        states=lambda wildcards: [file_state(path) for path in study.own_files(wildcards.model)],
+        versions=lambda wildcards: versions("load_model.py", model=wildcards.model),
     script:
         "../scripts/load_model.py"
 
@@ -113,6 +117,7 @@ rule tabulate_models:
         runtime=30,
     params:
         models=study.models,
+        versions=versions("tabulate_models.py"),
     script:
         "../scripts/tabulate_models.py"
 

@@ -22,6 +22,7 @@ rule evaluate_published:
         ],
         scheme=lambda wildcards: study.config["cached_arrays"][wildcards.source]["scheme"],
         arrays=lambda wildcards: study.config["cached_arrays"][wildcards.source]["arrays"],
+        versions=versions("evaluate_published.py"),
     script:
         "../scripts/evaluate_published.py"
 
@@ -55,6 +56,7 @@ rule summarise_published:
         sources=study.cached_methods,
         seed=study.config["seed"],
         uncertainty=study.config["uncertainty"],
+        versions=versions("summarise_published.py"),
     script:
         "../scripts/summarise_published.py"
 
@@ -98,6 +100,7 @@ rule plot_published:
         steps=lambda wildcards: study.steps(
             study.config["cached_arrays"][wildcards.source].get("compare_with", {}).get("dataset", "")
         ),
+        versions=versions("plot_published.py"),
     script:
         "../scripts/plot_published.py"
 

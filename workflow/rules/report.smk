@@ -27,6 +27,7 @@ rule tell_story:
     params:
         datasets=study.datasets,
         references={method: study.reference(method) for _, _, method in study.variants},
+        versions=versions("tell_story.py"),
     script:
         "../scripts/tell_story.py"
 
@@ -61,6 +62,7 @@ rule build_explorer:
     params:
         comparisons=study.comparisons,
         approximated=[len(study.shown(*names)) for names in study.comparisons],
+        versions=versions("build_explorer.py"),
     script:
         "../scripts/build_explorer.py"
 
@@ -99,6 +101,7 @@ rule describe_run:
         config=study.config,
         benchmarks="benchmarks",
         names=sorted({name for cell in study.cells for name in (*cell.keys.values(), *cell.shard_names)}),
+        versions=versions("describe_run.py"),
     script:
         "../scripts/describe_run.py"
 

@@ -2,7 +2,8 @@
 
 import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.cells import attribute_cell
-from approxgrad.device import set_up_torch
+from approxgrad.device import machine, set_up_torch
+from approxgrad.provenance import provenance
 from approxgrad.runtime import job
 from approxgrad.shards import named_shard
 from approxgrad.summaries import attribution_summary
@@ -10,6 +11,7 @@ from approxgrad.tables import write_attributions
 
 with job(snakemake) as log:
     parameters = snakemake.params
+    device = set_up_torch(parameters.device, parameters.torch_threads)
     shard = snakemake.wildcards.get("shard")
     result, seconds = attribute_cell(
         weights=snakemake.input.weights,
@@ -23,9 +25,10 @@ with job(snakemake) as log:
         sample_seed=parameters.sample_seed,
         memory_mib=parameters.memory_mib,
         compile_model=parameters.compile_model,
-        device=set_up_torch(parameters.device, parameters.torch_threads),
+        device=device,
         shard=named_shard(shard) if shard else None,
     )
+    result.metadata["provenance"] = provenance(snakemake, machine(device))
     write_attributions(snakemake.output.attributions, result)
     log.info("%s", result.metadata)
     log.summary = attribution_summary(len(result.sample), result.metadata, seconds)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from approxgrad.frames import read_metrics, write_both
 from approxgrad.paired import compare_sources
+from approxgrad.provenance import provenance
 from approxgrad.runtime import job
 from approxgrad.uncertainty import Bootstrap
 
@@ -13,5 +14,6 @@ with job(snakemake) as log:
     files = zip(snakemake.input.metrics, snakemake.params.comparisons, strict=True)
     bootstrap = Bootstrap(snakemake.params.seed, **snakemake.params.uncertainty)
     paired = compare_sources(pd.concat([read_metrics(path, *names) for path, names in files]), bootstrap)
-    write_both(paired, snakemake.output.parquet, snakemake.output.csv, {"uncertainty": asdict(bootstrap)})
+    metadata = {"uncertainty": asdict(bootstrap), "provenance": provenance(snakemake)}
+    write_both(paired, snakemake.output.parquet, snakemake.output.csv, metadata)
     log.summary = f"{len(paired):,} rows"

@@ -2,10 +2,12 @@
 
 import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.completeness import completeness_residuals
+from approxgrad.provenance import provenance
 from approxgrad.runtime import job
 from approxgrad.tables import write_table
 
 with job(snakemake) as log:
     table = completeness_residuals(snakemake.input.attributions, snakemake.params.cells)
-    write_table(snakemake.output.residuals, table, dict(snakemake.wildcards.items()))
+    names = dict(snakemake.wildcards.items())
+    write_table(snakemake.output.residuals, table, names | {"provenance": provenance(snakemake)})
     log.info("%d rows", len(table))

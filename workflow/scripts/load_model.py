@@ -1,8 +1,9 @@
 """Fit weights that were trained elsewhere to a model and measure it on the test rows."""
 
 import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.device import set_up_torch
+from approxgrad.device import machine, set_up_torch
 from approxgrad.models import build_model, save_model
+from approxgrad.provenance import provenance
 from approxgrad.runtime import job
 from approxgrad.summaries import measures_summary
 from approxgrad.tables import read_split
@@ -20,5 +21,6 @@ with job(snakemake) as log:
     measures = evaluate(model.to(device), test, device)
     log.info("test %s", measures)
     log.summary = f"test {measures_summary(measures)}"
-    measure_table(snakemake.output.measures, measures, len(test.target), {"source": parameters.source})
-    save_model(snakemake.output.weights, model, description)
+    origin = {"provenance": provenance(snakemake, machine(device))}
+    measure_table(snakemake.output.measures, measures, len(test.target), {"source": parameters.source, **origin})
+    save_model(snakemake.output.weights, model, description | origin)

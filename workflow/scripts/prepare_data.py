@@ -3,15 +3,16 @@
 from pathlib import Path
 
 from approxgrad.datasets import kind
+from approxgrad.provenance import provenance
 from approxgrad.runtime import job
 from approxgrad.tables import write_split
 
 with job(snakemake) as log:
     options, seed = snakemake.params.options, snakemake.params.seed
     parts = kind(options).prepare(options, seed, [Path(source) for source in snakemake.input.sources])
+    metadata = {"dataset": snakemake.wildcards.dataset, "options": options, "seed": seed}
+    metadata["provenance"] = provenance(snakemake)
     for name, split in parts.items():
-        write_split(
-            snakemake.output[name], split, {"dataset": snakemake.wildcards.dataset, "options": options, "seed": seed}
-        )
+        write_split(snakemake.output[name], split, metadata)
         log.info("%s: %d rows of shape %s", name, len(split.target), split.feature_shape)
     log.summary = ", ".join(f"{len(split.target):,} {name}" for name, split in parts.items()) + " rows"

@@ -4,6 +4,7 @@ import pandas as pd
 
 from approxgrad.convergence import recommended_steps
 from approxgrad.frames import read_metrics, rounding_scales, write_both
+from approxgrad.provenance import provenance
 from approxgrad.runtime import job
 
 with job(snakemake) as log:
@@ -11,5 +12,5 @@ with job(snakemake) as log:
     metrics = pd.concat([read_metrics(path, *names) for path, names in files])
     scales = rounding_scales(snakemake.input.exact, snakemake.params.references)
     table = recommended_steps(metrics, scales)
-    write_both(table, snakemake.output.parquet, snakemake.output.csv)
+    write_both(table, snakemake.output.parquet, snakemake.output.csv, {"provenance": provenance(snakemake)})
     log.summary = f"{len(table):,} curves"

@@ -6,6 +6,7 @@ import pandas as pd
 
 from approxgrad.evaluation import summarise
 from approxgrad.frames import read_metrics, write_both
+from approxgrad.provenance import provenance
 from approxgrad.runtime import job
 from approxgrad.uncertainty import Bootstrap
 
@@ -14,5 +15,6 @@ with job(snakemake) as log:
     frames = [read_metrics(path, dataset=source, model="published", method=method) for path, (source, method) in files]
     bootstrap = Bootstrap(snakemake.params.seed, **snakemake.params.uncertainty)
     summary = summarise(pd.concat(frames), bootstrap).drop(columns="model").rename(columns={"dataset": "source"})
-    write_both(summary, snakemake.output.parquet, snakemake.output.csv, {"uncertainty": asdict(bootstrap)})
+    metadata = {"uncertainty": asdict(bootstrap), "provenance": provenance(snakemake)}
+    write_both(summary, snakemake.output.parquet, snakemake.output.csv, metadata)
     log.summary = f"{len(summary):,} rows"

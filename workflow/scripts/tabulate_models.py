@@ -2,9 +2,10 @@
 
 import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.frames import model_measures, write_both
+from approxgrad.provenance import provenance
 from approxgrad.runtime import job
 
 with job(snakemake) as log:
     models = model_measures(snakemake.input.measures, snakemake.params.models)
-    write_both(models, snakemake.output.parquet, snakemake.output.csv)
+    write_both(models, snakemake.output.parquet, snakemake.output.csv, {"provenance": provenance(snakemake)})
     log.summary = f"{len(models):,} measures"

@@ -2,9 +2,10 @@
 
 import approxgrad.startup  # noqa: F401 - comes first
 from approxgrad.frames import exact_ranges, write_both
+from approxgrad.provenance import provenance
 from approxgrad.runtime import job
 
 with job(snakemake) as log:
     ranges = exact_ranges(snakemake.input.exact, snakemake.params.cells)
-    write_both(ranges, snakemake.output.parquet, snakemake.output.csv)
+    write_both(ranges, snakemake.output.parquet, snakemake.output.csv, {"provenance": provenance(snakemake)})
     log.summary = f"{len(ranges):,} ranges"

@@ -3,9 +3,10 @@
 import pyarrow as pa
 import torch
 
-from approxgrad.device import set_up_torch
+from approxgrad.device import machine, set_up_torch
 from approxgrad.models import build_model, save_model
 from approxgrad.progress import progress_bar
+from approxgrad.provenance import provenance
 from approxgrad.runtime import job
 from approxgrad.summaries import training_summary
 from approxgrad.tables import read_split, write_table
@@ -24,8 +25,9 @@ with job(snakemake) as log:
     log.info("learning curves\n%s", result.curves.to_string(index=False))
     log.info("best epoch %d, test %s", result.best_epoch, measures)
     log.summary = training_summary(result.curves)
-    metadata = {"training": parameters.training, "seed": parameters.seed, "torch": torch.__version__}
+    origin = {"provenance": provenance(snakemake, machine(device))}
+    metadata = {"training": parameters.training, "seed": parameters.seed, "torch": torch.__version__, **origin}
     measure_table(snakemake.output.measures, measures, len(test.target), metadata)
     curves = pa.Table.from_pandas(result.curves, preserve_index=False)
     write_table(snakemake.output.curves, curves, {**metadata, "best_epoch": result.best_epoch})
-    save_model(snakemake.output.weights, model, description)
+    save_model(snakemake.output.weights, model, description | origin)

@@ -1,0 +1,143 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from approxgrad.dependencies import PACKAGE_ROOT
+from approxgrad.models import build_model, save_model
+from approxgrad.origins import Origin
+from approxgrad.provenance import described
+from approxgrad.recomputation import with_absolute_paths
+from approxgrad.tables import Attributions, write_attributions
+from approxgrad.verification import (
+    Finding,
+    VerificationError,
+    conclusion,
+    described_cell,
+    differences,
+    map_difference,
+    map_tolerance,
+    origin_difference,
+    value_difference,
+    write_findings,
+)
+
+MLP = {"input_shape": [3], "outputs": 1, "architecture": "mlp", "hidden": [4], "dropout": 0.0}
+SCRIPT = str(PACKAGE_ROOT.parent / "scripts" / "attribute.py")
+EPS = float(np.finfo(np.float32).eps)
+
+
+def attributions(path, maps, origin=None, **metadata):
+    document = {"scheme": "forward", "step": 0.1, "dtype": "float32", "provenance": origin or {}}
+    inputs = np.ones((len(maps), 3), np.float32)
+    write_attributions(path, Attributions(np.arange(len(maps)), maps, inputs, None, None, document | metadata))
+    return path
+
+
+@pytest.fixture
+def maps():
+    return np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+
+
+def test_one_bit_of_one_map_is_found(tmp_path, maps):
+    first = attributions(tmp_path / "a.parquet", maps)
+    assert value_difference(first, attributions(tmp_path / "b.parquet", maps), None) == ""
+    maps[1, 2] = np.nextafter(maps[1, 2], np.float32(9))
+    found = value_difference(first, attributions(tmp_path / "c.parquet", maps), None)
+    assert found.startswith("attribution of row 1 is [")
+
+
+def test_another_cost_or_batch_is_found(tmp_path, maps):
+    paths = [attributions(tmp_path / f"{size}.parquet", maps, batch_size=size) for size in (8, 16)]
+    assert value_difference(*paths, None) == "batch_size is 8 in the file, 16 now"
+
+
+def test_under_other_conditions_maps_are_compared_with_a_tolerance(tmp_path, maps):
+    first = attributions(tmp_path / "a.parquet", maps)
+    second = attributions(tmp_path / "b.parquet", maps * np.float32(1 + 8 * EPS))
+    assert value_difference(first, second, 10 * EPS) == ""
+    assert "of their norm, expected at most" in value_difference(first, second, 6 * EPS)
+    assert map_difference(maps, maps[:1], 1.0) == "shape (2, 3) in the file, (1, 3) now"
+
+
+def test_the_tolerance_grows_with_the_terms_of_the_sums_and_the_inverse_of_the_step(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_model(path, build_model(**MLP), MLP)
+    # Sums of 3 and of 4 products.
+    assert map_tolerance(path, "float32", None, None) == 2 * 7 * EPS
+    assert map_tolerance(path, "float32", 0.01, 5.0) == pytest.approx(2 * 7 * EPS * 501)
+    assert map_tolerance(path, "float64", None, None) == 2 * 7 * np.finfo(np.float64).eps
+    assert map_tolerance(path, "float32", 0.01, None) == np.inf
+
+
+def test_other_rounding_of_a_network_stays_within_the_tolerance(tmp_path):
+    torch.manual_seed(0)
+    options = {"input_shape": [30], "outputs": 1, "architecture": "mlp", "hidden": [64, 64], "dropout": 0.0}
+    network = build_model(**options).eval()
+    save_model(tmp_path / "weights.safetensors", network, options)
+    inputs = torch.randn(20, 30, dtype=torch.float64)
+
+    def gradient(dtype):
+        points = inputs.to(dtype).requires_grad_()
+        return torch.autograd.grad(network.to(dtype)(points).sum(), points)[0].double().numpy()
+
+    exact, rounded = gradient(torch.float64), gradient(torch.float32)
+    assert map_difference(rounded, exact, 0.0)
+    assert map_difference(rounded, exact, map_tolerance(tmp_path / "weights.safetensors", "float32", None, None)) == ""
+
+
+def test_a_file_of_other_code_configuration_or_input_is_found(tmp_path, maps):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("1")
+    now = Origin({"step": 0.1, "versions": {"numpy": "2"}}, [SCRIPT], {"test": str(rows)})
+    recorded = described(now.parameters, now.code, now.inputs)
+    path = str(attributions(tmp_path / "a.parquet", maps, origin=recorded))
+    assert origin_difference(path, now) == ""
+    # Other libraries are for the tolerance.
+    assert origin_difference(path, Origin({**now.parameters, "versions": {}}, now.code, now.inputs)) == ""
+    other_step = Origin({**now.parameters, "step": 0.2}, now.code, now.inputs)
+    assert origin_difference(path, other_step) == "config.step is 0.1 in the file, 0.2 now"
+    other_code = Origin(now.parameters, [SCRIPT, str(PACKAGE_ROOT / "cells.py")], now.inputs)
+    assert origin_difference(path, other_code).startswith("code is '")
+    rows.write_text("2")
+    assert origin_difference(path, now).startswith("inputs.test is '")
+    assert "cannot be read" in origin_difference(str(tmp_path / "b.parquet"), now)
+
+
+def test_differences_name_the_entry():
+    recorded, now = {"a": {"b": 1, "c": [1, 2]}, "d": 1}, {"a": {"b": 2, "c": [1, 2]}, "e": 1}
+    assert differences(recorded, now) == [
+        "a.b is 1 in the file, 2 now",
+        "d is 1 in the file, None now",
+        "e is None in the file, 1 now",
+    ]
+    assert differences(recorded, recorded) == []
+
+
+def test_findings_end_in_a_table_and_one_line(tmp_path):
+    good, bad = Finding("x", "x.parquet", "values", ""), Finding("y", "y.parquet", "metrics", "other")
+    write_findings(tmp_path / "cells.csv", [good, bad])
+    with (tmp_path / "cells.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["agrees"] for row in table] == ["True", "False"]
+    assert table[1] == {"cell": "y", "file": "y.parquet", "check": "metrics", "difference": "other", "agrees": "False"}
+    assert conclusion([good]) == "1 cell(s), 1 checks, all agree"
+    assert described_cell([good]) == "x: agrees"
+    assert described_cell([bad]) == "y: differs in metrics of y.parquet"
+    with pytest.raises(VerificationError, match=r"^y: metrics of y\.parquet: other; and 1 more cell\(s\)$"):
+        conclusion([good, bad, Finding("z", "z", "values", "other")])
+
+
+def test_own_files_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = {
+        "datasets": {"a": {"path": "a.csv"}, "b": {"kind": "digits"}},
+        "models": {"c": {"weights": {"file": "c.pt"}}, "d": {"weights": {"repository": "r", "file": "f"}}, "e": {}},
+        "cached_arrays": {"f": {"folder": "/there"}},
+    }
+    changed = with_absolute_paths(config)
+    assert changed["datasets"] == {"a": {"path": str(tmp_path / "a.csv")}, "b": {"kind": "digits"}}
+    assert changed["models"]["c"] == {"weights": {"file": str(tmp_path / "c.pt")}}
+    assert {name: changed["models"][name] for name in "de"} == {name: config["models"][name] for name in "de"}
+    assert changed["cached_arrays"] == config["cached_arrays"]

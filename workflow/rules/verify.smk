@@ -1,0 +1,33 @@
+from approxgrad.origins import origin
+from approxgrad.verification import drawn_cells, files_of
+
+
+rule verify:
+    """Compute a random part of a finished study again and compare it with what lies there; run by name only."""
+    log:
+        messages="logs/verify.log",
+        # Not an output: Snakemake removes the outputs of a failed job, and it is then that the table is needed.
+        table="results/verification/cells.csv",
+    conda:
+        "../../envs/approxgrad.yaml"
+    threads: study.config["threads"]
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=GPU,
+    params:
+        snakefile=workflow.main_snakefile,
+        # Data and models are taken as they are.
+        rules=lambda wildcards: [
+            rule.name
+            for rule in workflow.rules
+            if rule.output and not any(path.startswith(("data/", "results/models/")) for path in rule.output)
+        ],
+        # All rules are known only when the job is made.
+        origins=lambda wildcards: {
+            path: origin(workflow.rules, path)
+            for cell in drawn_cells(study)
+            for path in files_of(study, cell).values()
+        },
+    script:
+        "../scripts/verify.py"

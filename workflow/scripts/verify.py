@@ -1,0 +1,31 @@
+"""Compute a random part of a finished study again and compare it with what lies there."""
+
+import tempfile
+from pathlib import Path
+
+from approxgrad.recomputation import compute_again
+from approxgrad.runtime import job
+from approxgrad.study import Study
+from approxgrad.verification import conclusion, described_cell, drawn_cells, verify_cell, write_findings
+
+with job(snakemake) as log, tempfile.TemporaryDirectory() as folder:
+    parameters = snakemake.params
+    study = Study(snakemake.config)
+    cells = drawn_cells(study)
+    failure = compute_again(
+        [cell.path for cell in cells],
+        Path(folder),
+        snakefile=parameters.snakefile,
+        rules=parameters.rules,
+        config=study.config,
+        files={file for cell in cells for file in study.factory_files(cell.model)},
+        cores=snakemake.threads,
+    )
+    log.info("computed again: %s", failure or "all")
+    findings = []
+    for cell in cells:
+        own = verify_cell(study, cell, Path(folder) / cell.path, parameters.origins, failure)
+        print(described_cell(own), flush=True)
+        findings += own
+    write_findings(snakemake.log.table, findings)
+    log.summary = conclusion(findings)
