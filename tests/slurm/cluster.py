@@ -108,8 +108,8 @@ class Cluster:
         return done.stdout
 
     def jobs(self) -> dict[str, str]:
-        """Return the state of every job that is waiting or at work, by its number."""
-        lines = self.ask("squeue", "--noheader", "--states=PD,CF,R,CG", "--format=%A %T").splitlines()
+        """Return the state of every job that has not ended, by its number."""
+        lines = self.ask("squeue", "--noheader", "--states=PD,CF,R,S,CG", "--format=%A %T").splitlines()
         return dict(line.split() for line in lines)
 
     def completed(self) -> list[dict[str, str]]:

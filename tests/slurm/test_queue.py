@@ -1,6 +1,7 @@
 """The same study on a queue: same bytes, whatever happens to its jobs and to Snakemake itself."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -34,14 +35,15 @@ SLOW = {
             "methods": ["integrated_gradients"],
             "schemes": ["forward"],
             "steps": [0.1, 0.2],
-            "samples": 60,
+            "samples": 40,
         }
     ],
 }
-"""A study with two cells that take some seconds each."""
+"""A study with two cells that take some seconds each, and two blocks of samples of which shards can be made."""
+TARGETS = ("attributions", "metrics")
 CELLS = [f"results/attributions/{MODEL}/method=integrated_gradients/gradient=forward-h{h}" for h in ("0.1", "0.2")]
-WORKING = "logs/attribute/digits/cnn/integrated_gradients/forward-h0.1.log"
-"""Exists as soon as the script of the first of them is at work."""
+WORKING = "logs/attribute_shard/digits/cnn/integrated_gradients/forward-h0.1/1-of-2.log"
+"""Exists as soon as the script of the first shard of the first of them is at work."""
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +59,18 @@ def queue(tmp_path):
     return Place(_folder(tmp_path / "queue"), overlays=(TINY,))
 
 
+@pytest.fixture
+def cut(queue, slow):
+    """The study with the slow cells cut into shards, which changes no result."""
+    return replace(queue, overlays=(*slow.overlays, queue.overlay({"shards": 2})))
+
+
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory):
     """The study with the slow cells, run on this machine."""
     place = Place(tmp_path_factory.mktemp("local"), overlays=(TINY,))
     place = replace(place, overlays=(TINY, place.overlay(SLOW)))
-    outcome = place.run()
+    outcome = place.run(*TARGETS)
     assert outcome.code == 0, outcome.text
     return place
 
@@ -108,35 +116,65 @@ def test_a_failing_job_has_its_gpu_and_comes_back_with_more_memory(cluster, queu
     assert not (place.directory / weights).exists()
 
 
-def test_a_cancelled_job_is_repeated(cluster, queue, slow):
-    place, before = replace(queue, overlays=slow.overlays), len(cluster.completed())
-    head = QueuedRun(place, cluster, limit=900).start()
-    wait_for((place.directory / WORKING).exists, "a cell at work")
+def test_jobs_of_a_group_share_partition_and_gpu(cluster, queue):
+    cells = [
+        f"results/attributions/dataset=synthetic_linear/model=mlp/method=saliency/gradient=forward-h{step}/part-0.parquet"
+        for step in ("0.5", "2")
+    ]
+    settings = ("--set-resources", "attribute:gpu=1", "attribute:slurm_partition=accelerated", *GROUPED)
+    outcome = QueuedRun(queue, cluster, limit=600).run(*cells, *settings)
+    assert outcome.code == 0, outcome.text
+    record = cluster.completed()[-1]
+    assert record["Partition"] == "accelerated"
+    # One after the other on the one GPU.
+    assert "cpu=1," in record["Tres"]
+    assert "gpu:1" in cluster.ask("scontrol", "show", "job", record["JobId"])
+    assert all((queue.directory / cell).is_file() for cell in cells)
+
+
+def test_a_cancelled_job_is_repeated(cluster, cut, slow):
+    before = len(cluster.completed())
+    run = QueuedRun(cut, cluster, limit=900)
+    head = run.start(*TARGETS)
+    wait_for((cut.directory / WORKING).exists, "a cell at work")
     cluster.ask("scancel", *cluster.jobs())
-    assert head.wait() == 0, (place.directory / "snakemake.out").read_text()
-    assert "CANCELLED" in {record["JobState"] for record in cluster.completed()[before:]}
-    assert differing(slow.directory, place.directory) == []
+    assert head.wait() == 0, run.log.read_text()
+    records = cluster.completed()[before:]
+    lost = [record for record in records if record["JobState"] == "CANCELLED"]
+    assert lost
+    # They are repeated with twice the memory, which is also what a training asks for.
+    ample = [record for record in records if record["JobState"] == "COMPLETED" and "mem=8000M" in record["Tres"]]
+    assert len(ample) == len(lost) + 1
+    assert differing(slow.directory, cut.directory) == []
 
 
-def test_jobs_that_outlive_snakemake_never_leave_a_wrong_result(cluster, queue, slow):
-    place = replace(queue, overlays=slow.overlays)
-    run = QueuedRun(place, cluster, limit=900)
-    head = run.start()
-    wait_for((place.directory / WORKING).exists, "a cell at work")
+@pytest.mark.parametrize("cancel", [False, True], ids=["its jobs run on", "its jobs are cancelled by name"])
+def test_a_killed_run_is_taken_up_again(cluster, cut, slow, cancel):
+    run = QueuedRun(cut, cluster, limit=900)
+    head = run.start(*TARGETS)
+    wait_for((cut.directory / WORKING).exists, "a cell at work")
     _kill_with_children(head.pid)
     head.wait()
     orphans = cluster.jobs()
-    assert "RUNNING" in orphans.values()
-    with Watcher([place.directory / cell / "part-0.parquet" for cell in CELLS]) as watcher:
-        assert place.run("--unlock").code == 0
-        head = run.start()
-        wait_for(lambda: cluster.jobs().keys() - orphans.keys(), "jobs of the second call")
-        assert orphans.keys() & cluster.jobs().keys(), "the first call's jobs ended before the second's began"
+    at_work = [job for job, state in orphans.items() if state == "RUNNING"]
+    assert at_work
+    if cancel:
+        name = re.search(r"^SLURM run ID: (approxgrad_\S+)$", run.log.read_text(), re.MULTILINE)[1]
+        cluster.ask("scancel", "--name", name)
+        wait_for(lambda: not cluster.jobs(), "the end of the cancelled jobs")
+    else:
+        # Held, so that they are at work beside those of the second call however long that takes to start.
+        cluster.ask("scontrol", "suspend", ",".join(at_work))
+    with Watcher([cut.directory / cell / "part-0.parquet" for cell in CELLS]) as watcher:
+        head = run.start(*TARGETS)
+        wait_for(lambda: "RUNNING" in _new(cluster.jobs(), orphans), "jobs of the second call")
+        if not cancel:
+            cluster.ask("scontrol", "resume", ",".join(at_work))
         assert head.wait() == 0, run.log.read_text()
         wait_for(lambda: not cluster.jobs(), "the end of all jobs")
     assert watcher.read > 0
     assert watcher.broken == []
-    assert differing(slow.directory, place.directory) == []
+    assert differing(slow.directory, cut.directory) == []
 
 
 class Watcher(threading.Thread):
@@ -164,6 +202,11 @@ class Watcher(threading.Thread):
     def __exit__(self, *_):
         self._end.set()
         self.join()
+
+
+def _new(jobs, known):
+    """Return the states of jobs that are not among the known ones."""
+    return {state for job, state in jobs.items() if job not in known}
 
 
 def _kill_with_children(pid):

@@ -126,7 +126,7 @@ def test_the_profile_of_the_queue_knows_every_rule_that_is_sent_there(work):
     profile = yaml.safe_load((REPOSITORY / "profiles" / "slurm" / "config.yaml").read_text())
     queued = {rule.name for rule in work if rule.name not in rule.workflow._localrules}
     assert profile["set-resources"].keys() == queued
-    assert queued - profile["groups"].keys() == {"train_model", "load_model"}
+    assert queued - profile["groups"].keys() == {"train_model", "load_model", "gather_shards"}
     assert set(profile["groups"].values()) == profile["group-components"].keys()
     # A group must be able to hold the largest of its jobs, when it is repeated as well.
     attempts = range(1, profile["retries"] + 2)
