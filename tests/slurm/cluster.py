@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel")
+PROGRAMS = ("setpriv", "munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel")
 PLUGIN = "snakemake_executor_plugin_slurm"
 DAEMONS = 3
 PATIENCE = 60
@@ -163,7 +163,13 @@ class Cluster:
     def _launch(self, *command: str) -> None:
         with (self.folder / f"{command[0]}.out").open("wb") as output:
             self._daemons.append(
-                subprocess.Popen(command, env=os.environ | self.environment, stdout=output, stderr=output)
+                # Ended by the kernel where this process is killed and cannot stop them.
+                subprocess.Popen(
+                    ["setpriv", "--pdeathsig", "TERM", *command],
+                    env=os.environ | self.environment,
+                    stdout=output,
+                    stderr=output,
+                )
             )
 
     def _idle(self) -> bool:
