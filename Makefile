@@ -29,8 +29,8 @@ verify: setup ## Compute a random part of the default study again and compare
 bench: setup ## Time the engine beside its peers; writes docs/performance.md
 	$(BIN)/python -m bench
 
-test: setup ## Run all tests
-	$(BIN)/pytest
+test: setup ## Run all tests but those of soak
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 soak: setup ## Run the tests that take minutes: faults injected at random, large studies, a SLURM of their own
 	$(BIN)/pytest -m soak

@@ -70,13 +70,24 @@ class Place:
 
         Unless it is to be configured, it finds its configuration in the folder alone.
         """
-        command = [*within, SNAKEMAKE, *arguments, "--cores", str(cores), "--directory", self.directory]
+        command = [*within, *self.command(*arguments, overlays=overlays, cores=cores, configured=configured)]
+        environment = self.environment(**environment)
+        done = subprocess.run(command, cwd=self.directory, env=environment, capture_output=True, text=True, check=False)
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def command(
+        self, *arguments: str, overlays: Iterable[Path] = (), cores: int = 2, configured: bool = True
+    ) -> list[str | Path]:
+        """Return the call of Snakemake."""
+        command = [SNAKEMAKE, *arguments, "--cores", str(cores), "--directory", self.directory]
         command += ["--snakefile", self.repository / "Snakefile"]
         if configured:
             command += ["--configfile", self.repository / "config.yaml", *self.overlays, *overlays]
-        environment = os.environ | {"PYTHONPATH": str(self.repository / "workflow")} | environment
-        done = subprocess.run(command, cwd=self.directory, env=environment, capture_output=True, text=True, check=False)
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        return command
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        """Return the environment of the call."""
+        return os.environ | {"PYTHONPATH": str(self.repository / "workflow")} | changes
 
     def plan(self, *arguments: str, overlays: Iterable[Path] = ()) -> Outcome:
         """Return what a dry run would do."""

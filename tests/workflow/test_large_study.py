@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from approxgrad.study import ATTRIBUTIONS
+from approxgrad.grid import ATTRIBUTIONS
 from approxgrad.tables import Attributions, write_attributions
 
 pytestmark = [pytest.mark.workflow, pytest.mark.soak]

@@ -127,3 +127,17 @@ def test_versions_agree():
     changes = (REPOSITORY / "CHANGELOG.md").read_text()
     assert approxgrad.__version__ == project == citation
     assert f"## {project} (" in changes
+
+
+def test_the_profile_of_the_queue_knows_every_rule_that_is_sent_there(work):
+    profile = yaml.safe_load((REPOSITORY / "profiles" / "slurm" / "config.yaml").read_text())
+    queued = {rule.name for rule in work if rule.name not in rule.workflow._localrules}
+    assert profile["set-resources"].keys() == queued
+    assert queued - profile["groups"].keys() == {"train_model", "load_model", "gather_shards"}
+    assert set(profile["groups"].values()) == profile["group-components"].keys()
+    # A group must be able to hold the largest of its jobs, when it is repeated as well.
+    attempts = range(1, profile["retries"] + 2)
+    for rule in work:
+        asked = profile["set-resources"].get(rule.name, {}).get("mem_mb", rule.resources["mem_mb"].value)
+        largest = max(eval(str(asked), {"attempt": attempt}) for attempt in attempts)
+        assert largest <= profile["resources"]["mem_mb"], rule.name

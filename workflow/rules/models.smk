@@ -46,6 +46,8 @@ rule download_weights:
     benchmark:
         "benchmarks/download_weights/{model}.tsv"
     retries: 2
+    # As for the data, see `download`.
+    localrule: True
     conda:
         "../../envs/approxgrad.yaml"
     resources:
