@@ -1,5 +1,6 @@
 """Large files are written and read in pieces: the results are the same, and little is in memory at once."""
 
+import dataclasses
 import subprocess
 import sys
 import tempfile
@@ -139,6 +140,18 @@ def test_row_groups_are_of_bounded_size_and_at_least_a_row(tmp_path, monkeypatch
         assert max(sizes) == most
         for name in COLUMNS:
             np.testing.assert_array_equal(getattr(read_attributions(path), name), getattr(result, name))
+
+
+def test_pixels_are_kept_as_a_dictionary_and_maps_are_not(tmp_path):
+    result = attributions(range(200), seed=0)
+    pixels = np.random.default_rng(0).integers(0, 4, result.inputs.shape).astype(np.float32)
+    write_attributions(tmp_path / "a.parquet", dataclasses.replace(result, inputs=pixels))
+    group = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0)
+    columns = {group.column(number).path_in_schema: group.column(number) for number in range(group.num_columns)}
+    assert "BYTE_STREAM_SPLIT" in columns["attribution.list.element"].encodings
+    assert not columns["attribution.list.element"].has_dictionary_page
+    # Two bits for each of four values.
+    assert columns["input.list.element"].total_uncompressed_size < pixels.size
 
 
 def test_a_truth_that_only_some_rows_have_is_refused(tmp_path):
