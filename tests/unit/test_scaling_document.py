@@ -22,8 +22,9 @@ def tables(text):
 
 def rates():
     """Return evaluations per second and GFLOP of one evaluation for each model, as measured."""
-    (measured,) = [table for table in tables((DOCUMENTS / "performance.md").read_text()) if len(table[0]) == 5]
-    values = {row[0]: (number(row[2].split()[0]), number(row[4])) for row in measured if "%" in row[3]}
+    (measured,) = [table for table in tables((DOCUMENTS / "performance.md").read_text()) if "%" in table[0][-2]]
+    # Model, ceiling, way, rate (range), share, GFLOP/s.
+    values = {row[0]: (number(row[3].split()[0]), number(row[5])) for row in measured if row[2] == "engine"}
     return {model: (rate, gflops / rate) for model, (rate, gflops) in values.items()}
 
 
