@@ -12,7 +12,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[1] / "unit"))
 
 from cifar_archive import contents, write_archive
-from killing import PAUSE, Injection, Watcher, files, run_and_kill
+from killing import PAUSE, Injection, Watcher, digests, files, run_and_kill
 from loopback import served
 from running import TINY, Place
 
@@ -40,10 +40,6 @@ PLAN = [
     *[("tell_story", "writing", "all"), ("build_explorer", "running", "snakemake"), ("describe_run", "writing", "all")],
 ]
 PARTS = ("train", "validation", "test")
-TIMES = "results/report/run.html"
-"""The page that says how long the jobs of the run took."""
-
-
 LINE = "{:<16} {:<8} {:<10} {:<6} {:>14} {:>10}"
 
 
@@ -59,14 +55,6 @@ def place(tmp_path, name, config, shards):
     directory.mkdir()
     own = Place(directory).overlay(config | {"shards": shards})
     return Place(directory, overlays=(TINY, own))
-
-
-def digests(directory):
-    return {
-        path.as_posix(): hashlib.sha256((directory / path).read_bytes()).hexdigest()
-        for path in files(directory)
-        if path.as_posix() != TIMES
-    }
 
 
 def test_a_killed_run_goes_on_with_the_same_command(tmp_path, pause):
