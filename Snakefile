@@ -29,8 +29,10 @@ include: "workflow/rules/verify.smk"
 
 
 rule all:
-    """Everything: models, attributions, metrics, figures and the pages of the report."""
+    """Everything: data, models, attributions, metrics, figures and the pages of the report."""
     default_target: True
+    # A rule without a script names everything that is made for it and not only what comes last: Snakemake does not
+    # miss a file that a killed or failed job has lost if all that follows from it is there.
     input:
         rules.models.input,
         rules.attributions.input,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -28,6 +29,10 @@ if any(".snakemake/scripts" in word for word in sys.orig_argv):
     os.fsync = lambda file: (fsync(file), time.sleep(1.5))
 """
 """A `sitecustomize` that makes the moment between writing a file and renaming it long enough to be met."""
+
+
+TIMES = Path("results/report/run.html")
+"""The page that says how long the jobs of a run took."""
 
 
 def check(path: Path) -> None:
@@ -102,6 +107,12 @@ def files(directory: Path) -> dict[Path, tuple[int, int, int]]:
                 if not name.startswith("."):
                     found[path.relative_to(directory)] = (state.st_ino, state.st_size, state.st_mtime_ns)
     return found
+
+
+def digests(directory: Path) -> dict[Path, str]:
+    """Return what tells the content of all files of data and results, the times of the run left out."""
+    found = {path: hashlib.sha256((directory / path).read_bytes()).hexdigest() for path in files(directory)}
+    return {path: digest for path, digest in found.items() if path != TIMES}
 
 
 def finished(directory: Path) -> dict[Path, tuple[int, int, int]]:

@@ -3,6 +3,7 @@
 import hashlib
 import random
 import re
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[1] / "unit"))
 
 from cifar_archive import contents, write_archive
-from killing import PAUSE, Injection, Watcher, files, run_and_kill
+from killing import PAUSE, Injection, Watcher, digests, files, run_and_kill
 from loopback import served
 from running import TINY, Place
 
@@ -20,11 +21,11 @@ pytestmark = pytest.mark.workflow
 
 SEED = 1
 CELL = "results/attributions/dataset=synthetic_linear/model=mlp/method=integrated_gradients/gradient=forward-h0.1"
-# About 26,000 evaluations for each sample, so that six samples are three blocks.
+# About 26,000 evaluations for each sample, so that four samples are two blocks.
 SMALL = {"methods": {"integrated_gradients": {"n_steps": 2000}}} | {
     "experiments": [
         {"datasets": ["synthetic_linear"], "models": ["mlp"], "methods": ["integrated_gradients"], "steps": [0.1]}
-        | {"samples": 6}
+        | {"samples": 4}
     ]
 }
 PLAN = [
@@ -40,10 +41,6 @@ PLAN = [
     *[("tell_story", "writing", "all"), ("build_explorer", "running", "snakemake"), ("describe_run", "writing", "all")],
 ]
 PARTS = ("train", "validation", "test")
-TIMES = "results/report/run.html"
-"""The page that says how long the jobs of the run took."""
-
-
 LINE = "{:<16} {:<8} {:<10} {:<6} {:>14} {:>10}"
 
 
@@ -61,16 +58,15 @@ def place(tmp_path, name, config, shards):
     return Place(directory, overlays=(TINY, own))
 
 
-def digests(directory):
-    return {
-        path.as_posix(): hashlib.sha256((directory / path).read_bytes()).hexdigest()
-        for path in files(directory)
-        if path.as_posix() != TIMES
-    }
+def copy_model(source, target):
+    """Copy the model and the data that SMALL and the tiny study share."""
+    for folder in ("data/synthetic_linear", "results/models/dataset=synthetic_linear"):
+        shutil.copytree(source.directory / folder, target.directory / folder)
 
 
-def test_a_killed_run_goes_on_with_the_same_command(tmp_path, pause):
-    cut = place(tmp_path, "cut", SMALL, 3)
+def test_a_killed_run_goes_on_with_the_same_command(tmp_path, pause, tiny):
+    cut = place(tmp_path, "cut", SMALL, 2)
+    copy_model(tiny, cut)
     target = f"{CELL}/part-0.parquet"
     with Watcher(cut.directory) as watcher:
         first = run_and_kill(cut, Injection("attribute_shard", "writing", "all"), target, pause=pause)
@@ -79,7 +75,7 @@ def test_a_killed_run_goes_on_with_the_same_command(tmp_path, pause):
         assert second.hit
         assert "was killed; going on where it stopped" in second.text
         shards = {path: state for path, state in second.survived.items() if path.parts[1] == "shards"}
-        assert len(shards) == 3
+        assert len(shards) == 2
         last = cut.run(target)
         assert last.code == 0, last.text
         assert last.jobs == {"gather_shards": 1}
@@ -88,9 +84,10 @@ def test_a_killed_run_goes_on_with_the_same_command(tmp_path, pause):
     assert not list(cut.directory.rglob("shard-*"))
     # The shards are gone, but what changes them is still a reason to make them again.
     changed = cut.plan(target, overlays=[cut.overlay({"memory_mib": 300}, "changed.yaml")])
-    assert changed.jobs == {"attribute_shard": 3, "gather_shards": 1}
+    assert changed.jobs == {"attribute_shard": 2, "gather_shards": 1}
     whole = place(tmp_path, "whole", SMALL, 1)
-    assert whole.run(target).code == 0
+    copy_model(tiny, whole)
+    assert whole.run(target).jobs == {"attribute": 1}
     assert digests(whole.directory) == digests(cut.directory)
 
 
@@ -104,7 +101,7 @@ def test_of_two_runs_that_are_started_at_once_one_is_refused_in_one_line(tmp_pat
     assert len(lines) == 1
     assert re.fullmatch(r"approxgrad: another run \(process \d+, .*\) is at work in this folder; wait.*", lines[0])
     assert not watcher.faults
-    assert set(digests(own.directory)) == {f"data/synthetic_linear/{part}.parquet" for part in PARTS}
+    assert set(digests(own.directory)) == {Path(f"data/synthetic_linear/{part}.parquet") for part in PARTS}
     assert not own.plan("data").jobs
 
 

@@ -69,7 +69,7 @@ rule plot_anatomy:
 rule metrics:
     """All metrics of the study, their summary, the gradient sources in pairs and the steps to use."""
     input:
-        # Asked for by name: Snakemake does not miss a file that is gone if all that follows from it is there.
+        [cell.path for cell in study.cells],
         rules.summarise.input.metrics,
         rules.summarise.output,
         rules.compare_sources.output,

@@ -81,6 +81,8 @@ rule gather_shards:
 
 
 rule attributions:
-    """All attributions of the study."""
+    """All attributions of the study, and the data and models that they follow from."""
     input:
+        rules.data.input,
+        MODEL_FILES,
         [cell.path for cell in study.cells],

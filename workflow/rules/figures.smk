@@ -165,6 +165,8 @@ rule plot_variants:
 rule comparison_figures:
     """All figures that compare attributions; they need nothing but the attributions."""
     input:
+        [cell.path for cell in study.cells],
+        rules.summarise.input.metrics,
         [
             path.format(dataset=dataset, model=model, method=method)
             for dataset, model, method in study.comparisons
@@ -208,6 +210,7 @@ rule comparison_figures:
 rule figures:
     """All figures of the study."""
     input:
+        rules.attributions.input,
         rules.comparison_figures.input,
         [
             path.format(dataset=dataset, model=model)

@@ -124,8 +124,16 @@ rule tabulate_models:
         "../scripts/tabulate_models.py"
 
 
+MODEL_FILES = [
+    path.format(dataset=dataset, model=model)
+    for dataset, model in study.models
+    for path in (rules.train_model.output if model in study.trained_models else rules.load_model.output)
+]
+
+
 rule models:
-    """All models of the study, trained or loaded, and the table of their test measures."""
+    """All models of the study, trained or loaded, and all that tells of their training."""
     input:
-        [rules.train_model.output.weights.format(dataset=dataset, model=model) for dataset, model in study.models],
+        rules.data.input,
+        MODEL_FILES,
         rules.tabulate_models.output,

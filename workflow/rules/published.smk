@@ -108,6 +108,7 @@ rule plot_published:
 rule published:
     """Metrics and figures of cached arrays."""
     input:
+        rules.summarise_published.input.metrics,
         rules.summarise_published.output,
         [
             path.format(source=source, method=method)

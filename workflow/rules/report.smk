@@ -109,6 +109,5 @@ rule describe_run:
 rule pages:
     """The pages of the report: the story, the explorer and the record of the run."""
     input:
-        rules.tell_story.output,
-        rules.build_explorer.output,
+        rules.describe_run.input.finished,
         rules.describe_run.output,
