@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from approxgrad import kink_survey
 from approxgrad.kink_survey import KinkSurvey, distances, most_survey_evaluations
 from approxgrad.probing import Probe
 from approxgrad.stencils import stencil
@@ -29,7 +30,8 @@ def exact_distances(points, scheme):
 
 def survey(points, scheme, inputs, nodes):
     probe = Probe(rectifiers, points, None, 1000)
-    found = KinkSurvey(probe, stencil(scheme), inputs, nodes, np.random.default_rng(0)).kinks(0.1, 1e-12, 1e-12)
+    places = np.arange(inputs * nodes).reshape(nodes, inputs)
+    found = KinkSurvey(probe, stencil(scheme), places, np.random.default_rng(0)).kinks(0.1, 1e-12, 1e-12)
     assert probe.evaluations <= most_survey_evaluations(6, inputs * nodes)
     return found
 
@@ -57,6 +59,51 @@ def test_distances_along_many_path_points_are_estimated(scheme):
     exact = np.median(exact_distances(x, scheme).reshape(20, 50).min(axis=0))
     estimated = found.reach(np.array([math.log(2) / 20]))[0]
     assert abs(math.log(estimated / exact)) < 3 * math.hypot(1 / math.sqrt(50), 1 / 8)
+
+
+def counted(points, scheme, places, distance, model=rectifiers):
+    """Return the counted steps and shares of inputs with a kink in reach, and the evaluations."""
+    probe = Probe(model, points, None, 1000)
+    survey = KinkSurvey(probe, stencil(scheme), places, np.random.default_rng(0))
+    found = survey.counted_kinks(distance, 1e-12, 1e-12)
+    assert found.counted
+    return found.steps, 1 - np.exp(-found.hazards * len(places)), probe.evaluations
+
+
+@pytest.mark.parametrize("scheme", ["forward", "backward", "central"])
+@pytest.mark.parametrize("used", [50, 20])
+def test_kinks_along_many_path_points_are_counted_exactly(scheme, used, monkeypatch):
+    monkeypatch.setattr(kink_survey, "ELEMENTS", 1000)  # in many parts
+    x = points(1000)
+    places = np.arange(1000).reshape(20, 50)[:, :used]
+    exact = exact_distances(x, scheme)[places].min(axis=0)
+    steps, shares, evaluations = counted(x, scheme, places, np.median(exact))
+    assert steps[-1] == pytest.approx(kink_survey.BEYOND * np.median(exact))
+    near = shares <= 0.8  # further out the points of the paths are counted instead
+    assert shares.min() <= kink_survey.RARE
+    expected = np.array([(exact <= step).mean() for step in steps])
+    np.testing.assert_allclose(shares[near], expected[near], atol=1e-7)
+    # Two for every pair, one for every point and four to see whether it lies on a kink; and few for those with kinks.
+    pairs = 20 * used * 6
+    assert 2 * pairs < evaluations - 5 * 20 * used < 3 * pairs
+
+
+@pytest.mark.parametrize("tied", [4, 10])
+def test_inputs_on_a_kink_have_one_in_reach_unless_they_are_the_majority(tied):
+    def with_tie(x):
+        return rectifiers(x) + torch.maximum(x[:, 0], x[:, 1])
+
+    x = points(400)
+    x[np.arange(tied), 0] = x[np.arange(tied), 1]  # the first of 20 points of some of 20 inputs
+    x[tied:, 0] = x[tied:, 1] + torch.where(x[tied:, 0] > x[tied:, 1], 5, -5)  # no such kink near the others
+    places = np.arange(400).reshape(20, 20)
+    exact = exact_distances(x, "forward").reshape(20, 20).min(axis=0)
+    steps, shares, _ = counted(x, "forward", places, np.median(exact), with_tie)
+    reached = exact[:, None] <= steps
+    if tied == 4:
+        reached[:tied] = True
+    near = shares <= 0.8
+    np.testing.assert_allclose(shares[near], reached.mean(axis=0)[near], atol=1e-7)
 
 
 def test_distances_are_found_outwards_and_inwards():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import approxgrad
-from approxgrad import FiniteDifference, choose_step
+from approxgrad import FiniteDifference, attribute, choose_step, step_search
 from approxgrad.kink_survey import hazard
 from approxgrad.kinks import Kinks, best_step
 from approxgrad.noise import measured_noise, noise_level, spacings
@@ -147,6 +147,42 @@ def test_the_error_of_a_network_of_rectifiers_is_near_the_best_of_all_steps(sche
     assert choice.regime == "kinks"
     errors = gradient_errors(model, x, target, scheme, dtype, [*grid(), choice.step])
     assert errors[-1] < 2 * errors[:-1].min()
+
+
+def path_errors(model, x, scheme, steps, points):
+    """Return the median over the rows of the relative error of Integrated Gradients, for every step."""
+    path = {"target": 0, "method": "integrated_gradients", "baselines": 0.0, "n_steps": points}
+    exact = attribute(model, x, gradient="exact", **path)
+    found = [attribute(model, x, gradient=FiniteDifference(step, scheme), **path) for step in steps]
+    return np.array([float(((one - exact).norm(dim=1) / exact.norm(dim=1)).median()) for one in found])
+
+
+@pytest.mark.parametrize("scheme", ["forward", "central"])
+@pytest.mark.parametrize(
+    ("countable", "loss"),
+    [
+        (2**16, 2),  # every pair is counted
+        (20 * 10 * 6, 4),  # 20 of 60 inputs: a factor of 1.9 on purpose, and the median of 20 is good to two
+        (0, 7),  # none: a factor of 3.1 on purpose, and the estimate is good to two
+    ],
+)
+def test_the_step_of_a_path_stays_before_the_kinks_of_the_median_input(monkeypatch, scheme, countable, loss):
+    monkeypatch.setattr(step_search, "COUNTABLE", countable)
+    model, x = relu_mlp(), normal(60, 6)
+    choice = choose_step(model, x, 0, scheme, baselines=0.0, n_steps=10)
+    assert choice.evaluations <= most_evaluations(torch.float64, scheme, 6, 60 * 10)
+    errors = path_errors(model, x, scheme, [*np.geomspace(1e-6, 1e-1, 21), choice.step], 10)
+    assert errors[-1] < loss * errors[:-1].min()
+
+
+@pytest.mark.parametrize(("distance", "is_counted"), [(1e-4, True), (1e-18, False)])
+def test_pairs_are_counted_only_if_the_step_is_to_stay_before_the_first_kink(monkeypatch, distance, is_counted):
+    # Rounding of about 1e-16 / h is more than any kink at the smaller one of these distances.
+    asked = []
+    monkeypatch.setattr(Search, "kinks", lambda *_: Kinks(np.array([1.0, 2.0]) * distance, np.array([0.5, 1.0])))
+    monkeypatch.setattr(Search, "counted_kinks", lambda _, first: asked.append(first))
+    choose_step(relu_mlp(), normal(60, 6), 0)
+    assert asked == pytest.approx([2 * distance * math.log(2)] if is_counted else [])
 
 
 def test_a_path_with_more_points_needs_a_smaller_step_before_kinks():

@@ -32,7 +32,7 @@ class Kinks:
         Mean number of kinks within these steps: a share exp(-hazard) of the inputs has none. In between it is
         interpolated by a power; beyond them, kinks are as dense as at the nearest of the steps.
     counted : bool
-        Whether every feature of these inputs was moved; otherwise the distances are estimates.
+        Whether every feature of these points was moved; otherwise the distances are estimates.
     """
 
     steps: Array

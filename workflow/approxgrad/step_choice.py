@@ -19,17 +19,18 @@ from torch import Tensor
 
 from approxgrad.batching import batch_size as default_batch_size
 from approxgrad.checks import Model, broadcast_baselines, check_deterministic, check_inputs, checked_batch_size
-from approxgrad.kinks import best_step
+from approxgrad.kinks import Kinks, best_step
 from approxgrad.noise import Array
 from approxgrad.step_search import PAIRS, RATIO, Search
 from approxgrad.targets import Target
 
-CLEAR = {True: 2 ** -(0.5**0.5), False: 0.7}
-"""Share of the inputs whose error does not exceed the one that is minimised, by whether kinks were counted along every
-feature. The median input would do, but just past the first kink the error is larger by orders of magnitude, while a
-step that is too small by some factor loses no more than that factor. With kinks of constant density, these shares take
-a step that is the square root of two below the median's, and a factor of 1.9 where the distances are estimates: both
-lose less than a factor of two."""
+COUNTED, SAMPLED, ESTIMATED = 2 ** -(0.5**0.5), 0.7, 0.8
+"""Share of the inputs whose error does not exceed the one that is minimised. The median input would do, but just past
+the first kink the error is larger by orders of magnitude, while a step that is too small by some factor loses no more
+than that factor. With kinks of constant density, the first share takes a step that is the square root of two below the
+median's: where kinks were counted along every feature. The second takes a factor of 1.9, where they were counted for
+some of the inputs, or where rounding takes the step past first kinks, so that no single one decides. The third takes a
+factor of 3.1: estimates tell the distance to a factor of two only."""
 
 
 @dataclass(frozen=True)
@@ -163,11 +164,21 @@ def choose_step(
         truncation = search.truncation(bend) * (step / scale) ** search.order
     else:
         regime = "kinks"
-        kinks = search.kinks(noise, scale / math.sqrt(search.features))
-        kink_distance = float(kinks.reach(np.log([2.0]))[0])
         rounding = search.features * search.rounding(averaged_noise, 1.0) ** 2
         density = search.features * search.kink_density(seen, scale)
-        step, error = best_step(kinks, np.abs(bends[seen]), density, rounding, path_points, CLEAR[kinks.counted], seed)
+
+        def best(kinks: Kinks, clear: float) -> tuple[float, float]:
+            return best_step(kinks, np.abs(bends[seen]), density, rounding, path_points, clear, seed)
+
+        kinks = search.kinks(noise, scale / math.sqrt(search.features))
+        step, error = best(kinks, COUNTED if kinks.counted else SAMPLED)
+        first = float(kinks.reach(np.log([2.0]) / path_points)[0])
+        if not kinks.counted and step < first:
+            # All depends on staying before the first kink, and an estimate may be past it.
+            counted = search.counted_kinks(first)
+            kinks, clear = (kinks, ESTIMATED) if counted is None else (counted[0], COUNTED if counted[1] else SAMPLED)
+            step, error = best(kinks, clear)
+        kink_distance = float(kinks.reach(np.log([2.0]))[0])
         truncation = error / math.sqrt(search.features)
     # A step below the resolution of the inputs is lost in them; one above their size leaves the data.
     step = float(f"{min(max(step, 2 * search.resolution * search.scale), search.scale):.2g}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from approxgrad.checks import Model
-from approxgrad.kink_survey import KinkSurvey, most_survey_evaluations
+from approxgrad.kink_survey import COUNTABLE, KinkSurvey, most_survey_evaluations
 from approxgrad.kinks import Kinks
 from approxgrad.noise import POINTS, Array, measured_noise, spacings
 from approxgrad.probing import Probe
@@ -29,8 +29,11 @@ PAIRS = 32
 INPUTS = 64
 """Inputs that are tried at most."""
 
+COUNTED_INPUTS = 16
+"""Inputs whose kinks have to be few enough to be counted; the median of fewer says less than an estimate from many."""
+
 NODES = 1024
-"""Path points of these inputs at which kinks are looked for at most."""
+"""Path points of these inputs at which kinks are looked for at most, unless all of them are counted."""
 
 ELEMENTS = 2**22
 """Elements of these points, which bound their number for large inputs."""
@@ -85,8 +88,13 @@ class Search:
         self._inputs = len(tried)
         limit = max(INPUTS, min(NODES, ELEMENTS // inputs[0].numel()))
         self._nodes = 1 if baselines is None else max(1, min(path_points, limit // len(tried)))
+        self._path_points = path_points
+        self._countable = min(self._inputs, COUNTABLE // (path_points * inputs[0].numel()))
+        if self._countable < min(self._inputs, COUNTED_INPUTS):
+            self._countable = 0
+        made = path_points if self._countable else self._nodes
         # One point of every input, then another one of every input; few inputs are used again along other features.
-        count = max(self._inputs * self._nodes, PAIRS)
+        count = max(self._inputs * made, PAIRS)
         row = torch.from_numpy(np.resize(tried, count)).to(device)
         points = inputs[row]
         if baselines is not None:
@@ -172,10 +180,28 @@ class Search:
 
     def kinks(self, noise: float, guess: float) -> Kinks:
         """Return how far kinks are if any one feature is moved, starting from a guess of that distance."""
-        survey = KinkSurvey(self.probe, self._stencil, self._inputs, self._nodes, self._generator)
-        visible = VISIBLE * math.sqrt(6)
+        survey = self._survey(self._inputs, self._nodes)
         signs = torch.from_numpy(self._generator.choice([-1.0, 1.0], self._axes[:LINES].shape)).to(self._axes)
-        return survey.kinks(guess, visible * noise, visible * self._noise_along(signs))
+        visible = VISIBLE * math.sqrt(6)
+        self._visible = visible * noise, visible * self._noise_along(signs)
+        return survey.kinks(guess, *self._visible)
+
+    def counted_kinks(self, distance: float) -> tuple[Kinks, bool] | None:
+        """Return how far kinks are from all path points, and whether of all inputs; None if these are too many.
+
+        Parameters
+        ----------
+        distance : float
+            Step within which half of the inputs have a kink, from the estimate that :meth:`kinks` gave before.
+        """
+        if not self._countable:
+            return None
+        survey = self._survey(self._countable, self._path_points)
+        return survey.counted_kinks(distance, *self._visible), self._countable == self._inputs
+
+    def _survey(self, inputs: int, nodes: int) -> KinkSurvey:
+        places = np.arange(self._inputs * nodes).reshape(nodes, self._inputs)[:, :inputs]
+        return KinkSurvey(self.probe, self._stencil, places, self._generator)
 
 
 def most_evaluations(dtype: torch.dtype, scheme: str, features: int, points: int = INPUTS) -> int:
@@ -190,7 +216,7 @@ def most_evaluations(dtype: torch.dtype, scheme: str, features: int, points: int
     features : int
         Of an input.
     points : int
-        Inputs that are tried, times the points of each path: at most :data:`INPUTS`, or :data:`NODES` for paths.
+        Inputs that are tried, at most :data:`INPUTS`, times the points of each path.
     """
     shifts = 3 if stencil(scheme).order == 1 else 4
     noise = 2 * LINES * POINTS * len(spacings(torch.finfo(dtype).eps, 1.0))
