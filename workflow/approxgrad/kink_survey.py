@@ -28,7 +28,7 @@ LEVELS = 12
 """Most steps at which inputs with a kink in reach are counted, each the square root of two from the next."""
 
 FINE_LEVELS = 24
-"""The same where every feature is counted from an estimate on, each step the fourth root of two from the next."""
+"""The same of the finer count that begins with an estimate, each step the fourth root of two from the next."""
 
 BEYOND = 4.0
 """Multiple of the estimated distance from which such a count goes inwards: with an estimate good to a factor of two it
@@ -312,7 +312,7 @@ def hazard(shares: Array, count: int) -> Array:
 def most_survey_evaluations(features: int, points: int) -> int:
     """Return the largest number of evaluations of a survey of some points with so many features each.
 
-    It is followed by a count, at most at :data:`COUNTABLE` pairs, if an estimate is not enough. Each pair is asked once
+    It may be followed by a finer count, at most at :data:`COUNTABLE` pairs. Each pair is asked once
     and then again only as long as it has a kink in reach, which few do; the bound lets all of them have one always.
     """
     pilots = 2 * PILOTS * (WALK + 2)
@@ -321,5 +321,5 @@ def most_survey_evaluations(features: int, points: int) -> int:
     along_all = 4 * paired * (INWARDS + 1)
     along_each = 2 * max(PAIRS, FEWEST * min(features, PAIRS // FEWEST)) * (OUTWARDS + 1 + INWARDS)
     pairs = min(points * features, COUNTABLE)
-    count = 5 * points + 2 * pairs * FINE_LEVELS if points * features > PAIRS else 0
+    count = 5 * points + 2 * pairs * FINE_LEVELS
     return points + pilots + counted + along_all + along_each + count

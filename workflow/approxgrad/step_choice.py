@@ -173,8 +173,8 @@ def choose_step(
         kinks = search.kinks(noise, scale / math.sqrt(search.features))
         step, error = best(kinks, COUNTED if kinks.counted else SAMPLED)
         first = float(kinks.reach(np.log([2.0]) / path_points)[0])
-        if not kinks.counted and step < first:
-            # All depends on staying before the first kink, and an estimate may be past it.
+        if step < first:
+            # All depends on staying before the first kink, which takes a finer count, or a margin.
             counted = search.counted_kinks(first)
             kinks, clear = (kinks, ESTIMATED) if counted is None else (counted[0], COUNTED if counted[1] else SAMPLED)
             step, error = best(kinks, clear)
