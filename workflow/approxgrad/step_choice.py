@@ -125,9 +125,9 @@ def choose_step(
     (:meth:`approxgrad.step_search.Search.kinks`) and the step minimises the error, rounding and kinks together, that
     most inputs (:data:`CLEAR`) do not exceed (:func:`approxgrad.kinks.best_step`).
 
-    Cost for networks of rectifiers: 3,000 to 5,000 evaluations for the gradient at the inputs and up to 10,000 along
-    paths, whatever the number of features; about 600 for smooth models. It is at most
-    :func:`approxgrad.step_search.most_evaluations`.
+    Cost for networks of rectifiers: some thousand evaluations, and where the step has to stay before the first kink two
+    for each feature of each path point of the inputs that are tried, in at most 65,536 pairs; about 600 for smooth
+    models. It is at most :func:`approxgrad.step_search.most_evaluations`.
 
     Examples
     --------
