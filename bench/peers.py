@@ -62,10 +62,14 @@ def engine(model: Model, points: Tensor, features: Tensor) -> Tensor:
 
 
 def set_allocator(own: bool) -> None:
-    """Let glibc keep freed memory as the engine does, or as it does by itself once it has seen large blocks."""
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(MMAP_THRESHOLD, KEPT_BYTES if own else 32 * 2**20)
-    mallopt(TRIM_THRESHOLD, KEPT_BYTES if own else 64 * 2**20)
+    """Let glibc keep freed memory as the engine does, or as it does by itself once it has seen large blocks.
+
+    Memory that was kept is given back, or else the next way would get it.
+    """
+    library = ctypes.CDLL(None)
+    library.mallopt(MMAP_THRESHOLD, KEPT_BYTES if own else 32 * 2**20)
+    library.mallopt(TRIM_THRESHOLD, KEPT_BYTES if own else 64 * 2**20)
+    library.malloc_trim(0)
 
 
 def compare(
@@ -112,13 +116,12 @@ def compare(
         ways[COMPILED] = (engine, subject.compiled, points, many, True)
 
     def work(way: str) -> int:
-        differentiate, model, at, features, own = ways[way]
-        set_allocator(own)
+        differentiate, model, at, features, _ = ways[way]
         differentiate(model, at, features)
         return len(at) * _evaluations(way, len(features), subject.features)
 
     runs: dict[str, Work] = {way: partial(work, way) for way in ways}
-    table = rates(interleaved(runs, repeats, seconds, device))
+    table = rates(interleaved(runs, repeats, seconds, device, lambda way: set_allocator(ways[way][-1])))
     whole = table["way"].map(lambda way: path_points * _evaluations(way, subject.features, subject.features))
     exact = engine(subject.model, points, few).float()
     return pd.DataFrame(
@@ -148,7 +151,6 @@ def _evaluations(way: str, features: int, all_features: int) -> int:
 
 def _best_setting(subject: Subject, points: Tensor, features: Tensor) -> int:
     """Return the perturbations per evaluation with which FeatureAblation is fastest here."""
-    set_allocator(own=False)
 
     def work(perturbations: int) -> int:
         feature_ablation(perturbations, subject.model, points, features)
@@ -156,6 +158,6 @@ def _best_setting(subject: Subject, points: Tensor, features: Tensor) -> int:
 
     settings = [p for p in PERTURBATIONS if p <= len(features)] or [len(features)]
     ways: dict[str, Work] = {str(setting): partial(work, setting) for setting in settings}
-    table = rates(interleaved(ways, 2, 0, points.device))
+    table = rates(interleaved(ways, 2, 0, points.device, lambda _: set_allocator(own=False)))
     synchronise(points.device)
     return int(table.loc[table["median"].idxmax(), "way"])

@@ -102,7 +102,7 @@ def _draw_sweep(axes: Axes, table: pd.DataFrame) -> None:
         axes.plot(own["batch_size"], own["median"], marker, color=BLACK, markersize=6, label=way)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * table["max"].max())
     axes.set_xlabel("batch size")
 
 
@@ -126,11 +126,13 @@ Machine and versions: {machine}.
 
 Method: images of 3 x {side} x {side}, float32, forward differences, untrained networks (ResNet-50 with a stem for
 small images). All ways to be compared run in turns in one process, {repeats} turns of at least {seconds:g} s after a
-warm-up; a table gives the median and the range. The element loop and, for Integrated Gradients and ResNet-50, the
-others too are timed on evenly spread features and counted up, by evaluations, to a whole image. FeatureAblation runs
-with the `perturbations_per_eval` that is fastest; "same layout" is FeatureAblation given channels-last weights and the
-allocator's setting that the engine gives itself, neither of which a user gets by default. "Compiled" is the engine
-with the option `compile` (`approxgrad.CompiledModel`): layers fused, other rounding, seconds of compiling not counted.
+warm-up, and what memory one has kept is given back before the next; a table gives the median and the range. From one
+process to the next, times differ by more than these ranges, those of the element loop by up to a third. The element
+loop and, for Integrated Gradients and ResNet-50, the others too are timed on evenly spread features and counted up, by
+evaluations, to a whole image. FeatureAblation runs with the `perturbations_per_eval` that is fastest; "same layout" is
+FeatureAblation given channels-last weights and the allocator's setting that the engine gives itself, neither of which
+a user gets by default. "Compiled" is the engine with the option `compile` (`approxgrad.CompiledModel`): layers fused,
+other rounding, seconds of compiling not counted.
 
 ![Peers, dense ceiling and scaling](performance.png)
 

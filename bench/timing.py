@@ -12,7 +12,13 @@ Work = Callable[[], int]
 """Does some work and returns how many units of it."""
 
 
-def interleaved(ways: Mapping[str, Work], repeats: int, seconds: float, device: torch.device) -> pd.DataFrame:
+def interleaved(
+    ways: Mapping[str, Work],
+    repeats: int,
+    seconds: float,
+    device: torch.device,
+    prepare: Callable[[str], None] | None = None,
+) -> pd.DataFrame:
     """Time all ways in turns.
 
     Parameters
@@ -25,17 +31,25 @@ def interleaved(ways: Mapping[str, Work], repeats: int, seconds: float, device: 
         In a turn each way is repeated until so much time has passed.
     device : torch.device
         Where the work is done; a GPU is waited for.
+    prepare : callable, optional
+        Called with a way before its turn, untimed, as is one unit of its work then: for what one way must not leave
+        to the next.
 
     Returns
     -------
     DataFrame
         Columns ``way``, ``repeat``, ``units`` and ``seconds``.
     """
-    for work in ways.values():
+    for way, work in ways.items():
+        if prepare is not None:
+            prepare(way)
         work()
     rows = []
     for repeat in range(repeats):
         for way, work in ways.items():
+            if prepare is not None:
+                prepare(way)
+                work()
             synchronise(device)
             start, units = time.perf_counter(), 0
             while units == 0 or time.perf_counter() - start < seconds:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from approxgrad.targets import select_outputs, target_indices
+from approxgrad.targets import OutputSelector, select_outputs, target_indices
 
 FLAT = torch.arange(6.0).reshape(3, 2)
 DEEP = torch.arange(24.0).reshape(3, 2, 4)
@@ -87,3 +87,17 @@ def test_outputs_that_do_not_fit_are_refused(outputs, target, message):
 def test_outputs_that_are_no_numbers_are_refused(outputs):
     with pytest.raises(TypeError, match=rf"model: expected a tensor of outputs, got {type(outputs).__name__}"):
         select_outputs(outputs, target_indices(0, 3), 3)
+
+
+def test_batches_take_the_targets_of_their_rows():
+    select = OutputSelector(target_indices([0, 1, 0], 3))
+    assert select(FLAT, torch.tensor([2, 1, 1])).tolist() == [0, 3, 5]
+    assert select(FLAT[:1], torch.tensor([1])).tolist() == [1]
+
+
+def test_targets_are_checked_again_when_the_outputs_change_their_shape():
+    select = OutputSelector(target_indices(1, 3))
+    select(FLAT, torch.arange(3))
+    assert select(torch.arange(9).reshape(3, 3), torch.arange(3)).tolist() == [1, 4, 7]
+    with pytest.raises(ValueError, match=r"target: \[1\] is out of range"):
+        select(FLAT[:, :1], torch.arange(3))

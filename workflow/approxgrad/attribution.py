@@ -11,14 +11,11 @@ import torch
 from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import Tensor
 
-from approxgrad.batching import memory_budget
+from approxgrad.batching import PATH_SHARE, memory_budget
 from approxgrad.checks import Baseline, Model, broadcast_baselines, check_deterministic, check_inputs
 from approxgrad.gradients import ExactGradient, GradientSource
 from approxgrad.published import integrated_gradients_published
 from approxgrad.targets import Target, target_indices
-
-PATH_SHARE = 1 / 8
-"""Share of the memory budget for the path points that are differentiated together."""
 
 PATH_BUFFERS = 4
 """Tensors of inputs x path points that captum's Integrated Gradients holds at once."""

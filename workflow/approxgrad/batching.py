@@ -23,14 +23,23 @@ GPU_MEMORY_SHARE = 0.25
 GPU_FREE_SHARE = 0.8
 """Share of a GPU's free memory that bounds this further, where others use the same GPU."""
 
-LAYERS_AT_ONCE = 4
+PATH_SHARE = 1 / 8
+"""Share of the memory budget for the path points that are differentiated together."""
+
+OUTPUT_SHARE = 1 / 16
+"""Share of the memory budget for the outputs of the rows that are differentiated together, and for their numbering."""
+
+LAYERS_AT_ONCE = 5
 """Widest layers that an evaluation holds at once: branches, workspaces, slack of the allocator; measured 1.2 to 4.8."""
 
-CPU_WORKING_SET = 8 * MEBIBYTE
+CPU_WORKING_SET = 6 * MEBIBYTE
 """Bytes that the widest layer of a batch may occupy on the CPU: what is larger does not stay in its caches."""
 
 WEIGHT_USES = 2600
 """How often a batch should use each weight of the convolutions on the CPU, which reads and reorders them every time."""
+
+ORDERED_WEIGHT_USES = 800
+"""The same where a compiler has put the weights in order beforehand, so that they are only read."""
 
 LARGEST_BATCH = 4096
 """Beyond this size the overhead per call is negligible for every model."""
@@ -54,12 +63,15 @@ class Footprint:
         Bytes of all layer outputs: what autograd keeps for the backward pass.
     weight_uses : float
         How often the input uses each weight of the convolutions on average (their output positions); infinite
-        without convolutions, or where a compiler has put their weights in order once and for all.
+        without convolutions.
+    weights_in_order : bool
+        Whether a compiler has put these weights in order once and for all.
     """
 
     widest: int
     total: int
     weight_uses: float = math.inf
+    weights_in_order: bool = False
 
 
 def inspected_module(model: Callable[..., Any]) -> nn.Module | None:
@@ -122,7 +134,8 @@ def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprin
     return Footprint(
         widest=max(before + after for before, after in sizes) + input_bytes,
         total=sum(after for _, after in sizes) + input_bytes,
-        weight_uses=math.inf if _weights_in_order(model) or not weights else _mean_uses(weights),
+        weight_uses=_mean_uses(weights) if weights else math.inf,
+        weights_in_order=_weights_in_order(model),
     )
 
 
@@ -174,14 +187,17 @@ def batch_size(
     Notes
     -----
     A GPU is given what fits into the budget. On a CPU the rate stops rising once the widest layer fills
-    :data:`CPU_WORKING_SET` and each weight is used :data:`WEIGHT_USES` times, so no more is taken than both need.
+    :data:`CPU_WORKING_SET` and each weight is used :data:`WEIGHT_USES` times (:data:`ORDERED_WEIGHT_USES`), so no
+    more is taken than both need.
     """
     device = inputs[0].device
     size = footprint(model, inputs)
     budget = memory_budget(device) if budget is None else budget
-    limit = budget // max(1, 2 * size.total if backward else LAYERS_AT_ONCE * size.widest)
+    layers = int((1 - PATH_SHARE - OUTPUT_SHARE) * budget)
+    limit = layers // max(1, 2 * size.total if backward else LAYERS_AT_ONCE * size.widest)
     if device.type == "cpu" and not backward:
-        useful = max(CPU_WORKING_SET // max(1, size.widest), math.ceil(WEIGHT_USES / max(1, size.weight_uses)))
+        uses = ORDERED_WEIGHT_USES if size.weights_in_order else WEIGHT_USES
+        useful = max(CPU_WORKING_SET // max(1, size.widest), math.ceil(uses / max(1, size.weight_uses)))
         limit = min(limit, useful)
     return max(1, min(LARGEST_BATCH, limit))
 

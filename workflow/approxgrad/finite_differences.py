@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from numbers import Real
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from approxgrad.batching import balanced_slices, batch_size, memory_budget
+from approxgrad.batching import OUTPUT_SHARE, balanced_slices, batch_size, memory_budget
 from approxgrad.checks import (
     Model,
     as_tuple,
@@ -25,13 +24,10 @@ from approxgrad.checks import (
 )
 from approxgrad.layout import fast_layout
 from approxgrad.stencils import stencil
-from approxgrad.targets import Target, select_outputs, target_indices
+from approxgrad.targets import OutputSelector, Target, target_indices
 
-OUTPUT_SHARE = 1 / 16
-"""Share of the memory budget for the outputs of the rows that are differentiated together."""
-
-OUTPUT_BUFFERS = 3
-"""Float64 arrays of these outputs that are held at once."""
+OUTPUT_BUFFERS = 12
+"""Arrays of 8-byte numbers, one for each evaluation of the rows that are differentiated together, held at once."""
 
 
 class FiniteDifference:
@@ -205,31 +201,44 @@ class FiniteDifference:
         """Evaluate the model at all points of the stencil for some rows: float64, (rows, evaluations per input)."""
         rows, device = len(inputs[0]), inputs[0].device
         flat = [tensor.detach().reshape(rows, -1) for tensor in inputs]
-        starts = [0, *itertools.accumulate(tensor.shape[1] for tensor in flat)]
-        steps = self.step * torch.tensor(self.stencil.shifts, dtype=torch.float64, device=device)
-        base = int(self.stencil.uses_base)
         per_row = self.stencil.evaluations(len(features))
-        outputs = torch.empty((part.stop - part.start) * per_row, dtype=torch.float64, device=device)
+        number = torch.arange((part.stop - part.start) * per_row, device=device)
+        row = number // per_row + part.start
+        moves = self._moves(flat, features, row, number % per_row)
+        select = OutputSelector(indices)
+        outputs = torch.empty(len(number), dtype=torch.float64, device=device)
         with torch.inference_mode():
-            for items in balanced_slices(len(outputs), size):
-                number = torch.arange(items.start, items.stop, device=device)
-                row, item = number // per_row + part.start, number % per_row - base
-                # The unperturbed copy is one whose first feature is shifted by nothing.
-                perturbed, item = item >= 0, item.clamp(min=0)
-                feature = features[item // len(steps)]
-                shift = steps[item % len(steps)] * perturbed
-                copies = []
-                for tensor, source, start, stop in zip(inputs, flat, starts[:-1], starts[1:], strict=True):
-                    batch = source.index_select(0, row)
-                    own = (feature >= start) & (feature < stop)
-                    column = torch.where(own, feature - start, 0).unsqueeze(1)
-                    shifted = batch.gather(1, column) + (shift * own).to(batch.dtype).unsqueeze(1)
-                    copies.append(batch.scatter_(1, column, shifted).reshape(len(row), *tensor.shape[1:]))
-                raw = model(*copies, *rows_of(arguments, row, rows))
-                outputs[items] = select_outputs(raw, None if indices is None else indices[row], len(row))
+            for items in balanced_slices(len(number), size):
+                own = row[items]
+                copies = [
+                    source.index_select(0, own).scatter_(1, column[items], value[items]).reshape(-1, *tensor.shape[1:])
+                    for tensor, source, (column, value) in zip(inputs, flat, moves, strict=True)
+                ]
+                outputs[items] = select(model(*copies, *rows_of(arguments, own, rows)), own)
         outputs = outputs.reshape(-1, per_row)
+        base = int(self.stencil.uses_base)
         check_outputs(outputs, base, self.stencil.shifts, self.step, features, first_row=part.start)
         return outputs
+
+    def _moves(self, flat: list[Tensor], features: Tensor, row: Tensor, item: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return, for every input tensor, the column that each copy has shifted and the value it gets there: (B, 1).
+
+        All of them at once, because a batch that takes many small operations to build slows a small model down.
+        """
+        steps = self.step * torch.tensor(self.stencil.shifts, dtype=torch.float64, device=row.device)
+        item = item - int(self.stencil.uses_base)
+        # The unperturbed copy, and a copy with a feature of another tensor, has its first feature shifted by nothing.
+        perturbed, item = item >= 0, item.clamp_(min=0)
+        feature, shift = features[item // len(steps)], steps[item % len(steps)]
+        moves, start = [], 0
+        for source in flat:
+            stop = start + source.shape[1]
+            own = perturbed & (feature >= start) & (feature < stop)
+            column = torch.where(own, feature - start, 0)
+            value = source[row, column] + (shift * own).to(source.dtype)
+            moves.append((column.unsqueeze(1), value.unsqueeze(1)))
+            start = stop
+        return moves
 
     def _combine(self, outputs: Tensor) -> Tensor:
         """Weigh the outputs of each row by the stencil."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -56,44 +57,67 @@ def target_indices(target: Target, inputs: int, device: torch.device | str = "cp
     return indices.reshape(inputs, -1)
 
 
-def select_outputs(outputs: Any, indices: Tensor | None, batch: int) -> Tensor:
-    """Return the explained output of every element of a batch.
+class OutputSelector:
+    """Takes the explained outputs from what a model returns, batch after batch.
+
+    Whether the targets are in range is looked at when the shape of one output is seen first.
 
     Parameters
     ----------
-    outputs : Tensor or array
-        What the model returned for the batch.
     indices : Tensor or None
-        Rows of :func:`target_indices` that belong to the batch.
-    batch : int
-        Number of inputs B that the model was given.
-
-    Returns
-    -------
-    Tensor
-        Shape (B,).
-
-    Raises
-    ------
-    TypeError
-        If the outputs are neither a tensor nor an array of numbers.
-    ValueError
-        If their shape does not fit the batch or the target.
+        Targets of N inputs: :func:`target_indices`.
     """
-    try:
-        outputs = torch.as_tensor(outputs)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"model: expected a tensor of outputs, got {type(outputs).__name__}") from None
-    if indices is None:
-        if outputs.numel() != batch:
-            raise ValueError(
-                f"target: the model returned shape {tuple(outputs.shape)} for {batch} inputs, so a target is needed; "
-                "None is for a model with one output per input"
-            )
-        return outputs.reshape(batch)
-    if outputs.ndim == 0 or outputs.shape[0] != batch:
-        raise ValueError(f"model: returned shape {tuple(outputs.shape)} for a batch of {batch} inputs")
-    axes = outputs.shape[1:]
+
+    def __init__(self, indices: Tensor | None) -> None:
+        self._indices = indices
+        self._axes: torch.Size | None = None
+        self._columns: Tensor | None = None
+
+    def __call__(self, outputs: Any, rows: Tensor) -> Tensor:
+        """Return the explained output of every element of a batch.
+
+        Parameters
+        ----------
+        outputs : Tensor or array
+            What the model returned for the batch.
+        rows : Tensor
+            Which of the N inputs each of its B elements belongs to.
+
+        Returns
+        -------
+        Tensor
+            Shape (B,).
+
+        Raises
+        ------
+        TypeError
+            If the outputs are neither a tensor nor an array of numbers.
+        ValueError
+            If their shape does not fit the batch or the target.
+        """
+        batch = len(rows)
+        try:
+            outputs = torch.as_tensor(outputs)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"model: expected a tensor of outputs, got {type(outputs).__name__}") from None
+        if self._indices is None:
+            if outputs.numel() != batch:
+                raise ValueError(
+                    f"target: the model returned shape {tuple(outputs.shape)} for {batch} inputs, so a target is "
+                    "needed; None is for a model with one output per input"
+                )
+            return outputs.reshape(batch)
+        if outputs.ndim == 0 or outputs.shape[0] != batch:
+            raise ValueError(f"model: returned shape {tuple(outputs.shape)} for a batch of {batch} inputs")
+        if self._columns is None or outputs.shape[1:] != self._axes:
+            self._axes = outputs.shape[1:]
+            self._columns = _flat_columns(self._indices, self._axes).unsqueeze(1)
+        columns = self._columns.index_select(0, rows).to(outputs.device)
+        return outputs.reshape(batch, -1).gather(1, columns).squeeze(1)
+
+
+def _flat_columns(indices: Tensor, axes: torch.Size) -> Tensor:
+    """Return where the outputs of shape `axes` hold each row's target once they are flattened."""
     if len(axes) != indices.shape[1]:
         raise ValueError(
             f"target: has {indices.shape[1]} index(es) per input, but one output of the model has shape {tuple(axes)}"
@@ -105,5 +129,11 @@ def select_outputs(outputs: Any, indices: Tensor | None, batch: int) -> Tensor:
         raise ValueError(
             f"target: {indices[row].tolist()} is out of range, one output of the model has shape {tuple(axes)}"
         )
-    indices = indices.to(outputs.device)
-    return outputs[(torch.arange(batch, device=outputs.device), *indices.unbind(dim=1))]
+    strides = [math.prod(axes[position + 1 :]) for position in range(len(axes))]
+    return (indices * torch.tensor(strides, device=indices.device)).sum(dim=1)
+
+
+def select_outputs(outputs: Any, indices: Tensor | None, batch: int) -> Tensor:
+    """Return the explained output of every element of one batch: :class:`OutputSelector` for `batch` inputs."""
+    rows = torch.arange(batch, device=None if indices is None else indices.device)
+    return OutputSelector(indices)(outputs, rows)
