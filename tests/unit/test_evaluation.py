@@ -141,6 +141,12 @@ def test_metrics_are_read_with_their_keys(tmp_path, exact):
     assert set(frame) == {*KEYS, "sample", *METRICS}
 
 
+def test_another_table_in_place_of_the_metrics_is_refused(tmp_path):
+    path = store(tmp_path / "forward.parquet", maps(1), SAMPLES, "forward", 1.0)
+    with pytest.raises(TableError, match=r"forward\.parquet: lacks the columns gradient, reference"):
+        read_metrics(path, "d", "m", "a")
+
+
 def metric_rows(gradient, step, values):
     keys = {"dataset": "d", "model": "m", "method": "a", "gradient": gradient, "scheme": gradient, "step": step}
     keys["dtype"] = "float32"

@@ -172,7 +172,7 @@ def test_undefined_rows_and_several_schemes_are_named():
 def test_the_table_of_best_steps():
     correlations, errors = rows(CNN, {0.1: 0.9, 1: 0.8}), rows(CNN, {0.1: 0.3, 1: 0.25}, metric="relative_error")
     (section,) = [s for s in tell(facts(correlations, errors)) if s.title == "The best steps"]
-    assert section.table.rows == [["digits", "CNN", "Saliency", "forward", "1", "25.0 %", "0.800", "1", "25.0 %"]]
+    assert section.table.rows == [["digits", "CNN", "Saliency", "forward", "50", "1", "25.0 %", "0.800", "1", "25.0 %"]]
 
 
 def test_facts_are_read_from_the_files_of_a_run(tmp_path):

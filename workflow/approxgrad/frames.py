@@ -11,17 +11,27 @@ import pandas as pd
 import pyarrow as pa
 
 from approxgrad.sources import AUTO
+from approxgrad.table_file import TableFile
 from approxgrad.tables import attribution_file, matrix, read_table, write_atomically, write_table
+
+MEASURED = ("gradient", "scheme", "step", "dtype", "reference", "sample")
+"""Columns that say what the measures in a row are of."""
 
 
 def read_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:
-    """Return the measures of one data set, model and method with these three names as columns."""
-    return read_keyed(path, dataset=dataset, model=model, method=method)
+    """Return the measures of one data set, model and method with these three names as columns.
+
+    Raises
+    ------
+    TableError
+        If the file is no table of measures.
+    """
+    return read_keyed(path, MEASURED, dataset=dataset, model=model, method=method)
 
 
-def read_keyed(path: Path | str, **keys: str) -> pd.DataFrame:
-    """Return a table whose first columns hold the names that stand in its path."""
-    frame = read_table(path)[0].to_pandas()
+def read_keyed(path: Path | str, needed: Sequence[str] = (), **keys: str) -> pd.DataFrame:
+    """Return a table that has the needed columns; its first columns hold the names that stand in its path."""
+    frame = TableFile(path, needed).read().to_pandas()
     return pd.concat([pd.DataFrame(keys, index=frame.index), frame], axis=1)
 
 

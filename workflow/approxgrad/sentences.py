@@ -96,6 +96,7 @@ def best_steps(facts: Facts) -> Section:
         rows.append(
             [
                 *(name_label(curve.dataset), name_label(curve.model), method_label(curve.method), curve.scheme),
+                str(curve.samples),
                 step_label(curve.steps[curve.best]),
                 wording.percent(curve.medians[curve.best].value),
                 wording.correlation(there.value) if there else "undefined",
@@ -108,7 +109,7 @@ def best_steps(facts: Facts) -> Section:
         "comparison, the error at the largest step. Where the best step is the smallest or the largest one of the "
         "study, one outside may be better still."
     )
-    header = ["data set", "model", "method", "scheme", "best step", "relative error", "correlation"]
+    header = ["data set", "model", "method", "scheme", "samples", "best step", "relative error", "correlation"]
     return Section("The best steps", table=Table(caption, [*header, "largest step", "relative error there"], rows))
 
 
