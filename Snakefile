@@ -43,6 +43,10 @@ rule all:
 
 onstart:
     run_report.begin(logger, verbose=workflow.output_settings.verbose)
+    # The limit of jobs a second makes Snakemake look at all waiting jobs again a second after each look and once more for
+    # each finished job, which keeps a processor busy where hundreds wait. Only a queue needs it.
+    if not workflow.non_local_exec:
+        workflow.scheduler.job_rate_limiter = None
 
 
 onsuccess:
