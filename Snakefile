@@ -1,6 +1,6 @@
 from snakemake.utils import min_version
 
-from approxgrad.config_files import check_config_files, one_line_each
+from approxgrad.study.config_files import check_config_files, one_line_each
 
 min_version("9.20")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from approxgrad.device import set_up_torch
+from approxgrad.models.device import set_up_torch
 from bench.ceiling import matrix_product_rate, share_of_ceiling
 from bench.memory import peak_memory
 from bench.peers import compare

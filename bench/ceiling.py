@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from approxgrad.batching import LARGEST_BATCH, batch_size
-from approxgrad.checks import Model
+from approxgrad.gradients.batching import LARGEST_BATCH, batch_size
+from approxgrad.gradients.checks import Model
 from bench.peers import engine, set_allocator
 from bench.subjects import Subject, some_features
 from bench.timing import Work, interleaved, rates, synchronise

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from approxgrad import FiniteDifference, attribute
-from approxgrad.batching import memory_budget
+from approxgrad.gradients.batching import memory_budget
 from bench.subjects import STEP, TARGET, subject
 
 MEBIBYTE = 2**20

@@ -13,8 +13,8 @@ from captum.attr import FeatureAblation
 from torch import Tensor, nn
 
 from approxgrad import FiniteDifference
-from approxgrad.checks import Model
-from approxgrad.layout import KEPT_BYTES, MMAP_THRESHOLD, TRIM_THRESHOLD
+from approxgrad.gradients.checks import Model
+from approxgrad.gradients.layout import KEPT_BYTES, MMAP_THRESHOLD, TRIM_THRESHOLD
 from bench.subjects import STEP, TARGET, Subject, some_features
 from bench.timing import Work, interleaved, rates, synchronise
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from approxgrad.cells import attribute_cell
-from approxgrad.metrics import relative_error
+from approxgrad.evaluation.metrics import relative_error
 from approxgrad.seeds import derive_seed
-from approxgrad.sources import AUTO
-from approxgrad.tables import Attributions
+from approxgrad.storage.tables import Attributions
+from approxgrad.study.cells import attribute_cell
+from approxgrad.study.sources import AUTO
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from approxgrad.device import set_up_torch
+from approxgrad.models.device import set_up_torch
 from bench.step_cases import METHODS, MODELS, Case, train_models
 
 LIMIT = 2.0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from approxgrad import CompiledModel
-from approxgrad.models import build_model
+from approxgrad.models.architectures import build_model
 
 STEP = 0.01
 TARGET = 3

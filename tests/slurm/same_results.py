@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from approxgrad.row_groups import METADATA_KEY
+from approxgrad.storage.row_groups import METADATA_KEY
 
 MEASURED = {"seconds"}
 """Entries of a file's metadata that differ from run to run by their nature."""

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from approxgrad.tables import Attributions
+from approxgrad.storage.tables import Attributions
 
 STEPS = [1.0, 1e-5, 0.5, 0.01, 5e-5, 1e-4]
 NUMERIC_ORDER = ["1e-5", "5e-5", "0.0001", "0.01", "0.5", "1"]

@@ -3,10 +3,10 @@ import torch
 from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import nn
 
-import approxgrad.attribution
+import approxgrad.methods.attribution
 from approxgrad import ExactGradient, FiniteDifference, attribute
-from approxgrad.attribution import METHODS
-from approxgrad.cost import evaluations
+from approxgrad.methods.attribution import METHODS
+from approxgrad.methods.cost import evaluations
 from problems import (
     CURVATURES,
     WEIGHTS,
@@ -116,7 +116,7 @@ def test_groups_of_inputs_and_parts_of_paths_change_rounding_only(
     options["baselines"] = points(5, 4, seed=1)
     whole = attribute(model, x, **options)
     # An eighth of the budget holds four buffers of so many path points of four float64 numbers; a path has six.
-    monkeypatch.setattr(approxgrad.attribution, "memory_budget", lambda _: 8 * points_at_once * 4 * 4 * 8)
+    monkeypatch.setattr(approxgrad.methods.attribution, "memory_budget", lambda _: 8 * points_at_once * 4 * 4 * 8)
     calls = []
     original = IntegratedGradients.attribute
     monkeypatch.setattr(

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from approxgrad import batching
-from approxgrad.batching import Footprint, balanced_slices, batch_size, footprint, memory_budget
+from approxgrad.gradients import batching
+from approxgrad.gradients.batching import Footprint, balanced_slices, batch_size, footprint, memory_budget
 from problems import RecordingModel, linear, small_cnn
 
 IMAGES = (torch.zeros(5, 2, 4, 4),)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from approxgrad.cached_arrays import find_arrays, read_arrays
-from approxgrad.evaluation import evaluate_arrays
-from approxgrad.metrics import compare
-from approxgrad.tables import TableError
+from approxgrad.evaluation.metric_tables import evaluate_arrays
+from approxgrad.evaluation.metrics import compare
+from approxgrad.storage.cached_arrays import find_arrays, read_arrays
+from approxgrad.storage.tables import TableError
 
 SHARED = Path(os.environ.get("APPROXGRAD_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 PATTERN = "CNN_{method}_{samples}_{step}.npz"

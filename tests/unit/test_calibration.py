@@ -2,8 +2,8 @@ import time
 
 import pytest
 
-from approxgrad import calibration
-from approxgrad.calibration import CalibrationError, measure_figure_job, measure_model, measure_table_job, rate
+from approxgrad.planning import calibration
+from approxgrad.planning.calibration import CalibrationError, measure_figure_job, measure_model, measure_table_job, rate
 
 MLP = {"architecture": "mlp", "hidden": [8], "dropout": 0.0}
 OPTIONS = {"device": "cpu", "threads": 1, "memory_mib": None}

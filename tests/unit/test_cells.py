@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from approxgrad import CompiledModel, FiniteDifference, attribute, cells
-from approxgrad.cells import attribute_cell, baseline_values
-from approxgrad.cost import evaluations
-from approxgrad.models import build_model, load_model, save_model
-from approxgrad.path_ends import path_ends
+from approxgrad import CompiledModel, FiniteDifference, attribute
+from approxgrad.methods.cost import evaluations
+from approxgrad.methods.path_ends import path_ends
+from approxgrad.models.architectures import build_model, load_model, save_model
 from approxgrad.seeds import draw_samples
-from approxgrad.tables import Split, read_attributions, write_attributions, write_split
+from approxgrad.storage.tables import Split, read_attributions, write_attributions, write_split
+from approxgrad.study import cells
+from approxgrad.study.cells import attribute_cell, baseline_values
 
 CPU = torch.device("cpu")
 FEATURES, SAMPLES, PATH_STEPS, SEED = 4, 3, 5, 11
@@ -20,7 +21,7 @@ BASELINES = {"zero": 1, "mean": FEATURES, 0.25: 1, (0.5, 1.0, 0.5, 1.0): 2}
 
 @dataclass
 class Chosen:
-    """A stand-in of approxgrad.step_choice.StepChoice."""
+    """A stand-in of approxgrad.steps.choice.StepChoice."""
 
     step: float
     noise: float
@@ -190,7 +191,9 @@ def test_float64_maps_are_those_of_a_model_in_float64(files, method):
 
 def test_a_compiled_model_changes_finite_differences_by_rounding_only(files, monkeypatch):
     compiled = []
-    monkeypatch.setattr("approxgrad.cells.CompiledModel", lambda model: compiled.append(model) or CompiledModel(model))
+    monkeypatch.setattr(
+        "approxgrad.study.cells.CompiledModel", lambda model: compiled.append(model) or CompiledModel(model)
+    )
     own, as_it_is = (cell(files, {"attribution": "saliency"}, compile_model=value) for value in (True, False))
     assert (own.metadata["compiled"], as_it_is.metadata["compiled"], len(compiled)) == (True, False, 1)
     assert own.metadata["model_evaluations"] == as_it_is.metadata["model_evaluations"]

@@ -5,8 +5,9 @@ import tarfile
 import numpy as np
 import pytest
 
-from approxgrad.datasets import DatasetError, cifar10, cifar_batches
+from approxgrad.datasets import cifar10, cifar_batches
 from approxgrad.datasets.cifar_batches import read_batch, read_class_names
+from approxgrad.datasets.kinds import DatasetError
 from cifar_archive import FOLDER, NAMES, batch, contents, write_archive
 
 OPTIONS = {"kind": "cifar10", "validation": 25, "normalisation": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}}

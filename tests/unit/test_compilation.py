@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from approxgrad import CompiledModel, FiniteDifference
-from approxgrad.batching import footprint
-from approxgrad.compilation import padded_size
+from approxgrad.gradients.batching import footprint
+from approxgrad.models.compilation import padded_size
 
 EPS = torch.finfo(torch.float32).eps
 

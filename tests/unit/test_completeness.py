@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from approxgrad import FiniteDifference, attribute
-from approxgrad.completeness import completeness_residuals
-from approxgrad.path_ends import explained_outputs, path_ends
-from approxgrad.tables import Attributions, TableError, write_attributions
+from approxgrad.evaluation.completeness import completeness_residuals
+from approxgrad.methods.path_ends import explained_outputs, path_ends
+from approxgrad.storage.tables import Attributions, TableError, write_attributions
 
 EPS = 2.0**-23
 ROWS, FEATURES = 5, 4
@@ -70,7 +70,7 @@ def test_outputs_do_not_depend_on_the_batches(monkeypatch):
     rows = torch.arange(12.0).reshape(6, 2)
     model = torch.nn.Identity()
     whole = explained_outputs(model, rows, torch.tensor([0, 1, 0, 1, 0, 1]))
-    monkeypatch.setattr("approxgrad.path_ends.batch_size", lambda *_: 4)
+    monkeypatch.setattr("approxgrad.methods.path_ends.batch_size", lambda *_: 4)
     np.testing.assert_array_equal(whole, [0, 3, 4, 7, 8, 11])
     np.testing.assert_array_equal(explained_outputs(model, rows, torch.tensor([0, 1, 0, 1, 0, 1])), whole)
 

@@ -5,7 +5,7 @@ import jsonschema
 import pytest
 import yaml
 
-from approxgrad.configuration import ConfigError, load_schema, validated
+from approxgrad.study.configuration import ConfigError, load_schema, validated
 
 DEFAULT = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
 EXPERIMENT = {"datasets": ["digits"], "models": ["cnn"], "methods": ["saliency"], "steps": [0.1], "samples": 1}

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from approxgrad import FiniteDifference, attribute
-from approxgrad.cells import rounding_ratios
-from approxgrad.convergence import Branch, convergence, error_curves, recommended_steps, textbook_step
-from approxgrad.metrics import relative_error
+from approxgrad.evaluation.convergence import Branch, convergence, error_curves, recommended_steps, textbook_step
+from approxgrad.evaluation.metrics import relative_error
+from approxgrad.study.cells import rounding_ratios
 from problems import points, softplus_mlp
 
 ORDERS = {"forward": 1, "central": 2}

@@ -1,6 +1,6 @@
 import pytest
 
-from approxgrad.cost import evaluations
+from approxgrad.methods.cost import evaluations
 
 
 @pytest.mark.parametrize(

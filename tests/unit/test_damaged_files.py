@@ -14,13 +14,14 @@ from hypothesis import given
 from PIL import Image
 
 import cifar_archive
-from approxgrad.cached_arrays import read_arrays
 from approxgrad.datasets import cifar10, image_folder, table
 from approxgrad.datasets.cifar_batches import read_batch, read_class_names
 from approxgrad.datasets.pixels import FORMATS, decoded, pillow_limits
-from approxgrad.models import build_model, load_model, save_model
-from approxgrad.runtime import is_expected
-from approxgrad.tables import (
+from approxgrad.models.architectures import build_model, load_model, save_model
+from approxgrad.models.weights import fit_weights, read_weights
+from approxgrad.running.job import is_expected
+from approxgrad.storage.cached_arrays import read_arrays
+from approxgrad.storage.tables import (
     Attributions,
     Split,
     read_attributions,
@@ -29,7 +30,6 @@ from approxgrad.tables import (
     write_attributions,
     write_split,
 )
-from approxgrad.weights import fit_weights, read_weights
 from damage import DAMAGES, LONG, SHORT, damaged
 
 GIBIBYTE = 2**30

@@ -1,14 +1,17 @@
+import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from approxgrad import dependencies
-from approxgrad.dependencies import NEUTRAL, PACKAGE_ROOT, source_files
+from approxgrad.provenance import dependencies
+from approxgrad.provenance.dependencies import NEUTRAL, PACKAGE_ROOT, source_files
 
 SCRIPTS = PACKAGE_ROOT.parent / "scripts"
+ENGINE = "gradients/finite_differences.py"
 TORCH_FREE = [
     "build_explorer",
     "compare_sources",
@@ -30,7 +33,7 @@ def closure(script, *modules):
 
 
 def module_of(file):
-    return "approxgrad." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return "approxgrad." + file.removesuffix(".py").replace("/", ".")
 
 
 @pytest.mark.parametrize(
@@ -38,12 +41,20 @@ def module_of(file):
     [
         (
             "attribute",
-            {"finite_differences.py", "published.py", "stencils.py", "models.py"},
-            {"training.py", "metrics.py"},
+            {ENGINE, "gradients/stencils.py", "methods/published.py", "models/architectures.py"},
+            {"models/training.py", "evaluation/metrics.py"},
         ),
-        ("train_model", {"training.py", "models.py", "device.py", "tables.py"}, {"finite_differences.py", "cells.py"}),
-        ("evaluate", {"evaluation.py", "metrics.py", "tables.py"}, {"finite_differences.py", "figures/style.py"}),
-        ("plot_boxplots", {"figures/boxplots.py", "figures/style.py"}, {"finite_differences.py", "figures/maps.py"}),
+        (
+            "train_model",
+            {"models/training.py", "models/architectures.py", "models/device.py", "storage/tables.py"},
+            {ENGINE, "study/cells.py"},
+        ),
+        (
+            "evaluate",
+            {"evaluation/metric_tables.py", "evaluation/metrics.py", "storage/tables.py"},
+            {ENGINE, "figures/style.py"},
+        ),
+        ("plot_boxplots", {"figures/boxplots.py", "figures/style.py"}, {ENGINE, "figures/maps.py"}),
     ],
 )
 def test_a_script_depends_on_what_it_imports_directly_or_not(script, inside, outside):
@@ -54,12 +65,33 @@ def test_a_script_depends_on_what_it_imports_directly_or_not(script, inside, out
 
 @pytest.mark.parametrize("script", sorted(path.stem for path in SCRIPTS.glob("*.py")))
 def test_modules_that_change_no_result_are_left_out(script):
-    neutral = {"runtime.py", "progress.py", "summaries.py", "provenance.py", "digests.py", "dependencies.py"}
+    neutral = {"progress.py", "running/job.py", "running/summaries.py"}
+    neutral |= {f"provenance/{name}.py" for name in ("dependencies", "digests", "document")}
     assert not closure(script) & {*neutral, "__init__.py"}
 
 
 def test_neutral_modules_exist():
-    assert all((PACKAGE_ROOT / f"{name.removeprefix('approxgrad.')}.py").is_file() for name in NEUTRAL)
+    assert all((PACKAGE_ROOT.parent / f"{name.replace('.', '/')}.py").is_file() for name in NEUTRAL)
+
+
+def test_subpackages_only_say_what_belongs_there():
+    """So importing one loads nothing, and its ``__init__`` need not be tracked."""
+    files = list(PACKAGE_ROOT.glob("*/**/__init__.py"))
+    assert {path.parent for path in PACKAGE_ROOT.glob("*/**/*.py")} == {path.parent for path in files}
+    for path in files:
+        (docstring,) = ast.parse(path.read_text()).body
+        assert isinstance(docstring, ast.Expr), path
+        assert isinstance(docstring.value.value, str), path
+
+
+def test_subpackages_import_only_from_those_above_them_in_the_readme():
+    readme = (PACKAGE_ROOT.parents[1] / "README.md").read_text()
+    order = re.findall(r"^\| `(\w+)/` \|", readme.partition("| subpackage |")[2], re.MULTILINE)
+    assert sorted(order) == sorted(path.parent.name for path in PACKAGE_ROOT.glob("*/__init__.py"))
+    for number, name in enumerate(order):
+        code = "\n".join(path.read_text() for path in (PACKAGE_ROOT / name).glob("*.py"))
+        imported = set(re.findall(r"^\s*(?:from|import) approxgrad\.(\w+)", code, re.MULTILINE))
+        assert not imported & set(order[number + 1 :]), name
 
 
 def test_modules_imported_by_a_computed_name_are_added():
@@ -69,15 +101,17 @@ def test_modules_imported_by_a_computed_name_are_added():
 
 def test_every_form_of_import_is_followed(tmp_path, monkeypatch):
     package = tmp_path / "approxgrad"
-    (package / "sub").mkdir(parents=True)
+    for folder in ("sub", "running"):
+        (package / folder).mkdir(parents=True)
     for name, text in {
         "__init__": "",
         "a": "def later():\n    from approxgrad import b\n",
         "b": "import approxgrad.sub.c\n",
-        "sub/__init__": "from approxgrad.d import thing\n",
-        "sub/c": "import os\nfrom approxgrad import sub, a\nfrom approxgrad.runtime import job\n",
-        "d": "thing = 1\n",
-        "runtime": "from approxgrad import unused\n",
+        "sub/__init__": '"""A subpackage."""',
+        "sub/c": "import os\nfrom approxgrad.sub import d\nfrom approxgrad import a\nfrom approxgrad.e import thing\n",
+        "sub/d": "from approxgrad.running.job import job\n",
+        "e": "thing = 1\n",
+        "running/job": "from approxgrad import unused\n",
         "unused": "",
     }.items():
         (package / f"{name}.py").write_text(text)
@@ -87,16 +121,16 @@ def test_every_form_of_import_is_followed(tmp_path, monkeypatch):
     assert [path.relative_to(package).as_posix() for path in files] == [
         "a.py",
         "b.py",
-        "d.py",
-        "sub/__init__.py",
+        "e.py",
         "sub/c.py",
+        "sub/d.py",
     ]
 
 
 @pytest.mark.parametrize("script", TORCH_FREE)
 def test_light_scripts_do_not_load_torch(script):
     kinds = ["approxgrad.datasets.digits", "approxgrad.datasets.synthetic"] if script == "prepare_data" else []
-    files = closure(script, *kinds) | {"runtime.py", "summaries.py"}
+    files = closure(script, *kinds) | {"running/job.py", "running/summaries.py"}
     code = f"import importlib, sys\nfor m in {sorted(map(module_of, files))}: importlib.import_module(m)\n"
     code += "print(sorted({'torch', 'torchvision', 'captum'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

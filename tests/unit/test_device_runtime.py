@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from approxgrad.device import set_up_torch
-from approxgrad.runtime import EXPLAINED, job, logger
+from approxgrad.models.device import set_up_torch
+from approxgrad.running.job import EXPLAINED, job, logger
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from approxgrad import download as module
-from approxgrad.download import DownloadError, check_address, download
+from approxgrad.datasets import download as module
+from approxgrad.datasets.download import DownloadError, check_address, download
 from loopback import served
 
 CONTENT = np.random.default_rng(0).bytes(200_000)
@@ -217,7 +217,7 @@ def test_addresses_that_can_be_used(address):
 def test_a_killed_download_is_finished_by_the_next_one(target, site):
     code = f"""
 from pathlib import Path
-from approxgrad.download import download
+from approxgrad.datasets.download import download
 download(["{site.address}/slow"], Path("{target}"), "{MD5}", retries=0, timeout=5)
 """
     process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"no_proxy": "127.0.0.1"})

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approxgrad.datasets import DatasetError
 from approxgrad.datasets.drawing import check_rest, limited, rows_of, stratified
+from approxgrad.datasets.kinds import DatasetError
 from approxgrad.datasets.normalisation import configured
 from approxgrad.datasets.paths import checked_path
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from approxgrad import FiniteDifference, attribute
-from approxgrad.attribution import METHODS
-from approxgrad.cost import evaluations
+from approxgrad.methods.attribution import METHODS
+from approxgrad.methods.cost import evaluations
 from random_problems import DTYPES, STEPS, called, differences, problems
 
 PATHS = [name for name in METHODS if name.startswith("integrated_gradients")]

@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from approxgrad.evaluation import KEYS, evaluate_method, summarise
-from approxgrad.frames import read_metrics, read_step_metrics, write_both
-from approxgrad.metrics import METRICS, compare
-from approxgrad.tables import Attributions, TableError, read_table, write_attributions, write_table
-from approxgrad.uncertainty import Bootstrap, intervals
+from approxgrad.evaluation.frames import read_metrics, read_step_metrics, write_both
+from approxgrad.evaluation.metric_tables import KEYS, evaluate_method, summarise
+from approxgrad.evaluation.metrics import METRICS, compare
+from approxgrad.evaluation.uncertainty import Bootstrap, intervals
+from approxgrad.storage.tables import Attributions, TableError, read_table, write_attributions, write_table
 
 SAMPLES = np.array([7, 3, 11, 5])
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from approxgrad.evaluation import evaluate_method
-from approxgrad.explorer import MOST_POINTS, MOST_SAMPLES, Comparison, explorer_data, limits, read_comparisons
-from approxgrad.explorer_page import explorer_page
-from approxgrad.metrics import METRICS
-from approxgrad.tables import Attributions, TableError, write_attributions, write_table
+from approxgrad.evaluation.metric_tables import evaluate_method
+from approxgrad.evaluation.metrics import METRICS
+from approxgrad.report.explorer import MOST_POINTS, MOST_SAMPLES, Comparison, explorer_data, limits, read_comparisons
+from approxgrad.report.explorer_page import explorer_page
+from approxgrad.storage.tables import Attributions, TableError, write_attributions, write_table
 
 CHROMIUM_LIMIT = 2 * 2**20
 STEPS = (0.5, 10.0, 2.0)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from approxgrad import FiniteDifference
-from approxgrad.stencils import SCHEMES
+from approxgrad.gradients.stencils import SCHEMES
 from problems import (
     CURVATURES,
     WEIGHTS,

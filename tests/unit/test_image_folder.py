@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from approxgrad.datasets import DatasetError, image_files, image_folder
+from approxgrad.datasets import image_files, image_folder
 from approxgrad.datasets.image_files import listing_digest
+from approxgrad.datasets.kinds import DatasetError
 from approxgrad.datasets.pixels import decoded, pillow_limits
 
 OPTIONS = {"kind": "image_folder", "size": [4, 4], "channels": 3, "validation": 0.25}

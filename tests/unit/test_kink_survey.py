@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from approxgrad import kink_survey
-from approxgrad.kink_survey import KinkSurvey, distances, most_survey_evaluations
-from approxgrad.probing import Probe
-from approxgrad.stencils import stencil
+from approxgrad.gradients.stencils import stencil
+from approxgrad.steps import kink_survey
+from approxgrad.steps.kink_survey import KinkSurvey, distances, most_survey_evaluations
+from approxgrad.steps.probing import Probe
 
 WEIGHTS = np.random.default_rng(5).normal(size=(40, 6))
 OFFSETS = np.random.default_rng(6).normal(size=40)

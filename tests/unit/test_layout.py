@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from approxgrad import FiniteDifference
-from approxgrad.layout import fast_layout
+from approxgrad.gradients.layout import fast_layout
 from approxgrad.progress import CountedModel
 from problems import small_cnn
 
@@ -107,7 +107,7 @@ def test_other_threads_see_the_same_values():
     torch.testing.assert_close(seen[0], expected, rtol=1e-12, atol=0)
 
 
-KEEPING = "from approxgrad.layout import keep_freed_memory; print(keep_freed_memory())"
+KEEPING = "from approxgrad.gradients.layout import keep_freed_memory; print(keep_freed_memory())"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the C library is glibc on Linux only")

@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from approxgrad.evaluation.metrics import compare
 from approxgrad.figures import style
 from approxgrad.figures.maps import SAMPLES, attribution_maps, colour_limit, map_numbers, map_triples
-from approxgrad.metrics import compare
 from figure_data import IMAGES, attributions, drawn_text, exact
 
 GREY = {"shape": (1, 2, 2), "normalisation": {"mean": [0.25], "std": [0.5]}}

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from approxgrad import FiniteDifference, attribute
-from approxgrad.checks import check_repeatable, check_resolved
+from approxgrad.gradients.checks import check_repeatable, check_resolved
 from approxgrad.messages import one_line
-from approxgrad.runtime import EXPLAINED, is_expected
-from approxgrad.summaries import QuietJobs
+from approxgrad.running.job import EXPLAINED, is_expected
+from approxgrad.running.summaries import QuietJobs
 
 
 @pytest.mark.parametrize(

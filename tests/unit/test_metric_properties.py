@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from approxgrad.evaluation import KEYS, summarise
-from approxgrad.metrics import METRICS, compare
-from approxgrad.paired import compare_sources
-from approxgrad.uncertainty import Bootstrap, intervals
+from approxgrad.evaluation.metric_tables import KEYS, summarise
+from approxgrad.evaluation.metrics import METRICS, compare
+from approxgrad.evaluation.paired import compare_sources
+from approxgrad.evaluation.uncertainty import Bootstrap, intervals
 
 EPS = np.finfo(float).eps
 CORRELATIONS = ["pearson", "spearman", "cosine"]

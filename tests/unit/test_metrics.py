@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from approxgrad.metrics import METRICS, compare
+from approxgrad.evaluation.metrics import METRICS, compare
 
 # Sums of at most 50 terms, each rounded once or twice.
 EPS = 100 * np.finfo(float).eps

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from approxgrad.models import ARCHITECTURES, ModelError, build_model, load_model, save_model
+from approxgrad.models.architectures import ARCHITECTURES, ModelError, build_model, load_model, save_model
 
 CPU = torch.device("cpu")
 DESCRIPTIONS = {

@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approxgrad.config_files import check_config_files
-from approxgrad.configuration import ConfigError, load_schema
-from approxgrad.study import Study
+from approxgrad.study.config_files import check_config_files
+from approxgrad.study.configuration import ConfigError, load_schema
+from approxgrad.study.study import Study
 from damage import DAMAGES, LONG, SHORT, damaged
 
 CONFIG = Path(__file__).resolve().parents[2] / "config.yaml"

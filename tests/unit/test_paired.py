@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from approxgrad.evaluation import KEYS
-from approxgrad.metrics import METRICS
-from approxgrad.paired import WITHIN, compare_sources, holm, sign_test, source_pairs
-from approxgrad.sources import AUTO, GradientSource, exact_source
-from approxgrad.uncertainty import Bootstrap, intervals
+from approxgrad.evaluation.metric_tables import KEYS
+from approxgrad.evaluation.metrics import METRICS
+from approxgrad.evaluation.paired import WITHIN, compare_sources, holm, sign_test, source_pairs
+from approxgrad.evaluation.uncertainty import Bootstrap, intervals
+from approxgrad.study.sources import AUTO, GradientSource, exact_source
 
 
 def rows(scheme, step, values, samples=None, dtype="float32", **keys):

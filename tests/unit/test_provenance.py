@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from approxgrad import read_provenance
-from approxgrad.dependencies import PACKAGE_ROOT
-from approxgrad.digests import LARGEST_READ, code_digest, content_digest, file_state, input_digest
-from approxgrad.models import build_model, load_model, save_model
-from approxgrad.provenance import ProvenanceError, joined_provenance, provenance
-from approxgrad.shards import merged
-from approxgrad.tables import write_table
+from approxgrad.models.architectures import build_model, load_model, save_model
+from approxgrad.provenance.dependencies import PACKAGE_ROOT
+from approxgrad.provenance.digests import LARGEST_READ, code_digest, content_digest, file_state, input_digest
+from approxgrad.provenance.document import ProvenanceError, joined_provenance, provenance
+from approxgrad.storage.tables import write_table
+from approxgrad.study.shards import merged
 
 SCRIPT = PACKAGE_ROOT.parent / "scripts" / "attribute.py"
 MLP = {"input_shape": [3], "outputs": 1, "architecture": "mlp", "hidden": [2], "dropout": 0.0}
@@ -120,7 +120,7 @@ def test_the_digest_of_several_files_follows_their_order(tmp_path):
 
 
 def test_the_digest_of_code_follows_contents_and_not_the_working_directory(tmp_path, monkeypatch):
-    files = [SCRIPT, PACKAGE_ROOT / "cells.py"]
+    files = [SCRIPT, PACKAGE_ROOT / "study" / "cells.py"]
     first = code_digest(files)
     monkeypatch.chdir(tmp_path)
     assert code_digest([os.path.relpath(path) for path in reversed(files)]) == first

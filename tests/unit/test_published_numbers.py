@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from approxgrad import ApproxAttribution, FiniteDifference, attribute
-from approxgrad.metrics import compare
+from approxgrad.evaluation.metrics import compare
 
 SHARED = Path(os.environ.get("APPROXGRAD_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 PUBLISHED = SHARED / "published" / "synthetic"

@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approxgrad import row_groups
-from approxgrad.completeness import completeness_residuals
-from approxgrad.evaluation import evaluate_method
-from approxgrad.explorer import MOST_SAMPLES, read_comparisons
+from approxgrad.evaluation.completeness import completeness_residuals
+from approxgrad.evaluation.frames import exact_ranges
+from approxgrad.evaluation.metric_tables import evaluate_method
 from approxgrad.figures.maps import SAMPLES, map_numbers, read_columns
-from approxgrad.frames import exact_ranges
-from approxgrad.row_groups import GROUP_BYTES
-from approxgrad.table_checks import TableError
-from approxgrad.tables import Attributions, read_attributions, write_attributions, write_table
+from approxgrad.report.explorer import MOST_SAMPLES, read_comparisons
+from approxgrad.storage import row_groups
+from approxgrad.storage.row_groups import GROUP_BYTES
+from approxgrad.storage.table_checks import TableError
+from approxgrad.storage.tables import Attributions, read_attributions, write_attributions, write_table
 
 COLUMNS = ("sample", "attribution", "inputs", "target", "truth", "output", "baseline_output")
 
@@ -241,9 +241,10 @@ def test_attributions_come_back_bit_for_bit(result, limit, data):
 CHILD = """
 import re, sys
 from pathlib import Path
-from approxgrad import completeness, evaluation, explorer, frames
+from approxgrad.evaluation import completeness, frames, metric_tables
 from approxgrad.figures import maps
-from approxgrad.tables import write_table
+from approxgrad.report import explorer
+from approxgrad.storage.tables import write_table
 task, folder = sys.argv[1], Path(sys.argv[2])
 paths = [folder / f"{number}.parquet" for number in range(3)]
 exact, approximated, table = paths[:1], paths[1:], folder / "metrics.parquet"
@@ -251,7 +252,7 @@ exact, approximated, table = paths[:1], paths[1:], folder / "metrics.parquet"
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 before = peak()
 if task == "evaluate":
-    write_table(table, evaluation.evaluate_method(exact, approximated), {})
+    write_table(table, metric_tables.evaluate_method(exact, approximated), {})
 elif task == "completeness":
     completeness.completeness_residuals(paths, [("ig", "g")] * 3)
 elif task == "ranges":

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from approxgrad import grid, run_lock
-from approxgrad.files import write_atomically
-from approxgrad.run_lock import OWNER, SNAKEMAKE_LOCKS, RunLockError, hold, let_go, runs
+from approxgrad.running import lock
+from approxgrad.running.lock import OWNER, SNAKEMAKE_LOCKS, RunLockError, hold, let_go, runs
+from approxgrad.storage.files import write_atomically
+from approxgrad.study import grid
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_lock, "_held", [])
+    monkeypatch.setattr(lock, "_held", [])
     return tmp_path
 
 
@@ -42,7 +43,7 @@ def test_a_run_that_ended_by_itself_is_not_called_killed():
     assert hold() == ""
     let_go()
     assert OWNER.read_text() == ""
-    run_lock._held[0].close()
+    lock._held[0].close()
     assert hold() == ""
 
 
@@ -65,7 +66,9 @@ def test_the_locks_of_another_computer_stay_until_the_user_removes_them():
 
 
 def test_a_living_run_keeps_others_out_and_a_killed_one_does_not():
-    code = "import sys, time; from approxgrad.run_lock import hold; hold(); print('held', flush=True); time.sleep(60)"
+    code = (
+        "import sys, time; from approxgrad.running.lock import hold; hold(); print('held', flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(RunLockError, match=rf"^another run \(process {other.pid}, .*\) is at work in this folder"):
@@ -75,12 +78,12 @@ def test_a_living_run_keeps_others_out_and_a_killed_one_does_not():
 
 
 def test_a_job_ends_with_the_process_that_started_it():
-    code = "import time; from approxgrad.run_lock import end_with_run; end_with_run(); time.sleep(60)"
+    code = "import time; from approxgrad.running.lock import end_with_run; end_with_run(); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as run:
-        environment = os.environ | {run_lock.RUN_VARIABLE: str(run.pid)}
+        environment = os.environ | {lock.RUN_VARIABLE: str(run.pid)}
         with subprocess.Popen([sys.executable, "-c", code], env=environment) as job:
             with pytest.raises(subprocess.TimeoutExpired):
-                job.wait(timeout=3 * run_lock.WATCH_SECONDS)
+                job.wait(timeout=3 * lock.WATCH_SECONDS)
             run.kill()
             run.wait()
             assert job.wait(timeout=20) == 1

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from approxgrad.configuration import validated
-from approxgrad.run_record import Benchmark, computed_with, read_benchmarks, run_page, run_times
-from approxgrad.tables import Attributions, write_attributions
+from approxgrad.report.run_record import Benchmark, computed_with, read_benchmarks, run_page, run_times
+from approxgrad.storage.tables import Attributions, write_attributions
+from approxgrad.study.configuration import validated
 
 CONFIG = Path(__file__).resolve().parents[2] / "config.yaml"
 HEADER = "s\th:m:s\tmax_rss\tcpu_time\n"

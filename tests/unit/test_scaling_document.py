@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from approxgrad.cost import evaluations
+from approxgrad.methods.cost import evaluations
 
 DOCUMENTS = Path(__file__).resolve().parents[2] / "docs"
 SCALING = (DOCUMENTS / "scaling.md").read_text()

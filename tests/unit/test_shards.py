@@ -7,13 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from approxgrad import cells, row_groups, shards
-from approxgrad.cells import attribute_cell
-from approxgrad.grid import Cell, keys_pattern
-from approxgrad.models import build_model, save_model
-from approxgrad.shards import gather, merged, named_shard, shard_blocks, shard_count, shard_name
-from approxgrad.sources import GradientSource
-from approxgrad.tables import Split, lists, read_attributions, write_attributions, write_split
+from approxgrad.models.architectures import build_model, save_model
+from approxgrad.storage import row_groups
+from approxgrad.storage.tables import Split, lists, read_attributions, write_attributions, write_split
+from approxgrad.study import cells, shards
+from approxgrad.study.cells import attribute_cell
+from approxgrad.study.grid import Cell, keys_pattern
+from approxgrad.study.shards import gather, merged, named_shard, shard_blocks, shard_count, shard_name
+from approxgrad.study.sources import GradientSource
 
 FEATURES, SAMPLES = 5, 11
 

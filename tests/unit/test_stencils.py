@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from approxgrad.stencils import SCHEMES, stencil
+from approxgrad.gradients.stencils import SCHEMES, stencil
 
 EVALUATIONS = {"forward": lambda d: d + 1, "backward": lambda d: d + 1, "central": lambda d: 2 * d}
 

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 import approxgrad
-from approxgrad import FiniteDifference, attribute, choose_step, step_search
-from approxgrad.kink_survey import hazard
-from approxgrad.kinks import Kinks, best_step
-from approxgrad.noise import measured_noise, noise_level, spacings
-from approxgrad.step_choice import smooth_step
-from approxgrad.step_search import Search, most_evaluations
+from approxgrad import FiniteDifference, attribute, choose_step
+from approxgrad.steps import search
+from approxgrad.steps.choice import smooth_step
+from approxgrad.steps.kink_survey import hazard
+from approxgrad.steps.kinks import Kinks, best_step
+from approxgrad.steps.noise import measured_noise, noise_level, spacings
+from approxgrad.steps.search import Search, most_evaluations
 from problems import RecordingModel, linear, numpy_model, points, softplus_mlp
 
 FLOATS = [torch.float32, torch.float64]
@@ -167,7 +168,7 @@ def path_errors(model, x, scheme, steps, points):
     ],
 )
 def test_the_step_of_a_path_stays_before_the_kinks_of_the_median_input(monkeypatch, scheme, countable, loss):
-    monkeypatch.setattr(step_search, "COUNTABLE", countable)
+    monkeypatch.setattr(search, "COUNTABLE", countable)
     model, x = relu_mlp(), normal(60, 6)
     choice = choose_step(model, x, 0, scheme, baselines=0.0, n_steps=10)
     assert choice.evaluations <= most_evaluations(torch.float64, scheme, 6, 60 * 10)

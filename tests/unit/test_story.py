@@ -4,11 +4,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from approxgrad import wording
-from approxgrad.findings import Facts, read_facts
-from approxgrad.pages import Section, Table, page, sections_html
-from approxgrad.story import start, tell
-from approxgrad.tables import write_table
+from approxgrad.report import wording
+from approxgrad.report.findings import Facts, read_facts
+from approxgrad.report.pages import Section, Table, page, sections_html
+from approxgrad.report.story import start, tell
+from approxgrad.storage.tables import write_table
 
 CNN = ("digits", "cnn", "saliency")
 MLP = ("synthetic_linear", "mlp", "saliency")

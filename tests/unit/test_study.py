@@ -8,10 +8,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approxgrad.configuration import ConfigError
-from approxgrad.path_methods import complete_methods, path_cells, with_published
-from approxgrad.sources import GradientSource, described_source, exact_source
-from approxgrad.study import Study
+from approxgrad.study.configuration import ConfigError
+from approxgrad.study.path_methods import complete_methods, path_cells, with_published
+from approxgrad.study.sources import GradientSource, described_source, exact_source
+from approxgrad.study.study import Study
 
 DEFAULT = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
 SALIENCY = ("synthetic_linear", "mlp", "saliency")

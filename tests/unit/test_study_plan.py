@@ -6,14 +6,23 @@ import numpy as np
 import pytest
 import yaml
 
-from approxgrad import plan as planning
-from approxgrad.calibration import CalibrationError, Speed
 from approxgrad.datasets import cifar10, digits, image_folder, synthetic, table
-from approxgrad.job_list import JobListError, OutputFile
-from approxgrad.plan import Plan, described, duration, make_plan, needed
-from approxgrad.plan_costs import Inputs, JobTime, Overhead, RuleCost, elapsed, known_inputs, method_costs, rule_costs
-from approxgrad.study import Study
-from approxgrad.tables import Split, write_split
+from approxgrad.planning import plan as planning
+from approxgrad.planning.calibration import CalibrationError, Speed
+from approxgrad.planning.costs import (
+    Inputs,
+    JobTime,
+    Overhead,
+    RuleCost,
+    elapsed,
+    known_inputs,
+    method_costs,
+    rule_costs,
+)
+from approxgrad.planning.job_list import JobListError, OutputFile
+from approxgrad.planning.plan import Plan, described, duration, make_plan, needed
+from approxgrad.storage.tables import Split, write_split
+from approxgrad.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())

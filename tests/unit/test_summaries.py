@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from approxgrad.summaries import (
+from approxgrad.running.summaries import (
     QuietJobs,
     Run,
     attribution_summary,

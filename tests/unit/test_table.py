@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from approxgrad.configuration import ConfigError
-from approxgrad.datasets import DatasetError, table
-from approxgrad.study import Study
+from approxgrad.datasets import table
+from approxgrad.datasets.kinds import DatasetError
+from approxgrad.study.configuration import ConfigError
+from approxgrad.study.study import Study
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published" / "synthetic" / "nonlinear.npz"
 SHARES = {"validation": 0.15, "test": 0.25}

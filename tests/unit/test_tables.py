@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from approxgrad.tables import (
+from approxgrad.storage.tables import (
     ATTRIBUTION_SCHEMA,
     METADATA_KEY,
     OPTIONAL_COLUMNS,

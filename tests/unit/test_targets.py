@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from approxgrad.targets import OutputSelector, select_outputs, target_indices
+from approxgrad.gradients.targets import OutputSelector, select_outputs, target_indices
 
 FLAT = torch.arange(6.0).reshape(3, 2)
 DEEP = torch.arange(24.0).reshape(3, 2, 4)

@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch import nn
 
-from approxgrad import training
-from approxgrad.models import build_model
-from approxgrad.tables import Split
-from approxgrad.training import evaluate, tensors, train
+from approxgrad.models import training
+from approxgrad.models.architectures import build_model
+from approxgrad.models.training import evaluate, tensors, train
+from approxgrad.storage.tables import Split
 
 CPU = torch.device("cpu")
 OPTIONS = {"epochs": 4, "batch_size": 16, "learning_rate": 0.01}

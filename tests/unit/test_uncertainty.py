@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from approxgrad.uncertainty import COLUMNS_AT_ONCE, Bootstrap, intervals
+from approxgrad.evaluation.uncertainty import COLUMNS_AT_ONCE, Bootstrap, intervals
 
 ENDS = ["mean_low", "mean_high", "median_low", "median_high"]
 

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from approxgrad.dependencies import PACKAGE_ROOT
-from approxgrad.models import build_model, save_model
-from approxgrad.origins import Origin
-from approxgrad.provenance import described
-from approxgrad.recomputation import with_absolute_paths
-from approxgrad.tables import Attributions, write_attributions
-from approxgrad.verification import (
+from approxgrad.models.architectures import build_model, save_model
+from approxgrad.provenance.dependencies import PACKAGE_ROOT
+from approxgrad.provenance.document import described
+from approxgrad.storage.tables import Attributions, write_attributions
+from approxgrad.verification.comparison import (
     Finding,
     VerificationError,
     conclusion,
@@ -22,6 +20,8 @@ from approxgrad.verification import (
     value_difference,
     write_findings,
 )
+from approxgrad.verification.origins import Origin
+from approxgrad.verification.recomputation import with_absolute_paths
 
 MLP = {"input_shape": [3], "outputs": 1, "architecture": "mlp", "hidden": [4], "dropout": 0.0}
 SCRIPT = str(PACKAGE_ROOT.parent / "scripts" / "attribute.py")
@@ -98,7 +98,7 @@ def test_a_file_of_other_code_configuration_or_input_is_found(tmp_path, maps):
     assert origin_difference(path, Origin({**now.parameters, "versions": {}}, now.code, now.inputs)) == ""
     other_step = Origin({**now.parameters, "step": 0.2}, now.code, now.inputs)
     assert origin_difference(path, other_step) == "config.step is 0.1 in the file, 0.2 now"
-    other_code = Origin(now.parameters, [SCRIPT, str(PACKAGE_ROOT / "cells.py")], now.inputs)
+    other_code = Origin(now.parameters, [SCRIPT, str(PACKAGE_ROOT / "study" / "cells.py")], now.inputs)
     assert origin_difference(path, other_code).startswith("code is '")
     rows.write_text("2")
     assert origin_difference(path, now).startswith("inputs.test is '")

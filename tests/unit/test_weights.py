@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from approxgrad.models import ModelError, build_model, load_model, save_model
-from approxgrad.weights import download_weights, fit_weights, read_weights
+from approxgrad.models.architectures import ModelError, build_model, load_model, save_model
+from approxgrad.models.weights import download_weights, fit_weights, read_weights
 
 
 def network(outputs=3):

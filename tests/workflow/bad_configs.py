@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from approxgrad.configuration import load_schema
+from approxgrad.study.configuration import load_schema
 
 SCHEMA = load_schema()
 TOP = ", ".join(sorted(SCHEMA["properties"]))

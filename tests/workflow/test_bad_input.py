@@ -12,17 +12,17 @@ import torch
 import yaml
 from snakemake.utils import update_config
 
-from approxgrad.cells import attribute_cell
-from approxgrad.config_files import check_config_files
-from approxgrad.configuration import ConfigError
-from approxgrad.datasets import kind
-from approxgrad.evaluation import evaluate_method
-from approxgrad.models import build_model, save_model
-from approxgrad.runtime import is_expected
-from approxgrad.study import Study
-from approxgrad.tables import write_split
-from approxgrad.training import train
-from approxgrad.weights import fit_weights, read_weights
+from approxgrad.datasets.kinds import kind
+from approxgrad.evaluation.metric_tables import evaluate_method
+from approxgrad.models.architectures import build_model, save_model
+from approxgrad.models.training import train
+from approxgrad.models.weights import fit_weights, read_weights
+from approxgrad.running.job import is_expected
+from approxgrad.storage.tables import write_split
+from approxgrad.study.cells import attribute_cell
+from approxgrad.study.config_files import check_config_files
+from approxgrad.study.configuration import ConfigError
+from approxgrad.study.study import Study
 from bad_configs import CONFIGS, FILES
 from bad_data import DATA
 from bad_models import MODELS_AND_RESULTS

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from torch import nn
 
-from approxgrad.frames import write_both
-from approxgrad.models import save_model
-from approxgrad.tables import Split, write_split, write_table
+from approxgrad.evaluation.frames import write_both
+from approxgrad.models.architectures import save_model
+from approxgrad.storage.tables import Split, write_split, write_table
 from running import TINY
 
 NOISE = np.random.default_rng(0).normal(size=(500, 100)).astype(np.float32)

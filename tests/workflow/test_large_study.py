@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from approxgrad.grid import ATTRIBUTIONS
-from approxgrad.tables import Attributions, write_attributions
+from approxgrad.storage.tables import Attributions, write_attributions
+from approxgrad.study.grid import ATTRIBUTIONS
 
 pytestmark = [pytest.mark.workflow, pytest.mark.soak]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from approxgrad.metrics import METRICS
-from approxgrad.tables import read_attributions
+from approxgrad.evaluation.metrics import METRICS
+from approxgrad.storage.tables import read_attributions
 from browser import EXECUTABLE, Browser
 
 pytestmark = pytest.mark.workflow

@@ -58,23 +58,23 @@ def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
             f"{PACKAGE}/figures/boxplots.py",
             {"plot_boxplots": 4, "plot_completeness": 2, "build_explorer": 1} | RUN | ALL,
         ),
-        (f"{PACKAGE}/completeness.py", COMPLETENESS | RUN | ALL),
+        (f"{PACKAGE}/evaluation/completeness.py", COMPLETENESS | RUN | ALL),
         (f"{PACKAGE}/figures/anatomy.py", {"plot_anatomy": 2} | RUN | ALL),
-        (f"{PACKAGE}/convergence.py", {"plot_anatomy": 2, "recommend_steps": 1} | RUN | ALL),
+        (f"{PACKAGE}/evaluation/convergence.py", {"plot_anatomy": 2, "recommend_steps": 1} | RUN | ALL),
         (f"{PACKAGE}/figures/maps.py", {"plot_maps": 1, "build_explorer": 1} | RUN | ALL),
         ("workflow/scripts/plot_truth.py", {"plot_truth": 3} | RUN | ALL),
-        (f"{PACKAGE}/story.py", {"tell_story": 1} | RUN | ALL),
-        (f"{PACKAGE}/templates/explorer.js", {"build_explorer": 1} | RUN | ALL),
-        (f"{PACKAGE}/templates/page.css", PAGES | ALL),
+        (f"{PACKAGE}/report/story.py", {"tell_story": 1} | RUN | ALL),
+        (f"{PACKAGE}/report/templates/explorer.js", {"build_explorer": 1} | RUN | ALL),
+        (f"{PACKAGE}/report/templates/page.css", PAGES | ALL),
         # The maps quote two of the measures.
-        (f"{PACKAGE}/metrics.py", EVALUATE | {"plot_maps": 1} | ALL),
-        (f"{PACKAGE}/paired.py", {"compare_sources": 1, "tell_story": 1} | RUN | ALL),
-        (f"{PACKAGE}/finite_differences.py", ATTRIBUTE | ALL),
-        (f"{PACKAGE}/training.py", TRAIN | ALL),
-        (f"{PACKAGE}/tables.py", TRAIN | {"prepare_data": 2} | ALL),
-        (f"{PACKAGE}/runtime.py", {}),
+        (f"{PACKAGE}/evaluation/metrics.py", EVALUATE | {"plot_maps": 1} | ALL),
+        (f"{PACKAGE}/evaluation/paired.py", {"compare_sources": 1, "tell_story": 1} | RUN | ALL),
+        (f"{PACKAGE}/gradients/finite_differences.py", ATTRIBUTE | ALL),
+        (f"{PACKAGE}/models/training.py", TRAIN | ALL),
+        (f"{PACKAGE}/storage/tables.py", TRAIN | {"prepare_data": 2} | ALL),
+        (f"{PACKAGE}/running/job.py", {}),
         (f"{PACKAGE}/progress.py", {}),
-        (f"{PACKAGE}/original.py", {}),
+        (f"{PACKAGE}/methods/original.py", {}),
         (f"{PACKAGE}/datasets/synthetic.py", None),
     ],
 )
@@ -160,7 +160,10 @@ def test_older_code_is_found_although_its_time_is_older_and_touched_code_is_not_
     for path in (tiny_copy.repository / "workflow").rglob("*.py"):
         path.touch()
     assert not tiny_copy.plan().jobs
-    for file, rule in ((f"{PACKAGE}/stencils.py", "attribute"), ("workflow/scripts/plot_truth.py", "plot_truth")):
+    for file, rule in (
+        (f"{PACKAGE}/gradients/stencils.py", "attribute"),
+        ("workflow/scripts/plot_truth.py", "plot_truth"),
+    ):
         path = tiny_copy.repository / file
         path.write_text(path.read_text() + "\n# Edited.\n")
         os.utime(path, (0, 0))

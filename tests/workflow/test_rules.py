@@ -10,7 +10,7 @@ from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, 
 from snakemake.utils import update_config
 
 import approxgrad
-from approxgrad.configuration import load_schema, validated
+from approxgrad.study.configuration import load_schema, validated
 from running import REPOSITORY
 
 pytestmark = pytest.mark.workflow

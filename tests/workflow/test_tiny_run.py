@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from approxgrad.cost import evaluations
-from approxgrad.metrics import METRICS
+from approxgrad.evaluation.metrics import METRICS
+from approxgrad.methods.cost import evaluations
 
 pytestmark = pytest.mark.workflow
 

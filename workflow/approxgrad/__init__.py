@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from approxgrad.attribution import attribute
-    from approxgrad.compilation import CompiledModel
-    from approxgrad.finite_differences import FiniteDifference
-    from approxgrad.gradients import ExactGradient
-    from approxgrad.original import ApproxAttribution
-    from approxgrad.provenance import read_provenance
-    from approxgrad.step_choice import StepChoice, choose_step
+    from approxgrad.gradients.exact import ExactGradient
+    from approxgrad.gradients.finite_differences import FiniteDifference
+    from approxgrad.methods.attribution import attribute
+    from approxgrad.methods.original import ApproxAttribution
+    from approxgrad.models.compilation import CompiledModel
+    from approxgrad.provenance.document import read_provenance
+    from approxgrad.steps.choice import StepChoice, choose_step
 
 __version__ = "0.1.0"
 
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 _MODULES = {
-    "ApproxAttribution": "approxgrad.original",
-    "CompiledModel": "approxgrad.compilation",
-    "ExactGradient": "approxgrad.gradients",
-    "FiniteDifference": "approxgrad.finite_differences",
-    "StepChoice": "approxgrad.step_choice",
-    "attribute": "approxgrad.attribution",
-    "choose_step": "approxgrad.step_choice",
-    "read_provenance": "approxgrad.provenance",
+    "ApproxAttribution": "approxgrad.methods.original",
+    "CompiledModel": "approxgrad.models.compilation",
+    "ExactGradient": "approxgrad.gradients.exact",
+    "FiniteDifference": "approxgrad.gradients.finite_differences",
+    "StepChoice": "approxgrad.steps.choice",
+    "attribute": "approxgrad.methods.attribution",
+    "choose_step": "approxgrad.steps.choice",
+    "read_provenance": "approxgrad.provenance.document",
 }
 
 

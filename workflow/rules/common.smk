@@ -9,13 +9,13 @@ from pathlib import Path
 
 import approxgrad
 from approxgrad.datasets.image_files import listing_digest
-from approxgrad.dependencies import library_versions, pass_on_package, source_files
-from approxgrad.digests import code_digest, file_state
-from approxgrad.grid import ATTRIBUTIONS, SHARDS, keys_pattern, remove_gathered_shards
-from approxgrad.run_lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
+from approxgrad.provenance.dependencies import library_versions, pass_on_package, source_files
+from approxgrad.provenance.digests import code_digest, file_state
+from approxgrad.study.grid import ATTRIBUTIONS, SHARDS, keys_pattern, remove_gathered_shards
+from approxgrad.running.lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
 from approxgrad.seeds import derive_seed
-from approxgrad.study import Study, any_of
-from approxgrad.summaries import Run
+from approxgrad.study.study import Study, any_of
+from approxgrad.running.summaries import Run
 
 BASE = Path(workflow.basedir)
 
@@ -78,7 +78,7 @@ def versions(script, *modules, model=None):
 
 # The files that the report's pages are made from, which the scripts read and do not import.
 def templates(*names):
-    return [os.path.relpath(BASE / "workflow" / "approxgrad" / "templates" / name) for name in names]
+    return [os.path.relpath(BASE / "workflow" / "approxgrad" / "report" / "templates" / name) for name in names]
 
 
 wildcard_constraints:

@@ -1,4 +1,4 @@
-from approxgrad.path_methods import complete_methods, path_cells, with_published
+from approxgrad.study.path_methods import complete_methods, path_cells, with_published
 
 
 rule evaluate_completeness:

@@ -1,5 +1,5 @@
-from approxgrad.origins import origin
-from approxgrad.verification import drawn_cells, files_of
+from approxgrad.verification.origins import origin
+from approxgrad.verification.comparison import drawn_cells, files_of
 
 
 rule verify:

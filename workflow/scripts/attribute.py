@@ -1,13 +1,13 @@
 """Attribute the drawn test rows, or a shard of them, with one method and gradient source."""
 
-import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.cells import attribute_cell
-from approxgrad.device import machine, set_up_torch
-from approxgrad.provenance import provenance
-from approxgrad.runtime import job
-from approxgrad.shards import named_shard
-from approxgrad.summaries import attribution_summary
-from approxgrad.tables import write_attributions
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.models.device import machine, set_up_torch
+from approxgrad.provenance.document import provenance
+from approxgrad.running.job import job
+from approxgrad.running.summaries import attribution_summary
+from approxgrad.storage.tables import write_attributions
+from approxgrad.study.cells import attribute_cell
+from approxgrad.study.shards import named_shard
 
 with job(snakemake) as log:
     parameters = snakemake.params

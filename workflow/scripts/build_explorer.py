@@ -2,11 +2,11 @@
 
 from itertools import islice
 
-import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.explorer import explorer_data, read_comparisons
-from approxgrad.explorer_page import explorer_page
-from approxgrad.runtime import job
-from approxgrad.tables import write_atomically
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.report.explorer import explorer_data, read_comparisons
+from approxgrad.report.explorer_page import explorer_page
+from approxgrad.running.job import job
+from approxgrad.storage.tables import write_atomically
 
 with job(snakemake) as log:
     paths = iter(snakemake.input.approximated)

@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from approxgrad.frames import read_metrics, write_both
-from approxgrad.paired import compare_sources
-from approxgrad.provenance import provenance
-from approxgrad.runtime import job
-from approxgrad.uncertainty import Bootstrap
+from approxgrad.evaluation.frames import read_metrics, write_both
+from approxgrad.evaluation.paired import compare_sources
+from approxgrad.evaluation.uncertainty import Bootstrap
+from approxgrad.provenance.document import provenance
+from approxgrad.running.job import job
 
 with job(snakemake) as log:
     files = zip(snakemake.input.metrics, snakemake.params.comparisons, strict=True)

@@ -1,8 +1,8 @@
 """Page with run times, versions and configuration."""
 
-from approxgrad.run_record import read_benchmarks, run_page
-from approxgrad.runtime import job
-from approxgrad.tables import write_atomically
+from approxgrad.report.run_record import read_benchmarks, run_page
+from approxgrad.running.job import job
+from approxgrad.storage.tables import write_atomically
 
 with job(snakemake) as log:
     records = read_benchmarks(snakemake.params.benchmarks, snakemake.params.names)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from approxgrad.download import download
-from approxgrad.runtime import job
+from approxgrad.datasets.download import download
+from approxgrad.running.job import job
 
 with job(snakemake) as log:
     options = snakemake.params.options

@@ -2,9 +2,9 @@
 
 import shutil
 
-from approxgrad.runtime import job
-from approxgrad.tables import write_atomically
-from approxgrad.weights import download_weights
+from approxgrad.models.weights import download_weights
+from approxgrad.running.job import job
+from approxgrad.storage.tables import write_atomically
 
 with job(snakemake) as log:
     source = snakemake.params.source

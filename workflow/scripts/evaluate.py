@@ -1,11 +1,11 @@
 """Compare approximated with exact attributions, and both with the true effects where they are known."""
 
-import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.evaluation import evaluate_method
-from approxgrad.provenance import provenance
-from approxgrad.runtime import job
-from approxgrad.summaries import evaluation_summary
-from approxgrad.tables import write_table
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.evaluation.metric_tables import evaluate_method
+from approxgrad.provenance.document import provenance
+from approxgrad.running.job import job
+from approxgrad.running.summaries import evaluation_summary
+from approxgrad.storage.tables import write_table
 
 with job(snakemake) as log:
     table = evaluate_method(snakemake.input.exact, snakemake.input.approximated)

@@ -1,10 +1,10 @@
 """Compare the sum of the attributions with the difference of the outputs."""
 
-import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.completeness import completeness_residuals
-from approxgrad.provenance import provenance
-from approxgrad.runtime import job
-from approxgrad.tables import write_table
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.evaluation.completeness import completeness_residuals
+from approxgrad.provenance.document import provenance
+from approxgrad.running.job import job
+from approxgrad.storage.tables import write_table
 
 with job(snakemake) as log:
     table = completeness_residuals(snakemake.input.attributions, snakemake.params.cells)

@@ -1,11 +1,11 @@
 """Measures of maps that others cached as arrays."""
 
-import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.evaluation import evaluate_arrays
-from approxgrad.provenance import provenance
-from approxgrad.runtime import job
-from approxgrad.summaries import evaluation_summary
-from approxgrad.tables import write_table
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.evaluation.metric_tables import evaluate_arrays
+from approxgrad.provenance.document import provenance
+from approxgrad.running.job import job
+from approxgrad.running.summaries import evaluation_summary
+from approxgrad.storage.tables import write_table
 
 with job(snakemake) as log:
     parameters = snakemake.params

@@ -1,8 +1,8 @@
 """Put the shards of an attribution together."""
 
-import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.runtime import job
-from approxgrad.shards import gather
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.running.job import job
+from approxgrad.study.shards import gather
 
 with job(snakemake) as log:
     metadata = gather(snakemake.input.shards, snakemake.output.attributions)

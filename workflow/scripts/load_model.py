@@ -1,14 +1,14 @@
 """Fit weights that were trained elsewhere to a model and measure it on the test rows."""
 
-import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.device import machine, set_up_torch
-from approxgrad.models import build_model, save_model
-from approxgrad.provenance import provenance
-from approxgrad.runtime import job
-from approxgrad.summaries import measures_summary
-from approxgrad.tables import read_split
-from approxgrad.training import evaluate, measure_table
-from approxgrad.weights import fit_weights, read_weights
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.models.architectures import build_model, save_model
+from approxgrad.models.device import machine, set_up_torch
+from approxgrad.models.training import evaluate, measure_table
+from approxgrad.models.weights import fit_weights, read_weights
+from approxgrad.provenance.document import provenance
+from approxgrad.running.job import job
+from approxgrad.running.summaries import measures_summary
+from approxgrad.storage.tables import read_split
 
 with job(snakemake) as log:
     parameters = snakemake.params

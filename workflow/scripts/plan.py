@@ -1,8 +1,8 @@
 """Say what the study costs before it is run."""
 
-from approxgrad.plan import available_cores, described, make_plan
-from approxgrad.runtime import job
-from approxgrad.study import Study
+from approxgrad.planning.plan import available_cores, described, make_plan
+from approxgrad.running.job import job
+from approxgrad.study.study import Study
 
 with job(snakemake) as log:
     parameters = snakemake.params

@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.convergence import error_curves
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.evaluation.convergence import error_curves
+from approxgrad.evaluation.frames import read_metrics
 from approxgrad.figures.anatomy import anatomy
 from approxgrad.figures.style import save, save_numbers
-from approxgrad.frames import read_metrics
-from approxgrad.runtime import job
+from approxgrad.running.job import job
 
 with job(snakemake):
     names = dict(snakemake.wildcards.items())

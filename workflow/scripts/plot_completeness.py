@@ -1,10 +1,10 @@
 """Completeness residual of Integrated Gradients over the gradient sources."""
 
-import approxgrad.startup  # noqa: F401 - comes first
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.evaluation.frames import read_keyed
 from approxgrad.figures.completeness import completeness_boxplots, completeness_numbers
 from approxgrad.figures.style import save, save_numbers
-from approxgrad.frames import read_keyed
-from approxgrad.runtime import job
+from approxgrad.running.job import job
 
 with job(snakemake):
     names = {"dataset": snakemake.wildcards.dataset, "model": snakemake.wildcards.model}

@@ -1,9 +1,9 @@
 """Picture of original, exact and approximated attribution maps and their difference."""
 
-import approxgrad.startup  # noqa: F401 - comes first
+import approxgrad.running.startup  # noqa: F401 - comes first
 from approxgrad.figures.maps import attribution_maps, map_numbers, read_columns
 from approxgrad.figures.style import save, save_numbers
-from approxgrad.runtime import job
+from approxgrad.running.job import job
 
 with job(snakemake):
     names = dict(snakemake.wildcards.items())

@@ -1,11 +1,11 @@
 """Box plots of cached maps, beside the study's own where it has them."""
 
-import approxgrad.startup  # noqa: F401 - comes first
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.evaluation.frames import read_metrics, read_step_metrics
 from approxgrad.figures.boxplots import boxplot_numbers, boxplots
 from approxgrad.figures.published import published_boxplots, published_numbers
 from approxgrad.figures.style import save, save_numbers
-from approxgrad.frames import read_metrics, read_step_metrics
-from approxgrad.runtime import job
+from approxgrad.running.job import job
 
 with job(snakemake):
     method, shown = snakemake.wildcards.method, snakemake.params.shown

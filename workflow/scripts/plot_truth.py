@@ -1,10 +1,10 @@
 """Violins of the correlation with the true effects."""
 
-import approxgrad.startup  # noqa: F401 - comes first
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.evaluation.frames import read_step_metrics
 from approxgrad.figures.style import save, save_numbers
 from approxgrad.figures.violins import truth_violins, violin_numbers
-from approxgrad.frames import read_step_metrics
-from approxgrad.runtime import job
+from approxgrad.running.job import job
 
 with job(snakemake):
     names = dict(snakemake.wildcards.items())

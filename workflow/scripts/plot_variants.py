@@ -1,10 +1,10 @@
 """Error of the published variant of Integrated Gradients beside that of the correct one."""
 
-import approxgrad.startup  # noqa: F401 - comes first
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.evaluation.frames import read_step_metrics
 from approxgrad.figures.style import save, save_numbers
 from approxgrad.figures.variants import variant_numbers, variants
-from approxgrad.frames import read_step_metrics
-from approxgrad.runtime import job
+from approxgrad.running.job import job
 
 with job(snakemake):
     names = dict(snakemake.wildcards.items())

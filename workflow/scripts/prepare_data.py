@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from approxgrad.datasets import kind
-from approxgrad.provenance import provenance
-from approxgrad.runtime import job
-from approxgrad.tables import write_split
+from approxgrad.datasets.kinds import kind
+from approxgrad.provenance.document import provenance
+from approxgrad.running.job import job
+from approxgrad.storage.tables import write_split
 
 with job(snakemake) as log:
     options, seed = snakemake.params.options, snakemake.params.seed

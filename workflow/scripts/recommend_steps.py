@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from approxgrad.convergence import recommended_steps
-from approxgrad.frames import read_metrics, rounding_scales, write_both
-from approxgrad.provenance import provenance
-from approxgrad.runtime import job
+from approxgrad.evaluation.convergence import recommended_steps
+from approxgrad.evaluation.frames import read_metrics, rounding_scales, write_both
+from approxgrad.provenance.document import provenance
+from approxgrad.running.job import job
 
 with job(snakemake) as log:
     files = zip(snakemake.input.metrics, snakemake.params.comparisons, strict=True)

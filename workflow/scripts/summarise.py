@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from approxgrad.evaluation import summarise
-from approxgrad.frames import read_metrics, write_both
-from approxgrad.provenance import provenance
-from approxgrad.runtime import job
-from approxgrad.uncertainty import Bootstrap
+from approxgrad.evaluation.frames import read_metrics, write_both
+from approxgrad.evaluation.metric_tables import summarise
+from approxgrad.evaluation.uncertainty import Bootstrap
+from approxgrad.provenance.document import provenance
+from approxgrad.running.job import job
 
 with job(snakemake) as log:
     files = zip(snakemake.input.metrics, snakemake.params.comparisons, strict=True)

@@ -1,9 +1,9 @@
 """Table of the models' test measures."""
 
-import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.frames import model_measures, write_both
-from approxgrad.provenance import provenance
-from approxgrad.runtime import job
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.evaluation.frames import model_measures, write_both
+from approxgrad.provenance.document import provenance
+from approxgrad.running.job import job
 
 with job(snakemake) as log:
     models = model_measures(snakemake.input.measures, snakemake.params.models)

@@ -1,9 +1,9 @@
 """Smallest and largest value of the exact attributions."""
 
-import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.frames import exact_ranges, write_both
-from approxgrad.provenance import provenance
-from approxgrad.runtime import job
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.evaluation.frames import exact_ranges, write_both
+from approxgrad.provenance.document import provenance
+from approxgrad.running.job import job
 
 with job(snakemake) as log:
     ranges = exact_ranges(snakemake.input.exact, snakemake.params.cells)

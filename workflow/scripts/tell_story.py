@@ -1,11 +1,11 @@
 """The story of the study: a page, and the part of it that the report starts with."""
 
-import approxgrad.startup  # noqa: F401 - comes first
-from approxgrad.findings import read_facts
-from approxgrad.pages import page, sections_html
-from approxgrad.runtime import job
-from approxgrad.story import start, tell
-from approxgrad.tables import write_atomically
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.report.findings import read_facts
+from approxgrad.report.pages import page, sections_html
+from approxgrad.report.story import start, tell
+from approxgrad.running.job import job
+from approxgrad.storage.tables import write_atomically
 
 with job(snakemake):
     facts = read_facts(

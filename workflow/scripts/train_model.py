@@ -3,14 +3,14 @@
 import pyarrow as pa
 import torch
 
-from approxgrad.device import machine, set_up_torch
-from approxgrad.models import build_model, save_model
+from approxgrad.models.architectures import build_model, save_model
+from approxgrad.models.device import machine, set_up_torch
+from approxgrad.models.training import evaluate, measure_table, train
 from approxgrad.progress import progress_bar
-from approxgrad.provenance import provenance
-from approxgrad.runtime import job
-from approxgrad.summaries import training_summary
-from approxgrad.tables import read_split, write_table
-from approxgrad.training import evaluate, measure_table, train
+from approxgrad.provenance.document import provenance
+from approxgrad.running.job import job
+from approxgrad.running.summaries import training_summary
+from approxgrad.storage.tables import read_split, write_table
 
 with job(snakemake) as log:
     parameters = snakemake.params

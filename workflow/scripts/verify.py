@@ -3,10 +3,10 @@
 import tempfile
 from pathlib import Path
 
-from approxgrad.recomputation import compute_again
-from approxgrad.runtime import job
-from approxgrad.study import Study
-from approxgrad.verification import conclusion, described_cell, drawn_cells, verify_cell, write_findings
+from approxgrad.running.job import job
+from approxgrad.study.study import Study
+from approxgrad.verification.comparison import conclusion, described_cell, drawn_cells, verify_cell, write_findings
+from approxgrad.verification.recomputation import compute_again
 
 with job(snakemake) as log, tempfile.TemporaryDirectory() as folder:
     parameters = snakemake.params

@@ -13,7 +13,7 @@ from approxgrad.datasets.cifar_batches import META, TEST, TRAINING, Images, read
 from approxgrad.datasets.drawing import check_rest, limited, rows_of
 from approxgrad.datasets.normalisation import configured
 from approxgrad.seeds import derive_seed
-from approxgrad.tables import Split
+from approxgrad.storage.tables import Split
 
 ARCHIVE = "cifar-10-python.tar.gz"
 TRAINING_IMAGES, TEST_IMAGES = 50_000, 10_000

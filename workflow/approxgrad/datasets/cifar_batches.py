@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from approxgrad.damage import DAMAGES
-from approxgrad.datasets import DatasetError
+from approxgrad.datasets.kinds import DatasetError
 from approxgrad.messages import one_line
+from approxgrad.storage.damage import DAMAGES
 
 FOLDER = "cifar-10-batches-py"
 TRAINING = tuple(f"data_batch_{number}" for number in range(1, 6))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from approxgrad.datasets.normalisation import configured
-from approxgrad.tables import Split
+from approxgrad.storage.tables import Split
 
 IMAGES = 1797
 SHAPE = (1, 8, 8)

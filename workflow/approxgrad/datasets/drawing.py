@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from approxgrad.datasets import DatasetError
+from approxgrad.datasets.kinds import DatasetError
 
 Rows = NDArray[np.int64]
 

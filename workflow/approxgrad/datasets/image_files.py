@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from approxgrad.damage import DAMAGES
-from approxgrad.datasets import DatasetError
+from approxgrad.datasets.kinds import DatasetError
 from approxgrad.messages import one_line
+from approxgrad.storage.damage import DAMAGES
 
 PARTS = ("train", "test")
 LARGEST_FILE = 256 * 2**20

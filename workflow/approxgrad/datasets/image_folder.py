@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from approxgrad.datasets import DatasetError
 from approxgrad.datasets.drawing import check_rest, limited, rows_of, stratified
 from approxgrad.datasets.image_files import Archive, Folder, class_folders, opened
+from approxgrad.datasets.kinds import DatasetError
 from approxgrad.datasets.normalisation import configured
 from approxgrad.datasets.paths import checked_path
 from approxgrad.datasets.pixels import decoded, pillow_limits
 from approxgrad.messages import one_line
 from approxgrad.progress import progress_bar
 from approxgrad.seeds import derive_seed
-from approxgrad.tables import Split
+from approxgrad.storage.tables import Split
 
 
 def sources(name: str, options: dict[str, Any]) -> list[str]:

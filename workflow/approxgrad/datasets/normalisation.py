@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from approxgrad.datasets import DatasetError
+from approxgrad.datasets.kinds import DatasetError
 
 Numbers = tuple[float, ...]
 

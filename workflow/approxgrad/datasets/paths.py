@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from approxgrad.datasets import DatasetError
+from approxgrad.datasets.kinds import DatasetError
 
 
 def checked_path(path: str, key: str) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from approxgrad.damage import DAMAGES
-from approxgrad.datasets import DatasetError
+from approxgrad.datasets.kinds import DatasetError
 from approxgrad.messages import one_line
+from approxgrad.storage.damage import DAMAGES
 
 if TYPE_CHECKING:
     from PIL import Image

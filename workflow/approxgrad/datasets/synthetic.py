@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from approxgrad.datasets.normalisation import configured
-from approxgrad.tables import Split
+from approxgrad.storage.tables import Split
 
 BETA = {
     "linear": (-1.0, -0.5, 0.8, 0.0, -1.6, 2.0, 0.5, 2.3, 1.5, -1.75, -0.7, 1.9),

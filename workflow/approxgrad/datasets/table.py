@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from approxgrad.datasets import DatasetError
 from approxgrad.datasets.drawing import check_rest, rows_of, stratified
+from approxgrad.datasets.kinds import DatasetError
 from approxgrad.datasets.normalisation import Numbers, configured
 from approxgrad.datasets.paths import checked_path
 from approxgrad.datasets.table_files import SUFFIXES, Rows, read_arrays, read_columns
 from approxgrad.messages import one_line
 from approxgrad.seeds import derive_seed
-from approxgrad.tables import Split
+from approxgrad.storage.tables import Split
 
 PARTS = ("train", "validation", "test")
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from approxgrad.array_files import load_arrays
-from approxgrad.datasets import DatasetError
+from approxgrad.datasets.kinds import DatasetError
 from approxgrad.messages import one_line
-from approxgrad.table_checks import TableError
+from approxgrad.storage.array_files import load_arrays
+from approxgrad.storage.table_checks import TableError
 
 SUFFIXES = (".csv", ".parquet")
 

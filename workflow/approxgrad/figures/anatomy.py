@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from approxgrad.convergence import Convergence, convergence
+from approxgrad.evaluation.convergence import Convergence, convergence
 from approxgrad.figures import style
 
 COLUMNS = 3
@@ -30,7 +30,7 @@ def anatomy(curves: pd.DataFrame, *, dataset: str, model: str, methods: Sequence
     Parameters
     ----------
     curves : DataFrame
-        As :func:`approxgrad.convergence.error_curves` returns them.
+        As :func:`approxgrad.evaluation.convergence.error_curves` returns them.
     dataset, model : str
         What is drawn.
     methods : sequence of str

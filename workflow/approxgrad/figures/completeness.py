@@ -38,7 +38,8 @@ def completeness_boxplots(
     Parameters
     ----------
     residuals : DataFrame
-        The table of :func:`approxgrad.completeness.completeness_residuals` with columns ``dataset`` and ``model``.
+        The table of :func:`approxgrad.evaluation.completeness.completeness_residuals` with columns ``dataset`` and
+        ``model``.
     dataset, model : str
         What to draw.
     methods : iterable of str

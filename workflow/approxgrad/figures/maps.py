@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
+from approxgrad.evaluation.metrics import METRICS
 from approxgrad.figures import style
-from approxgrad.metrics import METRICS
-from approxgrad.table_file import TableFile
-from approxgrad.tables import Attributions, read_attributions
+from approxgrad.storage.table_file import TableFile
+from approxgrad.storage.tables import Attributions, read_attributions
 
 Column = tuple[str, Attributions, Attributions]
 

@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from approxgrad.files import write_atomically
+from approxgrad.storage.files import write_atomically
 
 COLUMN_WIDTH = 3.5  # Inches of one column of a journal, for which the text sizes are chosen.
 CROWDED = 8  # With more gradient sources, the tick labels stand upright.

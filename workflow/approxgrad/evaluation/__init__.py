@@ -1,0 +1,1 @@
+"""From attributions to numbers: measures of agreement, their uncertainty, and comparisons."""

@@ -1,0 +1,65 @@
+"""Completeness of Integrated Gradients: attributions should sum to what the output gained from baseline to input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from approxgrad.storage.table_checks import TableError
+from approxgrad.storage.tables import OPTIONAL_COLUMNS, attribution_file, matrix
+
+
+def completeness_residuals(paths: Sequence[Path | str], cells: Sequence[tuple[str, str]]) -> pa.Table:
+    """Return by how much the attributions of every sample miss the difference of the outputs.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Attribution files of path methods.
+    cells : sequence of (str, str)
+        Method and gradient source of each of them.
+
+    Returns
+    -------
+    Table
+        One row for each file and sample: ``method``, ``gradient``, ``scheme``, ``step``, ``sample``;
+        ``attribution_sum`` over the features, in float64; ``output`` and ``baseline_output`` of the model;
+        ``residual``, the sum minus the difference of the outputs; and ``relative_residual``, the residual over the
+        absolute difference, null where the outputs are equal.
+
+    Raises
+    ------
+    TableError
+        If a file has no outputs at the ends of the path.
+    """
+    parts = []
+    for path, (method, gradient) in zip(paths, cells, strict=True):
+        file = attribution_file(path, ["attribution"])
+        ends = file.read([name for name in ("sample", *OPTIONAL_COLUMNS) if name in file.schema.names])
+        if any(name not in file.schema.names or ends[name].null_count == len(ends) for name in OPTIONAL_COLUMNS):
+            raise TableError(f"{path}: lacks the outputs at input and baseline; attribute it again")
+        rows = len(ends)
+        pieces = (matrix(piece["attribution"], "attribution", path) for piece in file.pieces(["attribution"]))
+        total = np.concatenate([maps.sum(axis=1, dtype=np.float64) for maps in pieces])
+        output, baseline_output = (ends[name].to_numpy() for name in OPTIONAL_COLUMNS)
+        gain = output - baseline_output
+        residual = total - gain
+        size = np.abs(gain)
+        relative = np.divide(residual, size, out=np.zeros(rows), where=size > 0)
+        columns = {
+            "method": pa.array([method] * rows),
+            "gradient": pa.array([gradient] * rows),
+            "scheme": pa.array([file.metadata["scheme"]] * rows),
+            "step": pa.array([file.metadata["step"]] * rows, pa.float64()),
+            "sample": ends["sample"],
+            "attribution_sum": pa.array(total),
+            "output": pa.array(output),
+            "baseline_output": pa.array(baseline_output),
+            "residual": pa.array(residual),
+            "relative_residual": pa.array(relative, mask=size == 0),
+        }
+        parts.append(pa.table(columns))
+    return pa.concat_tables(parts)

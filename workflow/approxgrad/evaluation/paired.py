@@ -1,0 +1,164 @@
+"""Which of two gradient sources is better, judged on the same samples.
+
+The samples differ far more from each other than one source from the next, so intervals of two medians overlap where
+the difference within each sample is clear. Pairs are fixed before anything is measured (neighbouring steps, schemes at
+one step, and finite differences against the exact gradient where the truth is known): against the source that turned
+out best on the very same samples, every other would look worse than it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from itertools import combinations, pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import bdtr
+
+from approxgrad.evaluation.metric_tables import KEYS
+from approxgrad.evaluation.metrics import METRICS
+from approxgrad.evaluation.uncertainty import Bootstrap, intervals
+from approxgrad.study.sources import AUTO, GradientSource
+
+SOURCE = ["gradient", "scheme", "step"]
+"""Columns that name a gradient source."""
+
+WITHIN = [key for key in KEYS if key not in SOURCE]
+"""Columns that are the same for both sources of a pair."""
+
+Pair = tuple[str, GradientSource, GradientSource]
+
+
+def source_pairs(sources: Sequence[GradientSource]) -> list[Pair]:
+    """Return the pairs that are compared: what they differ in, the first and the second source.
+
+    ``step``: neighbouring steps of a scheme, the smaller one first; one that was chosen at run time has no neighbour.
+    ``scheme``: two schemes with the same step, in alphabetical order. ``exact``: a finite difference, then the exact
+    gradient.
+    """
+    approximated = sorted((source for source in sources if not source.is_exact), key=lambda source: source.rank)
+    named = [source for source in approximated if source.step != AUTO]
+    steps: list[Pair] = [("step", a, b) for a, b in pairwise(named) if a.scheme == b.scheme]
+    schemes: list[Pair] = [("scheme", a, b) for a, b in combinations(approximated, 2) if a.step == b.step]
+    references = [source for source in sources if source.is_exact]
+    exact: list[Pair] = [("exact", source, reference) for source in approximated for reference in references]
+    return steps + schemes + exact
+
+
+def compare_sources(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Return the difference between two gradient sources in every measure, over the samples that both have.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        As for :func:`approxgrad.evaluation.metric_tables.summarise`.
+    bootstrap : Bootstrap
+        How the intervals are computed.
+
+    Returns
+    -------
+    DataFrame
+        One row for each pair of :func:`source_pairs` and metric, with the columns :data:`WITHIN` and:
+
+        ``differ``, ``first``, ``second``, ``metric``
+            What the sources differ in, their names, and what they are compared by.
+        ``first_median``, ``second_median``
+            Of the measure.
+        ``median_difference``, ``low``, ``high``
+            Of first minus second within a sample, with its interval.
+        ``first_better``, ``equal``
+            Share of samples on which the first is nearer to the metric's best value, or as near.
+        ``n``, ``undefined``
+            Samples that the numbers are over, and those left out because a measure is undefined.
+        ``p_value``, ``p_adjusted``
+            Of the sign test, see :func:`sign_test`, and after Holm's correction for all rows with the same
+            :data:`WITHIN`.
+    """
+    pairs = _pairs(metrics)
+    judged = _judged(pairs, metrics).groupby(["pair", "metric"], sort=False, observed=True)
+    counts = judged.agg(
+        size=("first", "size"), n=("difference", "count"), better=("better", "sum"), worse=("worse", "sum")
+    )
+    estimates = intervals([values.to_numpy() for _, values in judged["difference"]], bootstrap)
+    better, worse, n = (counts[name].astype(int) for name in ("better", "worse", "n"))
+    columns = {
+        "first_median": judged["first"].median(),
+        "second_median": judged["second"].median(),
+        "median_difference": estimates["median"].to_numpy(),
+        "low": estimates["median_low"].to_numpy(),
+        "high": estimates["median_high"].to_numpy(),
+        "first_better": (better / n).where(n > 0),
+        "equal": ((n - better - worse) / n).where(n > 0),
+        "n": n,
+        "undefined": counts["size"] - n,
+        "p_value": pd.Series(sign_test(better.to_numpy(), worse.to_numpy()), counts.index).where(n > 0),
+    }
+    table = pairs.merge(pd.DataFrame(columns, index=counts.index).reset_index(), on="pair").drop(columns="pair")
+    groups = table.groupby(WITHIN, sort=False, dropna=False, observed=True)["p_value"]
+    return table.assign(p_adjusted=groups.transform(holm))
+
+
+def _pairs(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per pair: its number, the keys that both sources share, what they differ in, and their names."""
+    rows: list[dict[Hashable, Any]] = []
+    cells = metrics[[*WITHIN, *SOURCE]].drop_duplicates()
+    for _, group in cells.groupby(WITHIN, sort=False, dropna=False, observed=True):
+        shared = group[WITHIN].iloc[0].to_dict()
+        steps = group["step"].astype(object).where(group["step"].notna(), None)
+        steps = steps.mask(group["gradient"].str.contains(f"-{AUTO}"), AUTO)
+        schemes = zip(group["scheme"], steps, strict=True)
+        sources = [GradientSource(scheme, step, shared["dtype"]) for scheme, step in schemes]
+        for differ, first, second in source_pairs(sources):
+            rows.append({"pair": len(rows), **shared, "differ": differ, "first": first.name, "second": second.name})
+    return pd.DataFrame(rows, columns=["pair", *WITHIN, "differ", "first", "second"])
+
+
+def _judged(pairs: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per pair, metric and sample that both have: the values, which is better, and their difference."""
+    table = metrics[[*WITHIN, "gradient", "sample", *METRICS]]
+    keyed = pairs[["pair", *WITHIN, "first", "second"]]
+    first = keyed.merge(table.rename(columns={"gradient": "first"}), on=[*WITHIN, "first"])
+    both = first.merge(
+        table.rename(columns={"gradient": "second"}), on=[*WITHIN, "second", "sample"], suffixes=(" first", " second")
+    )
+    parts = []
+    for name, metric in METRICS.items():
+        values = both[[f"{name} first", f"{name} second"]].to_numpy(float)
+        # A measure that is undefined for one source counts for neither.
+        values[np.isnan(values).any(axis=1)] = np.nan
+        distance = np.abs(values - metric.best)
+        columns = {
+            "pair": both["pair"],
+            "metric": name,
+            "first": values[:, 0],
+            "second": values[:, 1],
+            "difference": values[:, 0] - values[:, 1],
+            "better": distance[:, 0] < distance[:, 1],
+            "worse": distance[:, 0] > distance[:, 1],
+        }
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def sign_test(better: NDArray[np.integer], worse: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return two-sided p-values of the sign test, whether one source is better as often as the other.
+
+    Unlike Wilcoxon's test, it does not take the differences to be symmetric, which those of errors are not, and gives
+    the same answer for an error and its logarithm.
+
+    Parameters
+    ----------
+    better, worse : ndarray
+        Numbers of samples on which the one and the other source is better, any shape. Samples on which both are equally
+        good say nothing; without any other the p-value is 1.
+    """
+    return np.asarray(np.minimum(1, 2 * bdtr(np.minimum(better, worse), better + worse, 0.5)))
+
+
+def holm(p_values: pd.Series[float]) -> pd.Series[float]:
+    """Return p-values adjusted by Holm's method, which holds however the tests depend on each other; NaN stays."""
+    ordered = p_values.dropna().sort_values(kind="stable")
+    factors = np.arange(len(ordered), 0, -1)
+    return (ordered * factors).cummax().clip(upper=1).reindex(p_values.index)

@@ -1,0 +1,76 @@
+"""The interface of the original study: three approximated attributions by forward differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from approxgrad.gradients.checks import Baseline, Model
+from approxgrad.gradients.finite_differences import FiniteDifference
+from approxgrad.gradients.targets import Target
+from approxgrad.methods.attribution import attribute
+
+Inputs = Tensor | Sequence[Tensor]
+"""A batch of inputs or a list of inputs: an image as a batch of one, a table row as a plain vector."""
+
+
+class ApproxAttribution:
+    """Approximated attributions of a model, called as in the original study but evaluated in batches.
+
+    Parameters
+    ----------
+    model : callable
+        A batch of inputs to a batch of outputs.
+
+    Notes
+    -----
+    Every method returns one flat tensor over all features of all inputs, which callers reshape. The target is an
+    output for all inputs or one for each; None is for a model with one output per input. Cost per input with d
+    features: d + 1 evaluations, for :meth:`int_grad_approx` `riemann_step` times as many.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def grad_approx(self, h: float, X: Inputs, target: Target = 0) -> Tensor:  # noqa: N803 - the original's name
+        """Return Saliency: the absolute forward difference with step `h`."""
+        return self._attribute("saliency", h, X, target)
+
+    def grad_x_i_approx(self, h: float, X: Inputs, target: Target = 0) -> Tensor:  # noqa: N803 - the original's name
+        """Return Gradient x Input: the input times the forward difference with step `h`."""
+        return self._attribute("input_x_gradient", h, X, target)
+
+    def int_grad_approx(
+        self,
+        h: float,
+        X: Inputs,  # noqa: N803 - the original's name
+        baseline: Baseline = 0,
+        riemann_step: int = 50,
+        target: Target = 0,
+    ) -> Tensor:
+        """Return the published variant of Integrated Gradients (see :mod:`approxgrad.methods.published`).
+
+        The baseline is a number or a tensor shaped like one input.
+        """
+        return self._attribute("integrated_gradients_published", h, X, target, baselines=baseline, n_steps=riemann_step)
+
+    def _attribute(self, method: str, step: float, inputs: Inputs, target: Target, **options: Any) -> Tensor:
+        batch = inputs if isinstance(inputs, Tensor) else _stacked(inputs)
+        return attribute(
+            self.model, batch, target=target, method=method, gradient=FiniteDifference(step), **options
+        ).reshape(-1)
+
+
+def _stacked(inputs: Sequence[Tensor]) -> Tensor:
+    """Join a list of images (each a batch of one) or of table rows (each a vector) into one batch."""
+    if not inputs or not all(isinstance(item, Tensor) for item in inputs):
+        raise TypeError("X: expected a batch, or a list of tensors")
+    rows = [item.unsqueeze(0) if item.ndim == 1 else item for item in inputs]
+    if any(len(row) != 1 for row in rows):
+        raise ValueError(f"X: expected vectors or batches of one, got shapes {[tuple(item.shape) for item in inputs]}")
+    if len({row.shape[1:] for row in rows}) > 1:
+        raise ValueError(f"X: expected inputs of one shape, got {sorted({tuple(row.shape[1:]) for row in rows})}")
+    return torch.cat(rows)

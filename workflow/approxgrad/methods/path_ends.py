@@ -1,0 +1,50 @@
+"""What a model says at both ends of an integration path: attributions should sum to the difference."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from approxgrad.gradients.batching import balanced_slices, batch_size
+from approxgrad.gradients.checks import Model
+from approxgrad.gradients.targets import Target, select_outputs, target_indices
+
+
+def explained_outputs(model: Model, inputs: Tensor, target: Target) -> NDArray[np.float64]:
+    """Return the explained output of every input.
+
+    Parameters
+    ----------
+    model : callable
+        A batch of inputs to a batch of outputs.
+    inputs : Tensor
+        Shape (N, ...).
+    target : Target
+        The output that is explained, as in :func:`approxgrad.attribute`.
+
+    Returns
+    -------
+    ndarray
+        Float64 of shape (N,).
+
+    Notes
+    -----
+    Cost: one evaluation per input, in batches of bounded memory.
+    """
+    indices = target_indices(target, len(inputs), inputs.device)
+    values = []
+    with torch.inference_mode():
+        for part in balanced_slices(len(inputs), batch_size(model, (inputs,))):
+            own = None if indices is None else indices[part]
+            values.append(select_outputs(model(inputs[part].clone()), own, part.stop - part.start))
+    return np.asarray(torch.cat(values).double().cpu().numpy())
+
+
+def path_ends(
+    model: Model, inputs: Tensor, baselines: Tensor, target: Target
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the explained outputs at the inputs and at their baselines, which broadcast to the inputs."""
+    starts = baselines.to(inputs).expand(inputs.shape)
+    return explained_outputs(model, inputs, target), explained_outputs(model, starts, target)

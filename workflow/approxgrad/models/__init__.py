@@ -1,0 +1,1 @@
+"""Models: architectures, own networks, training, weights, and how they run."""

@@ -1,0 +1,197 @@
+"""Architectures and the files that hold trained models."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from approxgrad.messages import one_line
+from approxgrad.models.factories import ModelError as ModelError
+from approxgrad.models.factories import made_by_factory
+from approxgrad.models.shapes import shape_fault
+from approxgrad.storage.tables import write_atomically
+
+Shape = tuple[int, ...]
+
+
+class CNN(nn.Module):
+    """The image network of the thesis: three 3 x 3 convolutions and two linear layers.
+
+    Convolutions of 32, 32 and 64 channels, each followed by ReLU, with 2 x 2 max-pooling after the second and the
+    third; then a hidden layer of 256 units.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Channels, height and width; :data:`approxgrad.models.shapes.SMALLEST_SIDE` bounds the sides.
+    outputs : int
+        Number of classes.
+    """
+
+    def __init__(self, input_shape: Shape, outputs: int) -> None:
+        super().__init__()
+        channels, height, width = _image_shape("cnn", input_shape)
+        self.conv1 = nn.Conv2d(channels, 32, 3, padding=1)
+        self.conv2 = nn.Conv2d(32, 32, 3, padding=1)
+        self.conv3 = nn.Conv2d(32, 64, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.relu = nn.ReLU()
+        self.fc1 = nn.Linear(64 * (height // 4) * (width // 4), 256)
+        self.fc2 = nn.Linear(256, outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return class scores of shape (N, outputs) for images of shape (N, *input_shape)."""
+        maps = self.relu(self.conv1(images))
+        maps = self.pool(self.relu(self.conv2(maps)))
+        maps = self.pool(self.relu(self.conv3(maps)))
+        return self.fc2(self.relu(self.fc1(maps.flatten(1))))
+
+
+class MLP(nn.Module):
+    """The tabular network of the thesis: hidden layers with ReLU and dropout, and a linear output.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Inputs of any shape are flattened.
+    outputs : int
+        Number of classes, or 1 for a regression.
+    hidden : sequence of int
+        Widths of the hidden layers.
+    dropout : float
+        Probability with which a hidden unit is dropped in training.
+    """
+
+    def __init__(self, input_shape: Shape, outputs: int, hidden: list[int], dropout: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = math.prod(input_shape)
+        for units in hidden:
+            layers += [nn.Linear(width, units), nn.ReLU(), nn.Dropout(dropout)]
+            width = units
+        self.network = nn.Sequential(*layers, nn.Linear(width, outputs))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return outputs of shape (N, outputs) for inputs of shape (N, *input_shape)."""
+        return self.network(inputs.flatten(1))
+
+
+def _resnet(name: str) -> Callable[..., nn.Module]:
+    def build(input_shape: Shape, outputs: int, stem: str) -> nn.Module:
+        # Importing torchvision takes as long as importing torch; only these architectures need it.
+        from torchvision.models import resnet
+
+        channels, _, _ = _image_shape(name, input_shape)
+        network: nn.Module = getattr(resnet, name)(num_classes=outputs)
+        if stem == "cifar":
+            network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+            network.maxpool = nn.Identity()
+        elif channels != 3:
+            network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+        return network
+
+    build.__doc__ = f"torchvision's {name} (He et al., 2016, https://arxiv.org/abs/1512.03385) with a choice of stem."
+    return build
+
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "cnn": CNN,
+    "mlp": MLP,
+    "resnet18": _resnet("resnet18"),
+    "resnet50": _resnet("resnet50"),
+}
+
+
+def build_model(
+    input_shape: Shape,
+    outputs: int,
+    architecture: str | None = None,
+    factory: str | None = None,
+    options: dict[str, Any] | None = None,
+    **architecture_options: Any,
+) -> nn.Module:
+    """Return an untrained model, initialised from torch's random state.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Shape of one input.
+    outputs : int
+        Number of classes, or 1 for a regression.
+    architecture : str, optional
+        A name from :data:`ARCHITECTURES`, which takes `architecture_options`.
+    factory : str, optional
+        Instead: ``package.module:function``, called as ``function(input_shape, outputs, **options)``.
+    options : dict, optional
+        Of the factory.
+
+    Raises
+    ------
+    ModelError
+        If there is no such architecture or factory, it fails, or it does not take inputs of that shape.
+    """
+    shape = tuple(input_shape)
+    if factory is not None:
+        return made_by_factory(factory, shape, outputs, options or {})
+    if architecture not in ARCHITECTURES:
+        raise ModelError(f"architecture: got {architecture!r}, expected one of {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[architecture](shape, outputs, **architecture_options)
+
+
+def save_model(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:
+    """Write weights as safetensors.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    model : Module
+        Its state dictionary is written.
+    description : dict
+        The arguments of :func:`build_model`, and the entry ``provenance`` where it is known.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    metadata = {"approxgrad": json.dumps(description, sort_keys=True)}
+    # Not by safetensors itself, whose error for a full disk is none of Python's.
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(weights, metadata=metadata)))
+
+
+def load_model(path: Path | str, device: torch.device) -> nn.Module:
+    """Return a trained model in evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        If the file was not written by :func:`save_model`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            description = json.loads((file.metadata() or {})["approxgrad"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError, MemoryError) as error:
+        raise ModelError(f"{path}: cannot be read as safetensors ({one_line(error)})") from None
+    except (KeyError, json.JSONDecodeError):
+        raise ModelError(f"{path}: does not say which architecture its weights belong to") from None
+    try:
+        architecture = {key: value for key, value in description.items() if key != "provenance"}
+        model = build_model(**architecture)
+        model.load_state_dict(weights)
+    except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: no model can be made of it ({one_line(error)})") from None
+    return model.eval().to(device)
+
+
+def _image_shape(name: str, shape: Shape) -> tuple[int, int, int]:
+    fault = shape_fault(name, shape)
+    if fault is not None:
+        raise ModelError(fault)
+    channels, height, width = shape
+    return channels, height, width

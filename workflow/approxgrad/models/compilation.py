@@ -1,0 +1,104 @@
+"""A model compiled for evaluation: the same function with fused layers, whose results differ by rounding."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from approxgrad.gradients.checks import check_deterministic
+
+SHAPES = 64
+"""Input shapes that a model is compiled for at most; more would be a fault of the caller, not a slow success."""
+
+PADDED_SHARE = 16
+"""A batch is filled up by less than this fraction of itself, so that batches of nearly one size share a compilation."""
+
+
+class CompiledModel:
+    """A model for evaluation only, compiled by ``torch.compile`` with its weights taken as constants.
+
+    Convolutions are fused with the normalisation and activation that follow. An instance is a model like any other:
+    give it to :func:`approxgrad.attribute` or a gradient method of captum together with finite differences.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode. It is copied, so later changes of its weights do not show.
+
+    Raises
+    ------
+    TypeError
+        If the model is no ``nn.Module``, or is compiled already.
+    ValueError
+        If one of its dropout or batch-normalisation layers is in training mode; at the first evaluation, if the
+        compiler fails, such as for want of a C++ compiler.
+
+    Notes
+    -----
+    Outputs differ from the model's own by rounding (a few eps of their size), so it is never used unless asked for.
+    It has no gradient. Every new input shape costs some seconds of compiling; a batch is filled up with copies of its
+    last row to the next of few sizes, which depend on nothing but its own size.
+    """
+
+    weights_in_order = True
+    """On a CPU the compiler reorders the weights of convolutions once: small batches are as fast as large ones."""
+
+    def __init__(self, model: nn.Module) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model: expected a torch.nn.Module to compile, got {type(model).__name__}")
+        check_deterministic(model)
+        own = copy.deepcopy(model).requires_grad_(requires_grad=False)
+        for layer in own.modules():
+            # The layout that the engine gives convolutions on a CPU: constants cannot be given another one later.
+            if isinstance(layer, nn.Conv2d) and layer.weight.device.type == "cpu":
+                layer.to(memory_format=torch.channels_last)
+        self.__wrapped__ = own
+        self._compiled = torch.compile(own, dynamic=False)
+
+    def __call__(self, inputs: Tensor, *arguments: Any) -> Any:
+        """Evaluate the model.
+
+        Parameters
+        ----------
+        inputs : Tensor
+            Shape (N, ...).
+        *arguments
+            Further arguments of the model; a tensor whose first axis has length N is taken row by row.
+
+        Returns
+        -------
+        Any
+            What the model returns, for N rows.
+        """
+        # Both cost a second, which only a compiled model should take.
+        import torch._dynamo
+        import torch._inductor.config
+
+        rows = len(inputs)
+        filled = padded_size(rows)
+        batch = [_filled(value, rows, filled) for value in (inputs, *arguments)]
+        limits = torch._dynamo.config.patch(recompile_limit=SHAPES, fail_on_recompile_limit_hit=True)
+        constants = torch._inductor.config.patch(freezing=True)
+        try:
+            with limits, constants, torch.no_grad():
+                outputs = self._compiled(*batch)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"compile: torch.compile cannot compile this model here ({reason})") from error
+        return outputs[:rows]
+
+
+def padded_size(rows: int) -> int:
+    """Return the size to which a batch is filled up: the next multiple of a power of two that is at most a 16th."""
+    unit = 1 << max(0, rows.bit_length() - PADDED_SHARE.bit_length())
+    return -(-rows // unit) * unit
+
+
+def _filled(value: Any, rows: int, filled: int) -> Any:
+    """Repeat the last row of a tensor with one row for each input."""
+    if filled == rows or not isinstance(value, Tensor) or value.ndim == 0 or len(value) != rows:
+        return value
+    return torch.cat([value, value[-1:].expand(filled - rows, *value.shape[1:])])

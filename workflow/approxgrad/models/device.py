@@ -1,0 +1,44 @@
+"""Where and how models run: device, threads and determinism."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from approxgrad.gradients.layout import keep_freed_memory
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """Return what results depend on in their last digits: the device and the instructions of the CPU."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {"device": name, "instructions": torch.backends.cpu.get_cpu_capability()}
+
+
+def set_up_torch(device: str, threads: int) -> torch.device:
+    """Make torch deterministic and return the device to run on.
+
+    Parameters
+    ----------
+    device : str
+        ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+    threads : int
+        Threads with which a model computes on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If a GPU is asked for and there is none.
+    """
+    keep_freed_memory()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    # The same switch as use_deterministic_algorithms, which would import the compiler (a second for every job).
+    torch.set_deterministic_debug_mode("error")
+    if torch.backends.cudnn.is_available():
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise ValueError("device: cuda was asked for, but torch finds no GPU; use cpu or auto")
+    return torch.device("cuda" if available and device != "cpu" else "cpu")

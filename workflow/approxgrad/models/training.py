@@ -1,0 +1,155 @@
+"""Training a model: seeded, deterministic, with the best state restored."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from approxgrad.storage.tables import Split, write_table
+
+EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training left behind.
+
+    Attributes
+    ----------
+    curves : DataFrame
+        Columns ``epoch`` (from 1), ``split``, ``metric``, ``value`` and ``best`` (the restored epoch).
+    best_epoch : int
+        The epoch with the lowest validation loss.
+    """
+
+    curves: pd.DataFrame
+    best_epoch: int
+
+
+def tensors(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return model inputs and targets of a part of a data set."""
+    target = torch.from_numpy(np.array(split.target))
+    if not split.classes:
+        target = target.float().unsqueeze(1)
+    return torch.from_numpy(split.model_inputs()).to(device), target.to(device)
+
+
+def train(
+    model: nn.Module,
+    training: Split,
+    validation: Split,
+    options: dict[str, Any],
+    device: torch.device,
+    bar: tqdm[Any] | None = None,
+) -> TrainingResult:
+    """Train a model in place and restore the state of the epoch with the lowest validation loss.
+
+    Adam minimises the cross-entropy (classes) or the mean squared error (regression). Order of the rows and dropout
+    follow torch's random state, so the caller's seed decides them.
+
+    Parameters
+    ----------
+    model : Module
+        On `device`.
+    training, validation : Split
+        Rows to learn from and rows that choose the epoch.
+    options : dict
+        ``epochs``, ``batch_size``, ``learning_rate``; optionally ``decay`` (``factor``, ``every``) of the learning
+        rate and ``patience``, the epochs without a lower validation loss after which training stops.
+    device : torch.device
+        Where to train.
+    bar : tqdm, optional
+        Moved by one for every epoch.
+
+    Raises
+    ------
+    ValueError
+        If the loss is not finite: the learning rate is too high or the data are broken.
+    """
+    inputs, target = tensors(training, device)
+    loss_function = nn.CrossEntropyLoss() if training.classes else nn.MSELoss()
+    optimiser = torch.optim.Adam(model.parameters(), lr=options["learning_rate"], fused=True)
+    decay = options.get("decay", {"factor": 1.0, "every": options["epochs"]})
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, decay["every"], decay["factor"])
+    history: list[dict[str, Any]] = []
+    best_loss, best_epoch, best_state = np.inf, 0, copy.deepcopy(model.state_dict())
+    for epoch in range(1, options["epochs"] + 1):
+        model.train()
+        # Batches of nearly equal size: batch normalisation cannot be trained on a last batch of one row.
+        batches = -(-len(inputs) // options["batch_size"])
+        for rows in torch.randperm(len(inputs)).tensor_split(batches):
+            optimiser.zero_grad(set_to_none=True)
+            loss = loss_function(model(inputs[rows]), target[rows])
+            loss.backward()
+            optimiser.step()
+        schedule.step()
+        measures = {"train": evaluate(model, training, device), "validation": evaluate(model, validation, device)}
+        history += [
+            {"epoch": epoch, "split": split, "metric": metric, "value": values[metric]}
+            for split, values in measures.items()
+            for metric in ("loss", "accuracy" if training.classes else "r2")
+        ]
+        current = measures["validation"]
+        if not np.isfinite(current["loss"]):
+            raise ValueError(f"training: the validation loss is {current['loss']} in epoch {epoch}")
+        if current["loss"] < best_loss:
+            best_loss, best_epoch, best_state = current["loss"], epoch, copy.deepcopy(model.state_dict())
+        if bar is not None:
+            bar.update()
+        if epoch - best_epoch >= options.get("patience", options["epochs"]):
+            break
+    model.load_state_dict(best_state)
+    model.eval()
+    curves = pd.DataFrame(history)
+    curves["best"] = curves["epoch"] == best_epoch
+    return TrainingResult(curves, best_epoch)
+
+
+def measure_table(path: Path | str, measures: dict[str, float], rows: int, metadata: dict[str, Any]) -> None:
+    """Write the measures of a model on its test rows: columns ``metric``, ``value`` and ``n``, the number of rows.
+
+    Raises
+    ------
+    ValueError
+        If the loss is not finite, because outputs of the model are not.
+    """
+    if not np.isfinite(measures["loss"]):
+        raise ValueError(f"model: the test loss is {measures['loss']}, expected outputs that are finite")
+    columns = {"metric": list(measures), "value": list(measures.values()), "n": [rows] * len(measures)}
+    write_table(path, pa.table(columns), metadata)
+
+
+def evaluate(model: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
+    """Return the measures of a model on a part of a data set.
+
+    Returns
+    -------
+    dict of str to float
+        Classes: ``loss`` (mean cross-entropy) and ``accuracy``. Regression: ``loss`` (mean squared error),
+        ``root_mean_squared_error`` and ``r2``.
+    """
+    model.eval()
+    inputs, target = tensors(split, device)
+    with torch.inference_mode():
+        outputs = torch.cat([model(batch) for batch in inputs.split(EVALUATION_BATCH)])
+        if split.classes:
+            return {
+                "loss": float(nn.functional.cross_entropy(outputs, target)),
+                "accuracy": float((outputs.argmax(dim=1) == target).double().mean()),
+            }
+        residual, spread = (outputs - target).double(), (target - target.mean()).double()
+        mean_squared_error = float((residual**2).mean())
+        return {
+            "loss": mean_squared_error,
+            "root_mean_squared_error": mean_squared_error**0.5,
+            "r2": 1 - float((residual**2).sum() / (spread**2).sum()),
+        }

@@ -1,0 +1,153 @@
+"""Weights that were trained elsewhere: read without unpickling objects, and fitted to a model or refused."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from approxgrad.messages import one_line
+from approxgrad.models.architectures import ModelError
+from approxgrad.storage.damage import DAMAGES
+
+NAMES_IN_MESSAGE = 3
+
+UNREADABLE: tuple[type[Exception], ...] = (*DAMAGES, SafetensorError)
+"""What both readers raise; torch's, too, asks safetensors where a name ends like that."""
+
+
+def read_weights(path: Path | str, sha256: str | None = None) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file or a torch state dictionary.
+
+    A torch file is read with ``weights_only``, which builds tensors and containers and runs no code.
+
+    Parameters
+    ----------
+    path : path
+        The file; its content tells which of the two it is.
+    sha256 : str, optional
+        Checksum that the file must have.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, is neither, or has another checksum.
+    """
+    path = Path(path)
+    try:
+        if sha256 is not None:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != sha256.lower():
+                raise ModelError(f"{path}: has SHA-256 {found}, expected {sha256}")
+        try:
+            return load_file(path)
+        except SafetensorError:
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except ModelError:
+        raise
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({one_line(error.strerror or error)})") from None
+    except UNREADABLE:
+        raise ModelError(f"{path}: is neither safetensors nor a state dictionary of tensors only") from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(f"{path}: is no state dictionary, which maps names to tensors")
+    return state
+
+
+def fit_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Put weights into a model.
+
+    Parameters
+    ----------
+    model : Module
+        Changed in place.
+    weights : dict
+        Tensors by the names of the model's state dictionary.
+    source : str
+        Where the weights come from, for messages.
+
+    Raises
+    ------
+    ModelError
+        If names, shapes or kinds of numbers differ, such as for another number of classes, or a parameter is not
+        finite; nothing is changed then.
+    """
+    own = model.state_dict()
+    learned = {name for name, _ in model.named_parameters()}
+    # Torch counts batches in a buffer that older files lack and that inference does not use.
+    missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in weights if name not in own]
+    shapes = [
+        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own
+        if name in weights and weights[name].shape != own[name].shape
+    ]
+    types = [
+        f"{name} holds {_type(weights[name])}, expected {_type(own[name])}"
+        for name in own
+        if name in weights and not _convertible(weights[name], own[name])
+    ]
+    broken = [
+        name
+        for name in own
+        if name in learned and name in weights and not types and not torch.isfinite(weights[name]).all()
+    ]
+    faults = [
+        f"{kind} {one_line(_some(names))}"
+        for kind, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("wrong:", shapes + types),
+            ("NaN or infinite values in", broken),
+        )
+        if names
+    ]
+    if faults:
+        raise ModelError(f"{source}: does not fit {type(model).__name__}: {'; '.join(faults)}")
+    model.load_state_dict(weights, strict=False)
+
+
+def download_weights(repository: str, file: str, revision: str | None = None) -> Path:
+    """Return the local path of a file from a Hugging Face repository, fetched once and cached by `huggingface_hub`.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be had; the message says why and how to do without the network.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    advice = "download it by hand and set weights.file instead"
+    try:
+        return Path(hf_hub_download(repository, file, revision=revision))
+    except LocalEntryNotFoundError:
+        raise ModelError(
+            f"weights: {file} of {repository} is not cached and the Hugging Face hub cannot be reached; {advice}"
+        ) from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = one_line(error)
+        raise ModelError(f"weights: {file} of {repository} cannot be downloaded ({reason}); {advice}") from None
+
+
+def _convertible(found: Tensor, own: Tensor) -> bool:
+    """Whether the numbers are of one kind; another precision is converted."""
+    return found.layout == torch.strided and found.is_floating_point() == own.is_floating_point()
+
+
+def _type(tensor: Tensor) -> str:
+    layout = "" if tensor.layout == torch.strided else " in a sparse layout"
+    return f"{str(tensor.dtype).removeprefix('torch.')}{layout}"
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - NAMES_IN_MESSAGE
+    return ", ".join(names[:NAMES_IN_MESSAGE]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,1 @@
+"""What a result came from: code, inputs and libraries."""

@@ -1,0 +1,146 @@
+"""What a result came from: its configuration, code, input files, libraries and machine, as one document in its file.
+
+The document lies in the JSON under the metadata key ``approxgrad`` of parquet and safetensors files, as the entry
+``provenance``. It names no time and no host, so that the same study gives the same bytes again.
+
+>>> from approxgrad import read_provenance
+>>> read_provenance("results/metrics/dataset=digits/model=cnn/method=saliency/part-0.parquet")  # doctest: +SKIP
+{'approxgrad': '0.1.0', 'code': '5ae1...', 'config': {}, 'inputs': {'approximated': '9b0c...', 'exact': '71d2...'},
+ 'libraries': {'numpy': '2.4.6', ...}, 'machine': {'environment': {}}, 'python': '3.11.7', 'script': 'evaluate.py'}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError, safe_open
+
+from approxgrad import __version__
+from approxgrad.provenance.digests import code_digest, input_digest
+
+KEY = "approxgrad"
+"""Metadata key of the JSON document in result files."""
+
+NOT_CONFIGURATION = {"versions", "states"}
+"""Parameters of rules that are not configured: they are there for Snakemake to see code and files change."""
+
+ENVIRONMENT = (
+    *("ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS"),
+    *("NPY_DISABLE_CPU_FEATURES", "NVIDIA_TF32_OVERRIDE", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE"),
+    *("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",),
+)
+"""Variables by which a user makes libraries compute with other instructions or in another precision."""
+
+
+CONDITIONS = ("approxgrad", "libraries", "machine", "python")
+"""Entries of a document under which the same computation gives the same bytes."""
+
+
+class ProvenanceError(ValueError):
+    """A file that does not say what it came from."""
+
+
+def provenance(snakemake: Any, machine: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return what the results of a job come from.
+
+    Parameters
+    ----------
+    snakemake : Snakemake
+        The object that Snakemake gives to a script; its input ``code`` lists the script, then the package's files.
+    machine : mapping, optional
+        What :func:`approxgrad.models.device.machine` says, for a job that evaluates a model.
+
+    Returns
+    -------
+    dict
+        ``script``; ``config``, the parameters of the rule; ``code``, a digest of it and of package files; ``inputs``,
+        for each named input the digest of its content; ``libraries`` and their versions; ``approxgrad`` and
+        ``python``, versions; ``machine``, with the variables of :data:`ENVIRONMENT` that are set.
+    """
+    inputs = {name: value for name, value in snakemake.input.items() if name != "code"}
+    return described(snakemake.params, snakemake.input.code, inputs) | {
+        "python": platform.python_version(),
+        "machine": {
+            **(machine or {}),
+            "environment": {key: os.environ[key] for key in ENVIRONMENT if key in os.environ},
+        },
+    }
+
+
+def described(parameters: Mapping[str, Any], code: Sequence[Path | str], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of :func:`provenance` that follows from the study and its files, wherever it is computed."""
+    config = {name: value for name, value in parameters.items() if name not in NOT_CONFIGURATION}
+    document = {
+        "script": Path(code[0]).name,
+        "approxgrad": __version__,
+        "config": config,
+        "code": code_digest(code),
+        "inputs": {name: input_digest(paths) for name, paths in inputs.items() if paths},
+        "libraries": {name: number for name, number in parameters["versions"].items() if name != "code"},
+    }
+    # As it will be read back: lists for tuples, text for the keys of mappings.
+    same: dict[str, Any] = json.loads(json.dumps(document))
+    return same
+
+
+def joined_provenance(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the document of a result that several jobs computed parts of, each under conditions of its own.
+
+    Raises
+    ------
+    ProvenanceError
+        If the parts differ in more than the conditions.
+    """
+    first = documents[0]
+    for key in first.keys() - set(CONDITIONS):
+        if any(document[key] != first[key] for document in documents):
+            raise ProvenanceError(f"provenance: {key} differs between parts of one result")
+    return {key: _joined([document[key] for document in documents]) for key in first}
+
+
+def read_provenance(path: Path | str) -> dict[str, Any]:
+    """Return what a result file came from.
+
+    Parameters
+    ----------
+    path : path
+        A parquet or safetensors file of a study.
+
+    Raises
+    ------
+    ProvenanceError
+        If it cannot be read or does not say.
+    """
+    try:
+        document = json.loads(_metadata(Path(path))[KEY])
+        found: dict[str, Any] = document["provenance"]
+    except (OSError, pa.ArrowException, SafetensorError) as error:
+        raise ProvenanceError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+    except (KeyError, json.JSONDecodeError):
+        raise ProvenanceError(f"{path}: does not say what it came from") from None
+    return found
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    """Return a value that is the same everywhere, or the different ones in one text; mappings entry by entry."""
+    if all(value == values[0] for value in values):
+        return values[0]
+    if isinstance(values[0], Mapping):
+        names = dict.fromkeys(name for value in values for name in value)
+        return {name: _joined([value.get(name, "none") for value in values]) for name in names}
+    return ", ".join(dict.fromkeys(map(str, values)))
+
+
+def _metadata(path: Path) -> dict[str, str | bytes]:
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="np") as file:
+            return dict(file.metadata() or {})
+    metadata = pq.read_schema(path).metadata or {}
+    return {name.decode(): value for name, value in metadata.items()}

@@ -1,0 +1,1 @@
+"""Pages of the report: story, explorer and the record of the run."""

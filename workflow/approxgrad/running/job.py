@@ -1,0 +1,104 @@
+"""What every job does around its work: log to file and terminal, and turn a user's mistake into one line."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from approxgrad.messages import one_line
+from approxgrad.running.lock import end_with_run
+
+logger = logging.getLogger("approxgrad")
+
+EXPECTED_ERRORS = (ValueError, TypeError, OSError, MemoryError)
+"""What the package raises for a user's mistake or the machine's limits; anything else is a fault of the package."""
+
+EXPLAINED = os.EX_DATAERR
+"""Exit status of a job that has said in one line why it failed, so that Snakemake need not."""
+
+
+OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+"""What torch says, in a RuntimeError, when the machine is too small."""
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether an error is a user's mistake or a limit of the machine, so that its message is all a person needs."""
+    return isinstance(error, EXPECTED_ERRORS) or (
+        isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None
+    )
+
+
+LONGEST = 2000
+"""Characters of the line that an error is."""
+
+
+class JobLog(logging.LoggerAdapter[logging.Logger]):
+    """The log of a job.
+
+    Attributes
+    ----------
+    summary : str
+        The job's key numbers, for its line on the terminal.
+    """
+
+    summary = ""
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[JobLog]:
+    """Run the body of a rule's script.
+
+    The log file gets the parameters, every message and, if the job fails, the traceback; the terminal gets only what
+    a person needs: one line with the summary of a finished job, or for an error of an expected kind. After such a line
+    the process ends with the status :data:`EXPLAINED`.
+
+    Parameters
+    ----------
+    snakemake : Snakemake
+        The object that Snakemake gives to a script.
+    """
+    end_with_run()
+    # What the imports left behind lives as long as the job: never searched again, which also shortens its exit.
+    gc.freeze()
+    gc.enable()
+    path = Path(str(snakemake.log[0]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="w")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.info("rule %s, wildcards %s", snakemake.rule, dict(snakemake.wildcards.items()))
+    logger.info("parameters %s", dict(snakemake.params.items()))
+    start = time.perf_counter()
+    log = JobLog(logger)
+    try:
+        yield log
+    except Exception as error:
+        logger.exception("failed")
+        if not is_expected(error):
+            traceback.print_exc()
+            sys.exit(1)
+        where = ", ".join(f"{key}={value}" for key, value in snakemake.wildcards.items())
+        said = " ".join(filter(None, [snakemake.rule, where]))
+        _say(f"approxgrad: {said}: {one_line(error, LONGEST)} (details: {path})")
+        sys.exit(EXPLAINED)
+    seconds = time.perf_counter() - start
+    logger.info("finished in %.1f s", seconds)
+    names = "/".join(str(value) for _, value in snakemake.wildcards.items())
+    numbers = ", ".join(filter(None, [log.summary, f"{seconds:.1f} s"]))
+    _say(f"{' '.join(filter(None, [snakemake.rule, names]))}: {numbers}")
+
+
+def _say(line: str) -> None:
+    """Write one line at once, so that the lines of parallel jobs do not run into each other."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

@@ -1,8 +1,0 @@
-"""Imported first by a script: loads modules without garbage collection, which saves a sixth of the time torch takes.
-
-:func:`approxgrad.runtime.job` switches it on again.
-"""
-
-import gc
-
-gc.disable()

@@ -1,0 +1,1 @@
+"""The step of a finite difference, chosen from model evaluations."""

@@ -1,0 +1,1 @@
+"""Files: whole or not there at all, checked when they are read, and tables in their schemas."""

@@ -1,0 +1,42 @@
+"""Arrays in NumPy's ``.npz`` files, read without unpickling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from approxgrad.messages import one_line
+from approxgrad.storage.damage import DAMAGES
+from approxgrad.storage.table_checks import TableError
+
+
+def load_arrays(path: Path | str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return arrays of a ``.npz`` file by name.
+
+    Raises
+    ------
+    TableError
+        If the file is missing or damaged, holds objects, or lacks an array.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            lacking = [name for name in names if name not in file.files]
+            if lacking:
+                known = ", ".join(file.files[:10]) or "nothing"
+                raise TableError(f"{path}: has no array {lacking[0]!r}, only {one_line(known)}")
+            arrays = {name: file[name] for name in names}
+    except TableError:
+        raise
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such file") from None
+    except DAMAGES as error:
+        raise TableError(f"{path}: cannot be read as npz without unpickling ({one_line(error)})") from None
+    for name, values in arrays.items():
+        # A member of the archive that is none of NumPy's files is handed out as it is.
+        if not isinstance(values, np.ndarray):
+            raise TableError(f"{path}: {name} is no array")
+    return arrays

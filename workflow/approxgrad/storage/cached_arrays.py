@@ -1,0 +1,95 @@
+"""Attribution maps that others cached as arrays, in the original study's format, brought into the same evaluation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from approxgrad.storage.array_files import load_arrays
+from approxgrad.storage.tables import TableError
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """A file of cached maps, and what its name says of them."""
+
+    path: Path
+    method: str
+    step: float
+    samples: int
+
+
+def find_arrays(
+    folder: Path | str, pattern: str, methods: Mapping[str, str], steps: Mapping[str, float]
+) -> list[ArrayFile]:
+    """Return the files of a folder whose names fit a pattern, one for each method and step.
+
+    Parameters
+    ----------
+    folder : path
+        Searched without its subfolders.
+    pattern : str
+        File name with the placeholders ``{method}``, ``{step}`` and ``{samples}``, such as
+        ``CNN_{method}_{samples}_{step}.npz``.
+    methods : mapping
+        Method for each text that stands at ``{method}``.
+    steps : mapping
+        Step size for each text that stands at ``{step}``.
+
+    Returns
+    -------
+    list of ArrayFile
+        By method and step; of several files for one pair, the one with the most samples.
+    """
+    groups = {
+        "method": "|".join(map(re.escape, methods)),
+        "step": "|".join(map(re.escape, steps)),
+        "samples": r"\d+",
+    }
+    expression = re.escape(pattern)
+    for name, choices in groups.items():
+        expression = expression.replace(re.escape(f"{{{name}}}"), f"(?P<{name}>{choices})")
+    found: dict[tuple[str, float], ArrayFile] = {}
+    for path in sorted(Path(folder).glob("*")):
+        match = re.fullmatch(expression, path.name)
+        if match is None:
+            continue
+        words = match.groupdict()
+        file = ArrayFile(path, methods[words["method"]], float(steps[words["step"]]), int(words.get("samples") or 0))
+        key = (file.method, file.step)
+        if key not in found or file.samples > found[key].samples:
+            found[key] = file
+    order = list(dict.fromkeys(methods.values()))
+    return sorted(found.values(), key=lambda file: (order.index(file.method), file.step))
+
+
+def read_arrays(path: Path | str, names: Mapping[str, str]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the exact and the approximated maps of a file, each of shape (N, d).
+
+    Parameters
+    ----------
+    path : path
+        A ``.npz`` file; read without unpickling.
+    names : mapping
+        Names of its arrays: ``exact`` and ``approximated``.
+
+    Raises
+    ------
+    TableError
+        If the file cannot be read, lacks an array, or the maps differ in shape or are not finite numbers.
+    """
+    roles = ("exact", "approximated")
+    arrays = load_arrays(path, [names[role] for role in roles])
+    exact, approximated = maps = [arrays[names[role]] for role in roles]
+    if exact.shape != approximated.shape or exact.ndim != 2 or len(exact) == 0:
+        raise TableError(f"{path}: expected two arrays of one shape (N, d), got {exact.shape} and {approximated.shape}")
+    for role, values in zip(roles, maps, strict=True):
+        if not np.issubdtype(values.dtype, np.floating) or not np.isfinite(values).all():
+            raise TableError(f"{path}: array {names[role]!r} does not hold finite numbers only")
+    return exact, approximated

@@ -1,0 +1,1 @@
+"""A study: its configuration, the cells that follow from it, and the work of one cell."""

@@ -1,0 +1,148 @@
+"""How a long attribution is cut: into blocks, on which its last digits depend, and shards of whole blocks.
+
+A model's kernels differ with the number of inputs that it is given at once, so results depend on which samples are
+attributed together. Those are the samples of one block, whose size never depends on the number of shards.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil, prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from approxgrad.methods.cost import evaluations
+from approxgrad.provenance.document import joined_provenance
+from approxgrad.storage.row_groups import METADATA_KEY, document_schema, group_rows, write_row_groups
+from approxgrad.storage.tables import ATTRIBUTION_SCHEMA
+
+BLOCK_EVALUATIONS = 2**16
+"""Model evaluations of a block: so many that those of a last, smaller batch do not matter for the speed."""
+
+SHARD_EVALUATIONS = 2**20
+"""Model evaluations of an automatic shard: minutes of a small network on a CPU, much more than a job's start."""
+
+WHOLE = (1, 1)
+"""The only shard of a cell that is not cut."""
+
+Shard = tuple[int, int]
+"""Number of a shard, from 1 on, and the number of shards."""
+
+
+def sample_evaluations(method: Mapping[str, Any], scheme: str, features: int) -> int:
+    """Return what one sample costs, for the purpose of cutting: whatever the values of the baseline are.
+
+    Parameters
+    ----------
+    method : mapping
+        ``attribution``, and for the path methods ``n_steps``.
+    scheme : str
+        ``exact`` or a finite-difference scheme.
+    features : int
+        Number of features; without effect on ``exact``.
+    """
+    return evaluations(method["attribution"], scheme, features, n_steps=method.get("n_steps", 1))
+
+
+def shard_count(asked: int | str, samples: int, per_sample: int | None) -> int:
+    """Return the number of shards of a cell.
+
+    Parameters
+    ----------
+    asked : int or "auto"
+        What the configuration says; ``auto`` for shards of about :data:`SHARD_EVALUATIONS`.
+    samples : int
+        Samples of the cell.
+    per_sample : int or None
+        Evaluations for each of them; None if that is not known yet: then ``auto`` does not cut, and shards may turn
+        out to be empty.
+    """
+    wanted = asked if isinstance(asked, int) else ceil(samples * (per_sample or 0) / SHARD_EVALUATIONS)
+    return max(1, min(wanted, samples if per_sample is None else ceil(samples / _block_size(per_sample))))
+
+
+def shard_blocks(samples: int, per_sample: int, shard: Shard = WHOLE) -> list[slice]:
+    """Return the blocks of a shard as slices of the drawn samples; the shards of a cell differ by at most one block."""
+    size = _block_size(per_sample)
+    starts = range(0, samples, size)
+    number, shards = shard
+    own = starts[(number - 1) * len(starts) // shards : number * len(starts) // shards]
+    return [slice(start, min(start + size, samples)) for start in own]
+
+
+def _block_size(per_sample: int) -> int:
+    return max(1, BLOCK_EVALUATIONS // per_sample)
+
+
+def shard_name(shard: Shard) -> str:
+    """Return how a shard is called in paths, such as ``3-of-8``."""
+    return "{}-of-{}".format(*shard)
+
+
+def named_shard(name: str) -> Shard:
+    """Return the shard with a name.
+
+    Raises
+    ------
+    ValueError
+        If it is no name of a shard.
+    """
+    match = re.fullmatch(r"([1-9]\d*)-of-([1-9]\d*)", name)
+    if match is None or int(match[1]) > int(match[2]):
+        raise ValueError(f"shard: got {name!r}, expected a name such as 3-of-8")
+    return int(match[1]), int(match[2])
+
+
+def gather(paths: Sequence[Path | str], target: Path | str) -> dict[str, Any]:
+    """Write the shards of a cell as one file, the same as if the cell had not been cut; return its metadata.
+
+    Raises
+    ------
+    ValueError
+        If the shards are not those of one cell.
+    """
+    schemas = [pq.read_schema(path) for path in paths]
+    metadata = merged([json.loads(schema.metadata[METADATA_KEY]) for schema in schemas])
+    rows = group_rows(prod(metadata["feature_shape"]))
+    write_row_groups(target, document_schema(ATTRIBUTION_SCHEMA, metadata), _tables(paths), rows)
+    return metadata
+
+
+def _tables(paths: Sequence[Path | str]) -> Iterator[pa.Table]:
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            yield from (file.read_row_group(number) for number in range(file.num_row_groups))
+
+
+def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the metadata of a cell from those of its shards.
+
+    Raises
+    ------
+    ValueError
+        If the shards differ in more than their cost and where they were computed.
+    """
+    result = {key: value for key, value in documents[0].items() if key != "rounding_ratios"}
+    values = {key: [document[key] for document in documents] for key in documents[0]}
+    result["model_evaluations"] = sum(values["model_evaluations"])
+    result["batch_size"] = min((size for size in values["batch_size"] if size is not None), default=None)
+    result["device"] = _joined(values["device"])
+    result["versions"] = {name: _joined([own[name] for own in values["versions"]]) for name in result["versions"]}
+    ratios = [ratio for own in values["rounding_ratios"] for ratio in own]
+    result["rounding_scale"] = float(np.median(ratios)) if ratios else None
+    if "provenance" in result:
+        result["provenance"] = joined_provenance(values.pop("provenance"))
+    for key in values.keys() - {"model_evaluations", "batch_size", "device", "versions", "rounding_ratios"}:
+        if any(value != values[key][0] for value in values[key]):
+            raise ValueError(f"shards: {key} differs between them ({', '.join(map(repr, values[key]))})")
+    return result
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(names))

@@ -1,0 +1,1 @@
+"""A finished study computed again in part, and compared."""

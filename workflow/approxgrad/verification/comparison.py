@@ -1,0 +1,242 @@
+"""Whether a finished study is what its configuration, code and data say: a part of it computed again and compared."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from approxgrad.evaluation.metric_tables import evaluate_method
+from approxgrad.provenance.document import CONDITIONS, ProvenanceError, described, read_provenance
+from approxgrad.seeds import derive_seed
+from approxgrad.storage.tables import TableError, read_attributions, read_table
+from approxgrad.study.grid import Cell
+from approxgrad.study.sources import exact_source
+from approxgrad.study.study import Study
+from approxgrad.verification.origins import Origin
+
+WEIGHTS = "results/models/dataset={dataset}/model={model}/weights.safetensors"
+METRICS = "results/metrics/dataset={dataset}/model={model}/method={method}/part-0.parquet"
+
+
+class VerificationError(ValueError):
+    """A study that is not what its configuration, code and data say."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check of one file of a cell: what was compared, and what differs; nothing if the two agree."""
+
+    cell: str
+    file: str
+    check: str
+    difference: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing differs."""
+        return not self.difference
+
+
+def drawn_cells(study: Study) -> list[Cell]:
+    """Return the cells that are verified: as many as the configuration says, drawn at random with its seed."""
+    options = study.config["verify"]
+    order = np.random.default_rng(derive_seed(options["seed"], "verify")).permutation(len(study.cells))
+    return [study.cells[number] for number in sorted(order[: options["cells"]].tolist())]
+
+
+def named(cell: Cell) -> str:
+    """Return a cell's name in messages."""
+    return "/".join(cell.keys.values())
+
+
+def files_of(study: Study, cell: Cell) -> dict[str, str]:
+    """Return the files that a cell comes from and its metrics, if it has any, by what they hold."""
+    names = {"dataset": cell.dataset, "model": cell.model, "method": cell.method}
+    files = {"data": "data/{dataset}/test.parquet", "weights": WEIGHTS}
+    if (cell.dataset, cell.model, cell.method) in study.comparisons:
+        files["metrics"] = METRICS
+    return {kind: path.format(**names) for kind, path in files.items()}
+
+
+def verify_cell(
+    study: Study, cell: Cell, again: Path, origins: Mapping[str, Origin], failure: str = ""
+) -> list[Finding]:
+    """Check one cell, the data and weights that it comes from and the metrics that come from it.
+
+    Parameters
+    ----------
+    study : Study
+        What was asked for.
+    cell : Cell
+        The cell.
+    again : path
+        Its attribution file, computed now from the same data and weights.
+    origins : mapping
+        For each of :func:`files_of`, what would make it now.
+    failure : str
+        Why `again` is not there, if it is not.
+    """
+    files = files_of(study, cell)
+    found = [(path, "provenance", origin_difference(path, origins[path])) for path in files.values()]
+    try:
+        recorded = read_provenance(cell.path)
+        if not again.is_file():
+            raise ProvenanceError(f"{cell.path}: cannot be computed again ({failure})")
+        now = read_provenance(again)
+        same = all(recorded[name] == now[name] for name in CONDITIONS)
+        found.append((cell.path, "provenance", "; ".join(differences(_without(recorded), _without(now)))))
+        tolerance = None if same else cell_tolerance(study, cell, files["weights"], again)
+        found.append((cell.path, "values", value_difference(cell.path, again, tolerance)))
+        if "metrics" in files:
+            found.append((files["metrics"], "metrics", _metric_difference(study, cell, files["metrics"], same)))
+    except (ProvenanceError, TableError) as error:
+        found.append((cell.path, "values", str(error)))
+    return [Finding(named(cell), *finding) for finding in found]
+
+
+def origin_difference(path: str, origin: Origin) -> str:
+    """Say how that from which a file says it came differs from what would make it now; nothing if they agree."""
+    try:
+        recorded = read_provenance(path)
+        now = described(origin.parameters, origin.code, origin.inputs)
+    except (ProvenanceError, OSError) as error:
+        return str(error)
+    return "; ".join(differences(_without(recorded), _without(now)))
+
+
+def cell_tolerance(study: Study, cell: Cell, weights: Path | str, again: Path) -> float:
+    """Return how far the maps of a cell may be apart if they were computed under other conditions."""
+    document = read_table(again, [])[1]
+    step, scale = document["step"], None
+    if step is not None:
+        exact = exact_source(cell.gradient.dtype)
+        reference = Cell(cell.dataset, cell.model, study.reference(cell.method), exact, cell.samples)
+        scale = read_table(reference.path, [])[1].get("rounding_scale")
+    return map_tolerance(weights, cell.gradient.dtype, step, scale)
+
+
+def map_tolerance(weights: Path | str, dtype: str, step: float | None, scale: float | None) -> float:
+    """Return how far maps computed on two machines may be apart, relative to their norm.
+
+    A sum of n products is off by at most n eps, relative to the sum of their magnitudes, whatever its order; a network
+    by the sum of its layers' n. The exact attribution inherits that error. A finite difference has it in the
+    outputs, ``|f|``, and divides it by the step: ``scale / step`` times as much, with the scale at which an error of
+    ``|f|`` is as large as the attribution. Both computations are off, hence twice.
+    """
+    with safe_open(weights, framework="np") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 - not a mapping
+    terms = sum(math.prod(shape[1:]) for shape in shapes if len(shape) > 1)
+    growth = 1.0 if step is None else 1.0 + (math.inf if scale is None else scale / step)
+    return float(2 * terms * np.finfo(dtype).eps * growth)
+
+
+def map_difference(old: NDArray[Any], new: NDArray[Any], tolerance: float) -> str:
+    """Say what differs between maps by more than a relative tolerance; nothing if they agree."""
+    if old.shape != new.shape:
+        return f"shape {old.shape} in the file, {new.shape} now"
+    distance, norm = float(np.linalg.norm(old - new)), float(np.linalg.norm(new))
+    if distance <= tolerance * norm:
+        return ""
+    return f"maps differ by {distance / norm if norm else math.inf:.2g} of their norm, expected at most {tolerance:.2g}"
+
+
+def differences(recorded: Any, now: Any, key: str = "") -> list[str]:
+    """Return a line for each entry of two documents that differs, with both values where they are short."""
+    if isinstance(recorded, dict) and isinstance(now, dict):
+        names = sorted(recorded.keys() | now.keys())
+        parts = (differences(recorded.get(n), now.get(n), f"{key}.{n}".lstrip(".")) for n in names)
+        return [line for part in parts for line in part]
+    if recorded == now:
+        return []
+    return [f"{key} is {_short(recorded)} in the file, {_short(now)} now"]
+
+
+def write_findings(path: Path | str, findings: Iterable[Finding]) -> None:
+    """Write a table of findings as CSV: columns ``cell``, ``file``, ``check``, ``difference`` and ``agrees``."""
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(field.name for field in fields(Finding)), "agrees"])
+        writer.writerows([*astuple(finding), finding.agrees] for finding in findings)
+
+
+def value_difference(path: str, again: Path, tolerance: float | None) -> str:
+    """Say what differs between two attribution files; without a tolerance, in any bit."""
+    if tolerance is not None:
+        return map_difference(read_attributions(path).attribution, read_attributions(again).attribution, tolerance)
+    (old, recorded), (new, now) = read_table(path), read_table(again)
+    for document in (recorded, now):
+        document.pop("provenance")
+    return _table_difference(old, new) or "; ".join(differences(recorded, now))
+
+
+def _metric_difference(study: Study, cell: Cell, path: str, same: bool) -> str:
+    """Say what differs between a table of metrics and the measures of the maps as they lie there."""
+    names = cell.dataset, cell.model, cell.method
+    exact = [reference.path for reference in study.references(*names)]
+    approximated = [other.path for other in study.approximated(*names)]
+    table = read_table(path)[0].replace_schema_metadata()
+    features = len(read_attributions(cell.path).attribution[0])
+    # A measure sums over the features.
+    tolerance = 0.0 if same else features * float(np.finfo(np.float64).eps)
+    return _table_difference(table, evaluate_method(exact, approximated), tolerance)
+
+
+def _without(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a provenance document without the conditions, under which only last digits differ."""
+    return {name: value for name, value in document.items() if name not in CONDITIONS}
+
+
+def _table_difference(old: pa.Table, new: pa.Table, tolerance: float = 0.0) -> str:
+    """Say where two tables differ first, in any bit or by more than a relative tolerance; nothing if they agree."""
+    if old.schema.names != new.schema.names or len(old) != len(new):
+        return f"{len(old)} rows of {old.schema.names} in the file, {len(new)} of {new.schema.names} now"
+    for name in old.schema.names:
+        for row, (left, right) in enumerate(zip(old[name].to_pylist(), new[name].to_pylist(), strict=True)):
+            if repr(left) != repr(right) and not _near(left, right, tolerance):
+                return f"{name} of row {row} is {_short(left)} in the file, {_short(right)} now"
+    return ""
+
+
+def _near(left: Any, right: Any, tolerance: float) -> bool:
+    return (
+        tolerance > 0
+        and isinstance(left, float)
+        and isinstance(right, float)
+        and math.isclose(left, right, rel_tol=tolerance, abs_tol=tolerance)
+    )
+
+
+def conclusion(findings: Sequence[Finding]) -> str:
+    """Return how many checks were made.
+
+    Raises
+    ------
+    VerificationError
+        If something differs: the first cell, what differs in it, and how many more there are.
+    """
+    wrong = [finding for finding in findings if not finding.agrees]
+    if wrong:
+        more = len({finding.cell for finding in wrong}) - 1
+        rest = f"; and {more} more cell(s)" if more else ""
+        raise VerificationError(f"{wrong[0].cell}: {wrong[0].check} of {wrong[0].file}: {wrong[0].difference}{rest}")
+    return f"{len({finding.cell for finding in findings})} cell(s), {len(findings)} checks, all agree"
+
+
+def described_cell(findings: Sequence[Finding]) -> str:
+    """Return one line about the findings of one cell."""
+    wrong = [f"{finding.check} of {finding.file}" for finding in findings if not finding.agrees]
+    return f"{findings[0].cell}: {'differs in ' + ', '.join(wrong) if wrong else 'agrees'}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
