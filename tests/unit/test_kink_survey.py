@@ -6,7 +6,8 @@ import torch
 
 from approxgrad.gradients.stencils import stencil
 from approxgrad.steps import kink_survey
-from approxgrad.steps.kink_survey import KinkSurvey, distances, most_survey_evaluations
+from approxgrad.steps.distances import distances
+from approxgrad.steps.kink_survey import KinkSurvey, most_survey_evaluations
 from approxgrad.steps.probing import Probe
 
 WEIGHTS = np.random.default_rng(5).normal(size=(40, 6))

@@ -7,16 +7,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from approxgrad.gradients.batching import balanced_slices
 from approxgrad.gradients.stencils import Stencil
+from approxgrad.steps.distances import INWARDS, Flags, Rows, distances
 from approxgrad.steps.kinks import Array, Kinks
 from approxgrad.steps.probing import Probe
-
-Flags = NDArray[np.bool_]
-Rows = NDArray[np.int64]
 
 PILOTS = 16
 """Points that find the scale of the distances, before more of them measure it."""
@@ -56,8 +53,8 @@ COUNTABLE = 2**16
 FEWEST, MOST = 8, 32
 """Points of these pairs. If even the fewest have more features than that, some of the features are drawn."""
 
-OUTWARDS, INWARDS = 5, 16
-"""Distances that are tried from a first guess, each the square root of two from the next (outwards: two)."""
+OUTWARDS = 5
+"""Doublings of a guess of a distance, as long as no kink is met within it."""
 
 ELEMENTS = 2**22
 """Elements of the directions that are made at a time."""
@@ -262,46 +259,6 @@ class KinkSurvey:
             growth = float(np.mean(np.log(fewer / each))) / math.log(2)
         ratio = math.exp(float(np.mean(np.log(each / all_at_once[points]))))
         return ratio * (features / self._features) ** growth
-
-
-def distances(met: Callable[[Array, Rows], Flags], items: Rows, first: Array, outwards: int) -> Array:
-    """Return the distances at which something is met for the first time, to a factor of the square root of two.
-
-    Parameters
-    ----------
-    met : callable
-        From distances and items to whether each item meets something within its distance.
-    items : ndarray
-        As many for each point, one point after the other; the first of them counts.
-    first : ndarray
-        The distance to begin with, for every point.
-    outwards : int
-        How often the distance is doubled as long as no item of the point meets something.
-
-    Returns
-    -------
-    ndarray
-        One for each point. Where nothing is met it is twice the largest distance that was tried, or infinite if there
-        was but one.
-    """
-    owner = np.repeat(np.arange(len(first)), len(items) // len(first))
-    found = first.astype(np.float64)
-    hit = met(found[owner], items)
-    for _ in range(outwards):
-        left = np.flatnonzero(~np.isin(owner, owner[hit]))
-        if not len(left):
-            break
-        found[np.unique(owner[left])] *= 2
-        hit[left] = met(found[owner[left]], items[left])
-    without = ~np.isin(np.arange(len(first)), owner[hit])
-    near = np.flatnonzero(hit)
-    for _ in range(INWARDS):
-        if not len(near):
-            break
-        near = near[met(found[owner[near]] / math.sqrt(2), items[near])]
-        found[np.unique(owner[near])] /= math.sqrt(2)
-    found[without] = 2 * found[without] if outwards else np.inf
-    return found
 
 
 def hazard(shares: Array, count: int) -> Array:

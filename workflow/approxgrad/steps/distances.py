@@ -1,0 +1,56 @@
+"""Distances at which something is met for the first time, from answers of yes or no."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+
+INWARDS = 16
+"""Distances that are tried below the one where something is met, each the square root of two from the next."""
+
+
+def distances(met: Callable[[Array, Rows], Flags], items: Rows, first: Array, outwards: int) -> Array:
+    """Return the distances at which something is met for the first time, to a factor of the square root of two.
+
+    Parameters
+    ----------
+    met : callable
+        From distances and items to whether each item meets something within its distance.
+    items : ndarray
+        As many for each point, one point after the other; the first of them counts.
+    first : ndarray
+        The distance to begin with, for every point.
+    outwards : int
+        How often the distance is doubled as long as no item of the point meets something.
+
+    Returns
+    -------
+    ndarray
+        One for each point. Where nothing is met it is twice the largest distance that was tried, or infinite if there
+        was but one.
+    """
+    owner = np.repeat(np.arange(len(first)), len(items) // len(first))
+    found = first.astype(np.float64)
+    hit = met(found[owner], items)
+    for _ in range(outwards):
+        left = np.flatnonzero(~np.isin(owner, owner[hit]))
+        if not len(left):
+            break
+        found[np.unique(owner[left])] *= 2
+        hit[left] = met(found[owner[left]], items[left])
+    without = ~np.isin(np.arange(len(first)), owner[hit])
+    near = np.flatnonzero(hit)
+    for _ in range(INWARDS):
+        if not len(near):
+            break
+        near = near[met(found[owner[near]] / math.sqrt(2), items[near])]
+        found[np.unique(owner[near])] /= math.sqrt(2)
+    found[without] = 2 * found[without] if outwards else np.inf
+    return found
