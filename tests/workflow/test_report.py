@@ -9,6 +9,7 @@ import pytest
 from approxgrad.evaluation.metrics import METRICS
 from approxgrad.storage.tables import read_attributions
 from browser import EXECUTABLE, Browser
+from running import REPOSITORY
 
 pytestmark = pytest.mark.workflow
 in_a_browser = pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium is installed")
@@ -17,7 +18,8 @@ FRAME = "document.querySelector('iframe')"
 
 @pytest.fixture(scope="module")
 def report(tiny):
-    outcome = tiny.run("--report", "report.html")
+    style = REPOSITORY / "workflow/report/report.css"
+    outcome = tiny.run("--report", "report.html", "--report-stylesheet", str(style))
     assert outcome.code == 0, outcome.text
     return tiny.directory / "report.html"
 
@@ -126,6 +128,16 @@ def test_the_report_opens_its_pages_and_captions(report, browser):
     browser.wait("document.querySelector('#app img[src^=\"data:image/svg\"]')")
     open_first(browser, "information-circle")
     browser.wait("document.body.innerText.toLowerCase().includes('description')")
+
+
+@in_a_browser
+def test_the_menu_leaves_a_phone_the_width_of_its_window(report, browser):
+    browser.resize(390, 768)
+    browser.open(report)
+    browser.wait("document.body.innerText.includes('The findings in short')")
+    heading = browser.evaluate("document.querySelector('#app .grow h1').getBoundingClientRect().toJSON()")
+    assert 0 <= heading["left"] < 40
+    assert 350 < heading["right"] <= 390
 
 
 @in_a_browser
