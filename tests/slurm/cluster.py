@@ -163,12 +163,14 @@ class Cluster:
     def _launch(self, *command: str) -> None:
         with (self.folder / f"{command[0]}.out").open("wb") as output:
             self._daemons.append(
-                # Ended by the kernel where this process is killed and cannot stop them.
+                # Ended by the kernel where this process is killed and cannot stop them; where a person interrupts the
+                # tests, only these are told, which cancel the jobs first.
                 subprocess.Popen(
                     ["setpriv", "--pdeathsig", "TERM", *command],
                     env=os.environ | self.environment,
                     stdout=output,
                     stderr=output,
+                    start_new_session=True,
                 )
             )
 
@@ -214,7 +216,8 @@ if __name__ == "__main__":
         sys.exit(reason)
     place = Path(sys.argv[1])
     place.mkdir(parents=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit())
     with running(place, int(sys.argv[2])) as own:
         print(*(f"export {name}={value}" for name, value in own.environment.items()), sep="\n", flush=True)
         signal.pause()
