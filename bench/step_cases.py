@@ -108,8 +108,16 @@ class Case:
         return float(np.nanmedian(errors))
 
     def errors(self, steps: list[float], samples: int) -> dict[float, float]:
-        """Return the error at each of some steps."""
-        return {step: self.error(self.attributed(self.scheme, step, samples)) for step in steps}
+        """Return the error at each of some steps: infinite where a step is lost in all features, and so refused."""
+        found = {}
+        for step in steps:
+            try:
+                found[step] = self.error(self.attributed(self.scheme, step, samples))
+            except ValueError as refused:
+                if not str(refused).startswith("step:"):
+                    raise
+                found[step] = np.inf
+        return found
 
     def best(self) -> tuple[float, float]:
         """Return the step of :data:`GRID` with the smallest error, and that error.
