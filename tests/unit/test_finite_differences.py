@@ -132,8 +132,7 @@ def test_the_used_batch_size_is_recorded():
     assert source.used_batch_size is None
     source(linear, points(2, 3))
     assert source.used_batch_size == 7
-    # A plain function is guessed to need five layers of 32 times the 24 bytes of an input; 13/16 of the budget are for
-    # layers, and three inputs just fit into them.
+    # Layers have 13/16 of the budget; a plain function is taken to need five, each 32 times an input of 24 bytes.
     bounded = FiniteDifference(0.5, memory_budget=3 * 5 * 32 * 24 * 16 // 13 + 1)
     bounded(linear, points(2, 3))
     assert bounded.used_batch_size == 3
