@@ -73,7 +73,7 @@ def main() -> None:
         compiled = name in settings["compiled"]
         for points in (1, settings["path_points"]):
             print(f"{name}: element loop, FeatureAblation and engine, {points} path points ...", flush=True)
-            peers.append(compare(own, points, settings["sizes"][name], compiled, **timing))
+            peers.append(compare(own, points, settings["sizes"][name], compiled, arguments.threads, **timing))
         print(f"{name}: dense ceiling ...", flush=True)
         ceilings.append(share_of_ceiling(own, settings["largest_seconds"], compiled, **timing))
     print("scaling ...", flush=True)

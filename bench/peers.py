@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import ctypes
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 import torch
 from captum.attr import FeatureAblation
@@ -15,15 +15,13 @@ from torch import Tensor, nn
 from approxgrad import FiniteDifference
 from approxgrad.gradients.checks import Model
 from approxgrad.gradients.layout import KEPT_BYTES, MMAP_THRESHOLD, TRIM_THRESHOLD
-from bench.subjects import STEP, TARGET, Subject, some_features
-from bench.timing import Work, interleaved, rates, synchronise
+from approxgrad.models.device import set_up_torch
+from bench.subjects import STEP, TARGET, Subject, some_features, subject
+from bench.timing import Work, interleaved_processes, rates
 
 PERTURBATIONS = (16, 64, 256, 1024)
 LOOP, ABLATION, TUNED, ENGINE = "element loop", "FeatureAblation", "FeatureAblation, same layout", "approxgrad"
 COMPILED = "approxgrad, compiled"
-
-Differentiate = Callable[[Model, Tensor, Tensor], Tensor]
-"""Model, points of shape (N, ...) and K feature numbers to derivatives of shape (N, K)."""
 
 
 def element_loop(model: nn.Module, points: Tensor, features: Tensor) -> Tensor:
@@ -62,24 +60,88 @@ def engine(model: Model, points: Tensor, features: Tensor) -> Tensor:
 
 
 def set_allocator(own: bool) -> None:
-    """Let glibc keep freed memory as the engine does, or as it does by itself once it has seen large blocks.
+    """Let glibc keep freed memory as the engine does, or as it does by itself once it has seen large blocks."""
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(MMAP_THRESHOLD, KEPT_BYTES if own else 32 * 2**20)
+    mallopt(TRIM_THRESHOLD, KEPT_BYTES if own else 64 * 2**20)
 
-    Memory that was kept is given back, or else the next way would get it.
+
+@dataclass(frozen=True)
+class Peer:
+    """One way of differentiating an image, as a process of its own is told of it.
+
+    Attributes
+    ----------
+    way : str
+        Name of the way.
+    name, side, device, threads
+        Of the model and the image (:func:`bench.subjects.subject`), and of the threads that it computes with.
+    path_points : int
+        1 for Saliency, else the points on the path from zero to the image.
+    derivatives : int
+        Features along which each point is differentiated, evenly spread.
+    perturbations : int or None
+        Setting of FeatureAblation.
     """
-    library = ctypes.CDLL(None)
-    library.mallopt(MMAP_THRESHOLD, KEPT_BYTES if own else 32 * 2**20)
-    library.mallopt(TRIM_THRESHOLD, KEPT_BYTES if own else 64 * 2**20)
-    library.malloc_trim(0)
+
+    way: str
+    name: str
+    side: int
+    device: torch.device
+    threads: int
+    path_points: int
+    derivatives: int
+    perturbations: int | None = None
+
+    def prepared(self, own: Subject) -> Subject:
+        """Return the model as this way takes it."""
+        if self.way != TUNED:
+            return own
+        return replace(own, model=copy.deepcopy(own.model).to(memory_format=torch.channels_last))
+
+    def differentiate(self, own: Subject, features: Tensor) -> Tensor:
+        """Return the derivatives of all points along some features; the element loop takes the last point only."""
+        points = path(own, self.path_points)
+        if self.way == LOOP:
+            return element_loop(own.model, points[-1:], features)
+        if self.perturbations is not None:
+            return feature_ablation(self.perturbations, own.model, points, features)
+        return engine(own.compiled if self.way == COMPILED else own.model, points, features)
+
+    def evaluations(self, features: int, all_features: int) -> int:
+        """Return the evaluations for the derivatives of one point along some of its features."""
+        if self.way == LOOP:
+            return 2 * features
+        return features + 1 + int(self.perturbations is not None and features < all_features)
+
+    def make(self) -> Work:
+        """Return what is timed: it differentiates, and says how many evaluations that takes."""
+        set_up_torch(self.device.type, self.threads)
+        set_allocator(own=self.way in (TUNED, ENGINE, COMPILED))
+        own = self.prepared(subject(self.name, self.side, self.device))
+        features = some_features(own, self.derivatives)
+        points = 1 if self.way == LOOP else self.path_points
+
+        def work() -> int:
+            self.differentiate(own, features)
+            return points * self.evaluations(len(features), own.features)
+
+        return work
+
+
+def path(own: Subject, points: int) -> Tensor:
+    """Return the points on the path from zero to the image; the last one is the image."""
+    return own.images * (torch.arange(1, points + 1, device=own.images.device).reshape(-1, 1, 1, 1) / points)
 
 
 def compare(
-    subject: Subject, path_points: int, sizes: dict[str, int], compiled: bool, repeats: int, seconds: float
+    own: Subject, path_points: int, sizes: dict[str, int], compiled: bool, threads: int, repeats: int, seconds: float
 ) -> pd.DataFrame:
-    """Time the peers on Saliency (one point) or the points of Integrated Gradients.
+    """Time the peers on Saliency (one point) or the points of Integrated Gradients, in turns and in own processes.
 
     Parameters
     ----------
-    subject : Subject
+    own : Subject
         Model and image.
     path_points : int
         1 for Saliency, else the points on the path from zero to the image.
@@ -87,6 +149,8 @@ def compare(
         Derivatives in one unit of work: keys ``loop`` and ``batched``.
     compiled : bool
         Whether the engine is timed with the compiled model too.
+    threads : int
+        That each computes with.
     repeats, seconds
         As in :func:`bench.timing.interleaved`.
 
@@ -98,66 +162,40 @@ def compare(
         difference from the engine's derivatives, relative to the largest derivative. "Same layout" is FeatureAblation
         with the weights in channels-last order and the allocator's setting, which a user does not get by default.
     """
-    device = subject.images.device
-    scale = torch.arange(1, path_points + 1, device=device).reshape(-1, 1, 1, 1) / path_points
-    points = subject.images * scale
-    few = some_features(subject, sizes["loop"])
-    many = some_features(subject, max(1, sizes["batched"] // path_points))
-    best = _best_setting(subject, points, many)
-    tuned_model = copy.deepcopy(subject.model).to(memory_format=torch.channels_last)
-    ablation = partial(feature_ablation, best)
-    ways: dict[str, tuple[Differentiate, Model, Tensor, Tensor, bool]] = {
-        LOOP: (element_loop, subject.model, points[-1:], few, False),
-        ABLATION: (ablation, subject.model, points, many, False),
-        TUNED: (ablation, tuned_model, points, many, True),
-        ENGINE: (engine, subject.model, points, many, True),
-    }
+    device = own.images.device
+    many = max(1, sizes["batched"] // path_points)
+
+    def peer(way: str, derivatives: int = many, perturbations: int | None = None) -> Peer:
+        return Peer(way, own.name, own.images.shape[-1], device, threads, path_points, derivatives, perturbations)
+
+    best, *others = [setting for setting in PERTURBATIONS if setting <= many] or [many]
+    if others:
+        tried = {str(setting): peer(ABLATION, perturbations=setting).make for setting in (best, *others)}
+        trial = rates(interleaved_processes(tried, 2, 0, device))
+        best = int(trial.loc[trial["median"].idxmax(), "way"])
+    peers = [
+        peer(LOOP, sizes["loop"]),
+        peer(ABLATION, perturbations=best),
+        peer(TUNED, perturbations=best),
+        peer(ENGINE),
+    ]
     if compiled:
-        ways[COMPILED] = (engine, subject.compiled, points, many, True)
-
-    def work(way: str) -> int:
-        differentiate, model, at, features, _ = ways[way]
-        differentiate(model, at, features)
-        return len(at) * _evaluations(way, len(features), subject.features)
-
-    runs: dict[str, Work] = {way: partial(work, way) for way in ways}
-    table = rates(interleaved(runs, repeats, seconds, device, lambda way: set_allocator(ways[way][-1])))
-    whole = table["way"].map(lambda way: path_points * _evaluations(way, subject.features, subject.features))
-    exact = engine(subject.model, points, few).float()
+        peers.append(peer(COMPILED))
+    table = rates(interleaved_processes({each.way: each.make for each in peers}, repeats, seconds, device))
+    whole = path_points * np.array([each.evaluations(own.features, own.features) for each in peers])
+    few = some_features(own, sizes["loop"])
+    exact = engine(own.model, path(own, path_points), few).float()
+    found = [each.differentiate(each.prepared(own), few).to(exact) for each in peers]
     return pd.DataFrame(
         {
-            "model": subject.name,
+            "model": own.name,
             "method": "saliency" if path_points == 1 else "integrated_gradients",
             "peer": table["way"],
-            "perturbations": [best if way in (ABLATION, TUNED) else None for way in ways],
+            "perturbations": [each.perturbations for each in peers],
             "median": whole / table["median"],
             "min": whole / table["max"],
             "max": whole / table["min"],
-            "error": [
-                float((way[0](way[1], points, few).to(exact) - exact).abs().max() / exact.abs().max())
-                for way in ways.values()
-            ],
+            # The element loop has the last point only.
+            "error": [float((ours - exact[-len(ours) :]).abs().max() / exact.abs().max()) for ours in found],
         }
     )
-
-
-def _evaluations(way: str, features: int, all_features: int) -> int:
-    """Return the evaluations for the derivatives along some features of one point."""
-    if way == LOOP:
-        return 2 * features
-    rest = int(way in (ABLATION, TUNED) and features < all_features)
-    return features + 1 + rest
-
-
-def _best_setting(subject: Subject, points: Tensor, features: Tensor) -> int:
-    """Return the perturbations per evaluation with which FeatureAblation is fastest here."""
-
-    def work(perturbations: int) -> int:
-        feature_ablation(perturbations, subject.model, points, features)
-        return len(points) * len(features)
-
-    settings = [p for p in PERTURBATIONS if p <= len(features)] or [len(features)]
-    ways: dict[str, Work] = {str(setting): partial(work, setting) for setting in settings}
-    table = rates(interleaved(ways, 2, 0, points.device, lambda _: set_allocator(own=False)))
-    synchronise(points.device)
-    return int(table.loc[table["median"].idxmax(), "way"])

@@ -125,11 +125,11 @@ Written by `make bench`; do not edit. Change `bench/report.py` and run it again.
 Machine and versions: {machine}.
 
 Method: images of 3 x {side} x {side}, float32, forward differences, untrained networks (ResNet-50 with a stem for
-small images). All ways to be compared run in turns in one process, {repeats} turns of at least {seconds:g} s after a
-warm-up, and what memory one has kept is given back before the next; a table gives the median and the range. From one
-process to the next, times differ by more than these ranges, those of the element loop by up to a third. The element
-loop and, for Integrated Gradients and ResNet-50, the others too are timed on evenly spread features and counted up, by
-evaluations, to a whole image. FeatureAblation runs with the `perturbations_per_eval` that is fastest; "same layout" is
+small images). All ways to be compared run in turns, {repeats} turns of at least {seconds:g} s after a warm-up; a
+table gives the median and the range. Peers run in a process each, because memory that the engine keeps would serve
+the others too; from one process to the next, times differ by more than these ranges. The element loop and, for
+Integrated Gradients and ResNet-50, the others too are timed on evenly spread features and counted up, by evaluations,
+to a whole image. FeatureAblation runs with the `perturbations_per_eval` that is fastest; "same layout" is
 FeatureAblation given channels-last weights and the allocator's setting that the engine gives itself, neither of which
 a user gets by default. "Compiled" is the engine with the option `compile` (`approxgrad.CompiledModel`): layers fused,
 other rounding, seconds of compiling not counted.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
+from multiprocessing.connection import Connection
 
 import pandas as pd
 import torch
@@ -12,13 +16,7 @@ Work = Callable[[], int]
 """Does some work and returns how many units of it."""
 
 
-def interleaved(
-    ways: Mapping[str, Work],
-    repeats: int,
-    seconds: float,
-    device: torch.device,
-    prepare: Callable[[str], None] | None = None,
-) -> pd.DataFrame:
+def interleaved(ways: Mapping[str, Work], repeats: int, seconds: float, device: torch.device) -> pd.DataFrame:
     """Time all ways in turns.
 
     Parameters
@@ -31,31 +29,75 @@ def interleaved(
         In a turn each way is repeated until so much time has passed.
     device : torch.device
         Where the work is done; a GPU is waited for.
-    prepare : callable, optional
-        Called with a way before its turn, untimed, as is one unit of its work then: for what one way must not leave
-        to the next.
 
     Returns
     -------
     DataFrame
         Columns ``way``, ``repeat``, ``units`` and ``seconds``.
     """
-    for way, work in ways.items():
-        if prepare is not None:
-            prepare(way)
+    for work in ways.values():
         work()
-    rows = []
-    for repeat in range(repeats):
-        for way, work in ways.items():
-            if prepare is not None:
-                prepare(way)
-                work()
-            synchronise(device)
-            start, units = time.perf_counter(), 0
-            while units == 0 or time.perf_counter() - start < seconds:
-                units += work()
-                synchronise(device)
-            rows.append((way, repeat, units, time.perf_counter() - start))
+    return _turns({way: partial(_timed, work, device) for way, work in ways.items()}, repeats, seconds)
+
+
+def interleaved_processes(
+    ways: Mapping[str, Callable[[], Work]], repeats: int, seconds: float, device: torch.device
+) -> pd.DataFrame:
+    """Time all ways in turns as :func:`interleaved` does, each in a process of its own, where no other leaves traces.
+
+    Parameters
+    ----------
+    ways : mapping of str to callable
+        Makes the work in the process; can be pickled.
+    repeats, seconds, device
+        As in :func:`interleaved`.
+
+    Returns
+    -------
+    DataFrame
+        As of :func:`interleaved`.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    for way, make in ways.items():
+        pipes[way], there = context.Pipe()
+        context.Process(target=_serve, args=(there, make, device), daemon=True).start()
+        there.close()
+        pipes[way].recv()  # Warmed up: so one after the other.
+    table = _turns({way: partial(_asked, pipe) for way, pipe in pipes.items()}, repeats, seconds)
+    for pipe in pipes.values():
+        pipe.close()
+    return table
+
+
+def _serve(pipe: Connection, make: Callable[[], Work], device: torch.device) -> None:
+    """Do a way's work whenever the other end of the pipe asks for it, until that is closed."""
+    work = make()
+    work()
+    with contextlib.suppress(EOFError):
+        pipe.send(None)
+        while True:
+            pipe.send(_timed(work, device, pipe.recv()))
+
+
+def _asked(pipe: Connection, seconds: float) -> tuple[int, float]:
+    pipe.send(seconds)
+    units, passed = pipe.recv()
+    return units, passed
+
+
+def _timed(work: Work, device: torch.device, seconds: float) -> tuple[int, float]:
+    """Repeat some work until so much time has passed; return how much was done, and the time."""
+    synchronise(device)
+    start, units = time.perf_counter(), 0
+    while units == 0 or time.perf_counter() - start < seconds:
+        units += work()
+        synchronise(device)
+    return units, time.perf_counter() - start
+
+
+def _turns(ways: Mapping[str, Callable[[float], tuple[int, float]]], repeats: int, seconds: float) -> pd.DataFrame:
+    rows = [(way, repeat, *turn(seconds)) for repeat in range(repeats) for way, turn in ways.items()]
     return pd.DataFrame(rows, columns=["way", "repeat", "units", "seconds"])
 
 
