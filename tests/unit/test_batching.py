@@ -120,7 +120,7 @@ def test_weights_that_an_input_uses_rarely_ask_for_larger_batches():
     deep = nn.Sequential(nn.MaxPool2d(8), nn.Conv2d(3, 8, 8))
     assert footprint(deep, images).weight_uses == 1
     assert batch_size(deep, images, budget=10**12) == 2600
-    assert batch_size(InOrder(deep), images, budget=10**12) == 800
+    assert batch_size(InOrder(deep), images, budget=10**12) == 1600
 
 
 def test_default_budgets(monkeypatch):

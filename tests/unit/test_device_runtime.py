@@ -16,7 +16,9 @@ def restored_torch(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     flags = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
+    filled = torch.utils.deterministic.fill_uninitialized_memory
     yield
+    torch.utils.deterministic.fill_uninitialized_memory = filled
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = flags
@@ -49,8 +51,10 @@ def test_a_missing_gpu_is_an_error_that_says_what_to_do(monkeypatch):
 def test_torch_is_made_deterministic(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = True
     set_up_torch("cpu", 2)
     assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
     assert torch.get_num_threads() == 2
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 

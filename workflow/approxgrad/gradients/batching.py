@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from approxgrad.gradients.small_images import is_matrix_product
+
 MEBIBYTE = 2**20
 CPU_MEMORY_BUDGET = 512 * MEBIBYTE
 """Bytes that an attribution may occupy on the CPU, besides model, inputs and result, by default."""
@@ -38,7 +40,7 @@ CPU_WORKING_SET = 6 * MEBIBYTE
 WEIGHT_USES = 2600
 """How often a batch should use each weight of the convolutions on the CPU, which reads and reorders them every time."""
 
-ORDERED_WEIGHT_USES = 800
+ORDERED_WEIGHT_USES = 1600
 """The same where a compiler has put the weights in order beforehand, so that they are only read."""
 
 LARGEST_BATCH = 4096
@@ -62,8 +64,8 @@ class Footprint:
     total : int
         Bytes of all layer outputs: what autograd keeps for the backward pass.
     weight_uses : float
-        How often the input uses each weight of the convolutions on average (their output positions); infinite
-        without convolutions.
+        How often the input uses each weight of the convolutions on average: at as many positions as they have
+        outputs, and once where they are computed as matrix products; infinite without convolutions.
     weights_in_order : bool
         Whether a compiler has put these weights in order once and for all.
     """
@@ -116,7 +118,10 @@ def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprin
     def record(layer: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
         sizes.append((_bytes(arguments), _bytes(output)))
         if isinstance(layer, nn.Conv2d):
-            weights.append((layer.weight.numel(), output[0, 0].numel()))
+            if arguments and is_matrix_product(layer, *arguments[0].shape[2:]):
+                weights.append((arguments[0][0].numel() * output[0].numel(), 1))
+            else:
+                weights.append((layer.weight.numel(), output[0, 0].numel()))
 
     try:
         shadow = copy.deepcopy(module, {id(parameter): parameter for parameter in module.parameters()}).eval()

@@ -1,4 +1,4 @@
-"""How memory is laid out while a model is evaluated: what makes convolutions fast on a CPU and changes no model."""
+"""How a model is evaluated fast on a CPU without being changed: its convolutions and its memory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from approxgrad.gradients.batching import inspected_module
+from approxgrad.gradients.small_images import fast_forward
 
 # Parameters of glibc's mallopt, and the size below which memory is kept for reuse.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
@@ -21,40 +22,57 @@ KEPT_BYTES = 2**30
 
 @contextmanager
 def fast_layout(model: Callable[..., Any], device: torch.device) -> Iterator[None]:
-    """Let a model compute in the memory layout that is fastest on a device; afterwards it is as it was.
+    """Let a model compute in the way that is fastest on a device; afterwards it is as it was.
 
     On a CPU, the weights of its two-dimensional convolutions are put into channels-last order, which the batches
-    follow by themselves: the same values, for which other kernels are taken, so that results differ from those of
-    contiguous weights by rounding. And :func:`keep_freed_memory` is called. On a GPU nothing is changed.
+    follow by themselves, and convolutions of images no larger than their kernel are computed as matrix products
+    (:func:`approxgrad.gradients.small_images.fast_forward`): sums of the same products in another order, so that
+    results differ by rounding. And :func:`keep_freed_memory` is called. On a GPU nothing is changed.
 
     Parameters
     ----------
     model : callable
-        The model; a plain function is left alone, one with ``__wrapped__`` is followed to its module.
+        The model; a plain function is left alone, one with ``__wrapped__`` is followed to its module. Layers of a
+        model that ``torch.compile`` has compiled, or with a ``forward`` of their own, keep their functions.
     device : torch.device
         Where it is evaluated.
 
     Notes
     -----
-    The parameters stay the same objects; only the storage behind them is exchanged for the time of the evaluation.
-    While it lasts, no other thread may change the weights.
+    The parameters stay the same objects; only the storage behind them is exchanged for the time of the evaluation,
+    and the layers' ``forward``. While it lasts, no other thread may change the weights.
     """
     if device.type != "cpu":
         yield
         return
     keep_freed_memory()
     module = inspected_module(model)
+    layers = [] if module is None else [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
     own: list[tuple[nn.Parameter, torch.Tensor]] = []
+    # A compiled model would be compiled again for every new function.
+    replaced = [] if _is_compiled(module) else [layer for layer in layers if "forward" not in vars(layer)]
     try:
-        for layer in [] if module is None else module.modules():
-            weight = layer._parameters.get("weight") if isinstance(layer, nn.Conv2d) else None
+        for layer in layers:
+            weight = layer._parameters.get("weight")
             if weight is not None and not weight.is_contiguous(memory_format=torch.channels_last):
                 own.append((weight, weight.data))
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        for layer in replaced:
+            vars(layer)["forward"] = fast_forward(layer)
         yield
     finally:
         for parameter, data in own:
             parameter.data = data
+        for layer in replaced:
+            vars(layer).pop("forward", None)
+
+
+def _is_compiled(module: nn.Module | None) -> bool:
+    """Return whether ``torch.compile`` was applied to a module or to a part of it."""
+    return module is not None and any(
+        "_orig_mod" in part._modules or getattr(part, "_compiled_call_impl", None) is not None
+        for part in module.modules()
+    )
 
 
 @cache

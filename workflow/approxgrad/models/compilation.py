@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from approxgrad.gradients.checks import check_deterministic
+from approxgrad.gradients.small_images import fast_forward
 
 SHAPES = 64
 """Input shapes that a model is compiled for at most; more would be a fault of the caller, not a slow success."""
@@ -52,9 +53,13 @@ class CompiledModel:
         check_deterministic(model)
         own = copy.deepcopy(model).requires_grad_(requires_grad=False)
         for layer in own.modules():
-            # The layout that the engine gives convolutions on a CPU: constants cannot be given another one later.
+            # What the engine does for convolutions on a CPU: constants cannot be given another layout later.
             if isinstance(layer, nn.Conv2d) and layer.weight.device.type == "cpu":
                 layer.to(memory_format=torch.channels_last)
+                vars(layer)["forward"] = fast_forward(layer)
+        self._prepared: set[torch.Size] = set()
+        # The compiler cannot reorder constant weights of double precision.
+        self._constants = all(parameter.dtype != torch.float64 for parameter in own.parameters())
         self.__wrapped__ = own
         self._compiled = torch.compile(own, dynamic=False)
 
@@ -80,13 +85,18 @@ class CompiledModel:
         rows = len(inputs)
         filled = padded_size(rows)
         batch = [_filled(value, rows, filled) for value in (inputs, *arguments)]
+        if inputs.shape[1:] not in self._prepared:
+            # Makes the matrices of small images, as constants for the compiler.
+            with torch.inference_mode(mode=False), torch.no_grad():
+                self.__wrapped__(*batch)
+            self._prepared.add(inputs.shape[1:])
         limits = torch._dynamo.config.patch(recompile_limit=SHAPES, fail_on_recompile_limit_hit=True)
-        constants = torch._inductor.config.patch(freezing=True)
+        constants = torch._inductor.config.patch(freezing=self._constants)
         try:
             with limits, constants, torch.no_grad():
                 outputs = self._compiled(*batch)
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = " ".join(str(error).split("\n")[:2]).strip()
             raise ValueError(f"compile: torch.compile cannot compile this model here ({reason})") from error
         return outputs[:rows]
 

@@ -35,6 +35,8 @@ def set_up_torch(device: str, threads: int) -> torch.device:
     torch.set_num_threads(threads)
     # The same switch as use_deterministic_algorithms, which would import the compiler (a second for every job).
     torch.set_deterministic_debug_mode("error")
+    # Else it also fills every new tensor, which is written again at once.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
     if torch.backends.cudnn.is_available():
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
