@@ -12,8 +12,8 @@ from problems import RecordingModel, linear, small_cnn
 
 IMAGES = (torch.zeros(5, 2, 4, 4),)
 # Per input of small_cnn in float32: 2 * 16 numbers enter, five layers give 4 * 16 each, the last one gives 3; the
-# convolution uses its weights at 16 positions.
-CNN = Footprint(widest=4 * (64 + 64 + 32), total=4 * (5 * 64 + 3 + 32), weight_uses=16)
+# convolution uses its 4 * 2 * 9 weights at 16 positions.
+CNN = Footprint(widest=4 * (64 + 64 + 32), total=4 * (5 * 64 + 3 + 32), weight_uses=16, weight_copies=4 * 72)
 
 
 class Choosing(nn.Module):
@@ -92,10 +92,12 @@ def test_the_size_depends_on_shapes_only():
 
 
 @pytest.mark.parametrize("backward", [False, True])
-@pytest.mark.parametrize("budget", [1, 5_000, 100_000, 10**12])
+@pytest.mark.parametrize("budget", [1, 5_000, 100_000, 102_600, 10**12])
 def test_the_size_is_the_largest_within_the_budget(budget, backward):
     per_input = 2 * CNN.total if backward else 5 * CNN.widest
     layers = (1 - 1 / 8 - 1 / 16) * budget  # path points and outputs have the rest
+    if not backward:
+        layers -= CNN.weight_copies
     size = batch_size(small_cnn(torch.float32), IMAGES, budget=budget, backward=backward)
     assert 1 <= size <= batching.LARGEST_BATCH
     assert size == 1 or size * per_input <= layers

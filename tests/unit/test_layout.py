@@ -91,6 +91,14 @@ def test_models_without_such_convolutions_are_left_alone(model):
         pass
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning")
+def test_a_traced_model_is_evaluated_as_it_is():
+    model, images = small_cnn(), torch.ones(1, 2, 4, 4, dtype=torch.float64)
+    (expected,) = FiniteDifference(0.5)(model, images, 0)
+    (gradient,) = FiniteDifference(0.5)(torch.jit.trace(model, images), images, 0)
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-13)
+
+
 def test_nothing_changes_on_a_gpu():
     model = small_cnn()
     with fast_layout(model, torch.device("cuda")):

@@ -13,7 +13,7 @@ from approxgrad import CompiledModel, FiniteDifference
 from approxgrad.gradients import small_images
 from approxgrad.gradients.batching import footprint
 from approxgrad.gradients.layout import fast_layout
-from approxgrad.gradients.small_images import as_matrix, fast_forward, is_matrix_product
+from approxgrad.gradients.small_images import as_matrix, fast_convolution, is_matrix_product
 
 CPU = torch.device("cpu")
 EPS = torch.finfo(torch.float64).eps
@@ -89,7 +89,7 @@ def test_the_matrix_computes_the_convolution(down, across, bias):
     terms = 3 * size[0] * size[1] + 1
     sizes = conv2d(batch.abs(), layer.weight.abs(), layer.bias.abs() if bias else None, stride, padding, dilation)
     with torch.no_grad():
-        outputs = fast_forward(layer)(batch)
+        outputs = fast_convolution(layer)(batch)
     assert outputs.shape == expected.shape
     assert ((outputs - expected).abs() <= 2 * terms * EPS * sizes).all()
     plain = linear(batch.permute(0, 2, 3, 1).flatten(1), as_matrix(layer, *size))
@@ -105,7 +105,7 @@ def test_it_holds_the_numbers_of_the_kernel_only():
 def test_what_the_layer_refuses_is_refused_in_its_words(batch):
     layer = convolution(2, 2, 3, padding=1)
     said = []
-    for function in (layer, fast_forward(layer)):
+    for function in (layer, fast_convolution(layer)):
         with pytest.raises(RuntimeError) as error, torch.no_grad():
             function(batch)
         said.append(str(error.value))
@@ -114,7 +114,7 @@ def test_what_the_layer_refuses_is_refused_in_its_words(batch):
 
 def test_an_image_without_a_batch_and_one_of_another_size_are_convolved():
     layer = convolution(2, 2, 3, padding=1)
-    forward = fast_forward(layer)
+    forward = fast_convolution(layer)
     for batch in (images(1, 2, 2, 2), images(2, 1, 1), images(3, 2, 7, 6), images(1, 2, 1, 1)):
         with torch.no_grad():
             torch.testing.assert_close(forward(input=batch), layer(batch), rtol=1e-12, atol=1e-12)

@@ -68,12 +68,15 @@ class Footprint:
         outputs, and once where they are computed as matrix products; infinite without convolutions.
     weights_in_order : bool
         Whether a compiler has put these weights in order once and for all.
+    weight_copies : int
+        Bytes of the copies of these weights that the CPU works with: in another order, or as matrices.
     """
 
     widest: int
     total: int
     weight_uses: float = math.inf
     weights_in_order: bool = False
+    weight_copies: int = 0
 
 
 def inspected_module(model: Callable[..., Any]) -> nn.Module | None:
@@ -136,11 +139,13 @@ def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprin
         return guess
     if not sizes:
         return guess
+    in_order = _weights_in_order(model)
     return Footprint(
         widest=max(before + after for before, after in sizes) + input_bytes,
         total=sum(after for _, after in sizes) + input_bytes,
         weight_uses=_mean_uses(weights) if weights else math.inf,
-        weights_in_order=_weights_in_order(model),
+        weights_in_order=in_order,
+        weight_copies=0 if in_order else inputs[0].element_size() * sum(count for count, _ in weights),
     )
 
 
@@ -198,9 +203,10 @@ def batch_size(
     device = inputs[0].device
     size = footprint(model, inputs)
     budget = memory_budget(device) if budget is None else budget
-    layers = int((1 - PATH_SHARE - OUTPUT_SHARE) * budget)
+    works_with_copies = device.type == "cpu" and not backward
+    layers = int((1 - PATH_SHARE - OUTPUT_SHARE) * budget) - (size.weight_copies if works_with_copies else 0)
     limit = layers // max(1, 2 * size.total if backward else LAYERS_AT_ONCE * size.widest)
-    if device.type == "cpu" and not backward:
+    if works_with_copies:
         uses = ORDERED_WEIGHT_USES if size.weights_in_order else WEIGHT_USES
         useful = max(CPU_WORKING_SET // max(1, size.widest), math.ceil(uses / max(1, size.weight_uses)))
         limit = min(limit, useful)

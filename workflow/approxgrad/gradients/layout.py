@@ -10,14 +10,21 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from approxgrad.gradients.batching import inspected_module
-from approxgrad.gradients.small_images import fast_forward
+from approxgrad.gradients.pooling import fast_pooling
+from approxgrad.gradients.small_images import fast_convolution
 
 # Parameters of glibc's mallopt, and the size below which memory is kept for reuse.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 2**30
+
+FAST: dict[type, Callable[[Any], Callable[[Tensor], Tensor]]] = {
+    nn.Conv2d: fast_convolution,
+    nn.MaxPool2d: fast_pooling,
+}
+"""Layers, not ones derived from them, and what makes the function that computes them faster."""
 
 
 @contextmanager
@@ -26,8 +33,10 @@ def fast_layout(model: Callable[..., Any], device: torch.device) -> Iterator[Non
 
     On a CPU, the weights of its two-dimensional convolutions are put into channels-last order, which the batches
     follow by themselves, and convolutions of images no larger than their kernel are computed as matrix products
-    (:func:`approxgrad.gradients.small_images.fast_forward`): sums of the same products in another order, so that
-    results differ by rounding. And :func:`keep_freed_memory` is called. On a GPU nothing is changed.
+    (:func:`approxgrad.gradients.small_images.fast_convolution`): sums of the same products in another order, so that
+    results differ by rounding. Max-pooling gives the same numbers in a faster way
+    (:func:`approxgrad.gradients.pooling.fast_pooling`), and :func:`keep_freed_memory` is called. On a GPU nothing is
+    changed.
 
     Parameters
     ----------
@@ -47,18 +56,19 @@ def fast_layout(model: Callable[..., Any], device: torch.device) -> Iterator[Non
         return
     keep_freed_memory()
     module = inspected_module(model)
-    layers = [] if module is None else [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+    layers = [] if module is None else list(module.modules())
     own: list[tuple[nn.Parameter, torch.Tensor]] = []
+    replaceable = [layer for layer in layers if type(layer) in FAST and "forward" not in vars(layer)]
     # A compiled model would be compiled again for every new function.
-    replaced = [] if _is_compiled(module) else [layer for layer in layers if "forward" not in vars(layer)]
+    replaced = [] if _is_compiled(layers) else replaceable
     try:
         for layer in layers:
-            weight = layer._parameters.get("weight")
+            weight = layer._parameters.get("weight") if isinstance(layer, nn.Conv2d) else None
             if weight is not None and not weight.is_contiguous(memory_format=torch.channels_last):
                 own.append((weight, weight.data))
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         for layer in replaced:
-            vars(layer)["forward"] = fast_forward(layer)
+            vars(layer)["forward"] = FAST[type(layer)](layer)
         yield
     finally:
         for parameter, data in own:
@@ -67,12 +77,9 @@ def fast_layout(model: Callable[..., Any], device: torch.device) -> Iterator[Non
             vars(layer).pop("forward", None)
 
 
-def _is_compiled(module: nn.Module | None) -> bool:
-    """Return whether ``torch.compile`` was applied to a module or to a part of it."""
-    return module is not None and any(
-        "_orig_mod" in part._modules or getattr(part, "_compiled_call_impl", None) is not None
-        for part in module.modules()
-    )
+def _is_compiled(parts: list[nn.Module]) -> bool:
+    """Return whether ``torch.compile`` was applied to a module with these parts, or to one of them."""
+    return any("_orig_mod" in part._modules or getattr(part, "_compiled_call_impl", None) is not None for part in parts)
 
 
 @cache

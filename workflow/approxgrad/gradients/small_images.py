@@ -64,11 +64,12 @@ def as_matrix(layer: nn.Conv2d, height: int, width: int) -> Tensor:
     return matrix.reshape(len(rows) * len(columns) * layer.out_channels, -1)
 
 
-def fast_forward(layer: nn.Conv2d) -> Callable[[Tensor], Tensor]:
+def fast_convolution(layer: nn.Conv2d) -> Callable[[Tensor], Tensor]:
     """Return a function that computes what a convolution does, by its matrix where images are small enough.
 
     The same products are added in another order, so that results differ by rounding. A matrix is made at the first
-    image of its size; the layer's weights must not change afterwards. Where autograd records, the layer itself computes.
+    image of its size; the layer's weights must not change afterwards. Where autograd records, the layer itself
+    computes.
     """
     products: dict[tuple[int, int], tuple[Tensor, Tensor | None, int, int] | None] = {}
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from approxgrad.gradients.checks import check_deterministic
-from approxgrad.gradients.small_images import fast_forward
+from approxgrad.gradients.small_images import fast_convolution
 
 SHAPES = 64
 """Input shapes that a model is compiled for at most; more would be a fault of the caller, not a slow success."""
@@ -56,7 +56,7 @@ class CompiledModel:
             # What the engine does for convolutions on a CPU: constants cannot be given another layout later.
             if isinstance(layer, nn.Conv2d) and layer.weight.device.type == "cpu":
                 layer.to(memory_format=torch.channels_last)
-                vars(layer)["forward"] = fast_forward(layer)
+                vars(layer)["forward"] = fast_convolution(layer)
         self._prepared: set[torch.Size] = set()
         # The compiler cannot reorder constant weights of double precision.
         self._constants = all(parameter.dtype != torch.float64 for parameter in own.parameters())
