@@ -148,7 +148,8 @@ from the engine's derivatives over the largest derivative: all ways compute the 
 The ceiling is the best rate (evaluations per second) at which the model alone evaluates ready batches, over batch
 sizes and memory formats. The engine chooses its batch size by a rule, without timing. The ceiling knows only the model
 as it is: the engine can exceed it where it computes convolutions of tiny images as matrix products, and a compiled
-model can. A float32 matrix product reaches {product:,.0f} GFLOP/s here.
+model can; the GFLOP/s count the operations of the model as it is. A float32 matrix product reaches {product:,.0f}
+GFLOP/s here.
 
 {ceiling}
 
