@@ -13,8 +13,8 @@ from captum.attr import FeatureAblation
 from torch import Tensor, nn
 
 from approxgrad import FiniteDifference
+from approxgrad.gradients.acceleration import KEPT_BYTES, MMAP_THRESHOLD, TRIM_THRESHOLD
 from approxgrad.gradients.checks import Model
-from approxgrad.gradients.layout import KEPT_BYTES, MMAP_THRESHOLD, TRIM_THRESHOLD
 from approxgrad.models.device import set_up_torch
 from bench.subjects import STEP, TARGET, Subject, some_features, subject
 from bench.timing import Work, interleaved_processes, rates

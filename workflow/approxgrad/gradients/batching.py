@@ -69,7 +69,7 @@ class Footprint:
     weights_in_order : bool
         Whether a compiler has put these weights in order once and for all.
     weight_copies : int
-        Bytes of the copies of these weights that the CPU works with: in another order, or as matrices.
+        Bytes of the copies of these weights on the CPU: of all in another order, and of some as matrices.
     """
 
     widest: int
@@ -117,14 +117,17 @@ def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprin
         return guess
     sizes: list[tuple[int, int]] = []
     weights: list[tuple[int, int]] = []
+    copies: list[int] = []
 
     def record(layer: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
         sizes.append((_bytes(arguments), _bytes(output)))
         if isinstance(layer, nn.Conv2d):
+            own, positions = layer.weight.numel(), output[0, 0].numel()
+            copies.append(own)
             if arguments and is_matrix_product(layer, *arguments[0].shape[2:]):
-                weights.append((arguments[0][0].numel() * output[0].numel(), 1))
-            else:
-                weights.append((layer.weight.numel(), output[0, 0].numel()))
+                own, positions = arguments[0][0].numel() * output[0].numel(), 1
+                copies.append(own)
+            weights.append((own, positions))
 
     try:
         shadow = copy.deepcopy(module, {id(parameter): parameter for parameter in module.parameters()}).eval()
@@ -145,7 +148,7 @@ def footprint(model: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Footprin
         total=sum(after for _, after in sizes) + input_bytes,
         weight_uses=_mean_uses(weights) if weights else math.inf,
         weights_in_order=in_order,
-        weight_copies=0 if in_order else inputs[0].element_size() * sum(count for count, _ in weights),
+        weight_copies=0 if in_order else inputs[0].element_size() * sum(copies),
     )
 
 

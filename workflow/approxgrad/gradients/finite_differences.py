@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from approxgrad.gradients.acceleration import accelerated
 from approxgrad.gradients.batching import OUTPUT_SHARE, balanced_slices, batch_size, memory_budget
 from approxgrad.gradients.checks import (
     Model,
@@ -22,7 +23,6 @@ from approxgrad.gradients.checks import (
     halved,
     rows_of,
 )
-from approxgrad.gradients.layout import fast_layout
 from approxgrad.gradients.stencils import stencil
 from approxgrad.gradients.targets import OutputSelector, Target, target_indices
 
@@ -177,7 +177,7 @@ class FiniteDifference:
         budget = memory_budget(device) if self.memory_budget is None else self.memory_budget
         size = self.batch_size or batch_size(model, inputs, budget)
         bytes_per_row = OUTPUT_BUFFERS * 8 * self.stencil.evaluations(len(features))
-        with fast_layout(model, device):
+        with accelerated(model, device):
             for part in balanced_slices(rows, max(1, int(OUTPUT_SHARE * budget) // bytes_per_row)):
                 while True:
                     try:

@@ -25,10 +25,9 @@ def fast_pooling(layer: nn.MaxPool2d) -> Callable[[Tensor], Tensor]:
     )
 
     def forward(input: Tensor) -> Tensor:
-        if not apart or torch.is_grad_enabled() or input.ndim != 4 or min(input.shape) == 0:
-            return type(layer).forward(layer, input)
-        rows, columns = input.shape[2] // height * height, input.shape[3] // width * width
-        if not (rows and columns):
+        rows, columns = input.shape[-2] // height * height, input.shape[-1] // width * width
+        fits = input.ndim == 4 and min(len(input), input.shape[1], rows, columns) > 0
+        if torch.is_grad_enabled() or not (apart and fits):
             return type(layer).forward(layer, input)
         highest = reduce(torch.maximum, (input[:, :, first:rows:height] for first in range(height)))
         return reduce(torch.maximum, (highest[:, :, :, first:columns:width] for first in range(width)))

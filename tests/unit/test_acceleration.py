@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from approxgrad import FiniteDifference
-from approxgrad.gradients.layout import fast_layout
+from approxgrad.gradients.acceleration import accelerated
 from approxgrad.progress import CountedModel
 from problems import small_cnn
 
@@ -49,7 +49,7 @@ def test_the_model_is_as_it_was_afterwards():
     model = small_cnn()
     weight = model[0].weight
     pointer, strides, values = weight.data_ptr(), weight.stride(), weight.detach().clone()
-    with fast_layout(model, CPU):
+    with accelerated(model, CPU):
         assert model[0].weight is weight
         assert channels_last(weight)
         assert torch.equal(weight, values)
@@ -80,14 +80,14 @@ def test_a_weight_that_two_layers_share_is_restored():
     first, second = nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(2, 2, 3, padding=1)
     second.weight = first.weight
     pointer = first.weight.data_ptr()
-    with fast_layout(nn.Sequential(first, second), CPU):
+    with accelerated(nn.Sequential(first, second), CPU):
         assert channels_last(first.weight)
     assert first.weight.data_ptr() == pointer
 
 
 @pytest.mark.parametrize("model", [len, nn.Linear(2, 2), nn.Conv1d(2, 2, 3)])
 def test_models_without_such_convolutions_are_left_alone(model):
-    with fast_layout(model, CPU):
+    with accelerated(model, CPU):
         pass
 
 
@@ -101,21 +101,21 @@ def test_a_traced_model_is_evaluated_as_it_is():
 
 def test_nothing_changes_on_a_gpu():
     model = small_cnn()
-    with fast_layout(model, torch.device("cuda")):
+    with accelerated(model, torch.device("cuda")):
         assert not channels_last(model[0].weight)
 
 
 def test_other_threads_see_the_same_values():
     model, images = small_cnn(), torch.ones(1, 2, 4, 4, dtype=torch.float64)
     expected, seen = model(images), []
-    with fast_layout(model, CPU):
+    with accelerated(model, CPU):
         thread = threading.Thread(target=lambda: seen.append(model(images)))
         thread.start()
         thread.join()
     torch.testing.assert_close(seen[0], expected, rtol=1e-12, atol=0)
 
 
-KEEPING = "from approxgrad.gradients.layout import keep_freed_memory; print(keep_freed_memory())"
+KEEPING = "from approxgrad.gradients.acceleration import keep_freed_memory; print(keep_freed_memory())"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the C library is glibc on Linux only")

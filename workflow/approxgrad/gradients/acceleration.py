@@ -28,7 +28,7 @@ FAST: dict[type, Callable[[Any], Callable[[Tensor], Tensor]]] = {
 
 
 @contextmanager
-def fast_layout(model: Callable[..., Any], device: torch.device) -> Iterator[None]:
+def accelerated(model: Callable[..., Any], device: torch.device) -> Iterator[None]:
     """Let a model compute in the way that is fastest on a device; afterwards it is as it was.
 
     On a CPU, the weights of its two-dimensional convolutions are put into channels-last order, which the batches
