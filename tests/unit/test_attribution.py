@@ -163,9 +163,12 @@ def test_the_cost_model_counts_the_evaluations(method, scheme, baselines):
     model, options = RecordingModel(quadratic), {}
     if method.startswith("integrated_gradients"):
         options = {"n_steps": 4, "baselines": baselines}
-    attribute(model, points(3, 3), method=method, gradient=FiniteDifference(0.5, scheme), **options)
+    source = FiniteDifference(0.5, scheme)
+    attribute(model, points(3, 3), method=method, gradient=source, **options)
     values = len(set(torch.as_tensor(baselines).reshape(-1).tolist()))
-    assert len(model.rows) == 3 * evaluations(method, scheme, 3, n_steps=4, baseline_values=values)
+    expected = 3 * evaluations(method, scheme, 3, n_steps=4, baseline_values=values)
+    assert len(model.rows) == expected + source.check_evaluations
+    assert source.check_evaluations <= 9 * 3
 
 
 def test_a_plain_function_is_a_model():
@@ -248,15 +251,27 @@ def test_the_caller_finds_everything_as_it_was_after_an_exception(method, gradie
 
 def test_the_budget_of_the_gradient_source_bounds_the_path():
     lengths = []
-    source = FiniteDifference(0.5, memory_budget=8 * 4 * 4 * 4 * 8)
+
+    class Noted(FiniteDifference):
+        def __call__(self, forward_fn, inputs, *arguments, **named):
+            lengths.append(len(inputs[0]))
+            return super().__call__(forward_fn, inputs, *arguments, **named)
+
+    gradient = Noted(0.5, memory_budget=8 * 4 * 4 * 4 * 8)
+    attribute(softplus_mlp(), points(1, 4), target=0, method="integrated_gradients", gradient=gradient, n_steps=10)
+    assert lengths == [4, 4, 2]
+
+
+def test_a_budget_of_a_source_of_a_users_own_is_none_of_ours():
+    lengths = []
 
     def gradient(forward_fn, inputs, target_ind=None, additional_forward_args=None):
         lengths.append(len(inputs[0]))
-        return source(forward_fn, inputs, target_ind, additional_forward_args)
+        return (torch.ones_like(inputs[0]),)
 
-    gradient.memory_budget = source.memory_budget
+    gradient.memory_budget = 1
     attribute(softplus_mlp(), points(1, 4), target=0, method="integrated_gradients", gradient=gradient, n_steps=10)
-    assert lengths == [4, 4, 2]
+    assert lengths == [10]
 
 
 @pytest.mark.parametrize(

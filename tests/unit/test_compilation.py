@@ -1,14 +1,14 @@
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.func import functional_call
 
 from approxgrad import CompiledModel, FiniteDifference
-from approxgrad.gradients.batching import footprint
+from approxgrad.gradients.wrapping import weights_in_order
 from approxgrad.models.compilation import padded_size
 
 EPS = torch.finfo(torch.float32).eps
@@ -78,10 +78,33 @@ def test_the_model_is_as_it_was_and_later_changes_of_it_do_not_show(pair):
 
 
 def test_its_batches_are_enlarged_less_for_the_weights(pair):
-    model, compiled = pair
-    plain = footprint(model, (images(1),))
-    assert (plain.weight_uses, plain.weights_in_order) == (16, False)
-    assert footprint(compiled, (images(1),)) == replace(plain, weights_in_order=True, weight_copies=0)
+    plain, ordered = (FiniteDifference(0.1).prepare(model, (images(1),), (), torch.zeros(1, 1).long()) for model in pair)
+    assert plain.footprint.weight_uses == 16
+    assert ordered.footprint.weight_uses == plain.footprint.weight_uses
+    assert ordered.rows_at_once(torch.device("cpu"), 10**9) < plain.rows_at_once(torch.device("cpu"), 10**9)
+    assert weights_in_order(ordered)
+    assert not weights_in_order(plain)
+
+
+def test_a_model_that_gives_its_layers_weights_for_each_call_is_refused():
+    class Ensemble(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(2, 3, 3, padding=1)
+
+        def forward(self, x):
+            weights = dict(self.layer.named_parameters())
+            doubled = {name: 2 * weight for name, weight in weights.items()}
+            return functional_call(self.layer, doubled, (x,)).flatten(1) + self.layer(x).flatten(1)
+
+    torch.manual_seed(0)
+    model, batch = Ensemble().eval(), torch.randn(2, 2, 2, 2)
+    try:
+        outputs = CompiledModel(model)(batch)
+    except ValueError as error:
+        assert "differs from the module" in str(error)
+    else:
+        torch.testing.assert_close(outputs, model(batch).detach())
 
 
 @pytest.mark.parametrize("model", [len, lambda inputs: inputs, "cnn"])

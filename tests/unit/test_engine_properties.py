@@ -217,9 +217,8 @@ def test_a_model_is_evaluated_as_often_as_the_cost_says(problem, method, exact, 
         baseline = torch.from_numpy(np.random.default_rng(seed).choice([0.0, -1, 0.5], inputs.shape[1:])).to(inputs)
         options, values = {"n_steps": n_steps, "baselines": baseline}, len(baseline.unique())
     model = Counted(problem.net, problem.outputs)
-    # A module is evaluated on zeros as well, to see how much memory it takes; a function is not.
-    gradient = "exact" if exact else source_of(problem)
+    gradient = ExactGradient() if exact else source_of(problem)
     attribute(lambda x: model(x), inputs, target=problem.target, method=method, gradient=gradient, **options)
     scheme = "exact" if exact else problem.scheme
     expected = evaluations(method, scheme, inputs[0].numel(), n_steps=n_steps, baseline_values=values)
-    assert model.rows == problem.rows * expected
+    assert model.rows == problem.rows * expected + gradient.check_evaluations

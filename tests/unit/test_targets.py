@@ -98,6 +98,6 @@ def test_batches_take_the_targets_of_their_rows():
 def test_targets_are_checked_again_when_the_outputs_change_their_shape():
     select = OutputSelector(target_indices(1, 3))
     select(FLAT, torch.arange(3))
-    assert select(torch.arange(9).reshape(3, 3), torch.arange(3)).tolist() == [1, 4, 7]
+    assert select(torch.arange(9.0).reshape(3, 3), torch.arange(3)).tolist() == [1, 4, 7]
     with pytest.raises(ValueError, match=r"target: \[1\] is out of range"):
         select(FLAT[:, :1], torch.arange(3))

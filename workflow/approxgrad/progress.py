@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from approxgrad.gradients.wrapping import ModelWrapper
+
 QUIET_SECONDS = 5
 """Work shorter than this shows nothing."""
 
@@ -24,7 +26,7 @@ def progress_bar(total: int, description: str, unit: str) -> tqdm[Any]:
     )
 
 
-class CountedModel:
+class CountedModel(ModelWrapper):
     """A model that counts the inputs it is given and moves a progress bar.
 
     Parameters
@@ -41,7 +43,7 @@ class CountedModel:
     """
 
     def __init__(self, model: Any, bar: tqdm[Any]) -> None:
-        self.__wrapped__ = model
+        super().__init__(model)
         self._bar = bar
         self.evaluations = 0
 

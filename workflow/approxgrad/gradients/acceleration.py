@@ -1,85 +1,150 @@
-"""How a model is evaluated fast on a CPU without being changed: its convolutions and its memory."""
+"""Functions that a CPU computes faster in another way, while a model that uses them is evaluated as it is."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
-from approxgrad.gradients.batching import inspected_module
-from approxgrad.gradients.pooling import fast_pooling
-from approxgrad.gradients.small_images import fast_convolution
+from approxgrad.gradients.pooling import fast_max_pool2d
+from approxgrad.gradients.small_images import Geometry, Product, product
 
 # Parameters of glibc's mallopt, and the size below which memory is kept for reuse.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 2**30
 
-FAST: dict[type, Callable[[Any], Callable[[Tensor], Tensor]]] = {
-    nn.Conv2d: fast_convolution,
-    nn.MaxPool2d: fast_pooling,
-}
-"""Layers, not ones derived from them, and what makes the function that computes them faster."""
 
+class FastFunctions(TorchFunctionMode):
+    """While it is active in a thread, convolutions and max-pooling of images are computed faster.
 
-@contextmanager
-def accelerated(model: Callable[..., Any], device: torch.device) -> Iterator[None]:
-    """Let a model compute in the way that is fastest on a device; afterwards it is as it was.
+    The model itself runs, with its own layers, weights, hooks and caches. Only two functions of torch that it calls are
+    computed in another way. Weights of two-dimensional convolutions are copied into channels-last order, which the
+    batches follow by themselves. Convolutions of images no larger than their kernel become matrix products
+    (:mod:`approxgrad.gradients.small_images`): the same products, added in another order. Max-pooling gives the very
+    same numbers (:mod:`approxgrad.gradients.pooling`).
 
-    On a CPU, the weights of its two-dimensional convolutions are put into channels-last order, which the batches
-    follow by themselves, and convolutions of images no larger than their kernel are computed as matrix products
-    (:func:`approxgrad.gradients.small_images.fast_convolution`): sums of the same products in another order, so that
-    results differ by rounding. Max-pooling gives the same numbers in a faster way
-    (:func:`approxgrad.gradients.pooling.fast_pooling`), and :func:`keep_freed_memory` is called. On a GPU nothing is
-    changed.
+    The rest is left to torch: whatever autograd records, or a transform of ``torch.func`` or a compiler sees; tensors
+    that are not on a CPU, not dense, not of one floating-point dtype, or of a class of their own; and weights that are
+    not parameters, since they may be made anew for every call.
 
-    Parameters
+    Attributes
     ----------
-    model : callable
-        The model; a plain function is left alone, one with ``__wrapped__`` is followed to its module. Layers of a
-        model that ``torch.compile`` has compiled, or with a ``forward`` of their own, keep their functions.
-    device : torch.device
-        Where it is evaluated.
+    used : bool
+        Whether something was computed faster so far.
 
     Notes
     -----
-    The parameters stay the same objects; only the storage behind them is exchanged for the time of the evaluation,
-    and the layers' ``forward``. While it lasts, no other thread may change the weights.
+    The copies are made once for each parameter and again when torch says that it has changed, which it does not say of
+    changes through ``.data``. So whoever uses an instance first sees that it agrees with the model
+    (:class:`approxgrad.gradients.prepared.PreparedModel`).
     """
-    if device.type != "cpu":
-        yield
-        return
-    keep_freed_memory()
-    module = inspected_module(model)
-    layers = [] if module is None else list(module.modules())
-    own: list[tuple[nn.Parameter, torch.Tensor]] = []
-    replaceable = [layer for layer in layers if type(layer) in FAST and "forward" not in vars(layer)]
-    # A compiled model would be compiled again for every new function.
-    replaced = [] if _is_compiled(layers) else replaceable
-    try:
-        for layer in layers:
-            weight = layer._parameters.get("weight") if isinstance(layer, nn.Conv2d) else None
-            if weight is not None and not weight.is_contiguous(memory_format=torch.channels_last):
-                own.append((weight, weight.data))
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-        for layer in replaced:
-            vars(layer)["forward"] = FAST[type(layer)](layer)
-        yield
-    finally:
-        for parameter, data in own:
-            parameter.data = data
-        for layer in replaced:
-            vars(layer).pop("forward", None)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = False
+        self._weights: dict[int, _Weight] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """Compute a function of torch."""
+        kwargs = kwargs or {}
+        fast = _FAST.get(func)
+        if fast is not None and not torch.compiler.is_compiling() and not torch.is_grad_enabled():
+            result = fast(self, *args, **kwargs)
+            if result is not None:
+                self.used = True
+                return result
+        return func(*args, **kwargs)
+
+    def _convolution(
+        self,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Tensor | None:
+        if not isinstance(weight, nn.Parameter) or weight.is_inference():
+            return None
+        if not _plain(input, weight, *(() if bias is None else (bias,))):
+            return None
+        own = self._weights.get(id(weight))
+        if own is None or not own.is_current():
+            own = self._weights[id(weight)] = _Weight(weight)
+        if input.shape[1] == weight.shape[1] and not torch.is_autocast_enabled("cpu"):
+            fast = own.product(Geometry.of(weight, stride, padding, dilation, groups), input.shape[2:])
+            if fast is not None:
+                return fast(input, bias)
+        return torch.conv2d(input, own.channels_last, bias, stride, padding, dilation, groups)
+
+    def _max_pooling(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor | None:
+        return fast_max_pool2d(input, *args, **kwargs) if _plain(input) else None
 
 
-def _is_compiled(parts: list[nn.Module]) -> bool:
-    """Return whether ``torch.compile`` was applied to a module with these parts, or to one of them."""
-    return any("_orig_mod" in part._modules or getattr(part, "_compiled_call_impl", None) is not None for part in parts)
+class _Weight:
+    """A parameter of convolutions in channels-last order, and as matrices for the sizes of images that were seen."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        # Held, so that no other parameter gets its address.
+        self._weight = weight
+        self._state = (weight.data_ptr(), weight._version)
+        self._products: dict[tuple[Geometry | None, torch.Size], Product | None] = {}
+        self.channels_last = weight.detach().contiguous(memory_format=torch.channels_last)
+
+    def is_current(self) -> bool:
+        """Whether torch knows of no change of the numbers."""
+        return self._state == (self._weight.data_ptr(), self._weight._version)
+
+    def product(self, geometry: Geometry | None, size: torch.Size) -> Product | None:
+        if (geometry, size) not in self._products:
+            self._products[geometry, size] = product(self._weight, geometry, size)
+        return self._products[geometry, size]
+
+
+def _plain(input: Tensor, *others: Tensor) -> bool:
+    """Whether images and what they meet are ordinary dense tensors on a CPU, of one floating-point dtype."""
+    tensors = (input, *others)
+    return (
+        input.ndim == 4
+        and all(
+            type(tensor) in (Tensor, nn.Parameter)
+            and tensor.device.type == "cpu"
+            and tensor.layout == torch.strided
+            and tensor.dtype == input.dtype
+            and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+            for tensor in tensors
+        )
+        and input.is_floating_point()
+    )
+
+
+_FAST: dict[Any, Callable[..., Tensor | None]] = {
+    torch.conv2d: FastFunctions._convolution,
+    functional.max_pool2d: FastFunctions._max_pooling,
+}
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Return whether ``torch.compile`` or TorchScript was applied to a module, or to a part of it.
+
+    These run outside the reach of :class:`FastFunctions`, or would be compiled again for it.
+    """
+    return any(
+        isinstance(part, torch.jit.ScriptModule)
+        or "_orig_mod" in part._modules
+        or getattr(part, "_compiled_call_impl", None) is not None
+        for part in model.modules()
+    )
 
 
 @cache

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from approxgrad.messages import one_line
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 Model = Callable[..., Any]
 """Any callable from a batch of inputs to a batch of outputs."""
@@ -20,73 +20,67 @@ Baseline = float | Tensor
 
 
 def check_deterministic(model: Model) -> None:
-    """Refuse a model with a layer whose training mode makes outputs random or dependent on the batch.
+    """Refuse a model with a layer whose training mode makes outputs random, or changes the layer with every evaluation.
 
     Raises
     ------
     ValueError
-        If a dropout or batch-normalisation layer is in training mode.
+        If a layer with dropout, a normalisation with running statistics or a spectral norm is in training mode.
     """
     if not isinstance(model, nn.Module):
         return
     for name, layer in model.named_modules():
-        if layer.training and isinstance(layer, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)):
+        if layer.training and _needs_evaluation_mode(layer):
             kind = type(layer).__name__
             raise ValueError(f"model: layer {name or kind!r} ({kind}) is in training mode; call model.eval() first")
 
 
-def check_repeatable(model: Model, inputs: Tensor) -> None:
-    """Refuse a model that fails, or says something else when it is asked the same again.
+def _needs_evaluation_mode(layer: nn.Module) -> bool:
+    if isinstance(layer, (nn.modules.batchnorm._NormBase, nn.RReLU)):
+        return isinstance(layer, (nn.modules.batchnorm._BatchNorm, nn.RReLU)) or layer.track_running_stats
+    if isinstance(layer, (nn.RNNBase, nn.MultiheadAttention)):
+        return layer.dropout > 0
+    spectral = any(isinstance(hook, SpectralNorm) for hook in layer._forward_pre_hooks.values())
+    return spectral or isinstance(layer, (nn.modules.dropout._DropoutNd, _SpectralNorm))
 
-    Parameters
-    ----------
-    model : callable
-        A batch of inputs to a batch of outputs; given copies, it may change its inputs.
-    inputs : Tensor
-        A few rows, shape (N, ...).
+
+def check_backward_hooks(model: Model) -> None:
+    """Refuse a model whose gradient somebody has changed, as captum's GuidedBackprop does: differences do not see that.
 
     Raises
     ------
     ValueError
-        Naming the largest difference. Noise of that size would be taken for a gradient.
+        Naming the first layer with a hook for the backward pass.
     """
-    with torch.inference_mode():
-        try:
-            first, second = (torch.as_tensor(model(inputs.clone())).clone() for _ in range(2))
-        except Exception as error:
+    if not isinstance(model, nn.Module):
+        return
+    for name, layer in model.named_modules():
+        if layer._backward_hooks or layer._backward_pre_hooks:
             raise ValueError(
-                f"model: fails for {inputs.dtype} inputs of shape {tuple(inputs.shape)} "
-                f"({one_line(f'{type(error).__name__}: {error}')})"
-            ) from error
-    if first.shape != second.shape:
-        raise ValueError(
-            f"model: returned shape {tuple(first.shape)}, then {tuple(second.shape)} for the same inputs, expected one"
-        )
-    if not torch.allclose(first, second, rtol=0, atol=0, equal_nan=True):
-        difference = (first - second).abs().max().item()
-        raise ValueError(
-            f"model: outputs differ by {difference:.2g} between two evaluations of the same inputs, "
-            "expected a model without randomness"
-        )
+                f"model: layer {name or type(layer).__name__!r} has a hook for the backward pass, which differences of "
+                "outputs do not see; remove it, or use the exact gradient"
+            )
 
 
-def check_resolved(inputs: tuple[Tensor, ...], step: float, shifts: tuple[int, ...]) -> None:
-    """Refuse a step that is lost in every feature of all inputs: x + h is x there, so every difference is zero.
+def check_resolved(inputs: tuple[Tensor, ...], steps: Tensor, shifts: tuple[int, ...]) -> None:
+    """Refuse steps, one for each feature, that are all lost: x + h is x everywhere, so every difference is zero.
 
     Raises
     ------
     ValueError
         Naming the smallest distance between a feature and its neighbour among the floating-point numbers.
     """
-    points = [point.detach() for point in inputs]
-    for point in points:
-        if any(((point + torch.tensor(shift * step, dtype=point.dtype)) != point).any() for shift in shifts):
+    widths = [point[0].numel() for point in inputs]
+    for point, own in zip(inputs, steps.split(widths), strict=True):
+        values = point.detach().reshape(len(point), -1)
+        if any(((values + (shift * own).to(point.dtype)) != values).any() for shift in shifts):
             return
-    sizes = [point.abs() for point in points]
+    sizes = [point.detach().abs() for point in inputs]
     spacing = min(float((torch.nextafter(size, torch.full_like(size, torch.inf)) - size).min()) for size in sizes)
     kind = str(inputs[0].dtype).removeprefix("torch.")
     raise ValueError(
-        f"step: {step:g} is lost in {kind}, x + h is x for every feature of the inputs; expected at least {spacing:.1g}"
+        f"step: {float(steps.max()):g} is lost in {kind}, x + h is x for every feature of the inputs; expected at "
+        f"least {spacing:.1g}"
     )
 
 
@@ -121,6 +115,9 @@ def check_inputs(inputs: Any) -> None:
         raise TypeError(f"inputs: expected a tensor, got {type(inputs).__name__}")
     if not inputs.is_floating_point():
         raise TypeError(f"inputs: expected floating-point numbers, got {inputs.dtype}")
+    if inputs.layout != torch.strided or inputs.is_nested or inputs.is_meta:
+        kind = "meta" if inputs.is_meta else "nested" if inputs.is_nested else "sparse"
+        raise TypeError(f"inputs: expected a dense tensor, got a {kind} one")
     if inputs.ndim == 0 or inputs.numel() == 0:
         raise ValueError(f"inputs: expected shape (N, ...) with at least one element, got {tuple(inputs.shape)}")
     finite = torch.isfinite(inputs).reshape(len(inputs), -1).all(dim=1)
@@ -177,7 +174,7 @@ def halved(size: int) -> int:
 
 
 def check_outputs(
-    outputs: Tensor, base: int, shifts: tuple[int, ...], step: float, features: Tensor, first_row: int = 0
+    outputs: Tensor, base: int, shifts: tuple[int, ...], steps: Tensor, features: Tensor, first_row: int = 0
 ) -> None:
     """Refuse outputs, of shape (N, evaluations per input), that are not finite; say where they arose."""
     finite = torch.isfinite(outputs)
@@ -186,6 +183,6 @@ def check_outputs(
     row, item = (~finite).nonzero()[0].tolist()
     where = ""
     if item >= base:
-        feature = int(features[(item - base) // len(shifts)])
-        where = f" with feature {feature} shifted by {shifts[(item - base) % len(shifts)] * step:+g}"
+        feature, shift = int(features[(item - base) // len(shifts)]), shifts[(item - base) % len(shifts)]
+        where = f" with feature {feature} shifted by {shift * float(steps[feature]):+g}"
     raise ValueError(f"model: output is {outputs[row, item].item()} for input {first_row + row}{where}")

@@ -7,17 +7,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.batching import balanced_slices, batch_size
+from approxgrad.gradients.batching import balanced_slices, memory_budget
 from approxgrad.gradients.checks import (
     Model,
     as_tuple,
-    check_deterministic,
     check_outputs,
     checked_batch_size,
     checked_inputs,
     halved,
     rows_of,
 )
+from approxgrad.gradients.prepared import PreparedModel, prepared
 from approxgrad.gradients.targets import Target, select_outputs, target_indices
 
 NOT_DIFFERENTIABLE = (
@@ -47,20 +47,27 @@ class ExactGradient:
     ----------
     batch_size : int, optional
         Inputs per evaluation; by default :func:`approxgrad.gradients.batching.batch_size`.
+    check_rows : bool
+        As in :class:`approxgrad.FiniteDifference`.
 
     Attributes
     ----------
     used_batch_size : int or None
         The batch size of the last call.
+    check_evaluations : int
+        Model evaluations, in all calls, that served to look at the model.
 
     Notes
     -----
-    Cost: one forward and one backward pass per input.
+    Cost: one forward and one backward pass per input; and for each call at most 6 evaluations for each of up to three
+    inputs to look at the model, 3 of them without `check_rows`, and more only where outputs differ.
     """
 
-    def __init__(self, batch_size: int | None = None) -> None:
+    def __init__(self, batch_size: int | None = None, *, check_rows: bool = True) -> None:
         self.batch_size = checked_batch_size(batch_size)
+        self.check_rows = check_rows
         self.used_batch_size: int | None = None
+        self.check_evaluations = 0
 
     def __call__(
         self,
@@ -77,19 +84,19 @@ class ExactGradient:
             Also if the outputs do not depend on the inputs through autograd.
         """
         points = checked_inputs(inputs)
-        check_deterministic(forward_fn)
         arguments = as_tuple(additional_forward_args)
-        rows = len(points[0])
-        indices = target_indices(target_ind, rows, points[0].device)
-        # A path average keeps the graph of every path point.
-        graphs = getattr(forward_fn, "n_steps", 1)
-        size = self.batch_size or max(1, batch_size(forward_fn, points, backward=True) // graphs)
+        rows, device = len(points[0]), points[0].device
+        indices = target_indices(target_ind, rows, device)
+        model, ready = forward_fn, prepared(forward_fn)
+        if ready is None:
+            model = ready = self.prepare(forward_fn, points, arguments, indices)
+        size = self.batch_size or ready.rows_at_once(device, memory_budget(device), backward=True)
         gradients = [torch.empty_like(point) for point in points]
         while True:
             try:
                 for part in balanced_slices(rows, size):
                     for gradient, values in zip(
-                        gradients, _autograd(forward_fn, points, indices, arguments, part), strict=True
+                        gradients, _autograd(model, points, indices, arguments, part), strict=True
                     ):
                         gradient[part] = values
                 break
@@ -97,6 +104,28 @@ class ExactGradient:
                 size = halved(size)
         self.used_batch_size = size
         return tuple(gradients)
+
+    def prepare(
+        self,
+        model: Model,
+        inputs: tuple[Tensor, ...],
+        arguments: tuple[Any, ...] = (),
+        indices: Tensor | None = None,
+        *,
+        check_rows: bool = True,
+    ) -> PreparedModel:
+        """Return a model as this source evaluates it: as :meth:`approxgrad.FiniteDifference.prepare`."""
+        made = PreparedModel(
+            model,
+            inputs,
+            arguments,
+            indices,
+            check_rows=check_rows and self.check_rows,
+            batch_size=self.batch_size,
+            faster=False,
+        )
+        self.check_evaluations += made.evaluations
+        return made
 
 
 def _autograd(
@@ -115,7 +144,7 @@ def _autograd(
                 raise ValueError(NOT_DIFFERENTIABLE) from None
             raise
         outputs = select_outputs(raw, None if indices is None else indices[part], len(row))
-        check_outputs(outputs.detach().reshape(-1, 1), 1, (), 0.0, row[:0], first_row=part.start)
+        check_outputs(outputs.detach().reshape(-1, 1), 1, (), outputs[:0], row[:0], first_row=part.start)
         if not outputs.requires_grad:
             raise ValueError(NOT_DIFFERENTIABLE)
         gradients = torch.autograd.grad(outputs.sum(), batch, allow_unused=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from numbers import Real
 from typing import Any
@@ -10,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.acceleration import accelerated
-from approxgrad.gradients.batching import OUTPUT_SHARE, balanced_slices, batch_size, memory_budget
+from approxgrad.gradients.batching import OUTPUT_SHARE, balanced_slices, memory_budget
 from approxgrad.gradients.checks import (
     Model,
     as_tuple,
-    check_deterministic,
+    check_backward_hooks,
     check_outputs,
     check_resolved,
     checked_batch_size,
@@ -23,10 +23,13 @@ from approxgrad.gradients.checks import (
     halved,
     rows_of,
 )
+from approxgrad.gradients.perturbations import Perturbations, Steps, steps_of_features
+from approxgrad.gradients.prepared import PreparedModel, prepared, says_the_same
+from approxgrad.gradients.rows import SINGLY, Rows, evaluation
 from approxgrad.gradients.stencils import stencil
 from approxgrad.gradients.targets import OutputSelector, Target, target_indices
 
-OUTPUT_BUFFERS = 12
+OUTPUT_BUFFERS = 14
 """Arrays of 8-byte numbers, one for each evaluation of the rows that are differentiated together, held at once."""
 
 
@@ -42,60 +45,75 @@ class FiniteDifference:
 
     Parameters
     ----------
-    step : float
-        Step h, positive, in units of the features.
+    step : float or Tensor
+        Step h, positive, in units of the features. A tensor that broadcasts to one input gives every feature a step of
+        its own; several inputs may have a tuple with a step for each.
     scheme : str
         ``forward``, ``backward`` or ``central``.
     batch_size : int, optional
-        Perturbed copies per evaluation; by default :func:`approxgrad.gradients.batching.batch_size`.
+        Perturbed copies per evaluation; by default :func:`approxgrad.gradients.batching.batch_size`. With 1, rows are
+        evaluated one by one, which suits models whose rows are not independent.
     memory_budget : int, optional
         Bytes to occupy besides model, inputs and result; the default is 512 MiB on the CPU and a quarter of a GPU's
         memory.
+    check_rows : bool
+        Whether to refuse a model whose output for a row depends on chance, on other rows or on their number
+        (:func:`approxgrad.gradients.rows.check_rows`).
+    nominal : bool
+        Whether to divide by h as it was given, as the original study did, and not by the step that was really made.
 
     Attributes
     ----------
     used_batch_size : int or None
         The batch size of the last call: smaller than asked for if a GPU ran out of memory.
+    lost_steps : int
+        Derivatives, in all calls, whose step was lost: x + h is x there. They are taken as 0.
+    check_evaluations : int
+        Model evaluations, in all calls, that served to look at the model.
 
     Raises
     ------
     TypeError
-        If the step is not a number.
+        If the step is not a number or a tensor of numbers.
     ValueError
-        If the step is not positive and finite, or the scheme, batch size or budget is not valid.
+        If a step is not positive and finite, or the scheme, batch size or budget is not valid.
 
     Notes
     -----
     Cost with d features: d + 1 evaluations per input for ``forward`` and ``backward`` (the unperturbed output is
-    evaluated once per input), 2 d for ``central``. The truncation error falls like h (central: h squared); the
-    rounding error grows like eps |f_t| / h. Differences are taken in float64, so that the only rounding is that
-    of x + h and the model's own; a step below the resolution of x is lost in it, and refused where it is lost in all
-    features.
+    evaluated once per input), 2 d for ``central``; and for each call at most 9 for each of up to three inputs to look
+    at the model, at most 5 without `check_rows`, and more only where outputs differ. The truncation error falls like h
+    (central: h squared); the rounding error grows like eps |f_t| / h. Differences are taken in float64 and divided by
+    ``(x + h e_i) - x`` as the dtype made it, so that the only rounding is the model's own. A step that is lost in
+    some features gives a warning, one that is lost in all is refused.
     """
 
     def __init__(
         self,
-        step: float,
+        step: Steps,
         scheme: str = "forward",
         *,
         batch_size: int | None = None,
         memory_budget: int | None = None,
+        check_rows: bool = True,
+        nominal: bool = False,
     ) -> None:
-        if not _is_number(step):
-            raise TypeError(f"step: expected a positive number, got {step!r}")
-        if not (math.isfinite(step) and step > 0):
-            raise ValueError(f"step: expected a positive finite number, got {step!r}")
+        self.step: Steps = tuple(map(_checked_step, step)) if isinstance(step, tuple) else _checked_step(step)
         if memory_budget is not None and not (_is_number(memory_budget) and memory_budget > 0):
             raise ValueError(f"memory_budget: expected a positive number of bytes, got {memory_budget!r}")
         self.stencil = stencil(scheme)
-        self.step = float(step)
         self.scheme = scheme
         self.batch_size = checked_batch_size(batch_size)
         self.memory_budget = memory_budget
+        self.check_rows = check_rows
+        self.nominal = nominal
         self.used_batch_size: int | None = None
+        self.lost_steps = 0
+        self.check_evaluations = 0
 
     def __repr__(self) -> str:
-        return f"FiniteDifference(step={self.step:g}, scheme={self.scheme!r})"
+        step = f"{self.step:g}" if isinstance(self.step, float) else "one for each feature"
+        return f"FiniteDifference(step={step}, scheme={self.scheme!r})"
 
     def __call__(
         self,
@@ -125,20 +143,22 @@ class FiniteDifference:
         Raises
         ------
         TypeError
-            If an input is not a floating-point tensor.
+            If an input is not a floating-point tensor, or the outputs are not real floating-point numbers.
         ValueError
-            If an input or an output is not finite, a target is out of range, the outputs do not fit the inputs, or
-            a dropout or batch-normalisation layer of the model is in training mode, or the step is lost in every
-            feature.
+            If an input, a moved input or an output is not finite, a target is out of range, the outputs do not fit the
+            inputs, a layer of the model is in training mode, its rows are not independent and repeatable
+            (:class:`approxgrad.gradients.rows.RowError`), or the step is lost in every feature.
         """
         points = checked_inputs(inputs)
-        check_resolved(points, self.step, self.stencil.shifts)
+        check_backward_hooks(forward_fn)
         widths = [point[0].numel() for point in points]
-        columns = torch.arange(sum(widths), device=points[0].device)
-        gradients = tuple(torch.empty_like(point, memory_format=torch.contiguous_format) for point in points)
-        for part, derivatives in self._groups(forward_fn, points, columns, target_ind, additional_forward_args):
-            for gradient, own in zip(gradients, derivatives.split(widths, dim=1), strict=True):
-                gradient[part] = own.to(gradient.dtype).reshape(gradient[part].shape)
+        with evaluation():
+            columns = torch.arange(sum(widths), device=points[0].device)
+            gradients = tuple(torch.empty_like(point, memory_format=torch.contiguous_format) for point in points)
+            groups = self._groups(forward_fn, points, columns, target_ind, additional_forward_args, self.nominal)
+            for part, derivatives in groups:
+                for gradient, own in zip(gradients, derivatives.split(widths, dim=1), strict=True):
+                    gradient[part] = own.to(gradient.dtype).reshape(gradient[part].shape)
         return gradients
 
     def partial_derivatives(
@@ -148,6 +168,8 @@ class FiniteDifference:
         features: Tensor,
         target: Target = None,
         additional_forward_args: Any = None,
+        *,
+        nominal: bool | None = None,
     ) -> Tensor:
         """Return derivatives along chosen features only.
 
@@ -157,88 +179,121 @@ class FiniteDifference:
             As in :meth:`__call__`.
         features : Tensor
             K feature numbers, counted through the flattened inputs of one row.
+        nominal : bool, optional
+            In place of the instance's own.
 
         Returns
         -------
         Tensor
             Float64 of shape (N, K).
         """
-        groups = self._groups(forward_fn, inputs, features, target, additional_forward_args)
-        return torch.cat([derivatives for _, derivatives in groups])
+        divide = self.nominal if nominal is None else nominal
+        with evaluation():
+            groups = self._groups(forward_fn, inputs, features, target, additional_forward_args, divide)
+            return torch.cat([derivatives for _, derivatives in groups])
+
+    def prepare(
+        self,
+        model: Model,
+        inputs: tuple[Tensor, ...],
+        arguments: tuple[Any, ...] = (),
+        indices: Tensor | None = None,
+        *,
+        check_rows: bool = True,
+    ) -> PreparedModel:
+        """Return a model as this source evaluates it; given instead of the model, it is not looked at again.
+
+        Parameters
+        ----------
+        model, inputs, arguments
+            As in :meth:`__call__`, the last two as tuples.
+        indices : Tensor or None
+            Targets: :func:`approxgrad.gradients.targets.target_indices`.
+        check_rows : bool
+            Whether to check the rows, if this source does at all.
+        """
+        made = PreparedModel(
+            model, inputs, arguments, indices, check_rows=check_rows and self.check_rows, batch_size=self.batch_size
+        )
+        self.check_evaluations += made.evaluations
+        return made
 
     def _groups(
-        self, model: Model, inputs: tuple[Tensor, ...], features: Tensor, target: Target, additional_arguments: Any
-    ) -> Iterator[tuple[slice, Tensor]]:
-        """Yield the derivatives of groups of rows, so many that their outputs fill a small share of the budget."""
-        check_deterministic(model)
-        arguments = as_tuple(additional_arguments)
-        rows, device = len(inputs[0]), inputs[0].device
-        indices = target_indices(target, rows, device)
-        budget = memory_budget(device) if self.memory_budget is None else self.memory_budget
-        size = self.batch_size or batch_size(model, inputs, budget)
-        bytes_per_row = OUTPUT_BUFFERS * 8 * self.stencil.evaluations(len(features))
-        with accelerated(model, device):
-            for part in balanced_slices(rows, max(1, int(OUTPUT_SHARE * budget) // bytes_per_row)):
-                while True:
-                    try:
-                        outputs = self._evaluate(model, inputs, features, indices, arguments, part, size)
-                        break
-                    except torch.cuda.OutOfMemoryError:
-                        size = halved(size)
-                self.used_batch_size = size
-                yield part, self._combine(outputs)
-
-    def _evaluate(
         self,
         model: Model,
         inputs: tuple[Tensor, ...],
         features: Tensor,
+        target: Target,
+        additional_arguments: Any,
+        nominal: bool,
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the derivatives of groups of rows, so many that their outputs fill a small share of the budget."""
+        arguments = as_tuple(additional_arguments)
+        rows, device = len(inputs[0]), inputs[0].device
+        indices = target_indices(target, rows, device)
+        steps = steps_of_features(self.step, inputs)
+        check_resolved(inputs, steps, self.stencil.shifts)
+        ready = prepared(model)
+        if ready is None:
+            model = ready = self.prepare(model, inputs, arguments, indices)
+        budget = memory_budget(device) if self.memory_budget is None else self.memory_budget
+        size = self.batch_size or ready.rows_at_once(device, budget)
+        bytes_per_row = OUTPUT_BUFFERS * 8 * self.stencil.evaluations(len(features))
+        lost = 0
+        for part in balanced_slices(rows, max(1, int(OUTPUT_SHARE * budget) // bytes_per_row)):
+            moved = Perturbations(self.stencil, steps, inputs, features, part)
+            while True:
+                try:
+                    outputs = self._evaluate(model, moved, indices, arguments, rows, size)
+                    break
+                except torch.cuda.OutOfMemoryError:
+                    size = halved(size)
+            self.used_batch_size = size
+            if size > 1 and not ready.seen_at_work and says_the_same(model, ready):
+                self._check_work(ready, moved, outputs, indices, arguments, rows)
+                ready.seen_at_work = True
+            outputs = outputs.reshape(part.stop - part.start, -1)
+            base = int(self.stencil.uses_base)
+            check_outputs(outputs, base, self.stencil.shifts, steps, features, first_row=part.start)
+            lost += int((moved.divisors == 0).sum())
+            divisors = steps[features].expand_as(moved.divisors) if nominal else moved.divisors
+            yield part, self._combine(outputs).div_(divisors).masked_fill_(moved.divisors == 0, 0)
+        self._note_lost(lost, rows * len(features), inputs[0].dtype)
+
+    def _evaluate(
+        self,
+        model: Model,
+        moved: Perturbations,
         indices: Tensor | None,
         arguments: tuple[Any, ...],
-        part: slice,
+        rows: int,
         size: int,
     ) -> Tensor:
-        """Evaluate the model at all points of the stencil for some rows: float64, (rows, evaluations per input)."""
-        rows, device = len(inputs[0]), inputs[0].device
-        flat = [tensor.detach().reshape(rows, -1) for tensor in inputs]
-        per_row = self.stencil.evaluations(len(features))
-        number = torch.arange((part.stop - part.start) * per_row, device=device)
-        row = number // per_row + part.start
-        moves = self._moves(flat, features, row, number % per_row)
+        """Evaluate the model at all points of the stencil for some rows: float64, (points,)."""
         select = OutputSelector(indices)
-        outputs = torch.empty(len(number), dtype=torch.float64, device=device)
-        with torch.inference_mode():
-            for items in balanced_slices(len(number), size):
-                own = row[items]
-                copies = [
-                    source.index_select(0, own).scatter_(1, column[items], value[items]).reshape(-1, *tensor.shape[1:])
-                    for tensor, source, (column, value) in zip(inputs, flat, moves, strict=True)
-                ]
-                outputs[items] = select(model(*copies, *rows_of(arguments, own, rows)), own)
-        outputs = outputs.reshape(-1, per_row)
-        base = int(self.stencil.uses_base)
-        check_outputs(outputs, base, self.stencil.shifts, self.step, features, first_row=part.start)
+        outputs = torch.empty(len(moved), dtype=torch.float64, device=moved.row.device)
+        for items in balanced_slices(len(moved), size):
+            own = moved.row[items]
+            outputs[items] = select(model(*moved.copies(items), *rows_of(arguments, own, rows)), own)
         return outputs
 
-    def _moves(self, flat: list[Tensor], features: Tensor, row: Tensor, item: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return, for every input tensor, the column that each copy has shifted and the value it gets there: (B, 1).
-
-        All of them at once, because a batch that takes many small operations to build slows a small model down.
-        """
-        steps = self.step * torch.tensor(self.stencil.shifts, dtype=torch.float64, device=row.device)
-        item = item - int(self.stencil.uses_base)
-        # The unperturbed copy, and a copy with a feature of another tensor, has its first feature shifted by nothing.
-        perturbed, item = item >= 0, item.clamp_(min=0)
-        feature, shift = features[item // len(steps)], steps[item % len(steps)]
-        moves, start = [], 0
-        for source in flat:
-            stop = start + source.shape[1]
-            own = perturbed & (feature >= start) & (feature < stop)
-            column = torch.where(own, feature - start, 0)
-            value = source[row, column] + (shift * own).to(source.dtype)
-            moves.append((column.unsqueeze(1), value.unsqueeze(1)))
-            start = stop
-        return moves
+    def _check_work(
+        self,
+        model: Model,
+        moved: Perturbations,
+        outputs: Tensor,
+        indices: Tensor | None,
+        arguments: tuple[Any, ...],
+        rows: int,
+    ) -> None:
+        """Evaluate a few of the points again, each alone, and refuse a model that says something else then."""
+        items = torch.tensor([0, len(moved) // 2, len(moved) - 1], device=outputs.device)
+        copies, numbers = tuple(moved.copies(items)), moved.row[items]
+        single = Rows(model, copies, arguments, OutputSelector(indices), numbers, rows)
+        alone, found = single.alone(), outputs[items].unsqueeze(1)
+        if not single.agree(alone, found):
+            single.refuse(alone, found, "a row alone and the same row in a batch of the engine", SINGLY)
+        self.check_evaluations += single.evaluations
 
     def _combine(self, outputs: Tensor) -> Tensor:
         """Weigh the outputs of each row by the stencil."""
@@ -250,7 +305,33 @@ class FiniteDifference:
             total += weights[offset] * shifted[:, :, position]
         if base:
             total += weights[0] * outputs[:, :1]
-        return total.div_(self.step)
+        return total
+
+    def _note_lost(self, lost: int, derivatives: int, kind: torch.dtype) -> None:
+        self.lost_steps += lost
+        if lost:
+            warnings.warn(
+                f"step: lost in {str(kind).removeprefix('torch.')} for {lost:,} of {derivatives:,} derivatives, where "
+                "x + h is x; they are taken as 0. A larger step, one step for each feature, or float64 helps",
+                stacklevel=4,
+            )
+
+
+def _checked_step(step: float | Tensor) -> float | Tensor:
+    """Return a step as a float, or as a tensor of its own in float64."""
+    if isinstance(step, Tensor) and step.ndim > 0:
+        if not step.is_floating_point():
+            raise TypeError(f"step: expected floating-point numbers, got {step.dtype}")
+        values = step.detach().to(torch.float64, copy=True)
+        if not (torch.isfinite(values) & (values > 0)).all():
+            raise ValueError("step: expected positive finite numbers for all features")
+        return values
+    value = step.item() if isinstance(step, Tensor) else step
+    if not _is_number(value):
+        raise TypeError(f"step: expected a positive number, got {step!r}; a tensor holds one for each feature")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"step: expected a positive finite number, got {step!r}")
+    return float(value)
 
 
 def _is_number(value: object) -> bool:

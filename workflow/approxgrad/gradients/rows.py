@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.checks import Model, as_tuple, rows_of
+from approxgrad.gradients.checks import Model, as_tuple, halved, rows_of
+from approxgrad.gradients.footprint import MemoryMeter
+from approxgrad.gradients.targets import as_outputs
 from approxgrad.messages import one_line
 
 CHECKED_ROWS = 3
-"""Rows of the inputs that are looked at: the first, the middle and the last."""
+"""Rows of the inputs that are looked at at most: the first, the middle and the last."""
 
-ROUNDINGS = 64
-"""Outputs may differ by so many roundings of the largest one, and by what so many roundings of the inputs change."""
+ROUNDINGS, COARSE_ROUNDINGS = 64, 8
+"""Outputs may differ by so many roundings of the largest one, and by what so many roundings of the inputs change; the
+second number is for half precision."""
+
+COARSE = 1e-4
+"""Machine epsilons above this are those of half precision."""
+
+REPEATED_ROUNDINGS = 4
+"""The same for one batch that is evaluated again, by the same kernels."""
 
 DISTANT = -3.0
 """Multiple of a row that keeps it company, so that a scale or mean taken over the batch changes visibly."""
@@ -23,7 +34,11 @@ DISTANT = -3.0
 DRAWS = 8
 """Roundings of the inputs that are drawn before outputs that differ are called different."""
 
+SINGLY = "batch_size=1 evaluates rows one by one"
 SWITCH = "check_rows=False switches this check off for a model that is known"
+
+Selector = Callable[[Any, Tensor], Tensor]
+"""From what a model returned, and the rows that it was given, to the explained output of each."""
 
 
 class RowError(ValueError):
@@ -36,7 +51,7 @@ def check_rows(
     """Refuse a model whose output for a row depends on more than the row: on chance, on other rows, on their number.
 
     Some rows are evaluated alone, again, in the company of others and of distant ones, and in a batch of another size.
-    All must agree up to rounding, which is measured by rounding the inputs.
+    All must agree up to rounding. Where they do not at first sight, roundings of the inputs say what rounding explains.
 
     Parameters
     ----------
@@ -47,128 +62,247 @@ def check_rows(
     arguments : Any
         Passed to the model after the inputs; a tensor whose first axis has length N is taken row by row.
     batch_size : int, optional
-        If it is 1, the model will only see single rows, so that nothing but repeatability is checked.
+        Largest batch that the model is given. If it is 1, nothing but repeatability is checked.
 
     Returns
     -------
     int
-        Model evaluations made: at most 9 for each of up to 3 rows, and 26 for each where outputs differ.
+        Model evaluations made: 6 for each of up to 3 rows, and at most 24 more for each where outputs differ.
 
     Raises
     ------
     RowError
-        Naming which of the four comparisons failed, by how much, and what helps.
+        Naming which of the comparisons failed, by how much, and what helps; or that the model fails.
     """
-    return RowCheck(model, as_tuple(inputs), as_tuple(arguments)).run(single=batch_size == 1)
+    rows = Rows(model, as_tuple(inputs), as_tuple(arguments), batch_size=batch_size)
+    try:
+        rows.check(rows.alone())
+    except (RowError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        said = one_line(f"{type(error).__name__}: {error}")
+        raise RowError(f"model: fails for a row of shape {tuple(rows.shape)} ({said})") from error
+    return rows.evaluations
 
 
-class RowCheck:
-    """The evaluations of :func:`check_rows`.
+class Rows:
+    """A few rows of the inputs of a model, evaluated in different company.
+
+    Parameters
+    ----------
+    model, inputs, arguments
+        As for :func:`check_rows`.
+    select : callable, optional
+        Takes the explained outputs; by default all outputs are compared.
+    numbers : Tensor, optional
+        Which of `total` rows the inputs belong to, for the arguments and for `select`; by default they are all.
+    total : int, optional
+        Number of these rows.
+    batch_size : int, optional
+        Largest batch that the model is given.
 
     Attributes
     ----------
+    chosen : list of int
+        Numbers of the rows.
+    several : int
+        Size of the largest batch.
+    shape : Size
+        Of one row of the first input.
     evaluations : int
         Rows that the model was given so far.
     """
 
-    def __init__(self, model: Model, inputs: tuple[Tensor, ...], arguments: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        inputs: tuple[Tensor, ...],
+        arguments: tuple[Any, ...],
+        select: Selector | None = None,
+        numbers: Tensor | None = None,
+        total: int | None = None,
+        batch_size: int | None = None,
+    ) -> None:
         self._model = model
-        self._rows = len(inputs[0])
+        self._count = len(inputs[0])
+        self._numbers = torch.arange(self._count, device=inputs[0].device) if numbers is None else numbers
+        self._total = self._count if total is None else total
         self._inputs = tuple(tensor.detach() for tensor in inputs)
         self._arguments = arguments
-        last = self._rows - 1
-        self._chosen = sorted({0, last // 2, last})
+        self._select = select
+        self.shape = inputs[0].shape[1:]
+        last = self._count - 1
+        most = 2 * CHECKED_ROWS if batch_size is None else batch_size
+        self.chosen = sorted({0, last // 2, last})[: max(1, min(CHECKED_ROWS, most // 2))]
+        self.several = min(2 * len(self.chosen), most)
         self.evaluations = 0
 
-    def run(self, single: bool) -> int:
-        """Make the comparisons; return the evaluations."""
-        own = self._chosen
-        alone = torch.cat([self._outputs([row]) for row in own])
-        again = torch.cat([self._outputs([row]) for row in own])
-        self._compare(alone, again, "two evaluations of the same row", "expected a model without randomness")
-        if single:
-            return self.evaluations
-        helps = "batch_size=1 evaluates rows one by one"
-        company = self._with_company(own)
-        self._compare(alone, company, "a row alone and beside other rows", helps)
-        twice = self._outputs([*reversed(own), *own, *own])[-len(own) :]
-        self._compare(alone, twice, "a row alone and in a batch of another size", helps)
-        return self.evaluations
-
-    def _with_company(self, own: Sequence[int]) -> Tensor:
-        """Return the outputs of rows beside distant rows, or beside each other if the model fails for distant ones."""
+    def alone(self, meter: MemoryMeter | None = None) -> Tensor:
+        """Return the outputs of the chosen rows, each evaluated alone; a meter sees the first."""
         try:
-            return self._outputs([*own, *own], [1.0] * len(own) + [DISTANT] * len(own))[: len(own)]
-        except ValueError:
-            return self._outputs([*own, *reversed(own)])[: len(own)]
+            first = self.outputs(self.chosen[:1], meter=meter)
+        except RowError as error:
+            if self.several > 1 and self._works_together():
+                raise RowError(
+                    f"{error}, although not for {self.several}: its rows depend on each other; batch_size=1 would "
+                    "evaluate them one by one, which this model does not bear"
+                ) from error.__cause__
+            # A model that simply fails says best itself why.
+            raise error.__cause__ or error from None
+        return torch.cat([first, *(self.outputs([row]) for row in self.chosen[1:])])
 
-    def _outputs(self, rows: Sequence[int], factors: Sequence[float] | None = None) -> Tensor:
-        """Return the outputs for copies of some rows, times a factor each, in float64."""
-        index = torch.tensor(rows, device=self._inputs[0].device)
-        copies = [tensor.index_select(0, index.to(tensor.device)) for tensor in self._inputs]
-        if factors is not None:
-            scale = torch.tensor(factors)
-            copies = [
-                copy * scale.to(copy).reshape(-1, *[1] * (copy.ndim - 1)) if copy.is_floating_point() else copy
-                for copy in copies
-            ]
-        return self._evaluate(copies, index)
-
-    def _evaluate(self, copies: list[Tensor], index: Tensor) -> Tensor:
-        self.evaluations += len(index)
-        shapes = ", ".join(str(tuple(copy.shape)) for copy in copies)
+    def _works_together(self) -> bool:
         try:
-            with torch.inference_mode(mode=False), torch.no_grad():
-                found = torch.as_tensor(self._model(*copies, *rows_of(self._arguments, index, self._rows)))
-        except Exception as error:
-            raise RowError(
-                f"model: fails for {copies[0].dtype} inputs of shape {shapes} "
-                f"({one_line(f'{type(error).__name__}: {error}')})"
-            ) from error
-        if found.ndim == 0 or len(found) != len(index):
-            raise RowError(f"model: returned shape {tuple(found.shape)} for a batch of {len(index)} inputs")
-        self._dtype = found.dtype
-        return found.detach().to(torch.float64, copy=True).reshape(len(index), -1)
+            self.together()
+        except (RowError, TypeError):
+            return False
+        return True
 
-    def _compare(self, first: Tensor, second: Tensor, what: str, helps: str) -> None:
-        """Refuse outputs that differ by more than rounding explains."""
+    def together(self, meter: MemoryMeter | None = None) -> Tensor:
+        """Return the same of the rows in a batch of :attr:`several`, at its end."""
+        rows = [*reversed(self.chosen), *self.chosen][-self.several :]
+        return self.outputs(rows, meter=meter)[-len(self.chosen) :]
+
+    def check(self, alone: Tensor, meter: MemoryMeter | None = None) -> None:
+        """Compare the outputs of the rows alone with those of the rows again, in company and in another batch size."""
+        again = torch.cat([self.outputs([row]) for row in self.chosen])
+        nothing = torch.zeros(alone.shape[1], dtype=alone.dtype, device=alone.device)
+        if not self._agree(alone, again, REPEATED_ROUNDINGS * self._eps * _size(alone) + nothing):
+            self.refuse(alone, again, "two evaluations of the same row", "expected a model without randomness")
+        if self.several == 1:
+            return
+        company = self._in_company()
+        if not self.agree(alone, company):
+            self.refuse(alone, company, "a row alone and the same row beside others")
+        together = self.together(meter)
+        if not self.agree(alone, together):
+            self.refuse(alone, together, "a row alone and the same row in a batch of another size")
+
+    def agree(self, first: Tensor, second: Tensor) -> bool:
+        """Return whether outputs of the chosen rows differ by no more than rounding explains."""
+        plain = self._roundings(self._eps) * self._eps * _size(first)
+        return self._agree(first, second, plain) or self._agree(first, second, self._rounding(first))
+
+    def _agree(self, first: Tensor, second: Tensor, tolerance: Tensor) -> bool:
         if first.shape != second.shape:
-            raise RowError(f"model: {what} have {first.shape[1]} and {second.shape[1]} outputs; {helps}")
-        if torch.allclose(first, second, rtol=0, atol=0, equal_nan=True):
-            return
-        difference = (first - second).abs().nan_to_num(torch.inf).amax(dim=0)
-        if (difference <= self._rounding(first)).all():
-            return
-        worst = float(difference.max())
+            return False
+        return bool((_difference(first, second).amax(dim=0) <= tolerance).all())
+
+    def refuse(self, first: Tensor, second: Tensor, what: str, helps: str = SINGLY) -> None:
+        """Raise the error for outputs that differ."""
+        if first.shape != second.shape:
+            found = f"have {first.shape[1]} and {second.shape[1]} outputs"
+            raise RowError(f"model: {what} {found}, expected as many; {helps}")
+        worst = float(_difference(first, second).max())
         raise RowError(f"model: outputs differ by {worst:.2g} between {what}; {helps}; {SWITCH}")
 
+    def _in_company(self) -> Tensor:
+        """Return the outputs of rows beside distant rows, or beside each other if the model fails for distant ones."""
+        own = self.chosen
+        try:
+            with np.errstate(all="ignore"):
+                return self.outputs([*own, *own], factors=[1.0] * len(own) + [DISTANT] * len(own))[: len(own)]
+        except RowError:
+            return self.outputs([*own, *reversed(own)])[: len(own)]
+
+    def outputs(
+        self, rows: Sequence[int], factors: Sequence[float] | None = None, meter: MemoryMeter | None = None
+    ) -> Tensor:
+        """Return the outputs of one batch: some rows, times a factor each; float64, (rows, outputs)."""
+        index = torch.tensor(rows, device=self._inputs[0].device)
+        copies = [tensor.index_select(0, index) for tensor in self._inputs]
+        if factors is not None:
+            scale = torch.tensor(factors)
+            copies = [copy * scale.to(copy).reshape(-1, *[1] * (copy.ndim - 1)) for copy in copies]
+        return self._evaluate(copies, index, meter)
+
+    def _evaluate(self, copies: list[Tensor], index: Tensor, meter: MemoryMeter | None = None) -> Tensor:
+        self.evaluations += len(index)
+        numbers = self._numbers[index]
+        arguments = rows_of(self._arguments, numbers, self._total)
+        try:
+            found = _call(self._model, copies, arguments, meter)
+        except torch.OutOfMemoryError:
+            half = halved(len(index))
+            parts = [slice(half), slice(half, None)]
+            return torch.cat([self._evaluate([copy[part] for copy in copies], index[part]) for part in parts])
+        except MemoryError:
+            raise
+        except Exception as error:
+            helps = f", although not for single rows; {SINGLY}" if len(index) > 1 else ""
+            raise RowError(
+                f"model: fails for {len(index)} {copies[0].dtype} row{'s' * (len(index) > 1)} of shape "
+                f"{', '.join(str(tuple(copy.shape[1:])) for copy in copies)} "
+                f"({one_line(f'{type(error).__name__}: {error}')}){helps}"
+            ) from error
+        if self._select is not None:
+            outputs = self._select(found, numbers)
+        else:
+            outputs = as_outputs(found)
+            if outputs.ndim == 0 or len(outputs) != len(index):
+                raise RowError(f"model: returned shape {tuple(outputs.shape)} for {len(index)} rows")
+        self._eps = max(_eps(tensor) for tensor in (*copies, outputs))
+        return outputs.detach().to(torch.float64, copy=True).reshape(len(index), -1)
+
+    def _roundings(self, eps: float) -> int:
+        return ROUNDINGS if eps < COARSE else COARSE_ROUNDINGS
+
     def _rounding(self, outputs: Tensor) -> Tensor:
-        """Return the largest difference of each output that rounding explains."""
-        kinds = {tensor.dtype for tensor in self._inputs if tensor.is_floating_point()}
-        kinds |= {self._dtype} if self._dtype.is_floating_point else set()
-        eps = max(torch.finfo(kind).eps for kind in kinds)
-        size = outputs.abs().nan_to_num(0, 0, 0).amax(dim=0)
-        changes = torch.zeros_like(size)
-        # A model that does not see roundings of float64 computes in float32.
-        for coarser in sorted({eps, max(eps, torch.finfo(torch.float32).eps)}):
+        """Return the largest difference of each output that rounding explains, measured by rounding the inputs."""
+        eps = self._eps
+        changes = torch.zeros_like(_size(outputs))
+        # A model that does not see roundings of its inputs computes in a lower precision.
+        for coarser in sorted({eps, *(max(eps, torch.finfo(kind).eps) for kind in (torch.float32, torch.float16))}):
             changes, eps = self._changes(outputs, coarser), coarser
             if changes.any():
                 break
-        return ROUNDINGS * eps * size + changes
+        return self._roundings(eps) * eps * _size(outputs) + changes
 
     def _changes(self, outputs: Tensor, eps: float) -> Tensor:
         """Return by how much roundings of the inputs change each output."""
         generator = torch.Generator().manual_seed(0)
-        index = torch.tensor(self._chosen, device=self._inputs[0].device)
-        largest = torch.zeros(outputs.shape[1], dtype=torch.float64, device=outputs.device)
+        index = torch.tensor(self.chosen, device=self._inputs[0].device)
+        largest = torch.zeros_like(_size(outputs))
         for _ in range(DRAWS):
             copies = []
             for tensor in self._inputs:
                 copy = tensor.index_select(0, index)
                 signs = torch.randint(0, 2, copy.shape, generator=generator).mul_(2).sub_(1).to(copy)
-                copies.append(copy * (1 + ROUNDINGS * eps * signs))
-            moved = torch.cat(
-                [self._evaluate([copy[i : i + 1] for copy in copies], index[i : i + 1]) for i in range(len(index))]
-            )
-            largest = torch.maximum(largest, (moved - outputs).abs().nan_to_num(0, 0, 0).amax(dim=0))
+                copies.append(copy * (1 + self._roundings(eps) * eps * signs))
+            alone = [
+                self._evaluate([copy[row : row + 1].clone() for copy in copies], index[row : row + 1])
+                for row in range(len(index))
+            ]
+            largest = torch.maximum(largest, _difference(torch.cat(alone), outputs).amax(dim=0))
         return largest
+
+
+def _call(model: Model, copies: list[Tensor], arguments: list[Any], meter: MemoryMeter | None) -> Any:
+    with evaluation():
+        if meter is not None:
+            try:
+                return meter.run(model, [copy.clone() for copy in copies], arguments)
+            except Exception:  # noqa: BLE001 - some models, such as of a compiler, do not bear to be watched
+                meter.failed = True
+        return model(*copies, *arguments)
+
+
+@contextmanager
+def evaluation() -> Iterator[None]:
+    """Evaluate models without a graph, so that what they cache is of use afterwards, and they may differentiate."""
+    with torch.inference_mode(mode=False), torch.no_grad():
+        yield
+
+
+def _eps(tensor: Tensor) -> float:
+    return torch.finfo(tensor.dtype).eps if tensor.is_floating_point() else 0.0
+
+
+def _size(outputs: Tensor) -> Tensor:
+    return outputs.abs().nan_to_num(0, 0, 0).amax(dim=0)
+
+
+def _difference(first: Tensor, second: Tensor) -> Tensor:
+    """Return absolute differences: none between two that are both NaN, infinite where only one is finite."""
+    same = (first == second) | (first.isnan() & second.isnan())
+    return torch.where(same, 0.0, (first - second).abs().nan_to_num(torch.inf))

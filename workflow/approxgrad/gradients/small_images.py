@@ -2,110 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear
 
 LARGEST_GROWTH = 2
 """A convolution's matrix may have so many times the numbers that its kernel has."""
 
+Reads = list[list[tuple[int, int]]]
+"""For each output position along an axis, which (tap of the kernel, pixel) it multiplies."""
 
-def is_matrix_product(layer: nn.Conv2d, height: int, width: int) -> bool:
-    """Return whether a convolution is better computed as the product of a matrix and the whole image.
 
-    It is where each output reads every pixel, so that the matrix is the kernel's numbers in another order, some of
-    them repeated, and no zeros: a convolution of 3 x 3 on images of 2 x 2 or 1 x 1, say, of whose kernel most meets
-    padding only.
+@dataclass(frozen=True)
+class Geometry:
+    """Where a two-dimensional convolution without groups reads.
 
-    Parameters
+    Attributes
     ----------
-    layer : nn.Conv2d
-        A layer; one of a derived class, with groups, or whose padding is not zeros in given numbers is left alone.
-    height, width : int
-        Of the images that it is given.
+    kernel, stride, padding, dilation : tuple of int
+        Along height and width; the padding is zeros.
     """
-    if type(layer) is not nn.Conv2d or layer.groups > 1 or layer.padding_mode != "zeros":
-        return False
-    pixels, taps = height * width, layer.kernel_size[0] * layer.kernel_size[1]
-    if isinstance(layer.padding, str) or pixels > taps:
-        return False
-    axes = _reads(layer, height, width)
-    whole = all(len(reads) == size for axis, size in zip(axes, (height, width), strict=True) for reads in axis)
-    outputs = len(axes[0]) * len(axes[1])
-    return whole and 0 < outputs * pixels <= LARGEST_GROWTH * taps
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+    @classmethod
+    def of(cls, weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: int) -> Geometry | None:
+        """Return the geometry of a call of ``conv2d``, or None for one with groups or a padding by name."""
+        if groups != 1 or isinstance(padding, str) or weight.ndim != 4:
+            return None
+        return cls((weight.shape[2], weight.shape[3]), pair(stride), pair(padding), pair(dilation))
+
+    def reads(self, height: int, width: int) -> tuple[Reads, Reads]:
+        """Return what each output row and each output column reads of images of a size."""
+        rows, columns = (self._axis(axis, size) for axis, size in enumerate((height, width)))
+        return rows, columns
+
+    def _axis(self, axis: int, size: int) -> Reads:
+        kernel, stride, padding, dilation = (
+            value[axis] for value in (self.kernel, self.stride, self.padding, self.dilation)
+        )
+        count = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        taps = ([(tap, output * stride - padding + tap * dilation) for tap in range(kernel)] for output in range(count))
+        return [[(tap, pixel) for tap, pixel in own if 0 <= pixel < size] for own in taps]
+
+    def is_matrix_product(self, height: int, width: int) -> bool:
+        """Return whether a convolution of images of this size is better computed as a product with the whole image.
+
+        It is where each output reads every pixel, so that the matrix is the kernel's numbers in another order, some of
+        them repeated, and no zeros: a convolution of 3 x 3 on images of 2 x 2 or 1 x 1, say, of whose kernel most meets
+        padding only.
+        """
+        pixels, taps = height * width, self.kernel[0] * self.kernel[1]
+        if pixels > taps:
+            return False
+        axes = self.reads(height, width)
+        whole = all(len(reads) == size for axis, size in zip(axes, (height, width), strict=True) for reads in axis)
+        outputs = len(axes[0]) * len(axes[1])
+        return whole and 0 < outputs * pixels <= LARGEST_GROWTH * taps
 
 
-def as_matrix(layer: nn.Conv2d, height: int, width: int) -> Tensor:
-    """Return the matrix by which a convolution multiplies an image of a size.
+class Product:
+    """The matrix by which a convolution multiplies images of one size.
 
     Parameters
     ----------
-    layer : nn.Conv2d
-        A layer for which :func:`is_matrix_product` holds.
+    weight : Tensor
+        Shape (output channels, channels, kernel height, kernel width).
+    geometry : Geometry
+        For which :meth:`Geometry.is_matrix_product` holds.
     height, width : int
         Of the images.
 
-    Returns
-    -------
-    Tensor
+    Attributes
+    ----------
+    matrix : Tensor
         Shape (output height * output width * output channels, height * width * channels): rows and columns are
         numbered with the channel running fastest.
     """
-    rows, columns = _reads(layer, height, width)
-    weight = layer.weight.detach()
-    matrix = weight.new_empty(len(rows), len(columns), layer.out_channels, height, width, layer.in_channels)
-    for i, down in enumerate(rows):
-        for j, across in enumerate(columns):
-            for tap_down, y in down:
-                for tap_across, x in across:
-                    matrix[i, j, :, y, x, :] = weight[:, :, tap_down, tap_across]
-    return matrix.reshape(len(rows) * len(columns) * layer.out_channels, -1)
+
+    def __init__(self, weight: Tensor, geometry: Geometry, height: int, width: int) -> None:
+        rows, columns = geometry.reads(height, width)
+        outputs, channels = weight.shape[:2]
+        self._shape = (len(rows), len(columns), outputs)
+        matrix = weight.new_empty(len(rows), len(columns), outputs, height, width, channels)
+        for i, down in enumerate(rows):
+            for j, across in enumerate(columns):
+                for tap_down, y in down:
+                    for tap_across, x in across:
+                        matrix[i, j, :, y, x, :] = weight[:, :, tap_down, tap_across]
+        self.matrix = matrix.reshape(len(rows) * len(columns) * outputs, -1)
+
+    def __call__(self, images: Tensor, bias: Tensor | None) -> Tensor:
+        """Return what the convolution makes of images, up to rounding: the same products, added in another order."""
+        biases = None if bias is None else bias.repeat(self._shape[0] * self._shape[1])
+        outputs = linear(images.permute(0, 2, 3, 1).flatten(1), self.matrix, biases)
+        return outputs.reshape(len(images), *self._shape).permute(0, 3, 1, 2)
 
 
-def fast_convolution(layer: nn.Conv2d) -> Callable[[Tensor], Tensor]:
-    """Return a function that computes what a convolution does, by its matrix where images are small enough.
-
-    The same products are added in another order, so that results differ by rounding. A matrix is made at the first
-    image of its size; the layer's weights must not change afterwards. Where autograd records, the layer itself
-    computes.
-    """
-    products: dict[tuple[int, int], tuple[Tensor, Tensor | None, int, int] | None] = {}
-
-    def forward(input: Tensor) -> Tensor:
-        fits = input.ndim == 4 and input.shape[1] == layer.in_channels and input.dtype == layer.weight.dtype
-        if torch.is_grad_enabled() or not fits:
-            return type(layer).forward(layer, input)
-        size = (input.shape[2], input.shape[3])
-        if size not in products:
-            products[size] = _product(layer, *size) if is_matrix_product(layer, *size) else None
-        product = products[size]
-        if product is None:
-            return type(layer).forward(layer, input)
-        matrix, bias, height, width = product
-        outputs = linear(input.permute(0, 2, 3, 1).flatten(1), matrix, bias)
-        return outputs.reshape(len(input), height, width, layer.out_channels).permute(0, 3, 1, 2)
-
-    return forward
+def product(weight: Tensor, geometry: Geometry | None, size: torch.Size) -> Product | None:
+    """Return the product for images of a size, or None where the convolution is better computed as it is."""
+    if geometry is None or not geometry.is_matrix_product(*size):
+        return None
+    return Product(weight.detach(), geometry, *size)
 
 
-def _product(layer: nn.Conv2d, height: int, width: int) -> tuple[Tensor, Tensor | None, int, int]:
-    """Return matrix, bias, output height and width of a convolution of small images."""
-    rows, columns = _reads(layer, height, width)
-    bias = None if layer.bias is None else layer.bias.detach().repeat(len(rows) * len(columns))
-    return as_matrix(layer, height, width), bias, len(rows), len(columns)
-
-
-def _reads(layer: nn.Conv2d, height: int, width: int) -> list[list[list[tuple[int, int]]]]:
-    """Return for each axis and output position which (tap of the kernel, pixel) it multiplies."""
-    axes = []
-    for axis, size in enumerate((height, width)):
-        kernel, stride = layer.kernel_size[axis], layer.stride[axis]
-        padding, dilation = int(layer.padding[axis]), layer.dilation[axis]
-        count = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-        reads = [
-            [(tap, output * stride - padding + tap * dilation) for tap in range(kernel)] for output in range(count)
-        ]
-        axes.append([[(tap, pixel) for tap, pixel in own if 0 <= pixel < size] for own in reads])
-    return axes
+def pair(value: Any) -> tuple[int, int]:
+    """Return two numbers, as torch reads one number or a sequence of one or two."""
+    numbers = (value,) if isinstance(value, int) else tuple(value)
+    return (numbers[0], numbers[-1])

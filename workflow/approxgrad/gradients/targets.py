@@ -57,6 +57,36 @@ def target_indices(target: Target, inputs: int, device: torch.device | str = "cp
     return indices.reshape(inputs, -1)
 
 
+def as_outputs(outputs: Any) -> Tensor:
+    """Return what a model returned as a tensor of real floating-point numbers.
+
+    Raises
+    ------
+    TypeError
+        If it is something else; the message says what to return instead.
+    """
+    try:
+        found = torch.as_tensor(outputs)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"model: expected a tensor of outputs, got {type(outputs).__name__}; wrap the model in a function that "
+            "returns one tensor of numbers"
+        ) from None
+    if found.is_complex():
+        raise TypeError(
+            f"model: returned complex numbers ({found.dtype}), which have no attribution; return real ones, such as "
+            "outputs.abs() or outputs.real"
+        )
+    if not found.is_floating_point():
+        raise TypeError(
+            f"model: returned {found.dtype} outputs, expected floating-point numbers; return scores or probabilities "
+            "instead of labels, or outputs.float() if these are counts"
+        )
+    if found.layout != torch.strided or found.is_quantized or found.is_nested:
+        raise TypeError("model: expected a dense tensor of outputs; return outputs.to_dense() or outputs.dequantize()")
+    return found
+
+
 class OutputSelector:
     """Takes the explained outputs from what a model returns, batch after batch.
 
@@ -96,10 +126,7 @@ class OutputSelector:
             If their shape does not fit the batch or the target.
         """
         batch = len(rows)
-        try:
-            outputs = torch.as_tensor(outputs)
-        except (TypeError, ValueError, RuntimeError):
-            raise TypeError(f"model: expected a tensor of outputs, got {type(outputs).__name__}") from None
+        outputs = as_outputs(outputs)
         if self._indices is None:
             if outputs.numel() != batch:
                 raise ValueError(

@@ -12,8 +12,16 @@ from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import Tensor
 
 from approxgrad.gradients.batching import PATH_SHARE, memory_budget
-from approxgrad.gradients.checks import Baseline, Model, broadcast_baselines, check_deterministic, check_inputs
+from approxgrad.gradients.checks import (
+    Baseline,
+    Model,
+    broadcast_baselines,
+    check_inputs,
+)
 from approxgrad.gradients.exact import ExactGradient, GradientSource
+from approxgrad.gradients.finite_differences import FiniteDifference
+from approxgrad.gradients.prepared import prepared
+from approxgrad.gradients.rows import check_rows as check_rows_of
 from approxgrad.gradients.targets import Target, target_indices
 from approxgrad.methods.published import integrated_gradients_published
 
@@ -47,7 +55,8 @@ def integrated_gradients(
     method = IntegratedGradients(model)
     method.gradient_func = gradient
     references = broadcast_baselines(baselines, inputs)
-    budget = getattr(gradient, "memory_budget", None) or memory_budget(inputs.device)
+    own = gradient.memory_budget if isinstance(gradient, FiniteDifference) else None
+    budget = own or memory_budget(inputs.device)
     points = max(1, int(PATH_SHARE * budget) // (PATH_BUFFERS * inputs[0].numel() * inputs.element_size()))
     group = max(1, points // n_steps)
     results = [
@@ -86,6 +95,7 @@ def attribute(
     target: Target = None,
     method: str = "saliency",
     gradient: GradientSource | str = "exact",
+    check_rows: bool = True,
     **options: Any,
 ) -> Tensor:
     """Attribute an output of a model to its input features.
@@ -102,6 +112,10 @@ def attribute(
         ``saliency``, ``input_x_gradient``, ``integrated_gradients`` or ``integrated_gradients_published``.
     gradient : GradientSource or "exact"
         ``"exact"`` for automatic differentiation, or a :class:`approxgrad.FiniteDifference`.
+    check_rows : bool
+        Whether to refuse a model whose output for a row depends on chance, on other rows or on their number
+        (:func:`approxgrad.gradients.rows.check_rows`). A source with ``batch_size=1`` suits models that depend on the
+        batch.
     **options
         Of the Integrated Gradients methods: `baselines` (number or tensor that broadcasts to the inputs, default
         0) and `n_steps` (number of path points, default 50).
@@ -114,14 +128,17 @@ def attribute(
     Raises
     ------
     TypeError
-        If the inputs are not floating-point, the gradient is no gradient source, or the method lacks an option.
+        If the inputs are not floating-point, the gradient is no gradient source, the method lacks an option, or the
+        outputs are not real floating-point numbers.
     ValueError
-        If the method is unknown, a target is out of range, or inputs, outputs or attributions are not finite.
+        If the method is unknown, a target is out of range, inputs, outputs or attributions are not finite, or the rows
+        of the model are not independent and repeatable.
 
     Notes
     -----
-    Cost in model evaluations per input: :func:`approxgrad.methods.cost.evaluations`. The caller's tensors and the model
-    are left as they were.
+    Cost in model evaluations per input: :func:`approxgrad.methods.cost.evaluations`, and some for up to three of the
+    inputs to look at the model (:class:`approxgrad.FiniteDifference` says how many). The caller's tensors and the
+    model are left as they were.
 
     Examples
     --------
@@ -134,7 +151,6 @@ def attribute(
     check_inputs(inputs)
     if not callable(model):
         raise TypeError(f"model: expected a callable, got {type(model).__name__}")
-    check_deterministic(model)
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
     function = METHODS[method]
@@ -147,13 +163,27 @@ def attribute(
     if indices is not None:
         # The forms that captum repeats along a path: a vector for flat outputs, else a list of tuples.
         per_input = indices[:, 0] if indices.shape[1] == 1 else [tuple(row) for row in indices.tolist()]
-    result = function(model, inputs.detach().requires_grad_(), per_input, source, **options)
+    with torch.inference_mode(mode=False):
+        points = inputs.detach().clone().requires_grad_()
+        ready = _looked_at(model, points, indices, source, check_rows)
+        result = function(ready, points, per_input, source, **options)
     result = result.detach().to(inputs.dtype)
     finite = torch.isfinite(result).reshape(len(result), -1).all(dim=1)
     if not finite.all():
         row = int((~finite).nonzero()[0])
         raise ValueError(f"gradient: NaN or beyond the range of {inputs.dtype} for input {row}")
     return result
+
+
+def _looked_at(model: Model, inputs: Tensor, indices: Tensor | None, source: GradientSource, check: bool) -> Model:
+    """Return the model, looked at once for all gradients of an attribution."""
+    if prepared(model) is not None:
+        return model
+    if isinstance(source, (ExactGradient, FiniteDifference)):
+        return source.prepare(model, (inputs,), (), indices, check_rows=check)
+    if check:
+        check_rows_of(model, inputs)
+    return model
 
 
 def _check_options(method: str, function: Callable[..., Tensor], options: dict[str, Any]) -> None:

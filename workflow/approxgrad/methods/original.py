@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.checks import Baseline, Model
+from approxgrad.gradients.checks import Baseline, Model, check_inputs
 from approxgrad.gradients.finite_differences import FiniteDifference
-from approxgrad.gradients.targets import Target
+from approxgrad.gradients.rows import evaluation
+from approxgrad.gradients.targets import Target, as_outputs
 from approxgrad.methods.attribution import attribute
 
 Inputs = Tensor | Sequence[Tensor]
@@ -28,8 +29,9 @@ class ApproxAttribution:
     Notes
     -----
     Every method returns one flat tensor over all features of all inputs, which callers reshape. The target is an
-    output for all inputs or one for each; None is for a model with one output per input. Cost per input with d
-    features: d + 1 evaluations, for :meth:`int_grad_approx` `riemann_step` times as many.
+    output for all inputs or one for each; the default, 0, also stands for the only output of a regressor that returns
+    shape (N,). Differences are divided by the step as it was given. Cost per input with d features: d + 1 evaluations,
+    for :meth:`int_grad_approx` `riemann_step` times as many, and a few to look at the model.
     """
 
     def __init__(self, model: Model) -> None:
@@ -59,9 +61,18 @@ class ApproxAttribution:
 
     def _attribute(self, method: str, step: float, inputs: Inputs, target: Target, **options: Any) -> Tensor:
         batch = inputs if isinstance(inputs, Tensor) else _stacked(inputs)
-        return attribute(
-            self.model, batch, target=target, method=method, gradient=FiniteDifference(step), **options
-        ).reshape(-1)
+        source = FiniteDifference(step, nominal=True)
+        target = self._only_output(batch, target)
+        return attribute(self.model, batch, target=target, method=method, gradient=source, **options).reshape(-1)
+
+    def _only_output(self, batch: Tensor, target: Target) -> Target:
+        """Return None in place of target 0 for a model with one output per input."""
+        if not isinstance(target, int) or target != 0 or not callable(self.model):
+            return target
+        check_inputs(batch)
+        with evaluation():
+            outputs = as_outputs(self.model(batch[:1].detach().clone()))
+        return None if outputs.ndim < 2 and outputs.numel() == 1 else target
 
 
 def _stacked(inputs: Sequence[Tensor]) -> Tensor:

@@ -7,17 +7,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from approxgrad.gradients.batching import balanced_slices, batch_size
-from approxgrad.gradients.checks import Model
+from approxgrad.gradients.batching import balanced_slices, memory_budget
+from approxgrad.gradients.prepared import PreparedModel
+from approxgrad.gradients.rows import evaluation
 from approxgrad.gradients.targets import Target, select_outputs, target_indices
 
 
-def explained_outputs(model: Model, inputs: Tensor, target: Target) -> NDArray[np.float64]:
+def explained_outputs(model: PreparedModel, inputs: Tensor, target: Target) -> NDArray[np.float64]:
     """Return the explained output of every input.
 
     Parameters
     ----------
-    model : callable
+    model : PreparedModel
         A batch of inputs to a batch of outputs.
     inputs : Tensor
         Shape (N, ...).
@@ -35,15 +36,16 @@ def explained_outputs(model: Model, inputs: Tensor, target: Target) -> NDArray[n
     """
     indices = target_indices(target, len(inputs), inputs.device)
     values = []
-    with torch.inference_mode():
-        for part in balanced_slices(len(inputs), batch_size(model, (inputs,))):
+    size = model.rows_at_once(inputs.device, memory_budget(inputs.device))
+    with evaluation():
+        for part in balanced_slices(len(inputs), size):
             own = None if indices is None else indices[part]
             values.append(select_outputs(model(inputs[part].clone()), own, part.stop - part.start))
     return np.asarray(torch.cat(values).double().cpu().numpy())
 
 
 def path_ends(
-    model: Model, inputs: Tensor, baselines: Tensor, target: Target
+    model: PreparedModel, inputs: Tensor, baselines: Tensor, target: Target
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the explained outputs at the inputs and at their baselines, which broadcast to the inputs."""
     starts = baselines.to(inputs).expand(inputs.shape)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from approxgrad.gradients.checks import check_deterministic
-from approxgrad.gradients.small_images import fast_convolution
+from approxgrad.gradients.rows import Rows, evaluation
+from approxgrad.gradients.small_images import Geometry, Product, product
+from approxgrad.gradients.wrapping import ModelWrapper
 
 SHAPES = 64
 """Input shapes that a model is compiled for at most; more would be a fault of the caller, not a slow success."""
@@ -18,7 +21,7 @@ PADDED_SHARE = 16
 """A batch is filled up by less than this fraction of itself, so that batches of nearly one size share a compilation."""
 
 
-class CompiledModel:
+class CompiledModel(ModelWrapper):
     """A model for evaluation only, compiled by ``torch.compile`` with its weights taken as constants.
 
     Convolutions are fused with the normalisation and activation that follow. An instance is a model like any other:
@@ -34,8 +37,8 @@ class CompiledModel:
     TypeError
         If the model is no ``nn.Module``, or is compiled already.
     ValueError
-        If one of its dropout or batch-normalisation layers is in training mode; at the first evaluation, if the
-        compiler fails, such as for want of a C++ compiler.
+        If one of its layers is in training mode; at the first evaluation of a shape, if the compiler fails, such as for
+        want of a C++ compiler, or if what it made differs from the model by more than rounding.
 
     Notes
     -----
@@ -53,14 +56,14 @@ class CompiledModel:
         check_deterministic(model)
         own = copy.deepcopy(model).requires_grad_(requires_grad=False)
         for layer in own.modules():
-            # What the engine does for convolutions on a CPU: constants cannot be given another layout later.
-            if isinstance(layer, nn.Conv2d) and layer.weight.device.type == "cpu":
+            # Constants cannot be given another layout later.
+            if type(layer) is nn.Conv2d and layer.weight.device.type == "cpu" and "forward" not in vars(layer):
                 layer.to(memory_format=torch.channels_last)
-                vars(layer)["forward"] = fast_convolution(layer)
+                vars(layer)["forward"] = _fast_forward(layer)
+        super().__init__(own)
         self._prepared: set[torch.Size] = set()
         # The compiler cannot reorder constant weights of double precision.
         self._constants = all(parameter.dtype != torch.float64 for parameter in own.parameters())
-        self.__wrapped__ = own
         self._compiled = torch.compile(own, dynamic=False)
 
     def __call__(self, inputs: Tensor, *arguments: Any) -> Any:
@@ -78,27 +81,66 @@ class CompiledModel:
         Any
             What the model returns, for N rows.
         """
+        rows = len(inputs)
+        filled = padded_size(rows)
+        batch = [_filled(value, rows, filled) for value in (inputs, *arguments)]
+        new = inputs.shape[1:] not in self._prepared
+        if new:
+            # Makes the matrices of small images, as constants for the compiler.
+            with evaluation():
+                self.__wrapped__(*batch)
+        outputs = self._evaluate(*batch)[:rows]
+        if new:
+            self._check(inputs, arguments, outputs)
+            self._prepared.add(inputs.shape[1:])
+        return outputs
+
+    def _evaluate(self, *batch: Any) -> Any:
         # Both cost a second, which only a compiled model should take.
         import torch._dynamo
         import torch._inductor.config
 
-        rows = len(inputs)
-        filled = padded_size(rows)
-        batch = [_filled(value, rows, filled) for value in (inputs, *arguments)]
-        if inputs.shape[1:] not in self._prepared:
-            # Makes the matrices of small images, as constants for the compiler.
-            with torch.inference_mode(mode=False), torch.no_grad():
-                self.__wrapped__(*batch)
-            self._prepared.add(inputs.shape[1:])
         limits = torch._dynamo.config.patch(recompile_limit=SHAPES, fail_on_recompile_limit_hit=True)
         constants = torch._inductor.config.patch(freezing=self._constants)
         try:
-            with limits, constants, torch.no_grad():
-                outputs = self._compiled(*batch)
+            with limits, constants, evaluation():
+                return self._compiled(*batch)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = " ".join(str(error).split("\n")[:2]).strip()
             raise ValueError(f"compile: torch.compile cannot compile this model here ({reason})") from error
-        return outputs[:rows]
+
+    def _check(self, inputs: Tensor, arguments: tuple[Any, ...], outputs: Tensor) -> None:
+        """Refuse a compiled model that does not compute what the module does, as where weights differ between calls."""
+
+        def module(*batch: Any) -> Any:
+            # Where a graph may be recorded, each layer computes as it is.
+            with torch.enable_grad():
+                return self.__wrapped__(*batch)
+
+        rows = Rows(module, (inputs,), arguments)
+        found = outputs[rows.chosen].double().reshape(len(rows.chosen), -1)
+        if not rows.agree(rows.alone(), found):
+            raise ValueError(
+                "compile: the compiled model differs from the module by more than rounding, so it cannot be used here"
+            )
+
+
+def _fast_forward(layer: nn.Conv2d) -> Callable[[Tensor], Tensor]:
+    """Return what a convolution of a copy computes, with its weights as constants."""
+    geometry = None
+    if layer.padding_mode == "zeros":
+        geometry = Geometry.of(layer.weight, layer.stride, layer.padding, layer.dilation, layer.groups)
+    products: dict[torch.Size, Product | None] = {}
+
+    def forward(input: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or input.ndim != 4:
+            return type(layer).forward(layer, input)
+        if input.shape[2:] not in products:
+            products[input.shape[2:]] = product(layer.weight, geometry, input.shape[2:])
+        fast = products[input.shape[2:]]
+        return type(layer).forward(layer, input) if fast is None else fast(input, layer.bias)
+
+    return forward
 
 
 def padded_size(rows: int) -> int:

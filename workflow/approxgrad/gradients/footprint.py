@@ -1,0 +1,203 @@
+"""What one input asks of a device on its way through a model, seen while the model is evaluated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from approxgrad.gradients.small_images import Geometry
+
+_OF_IMAGES = {torch.ops.aten.convolution.default, torch.ops.aten.max_pool2d_with_indices.default}
+
+UNKNOWN_EXPANSION = 32
+"""Widest operation over input size, assumed where a model computes outside torch."""
+
+UNKNOWN_WEIGHT_USES = 16
+"""How often an input uses each weight of the convolutions, assumed where a model computes outside torch."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What one input asks of a device on its way through a model.
+
+    Attributes
+    ----------
+    widest : int
+        Bytes of the largest operation, inputs and outputs together.
+    peak : int
+        Bytes of the tensors that exist at the same time at most.
+    total : int
+        Bytes of all tensors that are made: what autograd keeps for the backward pass.
+    fixed : int
+        Bytes that do not depend on the number of inputs.
+    weight_uses : float
+        How often the input uses each weight of the convolutions on average: at as many positions as they have
+        outputs, and once where they are computed as matrix products; infinite without convolutions.
+    weight_copies : int
+        Bytes of the copies of these weights on the CPU: of all in another order, and of some as matrices.
+    """
+
+    widest: int
+    peak: int
+    total: int
+    fixed: int = 0
+    weight_uses: float = math.inf
+    weight_copies: int = 0
+
+
+def guessed(inputs: Sequence[Tensor]) -> Footprint:
+    """Return the footprint that a model of unknown kind is taken to have."""
+    size = sum(tensor[:1].numel() * tensor.element_size() for tensor in inputs)
+    return Footprint(
+        widest=UNKNOWN_EXPANSION * size,
+        peak=2 * UNKNOWN_EXPANSION * size,
+        total=4 * UNKNOWN_EXPANSION * size,
+        weight_uses=UNKNOWN_WEIGHT_USES,
+    )
+
+
+class MemoryMeter(TorchDispatchMode):
+    """While it is active in a thread, it notes the memory of every tensor that torch makes there.
+
+    It sees operations, whoever asks for them: layers, functions, attention or interpolation of a model's own.
+
+    Attributes
+    ----------
+    peak, total, widest : int
+        In bytes, as in :class:`Footprint`, but of all inputs together.
+    failed : bool
+        Whether the outputs did not follow from the inputs by operations that were seen.
+    sees_images : bool
+        Whether there was a convolution or max-pooling.
+    convolutions : list
+        For every convolution the numbers of its weight or, if it is better computed as one, of its matrix, and how
+        often all inputs together use each of them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self.total = self.widest = 0
+        self.failed = True
+        self.sees_images = False
+        self.convolutions: list[tuple[int, int]] = []
+        self._copies: dict[int, int] = {}
+        self._live: dict[int, tuple[StorageWeakRef, int, bool]] = {}
+
+    def run(self, model: Callable[..., Any], inputs: Sequence[Tensor], arguments: Sequence[Any]) -> Any:
+        """Evaluate a model and note its memory."""
+        for tensor in inputs:
+            self._add(tensor, derived=True)
+        with self:
+            output = model(*inputs, *arguments)
+        self.failed = not (isinstance(output, Tensor) and self._derived(output))
+        return output
+
+    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        """Run an operation and note what it takes and makes."""
+        result = func(*args, **(kwargs or {}))
+        taken = list(_tensors((args, kwargs)))
+        made = list(_tensors(result))
+        derived = any(map(self._derived, taken))
+        self._forget()
+        borrowed = {_key(tensor) for tensor in taken} - self._live.keys()
+        for tensor in made:
+            # A view of a weight, or a weight changed in place, is no memory of its own.
+            if _key(tensor) not in borrowed:
+                self._add(tensor, derived)
+        self.peak = max(self.peak, sum(size for _, size, _ in self._live.values()))
+        touched = {_key(tensor): _size(tensor) for tensor in [*taken, *made] if _key(tensor) in self._live}
+        self.widest = max(self.widest, sum(touched.values()))
+        self.sees_images |= func in _OF_IMAGES
+        if func is torch.ops.aten.convolution.default:
+            self._note_convolution(result, *args)
+        return result
+
+    @property
+    def copies(self) -> int:
+        """Bytes of the weights of convolutions in another order, and of their matrices."""
+        return sum(self._copies.values())
+
+    def _note_convolution(self, output: Tensor, images: Tensor, weight: Tensor, *rest: Any) -> None:
+        _, stride, padding, dilation, transposed, _, groups = rest
+        numbers, uses, copied = weight.numel(), output.numel() // max(1, output.shape[1]), weight.numel()
+        geometry = None if transposed else Geometry.of(weight, stride, padding, dilation, groups)
+        if geometry is not None and images.ndim == 4 and geometry.is_matrix_product(*images.shape[2:]):
+            numbers, uses = images[0].numel() * output[0].numel(), len(images)
+            copied += numbers
+        self.convolutions.append((numbers, uses))
+        self._copies[weight.data_ptr()] = copied * weight.element_size()
+
+    def _add(self, tensor: Tensor, derived: bool) -> None:
+        key = _key(tensor)
+        if key is None:
+            return
+        known = self._live.get(key)
+        if known is None:
+            size = _size(tensor)
+            self.total += size
+            self._live[key] = (StorageWeakRef(tensor.untyped_storage()), size, derived)
+        elif derived and not known[2]:
+            self._live[key] = (known[0], known[1], True)
+
+    def _derived(self, tensor: Tensor) -> bool:
+        key = _key(tensor)
+        return key is not None and key in self._live and self._live[key][2]
+
+    def _forget(self) -> None:
+        for key in [key for key, (reference, _, _) in self._live.items() if reference.expired()]:
+            del self._live[key]
+
+
+def footprint(one: MemoryMeter, several: MemoryMeter, rows: int) -> Footprint:
+    """Return what one input takes, from the memory of one and of several.
+
+    Parameters
+    ----------
+    one, several : MemoryMeter
+        That were active while a model was given one input, and `rows` of them.
+    rows : int
+        At least 2.
+    """
+
+    def each(name: str) -> int:
+        return max(0, math.ceil((getattr(several, name) - getattr(one, name)) / (rows - 1)))
+
+    weights = sum(numbers for numbers, _ in one.convolutions)
+    peak = each("peak")
+    return Footprint(
+        widest=each("widest"),
+        peak=peak,
+        total=each("total"),
+        fixed=max(0, one.peak - peak),
+        weight_uses=sum(numbers * uses for numbers, uses in one.convolutions) / weights if weights else math.inf,
+        weight_copies=one.copies,
+    )
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+
+
+def _key(tensor: Tensor) -> int | None:
+    """Return what tells a tensor's memory, or None if it has none of its own (sparse, of a library)."""
+    try:
+        return tensor.untyped_storage()._cdata
+    except (RuntimeError, NotImplementedError):
+        return None
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.untyped_storage().nbytes()

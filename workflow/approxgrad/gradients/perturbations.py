@@ -1,0 +1,124 @@
+"""The points at which a finite difference evaluates a model: copies of the inputs, each with one feature moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from approxgrad.gradients.stencils import Stencil
+
+Steps = float | Tensor | tuple[float | Tensor, ...]
+"""One step for all features; a tensor that broadcasts to one input; or one of these for each input tensor."""
+
+
+def steps_of_features(step: Steps, inputs: Sequence[Tensor]) -> Tensor:
+    """Return the step of every feature of one row of the inputs: float64 of shape (d,).
+
+    Raises
+    ------
+    ValueError
+        If a step does not broadcast to one input, or there is not one for each input tensor.
+    """
+    each = step if isinstance(step, tuple) else (step,) * len(inputs)
+    if len(each) != len(inputs):
+        raise ValueError(f"step: got {len(each)} steps for {len(inputs)} input tensors, expected one for each")
+    found = []
+    for own, tensor in zip(each, inputs, strict=True):
+        values = torch.as_tensor(own, dtype=torch.float64, device=tensor.device)
+        try:
+            found.append(values.expand(tensor.shape[1:]).reshape(-1))
+        except RuntimeError:
+            raise ValueError(
+                f"step: shape {tuple(values.shape)} does not broadcast to one input, of shape {tuple(tensor.shape[1:])}"
+            ) from None
+    return torch.cat(found)
+
+
+class Perturbations:
+    """Copies of some rows of the inputs, each with one feature moved by a multiple of its step.
+
+    They are numbered row after row: first the row itself, if the stencil uses it, then its features, each with all
+    shifts of the stencil. All moves are made at once, because a batch that takes many small operations to build slows
+    a small model down.
+
+    Parameters
+    ----------
+    stencil : Stencil
+        Where the scheme evaluates.
+    steps : Tensor
+        Step of every feature: float64 of shape (d,).
+    inputs : tuple of Tensor
+        Each of shape (N, ...).
+    features : Tensor
+        Numbers of the features that are moved, counted through the flattened inputs of one row.
+    part : slice
+        The rows.
+
+    Attributes
+    ----------
+    row : Tensor
+        For each copy the number of its row.
+    divisors : Tensor
+        What the weighted outputs are to be divided by, from the steps that were really made: float64 of shape
+        (rows, features). It is zero where x + h is x.
+
+    Raises
+    ------
+    ValueError
+        If a moved feature overflows its dtype.
+    """
+
+    def __init__(
+        self, stencil: Stencil, steps: Tensor, inputs: tuple[Tensor, ...], features: Tensor, part: slice
+    ) -> None:
+        self._shapes = [tensor.shape[1:] for tensor in inputs]
+        self._flat = [tensor.detach().reshape(len(tensor), -1) for tensor in inputs]
+        device = inputs[0].device
+        rows, base, shifts = part.stop - part.start, int(stencil.uses_base), stencil.shifts
+        per_row = stencil.evaluations(len(features))
+        number = torch.arange(rows * per_row, device=device)
+        self.row = number // per_row + part.start
+        item = number % per_row - base
+        # The unperturbed copy, and a copy with a feature of another tensor, has its first feature moved by nothing.
+        perturbed, item = item >= 0, item.clamp_(min=0)
+        feature = features[item // len(shifts)]
+        multiples = torch.tensor(shifts, dtype=torch.float64, device=device)
+        moves = multiples[item % len(shifts)].mul_(steps[feature])
+        made = torch.zeros(len(number), dtype=torch.float64, device=device)
+        self._moves: list[tuple[Tensor, Tensor]] = []
+        start = 0
+        for source in self._flat:
+            stop = start + source.shape[1]
+            own = perturbed & (feature >= start) & (feature < stop)
+            column = torch.where(own, feature - start, 0)
+            before = source[self.row, column]
+            after = before + (moves * own).to(source.dtype)
+            self._check(after, feature)
+            made += after.double() - before.double()
+            self._moves.append((column.unsqueeze(1), after.unsqueeze(1)))
+            start = stop
+        weights = dict(zip(stencil.offsets, stencil.coefficients, strict=True))
+        each = torch.tensor([weights[shift] for shift in shifts], dtype=torch.float64, device=device)
+        self.divisors = (made.reshape(rows, per_row)[:, base:].reshape(rows, -1, len(shifts)) * each).sum(dim=2)
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def copies(self, items: slice | Tensor) -> list[Tensor]:
+        """Return some of the copies, a batch of each input tensor."""
+        own = self.row[items]
+        return [
+            source.index_select(0, own).scatter_(1, column[items], value[items]).reshape(-1, *shape)
+            for source, shape, (column, value) in zip(self._flat, self._shapes, self._moves, strict=True)
+        ]
+
+    def _check(self, moved: Tensor, feature: Tensor) -> None:
+        finite = torch.isfinite(moved)
+        if not finite.all():
+            place = int((~finite).nonzero()[0])
+            raise ValueError(
+                f"step: moves feature {int(feature[place])} of input {int(self.row[place])} out of the range of "
+                f"{moved.dtype}; a smaller step helps"
+            )

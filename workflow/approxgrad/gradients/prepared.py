@@ -1,0 +1,150 @@
+"""A model as gradient sources evaluate it: checked, measured, and faster where that was seen to agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from approxgrad.gradients.acceleration import FastFunctions, is_compiled, keep_freed_memory
+from approxgrad.gradients.batching import batch_size
+from approxgrad.gradients.checks import Model, check_deterministic
+from approxgrad.gradients.footprint import Footprint, MemoryMeter, footprint, guessed
+from approxgrad.gradients.rows import RowError, Rows
+from approxgrad.gradients.targets import OutputSelector
+from approxgrad.gradients.wrapping import ModelWrapper, unwrapped, weights_in_order
+
+
+class PreparedModel(ModelWrapper):
+    """A model that was looked at with inputs of one kind.
+
+    The model itself is evaluated, and nothing about it is changed. On a CPU some functions of torch are computed in a
+    faster way while it runs (:class:`approxgrad.gradients.acceleration.FastFunctions`), if its outputs for a few rows
+    were seen to be the same up to rounding.
+
+    Parameters
+    ----------
+    model : callable
+        A batch of inputs to a batch of outputs.
+    inputs : tuple of Tensor
+        Of which up to three rows are evaluated.
+    arguments : tuple
+        Further arguments of the model; a tensor with one row for each input is taken row by row.
+    indices : Tensor or None
+        Explained outputs: :func:`approxgrad.gradients.targets.target_indices`.
+    check_rows : bool
+        Whether to refuse a model whose rows are not independent and repeatable.
+    batch_size : int or None
+        Inputs per evaluation where it is known beforehand. With 1, only repeatability is checked.
+    faster : bool
+        Whether to compute functions faster where no graph is recorded.
+
+    Attributes
+    ----------
+    footprint : Footprint
+        What one input asks of the device.
+    seen_at_work : bool
+        Whether rows were seen to be independent in the batches of the engine, too, or are not to be checked.
+    evaluations : int
+        Evaluations made here: at most 8 for each of the rows, more where outputs differ; without the check at most 5,
+        and none where nothing depends on them.
+
+    Raises
+    ------
+    RowError
+        If the check fails. What the model raises for a single row is passed on.
+    ValueError
+        If a layer is in training mode, or a target does not fit.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        inputs: tuple[Tensor, ...],
+        arguments: tuple[Any, ...],
+        indices: Tensor | None,
+        *,
+        check_rows: bool,
+        batch_size: int | None,
+        faster: bool = True,
+    ) -> None:
+        super().__init__(model)
+        self.seen_at_work = not check_rows
+        check_deterministic(unwrapped(model))
+        self.footprint: Footprint = guessed(inputs)
+        self.evaluations = 0
+        self._fast: FastFunctions | None = None
+        on_cpu = inputs[0].device.type == "cpu"
+        if on_cpu:
+            keep_freed_memory()
+        faster = faster and on_cpu and _may_be_faster(model)
+        if not (check_rows or faster or batch_size is None):
+            return
+        # What was compiled compares itself with the module that it was made from.
+        looked_at = unwrapped(model) if weights_in_order(model) else model
+        rows = Rows(looked_at, inputs, arguments, OutputSelector(indices), batch_size=batch_size)
+        one, several = MemoryMeter(), MemoryMeter()
+        alone = rows.alone(one)
+        if check_rows:
+            rows.check(alone, several)
+        elif batch_size is None:
+            rows.together(several)
+        if not (one.failed or several.failed):
+            self.footprint = footprint(one, several, rows.several)
+        if faster and (one.failed or one.sees_images):
+            fast = FastFunctions()
+            quick = _while_active(fast, model)
+            trial = Rows(quick, inputs, arguments, OutputSelector(indices), batch_size=batch_size)
+            if _agrees(trial, rows, alone) and fast.used:
+                self._fast = fast
+            self.evaluations += trial.evaluations
+        self.evaluations += rows.evaluations
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Evaluate the model."""
+        if self._fast is None or torch.is_grad_enabled():
+            return self.__wrapped__(*inputs)
+        with self._fast:
+            return self.__wrapped__(*inputs)
+
+    def rows_at_once(self, device: torch.device, budget: int, backward: bool = False) -> int:
+        """Return how many inputs to evaluate at once: :func:`approxgrad.gradients.batching.batch_size`."""
+        return batch_size(self.footprint, device, budget, backward, weights_in_order(self))
+
+
+def prepared(model: Model) -> PreparedModel | None:
+    """Return the prepared model among a model and those that it wraps, if there is one."""
+    found: Any = model
+    while isinstance(found, ModelWrapper) and not isinstance(found, PreparedModel):
+        found = found.__wrapped__
+    return found if isinstance(found, PreparedModel) else None
+
+
+def says_the_same(model: Model, ready: PreparedModel) -> bool:
+    """Whether a model that wraps a prepared one returns what that does."""
+    found: Any = model
+    while found is not ready and found.same_outputs:
+        found = found.__wrapped__
+    return found is ready
+
+
+def _may_be_faster(model: Model) -> bool:
+    """Whether a model is a module that a compiler has not already taken apart."""
+    module = unwrapped(model)
+    return isinstance(module, nn.Module) and not is_compiled(module) and not weights_in_order(model)
+
+
+def _while_active(fast: FastFunctions, model: Model) -> Model:
+    def evaluate(*inputs: Any) -> Any:
+        with fast:
+            return model(*inputs)
+
+    return evaluate
+
+
+def _agrees(trial: Rows, rows: Rows, alone: Tensor) -> bool:
+    try:
+        return rows.agree(alone, trial.together())
+    except RowError:
+        return False
