@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approxgrad import FiniteDifference, attribute
+from approxgrad import ExactGradient, FiniteDifference, attribute
 from approxgrad.methods.attribution import METHODS
 from approxgrad.methods.cost import evaluations
 from random_problems import DTYPES, STEPS, called, differences, problems

@@ -151,6 +151,7 @@ def test_differences_are_taken_in_the_precision_of_the_outputs():
 
 def test_the_model_is_evaluated_without_autograd():
     modes = set()
+
     def model(x):
         modes.add((torch.is_grad_enabled(), torch.is_inference_mode_enabled(), x.requires_grad))
         return linear(x)

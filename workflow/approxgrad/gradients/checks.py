@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from numbers import Real
 from typing import Any
@@ -14,6 +15,11 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 Model = Callable[..., Any]
 """Any callable from a batch of inputs to a batch of outputs."""
 
+
+CHANGES = (
+    "changes the gradient inside the model, which differences of outputs do not see; Saliency, InputXGradient, "
+    "IntegratedGradients, GradientShap and NoiseTunnel over these take a gradient source"
+)
 
 Baseline = float | Tensor
 """A number for all features, or a tensor that broadcasts to the inputs, such as one input."""
@@ -44,22 +50,31 @@ def _needs_evaluation_mode(layer: nn.Module) -> bool:
     return spectral or isinstance(layer, (nn.modules.dropout._DropoutNd, _SpectralNorm))
 
 
-def check_backward_hooks(model: Model) -> None:
-    """Refuse a model whose gradient somebody has changed, as captum's GuidedBackprop does: differences do not see that.
+def check_plain_gradient(model: Model) -> None:
+    """Refuse a model whose gradient somebody changes on its way back: differences of outputs do not see that.
 
     Raises
     ------
     ValueError
-        Naming the first layer with a hook for the backward pass.
+        If a layer has a hook for the backward pass, or captum has changed the model, as its methods GuidedBackprop,
+        Deconvolution, DeepLift, DeepLiftShap and LRP do.
     """
+    if (inspect.isfunction(model) or inspect.ismethod(model)) and _from_captum(model):
+        raise ValueError(f"gradient: captum's {model.__qualname__.partition('.')[0]} {CHANGES}")
     if not isinstance(model, nn.Module):
         return
     for name, layer in model.named_modules():
+        if any(map(_from_captum, (*layer._forward_pre_hooks.values(), *layer._forward_hooks.values()))):
+            raise ValueError(f"gradient: a method of captum, such as GuidedBackprop, {CHANGES}")
         if layer._backward_hooks or layer._backward_pre_hooks:
             raise ValueError(
                 f"model: layer {name or type(layer).__name__!r} has a hook for the backward pass, which differences of "
                 "outputs do not see; remove it, or use the exact gradient"
             )
+
+
+def _from_captum(function: Any) -> bool:
+    return str(getattr(function, "__module__", "")).startswith(("captum.attr.", "captum._utils."))
 
 
 def check_resolved(inputs: tuple[Tensor, ...], steps: Tensor, shifts: tuple[int, ...]) -> None:

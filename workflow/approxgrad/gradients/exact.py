@@ -59,8 +59,8 @@ class ExactGradient:
 
     Notes
     -----
-    Cost: one forward and one backward pass per input; and for each call at most 6 evaluations for each of up to three
-    inputs to look at the model, 3 of them without `check_rows`, and more only where outputs differ.
+    Cost: one forward and one backward pass per input; and for each call at most 18 evaluations to look at the model,
+    at most 9 without `check_rows`, and more only where outputs differ.
     """
 
     def __init__(self, batch_size: int | None = None, *, check_rows: bool = True) -> None:

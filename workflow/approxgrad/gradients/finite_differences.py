@@ -15,8 +15,8 @@ from approxgrad.gradients.batching import OUTPUT_SHARE, balanced_slices, memory_
 from approxgrad.gradients.checks import (
     Model,
     as_tuple,
-    check_backward_hooks,
     check_outputs,
+    check_plain_gradient,
     check_resolved,
     checked_batch_size,
     checked_inputs,
@@ -81,8 +81,8 @@ class FiniteDifference:
     Notes
     -----
     Cost with d features: d + 1 evaluations per input for ``forward`` and ``backward`` (the unperturbed output is
-    evaluated once per input), 2 d for ``central``; and for each call at most 9 for each of up to three inputs to look
-    at the model, at most 5 without `check_rows`, and more only where outputs differ. The truncation error falls like h
+    evaluated once per input), 2 d for ``central``; and for each call at most 27 to look at the model, at most 15
+    without `check_rows`, and more only where outputs differ. The truncation error falls like h
     (central: h squared); the rounding error grows like eps |f_t| / h. Differences are taken in float64 and divided by
     ``(x + h e_i) - x`` as the dtype made it, so that the only rounding is the model's own. A step that is lost in
     some features gives a warning, one that is lost in all is refused.
@@ -150,7 +150,7 @@ class FiniteDifference:
             (:class:`approxgrad.gradients.rows.RowError`), or the step is lost in every feature.
         """
         points = checked_inputs(inputs)
-        check_backward_hooks(forward_fn)
+        check_plain_gradient(forward_fn)
         widths = [point[0].numel() for point in points]
         with evaluation():
             columns = torch.arange(sum(widths), device=points[0].device)

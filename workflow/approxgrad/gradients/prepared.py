@@ -47,7 +47,8 @@ class PreparedModel(ModelWrapper):
     seen_at_work : bool
         Whether rows were seen to be independent in the batches of the engine, too, or are not to be checked.
     evaluations : int
-        Evaluations made here: at most 8 for each of the rows, more where outputs differ; without the check at most 5,
+        Evaluations made here: at most 8 for each of the rows (15 for a single one), more where outputs differ; without
+        the check at most 5 (9),
         and none where nothing depends on them.
 
     Raises

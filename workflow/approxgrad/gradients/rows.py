@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from approxgrad.gradients.checks import Model, as_tuple, halved, rows_of
 from approxgrad.gradients.footprint import MemoryMeter
 from approxgrad.gradients.targets import as_outputs
+from approxgrad.gradients.wrapping import unwrapped
 from approxgrad.messages import one_line
 
 CHECKED_ROWS = 3
@@ -28,8 +30,11 @@ COARSE = 1e-4
 REPEATED_ROUNDINGS = 4
 """The same for one batch that is evaluated again, by the same kernels."""
 
-DISTANT = -3.0
-"""Multiple of a row that keeps it company, so that a scale or mean taken over the batch changes visibly."""
+FEWEST = 4
+"""Rows of the batches in which they are looked at, at least."""
+
+DISTANT = (-3.0, 0.5, 2.0)
+"""Multiples of rows that keep them company, so that a scale or mean taken over the batch changes visibly."""
 
 DRAWS = 8
 """Roundings of the inputs that are drawn before outputs that differ are called different."""
@@ -67,7 +72,8 @@ def check_rows(
     Returns
     -------
     int
-        Model evaluations made: 6 for each of up to 3 rows, and at most 24 more for each where outputs differ.
+        Model evaluations made: 6 for each of up to 3 rows (10 for a single one), and at most 32 more for each where
+        outputs differ.
 
     Raises
     ------
@@ -134,8 +140,11 @@ class Rows:
         last = self._count - 1
         most = 2 * CHECKED_ROWS if batch_size is None else batch_size
         self.chosen = sorted({0, last // 2, last})[: max(1, min(CHECKED_ROWS, most // 2))]
-        self.several = min(2 * len(self.chosen), most)
+        self.several = min(max(FEWEST, 2 * len(self.chosen)), most)
         self.evaluations = 0
+        module = unwrapped(model)
+        weights = module.parameters() if isinstance(module, nn.Module) else ()
+        self._weights_eps = max(map(_eps, weights), default=0.0)
 
     def alone(self, meter: MemoryMeter | None = None) -> Tensor:
         """Return the outputs of the chosen rows, each evaluated alone; a meter sees the first."""
@@ -159,9 +168,13 @@ class Rows:
         return True
 
     def together(self, meter: MemoryMeter | None = None) -> Tensor:
-        """Return the same of the rows in a batch of :attr:`several`, at its end."""
-        rows = [*reversed(self.chosen), *self.chosen][-self.several :]
-        return self.outputs(rows, meter=meter)[-len(self.chosen) :]
+        """Return the same of the rows in a batch of :attr:`several`, at its beginning."""
+        rows = [*self.chosen, *self._company()]
+        return self.outputs(rows, meter=meter)[: len(self.chosen)]
+
+    def _company(self) -> list[int]:
+        """Return the numbers of the rows that fill a batch up, in another order."""
+        return list(islice(cycle(reversed(self.chosen)), self.several - len(self.chosen)))
 
     def check(self, alone: Tensor, meter: MemoryMeter | None = None) -> None:
         """Compare the outputs of the rows alone with those of the rows again, in company and in another batch size."""
@@ -197,13 +210,14 @@ class Rows:
         raise RowError(f"model: outputs differ by {worst:.2g} between {what}; {helps}; {SWITCH}")
 
     def _in_company(self) -> Tensor:
-        """Return the outputs of rows beside distant rows, or beside each other if the model fails for distant ones."""
-        own = self.chosen
+        """Return the outputs of rows behind distant rows, or behind each other if the model fails for distant ones."""
+        own, company = self.chosen, self._company()
+        factors = [*islice(cycle(DISTANT), len(company)), *[1.0] * len(own)]
         try:
             with np.errstate(all="ignore"):
-                return self.outputs([*own, *own], factors=[1.0] * len(own) + [DISTANT] * len(own))[: len(own)]
+                return self.outputs([*company, *own], factors=factors)[-len(own) :]
         except RowError:
-            return self.outputs([*own, *reversed(own)])[: len(own)]
+            return self.outputs([*company, *own])[-len(own) :]
 
     def outputs(
         self, rows: Sequence[int], factors: Sequence[float] | None = None, meter: MemoryMeter | None = None
@@ -241,7 +255,7 @@ class Rows:
             outputs = as_outputs(found)
             if outputs.ndim == 0 or len(outputs) != len(index):
                 raise RowError(f"model: returned shape {tuple(outputs.shape)} for {len(index)} rows")
-        self._eps = max(_eps(tensor) for tensor in (*copies, outputs))
+        self._eps = max(self._weights_eps, *(_eps(tensor) for tensor in (*copies, outputs)))
         return outputs.detach().to(torch.float64, copy=True).reshape(len(index), -1)
 
     def _roundings(self, eps: float) -> int:
@@ -251,8 +265,8 @@ class Rows:
         """Return the largest difference of each output that rounding explains, measured by rounding the inputs."""
         eps = self._eps
         changes = torch.zeros_like(_size(outputs))
-        # A model that does not see roundings of its inputs computes in a lower precision.
-        for coarser in sorted({eps, *(max(eps, torch.finfo(kind).eps) for kind in (torch.float32, torch.float16))}):
+        # A model that does not see roundings of float64 computes in float32.
+        for coarser in sorted({eps, max(eps, torch.finfo(torch.float32).eps)}):
             changes, eps = self._changes(outputs, coarser), coarser
             if changes.any():
                 break

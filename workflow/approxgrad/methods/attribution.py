@@ -136,8 +136,8 @@ def attribute(
 
     Notes
     -----
-    Cost in model evaluations per input: :func:`approxgrad.methods.cost.evaluations`, and some for up to three of the
-    inputs to look at the model (:class:`approxgrad.FiniteDifference` says how many). The caller's tensors and the
+    Cost in model evaluations per input: :func:`approxgrad.methods.cost.evaluations`, and at most
+    27 to look at the model (:class:`approxgrad.FiniteDifference`). The caller's tensors and the
     model are left as they were.
 
     Examples
