@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from approxgrad.gradients.batching import LARGEST_BATCH, batch_size
+from approxgrad.gradients.batching import LARGEST_BATCH
 from approxgrad.gradients.checks import Model
-from bench.peers import engine, set_allocator
+from bench.peers import chosen_batch, engine, set_allocator
 from bench.subjects import Subject, some_features
 from bench.timing import Work, interleaved, rates, synchronise
 
@@ -46,7 +46,7 @@ def share_of_ceiling(
     """
     set_allocator(own=True)
     device = subject.images.device
-    size = batch_size(subject.model, (subject.images,))
+    size = chosen_batch(subject.model, subject.images)
     models = {name: copy.deepcopy(subject.model).to(memory_format=layout) for name, layout in FORMATS.items()}
     ways: dict[str, Work] = {}
     sizes: dict[str, int] = {}
@@ -66,7 +66,7 @@ def share_of_ceiling(
     ways[ENGINE], sizes[ENGINE] = partial(_engine, subject.model, subject.images, features), size
     if compiled:
         ways[COMPILED] = partial(_engine, subject.compiled, subject.images, features)
-        sizes[COMPILED] = batch_size(subject.compiled, (subject.images,))
+        sizes[COMPILED] = chosen_batch(subject.compiled, subject.images)
     table = rates(interleaved(ways, repeats, seconds, device))
     best = table.loc[~table["way"].isin([ENGINE, COMPILED]), "median"].max()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():

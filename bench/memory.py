@@ -15,6 +15,7 @@ import torch
 
 from approxgrad import FiniteDifference, attribute
 from approxgrad.gradients.batching import memory_budget
+from approxgrad.gradients.wrapping import ModelWrapper
 from bench.subjects import STEP, TARGET, subject
 
 MEBIBYTE = 2**20
@@ -24,11 +25,12 @@ class _OutOfTimeError(Exception):
     """The model has been evaluated for as long as it should."""
 
 
-class _Limited:
+class _Limited(ModelWrapper):
     """A model that stops the attribution after some seconds: the peak is reached with the first batches."""
 
     def __init__(self, model: Any, seconds: float) -> None:
-        self.__wrapped__, self.seconds, self.start = model, seconds, time.perf_counter()
+        super().__init__(model)
+        self.seconds, self.start = seconds, time.perf_counter()
         self.evaluations = 0
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:

@@ -59,6 +59,13 @@ def engine(model: Model, points: Tensor, features: Tensor) -> Tensor:
     return FiniteDifference(STEP).partial_derivatives(model, (points,), features, TARGET)
 
 
+def chosen_batch(model: Model, points: Tensor) -> int:
+    """Return the batch size that this package chooses."""
+    source = FiniteDifference(STEP)
+    source.partial_derivatives(model, (points,), torch.arange(1, device=points.device), TARGET)
+    return source.used_batch_size or 1
+
+
 def set_allocator(own: bool) -> None:
     """Let glibc keep freed memory as the engine does, or as it does by itself once it has seen large blocks."""
     mallopt = ctypes.CDLL(None).mallopt

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import torch
 
-from approxgrad.gradients.footprint import Footprint
+from approxgrad.gradients.footprint import Footprint, MemoryMeter
 
 MEBIBYTE = 2**20
 CPU_MEMORY_BUDGET = 512 * MEBIBYTE
@@ -86,13 +86,18 @@ def batch_size(
     on_cpu = device.type == "cpu" and not backward
     copies = size.weight_copies if on_cpu and not weights_in_order else 0
     free = int((1 - PATH_SHARE - OUTPUT_SHARE) * budget) - size.fixed - copies
-    each = 2 * size.total if backward else size.peak + WORKSPACES * size.widest
+    each = 2 * size.total if backward else bytes_at_once(size)
     limit = free // max(1, each)
     if on_cpu:
         uses = ORDERED_WEIGHT_USES if weights_in_order else WEIGHT_USES
         useful = max(CPU_WORKING_SET // max(1, size.widest), math.ceil(uses / max(1, size.weight_uses)))
         limit = min(limit, useful)
     return max(1, min(LARGEST_BATCH, limit))
+
+
+def bytes_at_once(size: Footprint | MemoryMeter) -> int:
+    """Return the memory that an evaluation occupies: what exists at the same time, and workspaces."""
+    return size.peak + WORKSPACES * size.widest
 
 
 def balanced_slices(total: int, largest: int) -> list[slice]:

@@ -122,6 +122,7 @@ class ExactGradient:
             indices,
             check_rows=check_rows and self.check_rows,
             batch_size=self.batch_size,
+            budget=memory_budget(inputs[0].device),
             faster=False,
         )
         self.check_evaluations += made.evaluations

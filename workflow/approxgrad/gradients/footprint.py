@@ -155,8 +155,8 @@ class MemoryMeter(TorchDispatchMode):
             del self._live[key]
 
 
-def footprint(one: MemoryMeter, several: MemoryMeter, rows: int) -> Footprint:
-    """Return what one input takes, from the memory of one and of several.
+def footprint(one: MemoryMeter, several: MemoryMeter | None, rows: int) -> Footprint:
+    """Return what one input takes, from the memory of one and of several, or of one alone.
 
     Parameters
     ----------
@@ -167,6 +167,8 @@ def footprint(one: MemoryMeter, several: MemoryMeter, rows: int) -> Footprint:
     """
 
     def each(name: str) -> int:
+        if several is None:
+            return int(getattr(one, name))
         return max(0, math.ceil((getattr(several, name) - getattr(one, name)) / (rows - 1)))
 
     weights = sum(numbers for numbers, _ in one.convolutions)

@@ -37,6 +37,8 @@ class PreparedModel(ModelWrapper):
         Whether to refuse a model whose rows are not independent and repeatable.
     batch_size : int or None
         Inputs per evaluation where it is known beforehand. With 1, only repeatability is checked.
+    budget : int
+        Bytes that an evaluation may occupy.
     faster : bool
         Whether to compute functions faster where no graph is recorded.
 
@@ -47,8 +49,7 @@ class PreparedModel(ModelWrapper):
     seen_at_work : bool
         Whether rows were seen to be independent in the batches of the engine, too, or are not to be checked.
     evaluations : int
-        Evaluations made here: at most 8 for each of the rows (15 for a single one), more where outputs differ; without
-        the check at most 5 (9),
+        Evaluations made here: at most 30, more where outputs differ; without the check at most 15,
         and none where nothing depends on them.
 
     Raises
@@ -68,6 +69,7 @@ class PreparedModel(ModelWrapper):
         *,
         check_rows: bool,
         batch_size: int | None,
+        budget: int,
         faster: bool = True,
     ) -> None:
         super().__init__(model)
@@ -86,21 +88,38 @@ class PreparedModel(ModelWrapper):
         looked_at = unwrapped(model) if weights_in_order(model) else model
         rows = Rows(looked_at, inputs, arguments, OutputSelector(indices), batch_size=batch_size)
         one, several = MemoryMeter(), MemoryMeter()
-        alone = rows.alone(one)
+        alone = rows.alone(one, budget)
         if check_rows:
-            rows.check(alone, several)
-        elif batch_size is None:
+            rows.check_repeated(alone)
+            rows.check_company(alone, several)
+        elif batch_size is None and rows.several > 1:
             rows.together(several)
-        if not (one.failed or several.failed):
-            self.footprint = footprint(one, several, rows.several)
+        if not one.failed:
+            self.footprint = footprint(one, None if several.failed else several, rows.several)
         if faster and (one.failed or one.sees_images):
-            fast = FastFunctions()
-            quick = _while_active(fast, model)
-            trial = Rows(quick, inputs, arguments, OutputSelector(indices), batch_size=batch_size)
-            if _agrees(trial, rows, alone) and fast.used:
-                self._fast = fast
-            self.evaluations += trial.evaluations
+            self._fast = self._agreeing(rows, alone, inputs, arguments, indices)
+        # What was computed faster was so in a batch of that size.
+        if check_rows and self._fast is None:
+            rows.check_size(alone)
         self.evaluations += rows.evaluations
+
+    def _agreeing(
+        self, rows: Rows, alone: Tensor, inputs: tuple[Tensor, ...], arguments: tuple[Any, ...], indices: Tensor | None
+    ) -> FastFunctions | None:
+        """Return faster functions with which the model says the same, if there are any."""
+        fast, model = FastFunctions(), self.__wrapped__
+
+        def quick(*inputs: Any) -> Any:
+            with fast:
+                return model(*inputs)
+
+        trial = Rows(quick, inputs, arguments, OutputSelector(indices), batch_size=rows.several)
+        try:
+            agrees = rows.agree(alone, trial.together())
+        except RowError:
+            agrees = False
+        self.evaluations += trial.evaluations
+        return fast if agrees and fast.used else None
 
     def __call__(self, *inputs: Any) -> Any:
         """Evaluate the model."""
@@ -134,18 +153,3 @@ def _may_be_faster(model: Model) -> bool:
     """Whether a model is a module that a compiler has not already taken apart."""
     module = unwrapped(model)
     return isinstance(module, nn.Module) and not is_compiled(module) and not weights_in_order(model)
-
-
-def _while_active(fast: FastFunctions, model: Model) -> Model:
-    def evaluate(*inputs: Any) -> Any:
-        with fast:
-            return model(*inputs)
-
-    return evaluate
-
-
-def _agrees(trial: Rows, rows: Rows, alone: Tensor) -> bool:
-    try:
-        return rows.agree(alone, trial.together())
-    except RowError:
-        return False

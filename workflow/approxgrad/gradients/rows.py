@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from approxgrad.gradients.batching import bytes_at_once, memory_budget
 from approxgrad.gradients.checks import Model, as_tuple, halved, rows_of
 from approxgrad.gradients.footprint import MemoryMeter
 from approxgrad.gradients.targets import as_outputs
@@ -82,7 +83,10 @@ def check_rows(
     """
     rows = Rows(model, as_tuple(inputs), as_tuple(arguments), batch_size=batch_size)
     try:
-        rows.check(rows.alone())
+        alone = rows.alone(MemoryMeter(), memory_budget(as_tuple(inputs)[0].device))
+        rows.check_repeated(alone)
+        rows.check_company(alone)
+        rows.check_size(alone)
     except (RowError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
@@ -146,8 +150,11 @@ class Rows:
         weights = module.parameters() if isinstance(module, nn.Module) else ()
         self._weights_eps = max(map(_eps, weights), default=0.0)
 
-    def alone(self, meter: MemoryMeter | None = None) -> Tensor:
-        """Return the outputs of the chosen rows, each evaluated alone; a meter sees the first."""
+    def alone(self, meter: MemoryMeter | None = None, budget: int | None = None) -> Tensor:
+        """Return the outputs of the chosen rows, each evaluated alone.
+
+        A meter sees the first; then there are no more rows in a batch than fit into a memory budget.
+        """
         try:
             first = self.outputs(self.chosen[:1], meter=meter)
         except RowError as error:
@@ -158,6 +165,9 @@ class Rows:
                 ) from error.__cause__
             # A model that simply fails says best itself why.
             raise error.__cause__ or error from None
+        if meter is not None and budget is not None:
+            self.several = max(1, min(self.several, budget // max(1, bytes_at_once(meter))))
+            self.chosen = self.chosen[: max(1, self.several // 2)]
         return torch.cat([first, *(self.outputs([row]) for row in self.chosen[1:])])
 
     def _works_together(self) -> bool:
@@ -168,26 +178,32 @@ class Rows:
         return True
 
     def together(self, meter: MemoryMeter | None = None) -> Tensor:
-        """Return the same of the rows in a batch of :attr:`several`, at its beginning."""
-        rows = [*self.chosen, *self._company()]
-        return self.outputs(rows, meter=meter)[: len(self.chosen)]
+        """Return the outputs of the chosen rows in a batch of :attr:`several`, at its beginning."""
+        return self.outputs([*self.chosen, *self._company()], meter=meter)[: len(self.chosen)]
 
     def _company(self) -> list[int]:
         """Return the numbers of the rows that fill a batch up, in another order."""
         return list(islice(cycle(reversed(self.chosen)), self.several - len(self.chosen)))
 
-    def check(self, alone: Tensor, meter: MemoryMeter | None = None) -> None:
-        """Compare the outputs of the rows alone with those of the rows again, in company and in another batch size."""
+    def check_repeated(self, alone: Tensor) -> None:
+        """Compare the outputs of the rows alone with those of the same again."""
         again = torch.cat([self.outputs([row]) for row in self.chosen])
-        nothing = torch.zeros(alone.shape[1], dtype=alone.dtype, device=alone.device)
-        if not self._agree(alone, again, REPEATED_ROUNDINGS * self._eps * _size(alone) + nothing):
+        if not self._agree(alone, again, REPEATED_ROUNDINGS * self._eps * _size(alone)):
             self.refuse(alone, again, "two evaluations of the same row", "expected a model without randomness")
+
+    def check_company(self, alone: Tensor, meter: MemoryMeter | None = None) -> None:
+        """Compare them with the outputs of the rows beside distant rows."""
         if self.several == 1:
             return
-        company = self._in_company()
+        company = self._in_company(meter)
         if not self.agree(alone, company):
             self.refuse(alone, company, "a row alone and the same row beside others")
-        together = self.together(meter)
+
+    def check_size(self, alone: Tensor) -> None:
+        """Compare them with the outputs of the rows beside themselves, in another order."""
+        if self.several == 1:
+            return
+        together = self.together()
         if not self.agree(alone, together):
             self.refuse(alone, together, "a row alone and the same row in a batch of another size")
 
@@ -209,15 +225,15 @@ class Rows:
         worst = float(_difference(first, second).max())
         raise RowError(f"model: outputs differ by {worst:.2g} between {what}; {helps}; {SWITCH}")
 
-    def _in_company(self) -> Tensor:
+    def _in_company(self, meter: MemoryMeter | None) -> Tensor:
         """Return the outputs of rows behind distant rows, or behind each other if the model fails for distant ones."""
         own, company = self.chosen, self._company()
         factors = [*islice(cycle(DISTANT), len(company)), *[1.0] * len(own)]
         try:
             with np.errstate(all="ignore"):
-                return self.outputs([*company, *own], factors=factors)[-len(own) :]
+                return self.outputs([*company, *own], factors, meter)[-len(own) :]
         except RowError:
-            return self.outputs([*company, *own])[-len(own) :]
+            return self.outputs([*company, *own], meter=meter)[-len(own) :]
 
     def outputs(
         self, rows: Sequence[int], factors: Sequence[float] | None = None, meter: MemoryMeter | None = None

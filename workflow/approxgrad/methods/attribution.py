@@ -137,7 +137,7 @@ def attribute(
     Notes
     -----
     Cost in model evaluations per input: :func:`approxgrad.methods.cost.evaluations`, and at most
-    27 to look at the model (:class:`approxgrad.FiniteDifference`). The caller's tensors and the
+    31 to look at the model (:class:`approxgrad.FiniteDifference`). The caller's tensors and the
     model are left as they were.
 
     Examples
