@@ -32,10 +32,11 @@ def labels_of(values: NDArray[Any], where: str) -> Labels:
     if values.dtype.kind not in "biufOUTS":
         raise DatasetError(f"{where}: holds {values.dtype}, expected labels: text, numbers or truth values")
     labels = np.empty(len(values), object)
+    missing = pd.isna(values)
     for row, label in enumerate(values.tolist()):
         if isinstance(label, bytes):
             label = _decoded(label, f"{where}, row {row + 1}")
-        if np.all(pd.isna(label)) or (isinstance(label, str) and not label.strip()):
+        if missing[row] or (isinstance(label, str) and not label.strip()):
             raise DatasetError(f"{where}, row {row + 1}: is missing, expected a label")
         if isinstance(label, np.longdouble):
             label = float(label)
@@ -134,6 +135,12 @@ def _check_apart(found: list[Any], names: tuple[str, ...], where: str) -> None:
     for (name, label), (other_name, other) in pairwise(shown):
         if name == other_name:
             raise DatasetError(
-                f"{where}: target has the labels {one_line(ascii(label), 80)} and {one_line(ascii(other), 80)}, which "
-                "look the same; expected one spelling of each label"
+                f"{where}: target has the labels {_shown(label)} and {_shown(other)}, which look the same; "
+                "expected one spelling of each label"
             )
+
+
+def _shown(label: str) -> str:
+    """Return a label with all of its white space and with its letters as they are encoded."""
+    text = ascii(label)
+    return text if len(text) <= 80 else f"{text[:77]}..."

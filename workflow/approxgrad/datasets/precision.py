@@ -41,7 +41,7 @@ def single(values: NDArray[np.float64], given: NDArray[Any], where: str) -> NDAr
     if lost:
         raise DatasetError(
             f"{where}: single precision, in which models are trained, moves its values by {lost:.1g} of their spread; "
-            "subtract a constant in the file (from features, `normalisation: standardise` does it)"
+            "shift or scale them in the file (for features `normalisation: standardise` does it)"
         )
     return rounded
 
@@ -51,8 +51,8 @@ def _lost(values: NDArray[np.float64], rounded: NDArray[np.float32]) -> float:
     # Quartiles, since one outlier makes a standard deviation large, and has itself a large error that does not matter.
     low, high = np.quantile(values, [0.25, 0.75])
     error = np.quantile(np.abs(values - rounded), 0.75)
-    spread = high - low if high > low else values.std()
-    if error <= MERGED * spread:
+    spread = high - low if high > low else np.ptp(values)
+    if spread == 0 or error <= MERGED * spread:
         return 0.0
     merged = len(np.unique(rounded)) < 0.9 * len(np.unique(values))
     return float(error / spread) if merged or error > ROUNDED * spread else 0.0

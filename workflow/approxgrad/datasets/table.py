@@ -185,7 +185,12 @@ def _check_classes(
     origin, rows = drawn["train"]
     lacking = np.setdiff1d(np.arange(len(classes)), numbers[origin][rows])
     if lacking.size:
-        raise DatasetError(f"target: no training row has the class {classes[lacking[0]]}, expected each class there")
+        count = sum(map(len, numbers.values()))
+        hint = f"; {len(classes)} labels in {count} rows may be numbers, `task: regression`"
+        raise DatasetError(
+            f"target: no training row has the class {classes[lacking[0]]}, expected each class there"
+            + (hint if len(classes) > count / 2 else "")
+        )
 
 
 def _check_spread(drawn: dict[str, tuple[str, NDArray[np.int64]]], parts: dict[str, Rows]) -> None:

@@ -160,7 +160,12 @@ def _check_names(path: Path, wanted: Iterable[str], found: Iterable[str]) -> Non
     for name in wanted:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {one_line(close[0])}?)" if close else ""
+            # White space around a name is seen only in quotes.
+            hint = (
+                f" (did you mean {repr(close[0]) if close[0].strip() == name else one_line(close[0])}?)"
+                if close
+                else ""
+            )
             shown = one_line(", ".join(known[:10]) + (", ..." if len(known) > 10 else ""))
             raise DatasetError(f"{path}: has no column {name!r}, only {shown if known else 'nothing'}{hint}")
         if known.count(name) > 1:

@@ -167,12 +167,15 @@ def read_mean_input(path: Path | str) -> NDArray[np.float32]:
         As :func:`read_split`.
     """
     file = TableFile(path, ["features"])
-    total: NDArray[np.float64] | float = 0.0
-    precision = np.dtype(np.float32)
+    total, first = np.zeros(1), np.zeros(1, np.float32)
     for batch in file.batches(["features"], 4096):
         values = matrix(batch["features"], "features", path)
-        total, precision = total + values.sum(axis=0, dtype=np.float64), values.dtype
-    mean = np.atleast_1d(total / max(file.rows, 1)).astype(precision)[None]
+        if values.dtype == np.float64:
+            # A sum of large numbers would lose digits that their differences have.
+            first = first if first.dtype == np.float64 else values[0]
+            values = values - first
+        total = total + values.sum(axis=0, dtype=np.float64)
+    mean = (first + total / max(file.rows, 1)).astype(first.dtype)[None]
     try:
         # Normalisation is affine, so the mean of the normalised rows is the normalised mean.
         target = np.zeros(1, np.int64 if file.metadata["classes"] else np.float32)
