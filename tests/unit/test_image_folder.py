@@ -1,7 +1,10 @@
 import io
 import os
+import stat
+import struct
 import warnings
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -16,9 +19,9 @@ OPTIONS = {"kind": "image_folder", "size": [4, 4], "channels": 3, "validation": 
 COLOURS = {"ant": 40, "bee": 120, "cow": 200}
 
 
-def png(image, form="PNG"):
+def png(image, form="PNG", **options):
     buffer = io.BytesIO()
-    image.save(buffer, form)
+    image.save(buffer, form, **options)
     return buffer.getvalue()
 
 
@@ -75,6 +78,9 @@ def identities(split):
 def test_class_folders_become_a_data_set(write):
     # Files elsewhere and hidden files do not matter.
     others = {"readme.txt": b"", "train/notes.txt": b"", "train/ant/.hidden": b"", "train/.x/y": b"", "test/.DS": b""}
+    # What systems leave among them.
+    others |= {"__MACOSX/train/ant/._1.png": b"", "train/__MACOSX/ant/._1.png": b"", "train/bee/Thumbs.db": b"x"}
+    others |= {"test/cow/desktop.ini": b"x", "train/cow/@eaDir/1.png": b"x", "test/bee/._1.png": b"x"}
     parts = prepare(write(files() | others))
     assert {name: len(part.target) for name, part in parts.items()} == {"train": 18, "validation": 6, "test": 12}
     together = identities(parts["train"]) + identities(parts["validation"])
@@ -144,6 +150,71 @@ def test_numbers_that_do_not_fit_the_images_are_refused(write, options, expected
         prepare(write(files()), **options)
 
 
+def test_links_are_followed_and_those_that_lead_nowhere_passed_over(tmp_path):
+    folder = write_folder(tmp_path / "photos", files())
+    (folder / "train" / "ant").rename(tmp_path / "elsewhere")
+    (folder / "train" / "ant").symlink_to(tmp_path / "elsewhere")
+    kept = prepare(folder)
+    for link in ("train/ant/x.png", "train/dog", "test/bee/x.png", "test/dog"):
+        (folder / link).symlink_to("nowhere")
+    (folder / "train" / "cow" / "circle.png").symlink_to("circle.png")
+    # To read it would never end.
+    os.mkfifo(folder / "train" / "cow" / "pipe.png")
+    for name, part in prepare(folder).items():
+        assert identities(part) == identities(kept[name])
+
+
+def zip_link(path, name, target):
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo(name)
+        link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, target)
+
+
+def test_links_in_an_archive(tmp_path):
+    path = write_zip(tmp_path / "photos", files())
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(png(noise(4, 4)))
+    for name, target in [("train/ant/x.png", "no.png"), ("test/dog", "/etc"), ("train/cow/y.png", str(outside))]:
+        zip_link(path, name, target)
+    assert len(identities(prepare(path)["train"])) == 18
+    zip_link(path, "train/bee/0-again.png", "../../test/bee/0.png")
+    with pytest.raises(DatasetError, match=r"train/bee/0-again.png is a link to test/bee/0.png, expected an archive"):
+        prepare(path)
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    folder = write_folder(tmp_path / "photos", files())
+    for part in ("train", "test"):
+        (folder / part / "bee").rename(folder / part / os.fsdecode(b"b\xe9e"))
+    parts = prepare(folder)
+    assert parts["train"].classes == ("ant", "b\\udce9e", "cow")
+    assert len(listing_digest(folder)) == 64
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("utf-8", "bée"), ("cp437", "bée")])
+def test_names_in_an_archive_are_utf8_even_where_it_does_not_say_so(tmp_path, encoding, name):
+    # Python's zipfile always says so; the same number of bytes, and then the name as other programs write it.
+    raw = name.encode(encoding)
+    stand_in = "b" * len(raw)
+    path = write_zip(
+        tmp_path / "photos", {key.replace("/bee/", f"/{stand_in}/"): data for key, data in files().items()}
+    )
+    path.write_bytes(path.read_bytes().replace(f"/{stand_in}/".encode(), b"/" + raw + b"/"))
+    assert prepare(path)["train"].classes == ("ant", name, "cow")
+
+
+def test_one_member_under_two_names_is_refused(tmp_path):
+    path = write_zip(tmp_path / "photos", files() | {"./train//ant/1.png": b""})
+    with pytest.raises(DatasetError, match=r"has the member 'train/ant/1.png' 2 times"):
+        prepare(path)
+
+
+def test_classes_that_differ_in_case_are_two(write):
+    contents = files() | {name.replace("/ant/", "/Ant/"): data for name, data in files().items() if "/ant/" in name}
+    assert prepare(write(contents))["train"].classes == ("Ant", "ant", "bee", "cow")
+
+
 # Folders that are something else
 
 
@@ -159,6 +230,18 @@ def without(prefix):
         ({f"photos/{name}": b"" for name in files()}, r": has no train/ .*, only photos$"),
         (files() | {"test/dog/1.png": b""}, r": test/ has the class dog, expected one of train/: ant, bee, cow$"),
         (files() | {"train/dog/": b""}, r": train/dog holds no image$"),
+        (
+            files() | {"train/bee /1.png": b""},
+            r": has the folders 'train/bee' and 'train/bee ', which look the same; exp",
+        ),
+        (
+            files() | {"train/caf\u00e9/1.png": b"", "test/cafe\u0301/1.png": b""},
+            r": has the folders 'test/cafe\\u0301' and 'train/caf\\xe9', which look the same; expected one spelling",
+        ),
+        (
+            {name: data for name, data in files().items() if "/ant/" in name},
+            r": train/ has the class ant only, expected several$",
+        ),
         (files() | {"test/bee/more/1.png": b""}, r": test/bee/more is a folder, expected images in test/bee$"),
         (files() | {"test/bee/1.txt": b"text"}, r": test/bee/1.txt: is no image \(of the formats .*JPEG, PNG"),
         (files() | {"train/cow/1.png": b""}, r": train/cow/1.png: is no image"),
@@ -194,6 +277,21 @@ def test_a_damaged_member_is_named(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"p" * 500, b"q" * 500))
     with pytest.raises(DatasetError, match=r"photos.zip: train/ant/9.png: cannot be read \(Bad CRC-32"):
         prepare(path, validation=2)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    folder = write_folder(tmp_path / "photos", files())
+    with pytest.raises(DatasetError, match=r"photos/train/ant/x.png: cannot be read \(.*No such file"):
+        image_files.Folder(folder).read("train/ant/x.png")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(folder), "iterdir", refuse)
+    with pytest.raises(DatasetError, match=r"photos: cannot be read \(.*Permission denied"):
+        prepare(folder)
+    # Asked before any job runs, and the job has the line.
+    assert len(listing_digest(folder)) == 64
 
 
 def test_a_file_that_is_too_large_is_not_read(write, monkeypatch):
@@ -238,10 +336,103 @@ def test_other_kinds_of_pixels_are_converted(mode):
     np.testing.assert_array_equal(grey, np.asarray(image.convert("L"))[None])
 
 
-def test_deep_pixels_are_refused():
-    content = png(Image.fromarray(np.arange(16, dtype=np.uint16).reshape(4, 4) * 4000))
-    with pytest.raises(DatasetError, match=r"x.png: has more than 8 bits per channel \(mode I;16\)"):
+TURNED = {
+    1: lambda pixels: pixels,
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
+}
+"""What the numbers of the EXIF standard say must be done with an image before a person looks at it."""
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", TURNED)
+def test_images_are_turned_as_their_exif_data_say(form, orientation):
+    image = noise(6, 4)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    expected = TURNED[orientation](np.asarray(image))
+    options = {"lossless": True} if form == "WEBP" else {}
+    got = decoded(png(image, form, exif=exif, **options), expected.shape[:2], 3, "x")
+    np.testing.assert_array_equal(got, expected.transpose(2, 0, 1))
+
+
+PALETTE = Image.new("P", (4, 4), 1)
+PALETTE.putpalette([0, 0, 0, 10, 20, 30, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (png(Image.new("RGBA", (4, 4), (9, 8, 7, 0))), [255, 255, 255]),
+        # A quarter of the colour and three quarters of white.
+        (png(Image.new("RGBA", (4, 4), (0, 100, 200, 64))), [191, 216, 241]),
+        (png(Image.new("RGBA", (4, 4), (9, 8, 7, 255))), [9, 8, 7]),
+        (png(Image.new("LA", (4, 4), (9, 0))), [255, 255, 255]),
+        (png(Image.new("RGB", (4, 4), (9, 8, 7)), transparency=(9, 8, 7)), [255, 255, 255]),
+        (png(Image.new("L", (4, 4), 9), transparency=9), [255, 255, 255]),
+        (png(Image.new("1", (4, 4), 0), transparency=0), [255, 255, 255]),
+        (png(PALETTE, transparency=1), [255, 255, 255]),
+        (png(PALETTE, transparency=bytes([255, 64])), [194, 196, 199]),
+        (png(PALETTE, "GIF", transparency=1), [255, 255, 255]),
+        (png(PALETTE), [10, 20, 30]),
+        (png(Image.new("RGBA", (4, 4), (9, 8, 7, 0)), "WEBP", lossless=True), [255, 255, 255]),
+    ],
+)
+def test_what_is_transparent_is_white(content, expected):
+    got = decoded(content, (4, 4), 3, "x")
+    np.testing.assert_allclose(got, np.broadcast_to(np.reshape(expected, (3, 1, 1)), got.shape), rtol=0, atol=1)
+    grey = decoded(content, (4, 4), 1, "x")
+    np.testing.assert_allclose(grey, np.asarray(Image.new("RGB", (1, 1), tuple(expected)).convert("L"))[0, 0], atol=1)
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "TIFF", "WEBP"])
+def test_animations_and_pages_are_refused(form):
+    content = png(noise(4, 4), form, save_all=True, append_images=[noise(4, 4, seed=1)])
+    with pytest.raises(DatasetError, match=r"x: holds several pictures \(frames or pages\), expected one"):
+        decoded(content, (4, 4), 3, "x")
+
+
+def test_a_photograph_with_a_preview_is_one_picture():
+    content = png(noise(4, 4), "MPO", save_all=True, append_images=[noise(4, 4, seed=1)])
+    np.testing.assert_array_equal(decoded(content, (4, 4), 3, "x"), decoded(png(noise(4, 4), "JPEG"), (4, 4), 3, "x"))
+
+
+def deep_png(colour_type, channels):
+    """Return an image of two pixels with sixteen bits per channel, which Pillow does not write."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 2, 1, 16, colour_type, 0, 0, 0)
+    pixels = zlib.compress(b"\0" + bytes(range(4 * channels)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png(Image.fromarray(np.arange(16, dtype=np.uint16).reshape(4, 4) * 4000)),
+        deep_png(2, 3),
+        deep_png(4, 2),
+        deep_png(6, 4),
+        b"P6 1 1 65535\n" + bytes(range(6)),
+        b"P3 1 1 1000\n1 2 3\n",
+    ],
+)
+def test_deep_pixels_are_refused(content):
+    with pytest.raises(DatasetError, match=r"x.png: has more than 8 bits per channel \(mode "):
         decoded(content, (4, 4), 1, "x.png")
+
+
+def test_sixteen_bits_for_all_channels_together_are_not_deep():
+    header = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 74, 0, 0, 66, 40, 2, 1, 1, 16, 3, 4, 0, 0, 0, 0)
+    red_then_blue = struct.pack("<IIIHH", 0xF800, 0x07E0, 0x001F, 0xF800, 0x001F)
+    assert decoded(header + red_then_blue, (1, 2), 3, "x.bmp").reshape(3, 2).T.tolist() == [[255, 0, 0], [0, 0, 255]]
 
 
 @pytest.mark.parametrize("limit", [90, 60])
@@ -278,3 +469,13 @@ def test_the_listing_changes_with_the_images(tmp_path):
     renamed = listing_digest(folder)
     image.with_name("x.png").unlink()
     assert len({first, touched, resized, renamed, listing_digest(folder)}) == 5
+
+
+def test_the_listing_does_not_change_with_what_is_passed_over(tmp_path):
+    folder = write_folder(tmp_path / "photos", files())
+    first = listing_digest(folder)
+    write_folder(folder, {"notes.txt": b"", "train/a.txt": b"", "train/ant/.DS_Store": b"", "test/cow/Thumbs.db": b""})
+    (folder / "train" / "bee" / "x.png").symlink_to("nowhere")
+    assert listing_digest(folder) == first
+    (folder / "train" / "dog").mkdir()
+    assert listing_digest(folder) != first

@@ -43,11 +43,11 @@ class Folder:
         yield from (name for name, _ in self.listing())
 
     def listing(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield what is in the parts and in their class folders, with size and time."""
+        """Yield the class folders and what is in them, with size and time."""
         for part in PARTS:
             for class_folder, state in _entries(self._path / part, f"{part}/"):
-                yield class_folder, state
                 if class_folder.endswith("/"):
+                    yield class_folder, state
                     yield from _entries(self._path / class_folder, class_folder)
 
     def read(self, name: str) -> bytes:
