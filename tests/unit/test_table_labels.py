@@ -14,7 +14,7 @@ from own_tables import COLUMNS, column, prepare
 
 def labelled(tmp_path, labels, name="own.csv"):
     path = tmp_path / name
-    values = np.resize(np.array(labels, object), 40)
+    values = np.resize(np.array(labels, object), 60)
     path.write_text("a,y\n" + "".join(f"{row},{label}\n" for row, label in enumerate(values)), encoding="utf-8")
     return str(path)
 
@@ -68,8 +68,8 @@ def test_labels_in_text_are_what_stands_there(tmp_path, labels, expected):
             r"target has 21 different values with a fraction .*; expected `task: regression`, or labels",
         ),
         (
-            np.arange(40),
-            r"no training row has the class \d+, expected .* there; 40 labels in 40 rows may be numbers, `task",
+            np.arange(60),
+            r"no training row has the class \d+, expected .* there; 60 labels in 60 rows may be numbers, `task",
         ),
     ],
 )
@@ -82,6 +82,9 @@ def test_labels_of_two_files_are_compared(tmp_path):
     files = {"train": labelled(tmp_path, ["cat", "dog"], "a.csv"), "test": labelled(tmp_path, ["cat ", "dog"], "b.csv")}
     with pytest.raises(DatasetError, match=r"a.csv and .*b.csv: target has the labels 'cat' and 'cat ', which look"):
         classes(None, files=files)
+    # Numbers alone are no other kind of label if they are among the other file's.
+    files = {"train": labelled(tmp_path, ["1", "2", "x"], "a.csv"), "test": labelled(tmp_path, ["2", "1"], "b.csv")}
+    assert classes(None, files=files)[0] == ("1", "2", "x")
     # A file without types beside one with them.
     pd.DataFrame({"a": np.arange(40.0), "y": np.resize([9, 10], 40)}).to_parquet(tmp_path / "b.parquet")
     files = {"train": labelled(tmp_path, ["10", "9"]), "test": str(tmp_path / "b.parquet")}
@@ -95,6 +98,8 @@ def test_labels_of_two_files_are_compared(tmp_path):
         (pa.array([2, 10] * 20), ("2", "10")),
         (pa.array(["2", "10"] * 20), ("10", "2")),
         (pa.array(["1", "01"] * 20), ("01", "1")),
+        # Whoever makes text of numbers means labels.
+        (pa.array([f"{number}.5" for number in range(30)] * 2), tuple(sorted(f"{number}.5" for number in range(30)))),
         (pa.array(["b", "a"] * 20).dictionary_encode(), ("a", "b")),
         (pa.array([True, False] * 20), ("False", "True")),
         (pa.array([2**64 - 1, 2**64 - 2] * 20, pa.uint64()), ("18446744073709551614", "18446744073709551615")),
@@ -104,7 +109,7 @@ def test_labels_of_two_files_are_compared(tmp_path):
     ],
 )
 def test_labels_with_types_keep_them(tmp_path, labels, expected):
-    pq.write_table(pa.table({"a": np.arange(40.0), "y": labels}), tmp_path / "own.parquet")
+    pq.write_table(pa.table({"a": np.arange(float(len(labels))), "y": labels}), tmp_path / "own.parquet")
     assert classes(str(tmp_path / "own.parquet"))[0] == expected
 
 

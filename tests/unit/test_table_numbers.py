@@ -95,6 +95,12 @@ def test_what_precision_would_lose_is_refused(write, changes, options, expected)
         prepare(CLASSES | {"path": write(frame(90).assign(**changes))} | options)
 
 
+def test_values_that_become_equal_are_refused_however_far_they_spread(write):
+    many = frame(20_000).assign(time=TIMES[0] + 60 * np.arange(20_000))
+    with pytest.raises(DatasetError, match=r"column time: single precision, .* by 8e-05 of their spread"):
+        prepare(CLASSES | {"path": write(many)})
+
+
 @pytest.mark.parametrize(
     "values",
     [
