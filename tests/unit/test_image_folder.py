@@ -1,6 +1,5 @@
-import io
 import os
-import warnings
+import stat
 import zipfile
 
 import numpy as np
@@ -10,21 +9,10 @@ from PIL import Image
 from approxgrad.datasets import image_files, image_folder
 from approxgrad.datasets.image_files import listing_digest
 from approxgrad.datasets.kinds import DatasetError
-from approxgrad.datasets.pixels import decoded, pillow_limits
+from pictures import noise, png
 
 OPTIONS = {"kind": "image_folder", "size": [4, 4], "channels": 3, "validation": 0.25}
 COLOURS = {"ant": 40, "bee": 120, "cow": 200}
-
-
-def png(image, form="PNG"):
-    buffer = io.BytesIO()
-    image.save(buffer, form)
-    return buffer.getvalue()
-
-
-def noise(width, height, mode="RGB", seed=0):
-    shape = (height, width, len(mode)) if len(mode) > 1 else (height, width)
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8), mode)
 
 
 def files(train=8, test=4):
@@ -75,6 +63,9 @@ def identities(split):
 def test_class_folders_become_a_data_set(write):
     # Files elsewhere and hidden files do not matter.
     others = {"readme.txt": b"", "train/notes.txt": b"", "train/ant/.hidden": b"", "train/.x/y": b"", "test/.DS": b""}
+    # What systems leave among them.
+    others |= {"__MACOSX/train/ant/._1.png": b"", "train/__MACOSX/ant/._1.png": b"", "train/bee/Thumbs.db": b"x"}
+    others |= {"test/cow/desktop.ini": b"x", "train/cow/@eaDir/1.png": b"x", "test/bee/._1.png": b"x"}
     parts = prepare(write(files() | others))
     assert {name: len(part.target) for name, part in parts.items()} == {"train": 18, "validation": 6, "test": 12}
     together = identities(parts["train"]) + identities(parts["validation"])
@@ -144,6 +135,71 @@ def test_numbers_that_do_not_fit_the_images_are_refused(write, options, expected
         prepare(write(files()), **options)
 
 
+def test_links_are_followed_and_those_that_lead_nowhere_passed_over(tmp_path):
+    folder = write_folder(tmp_path / "photos", files())
+    (folder / "train" / "ant").rename(tmp_path / "elsewhere")
+    (folder / "train" / "ant").symlink_to(tmp_path / "elsewhere")
+    kept = prepare(folder)
+    for link in ("train/ant/x.png", "train/dog", "test/bee/x.png", "test/dog"):
+        (folder / link).symlink_to("nowhere")
+    (folder / "train" / "cow" / "circle.png").symlink_to("circle.png")
+    # To read it would never end.
+    os.mkfifo(folder / "train" / "cow" / "pipe.png")
+    for name, part in prepare(folder).items():
+        assert identities(part) == identities(kept[name])
+
+
+def zip_link(path, name, target):
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo(name)
+        link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, target)
+
+
+def test_links_in_an_archive(tmp_path):
+    path = write_zip(tmp_path / "photos", files())
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(png(noise(4, 4)))
+    for name, target in [("train/ant/x.png", "no.png"), ("test/dog", "/etc"), ("train/cow/y.png", str(outside))]:
+        zip_link(path, name, target)
+    assert len(identities(prepare(path)["train"])) == 18
+    zip_link(path, "train/bee/0-again.png", "../../test/bee/0.png")
+    with pytest.raises(DatasetError, match=r"train/bee/0-again.png is a link to test/bee/0.png, expected an archive"):
+        prepare(path)
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    folder = write_folder(tmp_path / "photos", files())
+    for part in ("train", "test"):
+        (folder / part / "bee").rename(folder / part / os.fsdecode(b"b\xe9e"))
+    parts = prepare(folder)
+    assert parts["train"].classes == ("ant", "b\\udce9e", "cow")
+    assert len(listing_digest(folder)) == 64
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("utf-8", "bée"), ("cp437", "bée")])
+def test_names_in_an_archive_are_utf8_even_where_it_does_not_say_so(tmp_path, encoding, name):
+    # Python's zipfile always says so; the same number of bytes, and then the name as other programs write it.
+    raw = name.encode(encoding)
+    stand_in = "b" * len(raw)
+    path = write_zip(
+        tmp_path / "photos", {key.replace("/bee/", f"/{stand_in}/"): data for key, data in files().items()}
+    )
+    path.write_bytes(path.read_bytes().replace(f"/{stand_in}/".encode(), b"/" + raw + b"/"))
+    assert prepare(path)["train"].classes == ("ant", name, "cow")
+
+
+def test_one_member_under_two_names_is_refused(tmp_path):
+    path = write_zip(tmp_path / "photos", files() | {"./train//ant/1.png": b""})
+    with pytest.raises(DatasetError, match=r"has the member 'train/ant/1.png' 2 times"):
+        prepare(path)
+
+
+def test_classes_that_differ_in_case_are_two(write):
+    contents = files() | {name.replace("/ant/", "/Ant/"): data for name, data in files().items() if "/ant/" in name}
+    assert prepare(write(contents))["train"].classes == ("Ant", "ant", "bee", "cow")
+
+
 # Folders that are something else
 
 
@@ -159,6 +215,18 @@ def without(prefix):
         ({f"photos/{name}": b"" for name in files()}, r": has no train/ .*, only photos$"),
         (files() | {"test/dog/1.png": b""}, r": test/ has the class dog, expected one of train/: ant, bee, cow$"),
         (files() | {"train/dog/": b""}, r": train/dog holds no image$"),
+        (
+            files() | {"train/bee /1.png": b""},
+            r": has the folders 'train/bee' and 'train/bee ', which look the same; exp",
+        ),
+        (
+            files() | {"train/caf\u00e9/1.png": b"", "test/cafe\u0301/1.png": b""},
+            r": has the folders 'test/cafe\\u0301' and 'train/caf\\xe9', which look the same; expected one spelling",
+        ),
+        (
+            {name: data for name, data in files().items() if "/ant/" in name},
+            r": train/ has the class ant only, expected several$",
+        ),
         (files() | {"test/bee/more/1.png": b""}, r": test/bee/more is a folder, expected images in test/bee$"),
         (files() | {"test/bee/1.txt": b"text"}, r": test/bee/1.txt: is no image \(of the formats .*JPEG, PNG"),
         (files() | {"train/cow/1.png": b""}, r": train/cow/1.png: is no image"),
@@ -196,69 +264,25 @@ def test_a_damaged_member_is_named(tmp_path):
         prepare(path, validation=2)
 
 
+def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    folder = write_folder(tmp_path / "photos", files())
+    with pytest.raises(DatasetError, match=r"photos/train/ant/x.png: cannot be read \(.*No such file"):
+        image_files.Folder(folder).read("train/ant/x.png")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(folder), "iterdir", refuse)
+    with pytest.raises(DatasetError, match=r"photos: cannot be read \(.*Permission denied"):
+        prepare(folder)
+    # Asked before any job runs, and the job has the line.
+    assert len(listing_digest(folder)) == 64
+
+
 def test_a_file_that_is_too_large_is_not_read(write, monkeypatch):
     monkeypatch.setattr(image_files, "LARGEST_FILE", 70)
     with pytest.raises(DatasetError, match=r"train.ant.\d.png: has \d+ bytes, expected at most 70"):
         prepare(write(files()))
-
-
-# Decoding
-
-
-@pytest.mark.parametrize("size", [(4, 4), (8, 8), (11, 11), (5, 5), (40, 40), (1, 1), (100, 7), (7, 100)])
-def test_images_are_resized_as_torchvision_does(size):
-    from torchvision.transforms import v2
-
-    image = noise(*size)
-    expected = v2.Compose([v2.Resize(5), v2.CenterCrop(5)])(image)
-    got = decoded(png(image), (5, 5), 3, "x.png")
-    np.testing.assert_array_equal(got, np.asarray(expected).transpose(2, 0, 1))
-
-
-@pytest.mark.parametrize(("size", "window"), [((12, 4), (slice(4, 8), slice(4))), ((4, 12), (slice(4), slice(4, 8)))])
-def test_the_centre_is_kept(size, window):
-    image = noise(*size)
-    got = decoded(png(image), (4, 4), 3, "x.png")
-    columns, rows = window
-    np.testing.assert_array_equal(got, np.asarray(image)[rows, columns].transpose(2, 0, 1))
-
-
-@pytest.mark.parametrize("size", [(6, 3), (3, 6), (9, 9)])
-def test_windows_need_not_be_square(size):
-    assert decoded(png(Image.new("RGB", (10, 8), (9, 8, 7))), size, 3, "x.png").shape == (3, *size)
-    np.testing.assert_array_equal(decoded(png(noise(6, 3)), (3, 6), 3, "x"), np.asarray(noise(6, 3)).transpose(2, 0, 1))
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "LA"])
-def test_other_kinds_of_pixels_are_converted(mode):
-    content = png(noise(4, 4).convert(mode))
-    image = Image.open(io.BytesIO(content))
-    colour, grey = decoded(content, (4, 4), 3, "x.png"), decoded(content, (4, 4), 1, "x.png")
-    np.testing.assert_array_equal(colour, np.asarray(image.convert("RGB")).transpose(2, 0, 1))
-    np.testing.assert_array_equal(grey, np.asarray(image.convert("L"))[None])
-
-
-def test_deep_pixels_are_refused():
-    content = png(Image.fromarray(np.arange(16, dtype=np.uint16).reshape(4, 4) * 4000))
-    with pytest.raises(DatasetError, match=r"x.png: has more than 8 bits per channel \(mode I;16\)"):
-        decoded(content, (4, 4), 1, "x.png")
-
-
-@pytest.mark.parametrize("limit", [90, 60])
-def test_decompression_bombs_are_errors(monkeypatch, limit):
-    # Pillow warns from its limit on and raises from the double of it on.
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    content = png(noise(11, 11))
-    # Whatever the settings of the process are.
-    warnings.simplefilter("ignore")
-    with pillow_limits(), pytest.raises(DatasetError, match=r"x.png: is too large to decode"):
-        decoded(content, (4, 4), 3, "x.png")
-
-
-def test_a_narrow_image_does_not_explode(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
-    with pillow_limits(), pytest.raises(DatasetError, match=r"x.png: is too large .*1 x 5000 would become 32 x 160000"):
-        decoded(png(Image.new("RGB", (1, 5000))), (32, 32), 3, "x.png")
 
 
 # Tracking a folder
@@ -278,3 +302,13 @@ def test_the_listing_changes_with_the_images(tmp_path):
     renamed = listing_digest(folder)
     image.with_name("x.png").unlink()
     assert len({first, touched, resized, renamed, listing_digest(folder)}) == 5
+
+
+def test_the_listing_does_not_change_with_what_is_passed_over(tmp_path):
+    folder = write_folder(tmp_path / "photos", files())
+    first = listing_digest(folder)
+    write_folder(folder, {"notes.txt": b"", "train/a.txt": b"", "train/ant/.DS_Store": b"", "test/cow/Thumbs.db": b""})
+    (folder / "train" / "bee" / "x.png").symlink_to("nowhere")
+    assert listing_digest(folder) == first
+    (folder / "train" / "dog").mkdir()
+    assert listing_digest(folder) != first

@@ -4,39 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import own_tables
 from approxgrad.datasets import table
 from approxgrad.datasets.kinds import DatasetError
 from approxgrad.study.configuration import ConfigError
 from approxgrad.study.study import Study
+from own_tables import COLUMNS, SHARES, column, frame, prepare
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published" / "synthetic" / "nonlinear.npz"
-SHARES = {"validation": 0.15, "test": 0.25}
-COLUMNS = {"kind": "table", "task": "regression", "features": ["a", "b"], "target": "y", **SHARES}
 ARRAYS = {"kind": "table", "task": "regression", **SHARES}
-
-
-def frame(rows=40, seed=0):
-    generator = np.random.default_rng(seed)
-    own = pd.DataFrame(generator.normal(size=(rows, 4)), columns=["b", "effect of a", "a", "effect of b"])
-    return own.assign(y=np.arange(rows) + 1000.0 * seed, label=np.resize(["no", "yes", "maybe", "no"], rows), text="x")
 
 
 @pytest.fixture(params=["csv", "parquet"])
 def write(request, tmp_path):
-    def write(data, name="table"):
-        path = tmp_path / f"{name}.{request.param}"
-        data.to_csv(path, index=False) if request.param == "csv" else data.to_parquet(path)
-        return str(path)
-
-    return write
-
-
-def prepare(options, seed=0):
-    return table.prepare(options, seed, [Path(path) for path in table.sources("own", options)])
-
-
-def column(split, place):
-    return split.features[:, place]
+    return lambda data, name="table": own_tables.write(tmp_path / f"{name}.{request.param}", data)
 
 
 # Columns
@@ -125,6 +106,11 @@ def test_numbers_for_the_normalisation(write):
     assert (parts["test"].mean, parts["test"].std) == ((1, 2), (3,))
     with pytest.raises(DatasetError, match=r"normalisation.std: got 3 numbers, expected 1 or 2"):
         prepare(COLUMNS | {"path": path, "normalisation": {"mean": [0], "std": [3, 3, 3]}})
+    # What is 0 or infinite in single precision.
+    with pytest.raises(DatasetError, match=r"normalisation.std: got 1e-50, expected numbers from 1.2e-38 to 3.4e\+38"):
+        prepare(COLUMNS | {"path": path, "normalisation": {"mean": [0], "std": [1e-50]}})
+    with pytest.raises(DatasetError, match=r"normalisation.mean: got -1e\+39, expected numbers from -3.4e\+38 to"):
+        prepare(COLUMNS | {"path": path, "normalisation": {"mean": [0, -1e39], "std": [1]}})
 
 
 # Tables that are something else
@@ -258,14 +244,30 @@ def test_arrays_of_all_rows(save):
         np.testing.assert_array_equal(part.effects, (2 * X).astype(np.float32)[rows])
 
 
-@pytest.mark.parametrize("labels", [np.array(["b", "a"]), np.array([7, 3])])
+@pytest.mark.parametrize("kind", [">f8", ">i4", "f2", "longdouble", "U", "?"])
+def test_arrays_of_other_types_are_numbers(save, kind):
+    values = np.asfortranarray((10 * X).astype(int).astype(kind))
+    parts = prepare(
+        ARRAYS
+        | save(X=values, y=Y.astype(kind if kind in (">f8", ">i4", "U") else "f8"))
+        | {"arrays": {"all": ["X", "y"]}}
+    )
+    for part in parts.values():
+        np.testing.assert_array_equal(part.features, values.astype(np.float32)[part.target.astype(int)])
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array(["b", "a"]), np.array([7, 3]), np.array([b"b", b"a"]), np.array([9, 3], ">u2")]
+)
 def test_arrays_of_the_parts(save, labels):
     labels = np.resize(labels, 20)
     options = ARRAYS | save(a=X, b=labels, c=X + 1, d=labels, e=X) | {"task": "classification"}
     parts = prepare(options | {"arrays": {"train": ["a", "b"], "test": ["c", "d"], "effects": "e"}})
     assert [len(part.target) for part in parts.values()] == [17, 3, 20]
     assert parts["test"].target.tolist() == [1, 0] * 10
-    assert parts["test"].classes == tuple(map(str, sorted(set(labels.tolist()))))
+    assert parts["test"].classes == tuple(
+        map(str, sorted(set(labels.astype(labels.dtype.str.replace("S", "U")).tolist())))
+    )
     assert parts["test"].effects is not None
     assert parts["train"].effects is None
 
@@ -280,6 +282,8 @@ def test_arrays_of_the_parts(save, labels):
         ({"X": X, "y": np.where(Y == 3, np.nan, Y)}, r"own.npz: array y, row 4: is missing, expected a finite number"),
         ({"X": np.where(X[2, 1] == X, -np.inf, X), "y": Y}, r"own.npz: array X, column 2, row 3: got '-inf', expected"),
         ({"X": X.astype(complex), "y": Y}, r"own.npz: array X, column 1: holds complex128, expected numbers"),
+        ({"X": X, "y": np.zeros(20, [("u", int)])}, r"own.npz: array y: holds \[\('u', '<i8'\)\], expected numbers"),
+        ({"X": X, "y": Y.astype("M8[s]")}, r"own.npz: array y: holds datetime64\[s\], expected numbers"),
         ({"X": X.astype(object), "y": Y}, r"own.npz: cannot be read as npz without unpickling \(Object arrays"),
         ({"X": X, "y": Y, "e": X[:, :2]}, r"own.npz: array e has the shape \(20, 2\), expected \(20, 3\)"),
     ],

@@ -56,6 +56,26 @@ TABLES = [
     table("Latin-1", "t.csv: cannot be read as csv ('utf-8' codec can't decode", b"a,b,y\n1,2,caf\xe9\n"),
     table("one class only", "t.csv: target is always 1, expected several labels", "a,b,y\n1,2,1\n3,4,1\n"),
     table(
+        "one label in two spellings",
+        "t.csv: target has the labels ' 1' and '1', which look the same",
+        "a,b,y\n" + "1,2, 1\n3,4,1\n5,6,0\n" * 9,
+    ),
+    table(
+        "measurements for labels",
+        "t.csv: target has 40 different values with a fraction such as 0.5, so it is a continuous number",
+        "a,b,y\n" + "".join(f"{row},{row},{row}.5\n" for row in range(40)),
+    ),
+    table(
+        "times that single precision makes equal",
+        "t.csv: column b: single precision, in which models are trained, moves its values",
+        "a,b,y\n" + "".join(f"{row},{1700000000 + 60 * row},{row % 2}\n" for row in range(40)),
+    ),
+    table(
+        "an integer of four hundred digits",
+        "t.csv: column a, row 1: got '999999",
+        f"a,b,y\n{'9' * 400},2,0\n" + "1,2,1\n" * 40,
+    ),
+    table(
         "a target that never changes",
         "t.csv: target is always 1 in the train rows, expected several values",
         "a,b,y\n" + "1,2,1\n" * 40,
@@ -95,6 +115,13 @@ PHOTOS = {"kind": "image_folder", "path": "photos.zip", "size": [4, 4], "validat
 def picture(size: tuple[int, int] = (5, 6), mode: str = "RGB") -> bytes:
     content = io.BytesIO()
     Image.effect_noise(size, 50).convert(mode).save(content, "PNG")
+    return content.getvalue()
+
+
+def animation() -> bytes:
+    content = io.BytesIO()
+    frames = [Image.effect_noise((5, 6), 50) for _ in range(2)]
+    frames[0].save(content, "PNG", save_all=True, append_images=frames[1:])
     return content.getvalue()
 
 
@@ -138,6 +165,17 @@ IMAGES = [
     ),
     images("half an image", "photos.zip: train/b/1.png: is a broken image (", members(train__b__1=picture()[:50])),
     images("sixteen bits a channel", "has more than 8 bits per channel", members(train__a__1=picture(mode="I;16"))),
+    images("an animation", "train/a/1.png: holds several pictures (frames or pages)", members(train__a__1=animation())),
+    images(
+        "one class alone",
+        "photos.zip: train/ has the class a only, expected several",
+        {name: data for name, data in members().items() if "/a/" in name},
+    ),
+    images(
+        "a class in two spellings",
+        "photos.zip: has the folders 'test/a ' and 'train/a', which look the same",
+        members() | {"test/a /0.png": picture()},
+    ),
     images("a class without images", "photos.zip: train/c holds no image", members(), "train/c/"),
     images(
         "a class in the test images only",

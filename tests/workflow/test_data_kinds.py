@@ -122,6 +122,10 @@ def test_a_changed_file_is_prepared_again(empty):
         plan = empty.plan("data", overlays=[overlay])
         return [wildcards for rule, wildcards in plan.wildcards if rule == "prepare_data"]
 
+    # What is passed over is no reason.
+    (empty.directory / "photos" / "train" / "cat" / ".DS_Store").write_bytes(b"x")
+    (empty.directory / "photos" / "test" / "dog" / "x.png").symlink_to("nowhere")
+    assert again() == []
     # The time of the folder itself is not changed by this.
     os.utime(empty.directory / "photos" / "train" / "cat" / "1.png", (0, 0))
     assert again() == ["dataset=photos"]

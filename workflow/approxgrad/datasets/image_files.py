@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import posixpath
 import re
+import stat
+import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from approxgrad.datasets.kinds import DatasetError
@@ -18,6 +24,12 @@ PARTS = ("train", "test")
 LARGEST_FILE = 256 * 2**20
 """Bytes of one image file, before decoding."""
 
+HIDDEN = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r"})
+"""What systems leave among one's files, in lower case, besides names that begin with a dot."""
+
+LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""What the system says of a link without an end."""
+
 
 class Folder:
     """A folder of images."""
@@ -27,17 +39,25 @@ class Folder:
 
     def names(self) -> Iterator[str]:
         """Yield what is in the folder and in its class folders, as relative paths; folders end in a slash."""
-        yield from (_name(entry, self._path) for entry in self._path.iterdir())
+        yield from (name for name, _ in _entries(self._path, ""))
+        yield from (name for name, _ in self.listing())
+
+    def listing(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield the class folders and what is in them, with size and time."""
         for part in PARTS:
-            for class_folder in _folders(self._path / part):
-                yield _name(class_folder, self._path)
-                yield from (_name(entry, self._path) for entry in class_folder.iterdir())
+            for class_folder, state in _entries(self._path / part, f"{part}/"):
+                if class_folder.endswith("/"):
+                    yield class_folder, state
+                    yield from _entries(self._path / class_folder, class_folder)
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
         path = self._path / name
-        _check_size(path.stat().st_size, path)
-        return path.read_bytes()
+        try:
+            _check_size(path.stat().st_size, path)
+            return path.read_bytes()
+        except OSError as error:
+            raise DatasetError(f"{one_line(path)}: cannot be read ({one_line(error)})") from None
 
 
 class Archive:
@@ -46,17 +66,33 @@ class Archive:
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self._path = path
         self._archive = archive
-        self._members = {member.filename: member for member in archive.infolist()}
-        for name, count in Counter(archive.namelist()).items():
+        self._members = {_member_name(member): member for member in archive.infolist()}
+        for name, count in Counter(map(_member_name, archive.infolist())).items():
             if count > 1:
                 raise DatasetError(f"{path}: has the member {name!r} {count} times, expected it once")
-        for name in self._members:
+        for name in archive.namelist():
             if "\\" in name or name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name):
                 raise DatasetError(f"{path}: has the member {name!r}, expected relative paths inside the archive")
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all members; folders end in a slash."""
-        yield from self._members
+        """Yield the names of all members but links; folders end in a slash."""
+        for name, member in self._members.items():
+            if stat.S_ISLNK(member.external_attr >> 16):
+                self._check_link(name)
+            else:
+                yield name
+
+    def _check_link(self, name: str) -> None:
+        """Refuse a link in a class folder that leads to another member; any other is a dangling one."""
+        pieces = name.split("/")
+        if pieces[0] not in PARTS or any(map(is_hidden, pieces)):
+            return
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(name), self.read(name).decode(errors="replace")))
+        if any(other == target or other.startswith(f"{target}/") for other in self._members):
+            raise DatasetError(
+                f"{self._path}: {one_line(name)} is a link to {one_line(target)}, expected an archive with files in "
+                "place of links"
+            )
 
     def read(self, name: str) -> bytes:
         """Return the content of a member."""
@@ -82,7 +118,7 @@ def opened(path: Path) -> Iterator[Folder | Archive]:
         yield Folder(path)
         return
     try:
-        archive = zipfile.ZipFile(path)
+        archive = _zip_file(path)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such folder or .zip file") from None
     except DAMAGES as error:
@@ -94,7 +130,7 @@ def opened(path: Path) -> Iterator[Folder | Archive]:
 def class_folders(names: Iterable[str], where: Path) -> dict[str, dict[str, list[str]]]:
     """Sort the names of image files by part (``train``, ``test``) and class.
 
-    Hidden files and whatever lies outside of a class folder are passed over.
+    Hidden files, what systems leave behind and whatever lies outside of a class folder are passed over.
 
     Returns
     -------
@@ -104,14 +140,17 @@ def class_folders(names: Iterable[str], where: Path) -> dict[str, dict[str, list
     Raises
     ------
     DatasetError
-        If a part is missing, a class is empty or occurs in ``test`` only, or a class folder holds a folder.
+        If a part is missing, a class is empty, alone or in ``test`` only, two classes look the same, or a class folder
+        holds a folder.
     """
     parts: dict[str, dict[str, list[str]]] = {part: {} for part in PARTS}
     top: set[str] = set()
     for name in sorted(names):
         part, *rest = name.split("/")
+        if any(map(is_hidden, [part, *rest])):
+            continue
         top.add(part)
-        if part not in parts or len(rest) < 2 or any(piece.startswith(".") for piece in rest):
+        if part not in parts or len(rest) < 2:
             continue
         images = parts[part].setdefault(rest[0], [])
         if len(rest) > 2:
@@ -126,29 +165,75 @@ def class_folders(names: Iterable[str], where: Path) -> dict[str, dict[str, list
         empty = [name for name, images in classes.items() if not images]
         if empty:
             raise DatasetError(f"{where}: {part}/{one_line(empty[0])} holds no image")
+    _check_apart(parts, where)
     unknown = sorted(set(parts["test"]) - set(parts["train"]))
     if unknown:
         raise DatasetError(
             f"{where}: test/ has the class {one_line(unknown[0])}, expected one of train/: {_list(parts['train'])}"
         )
+    if len(parts["train"]) < 2:
+        raise DatasetError(f"{where}: train/ has the class {_list(parts['train'])} only, expected several")
     return {part: dict(sorted(classes.items())) for part, classes in parts.items()}
 
 
 def listing_digest(path: Path) -> str:
-    """Return a digest of names, sizes and times of a folder's images: it changes when an image does."""
+    """Return a digest of names, sizes and times of a folder's images: it changes when what is read does."""
     digest = hashlib.sha256()
-    for name in sorted(Folder(path).names()):
-        state = (path / name).stat()
-        digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    try:
+        for name, state in sorted(Folder(path).listing()):
+            # The time of a folder changes with hidden files, too.
+            read = (0, 0) if name.endswith("/") else (state.st_size, state.st_mtime_ns)
+            digest.update(os.fsencode(name) + f"\0{read[0]}\0{read[1]}\n".encode())
+    except DatasetError as error:
+        # Whoever reads the folder says what is wrong.
+        digest.update(os.fsencode(str(error)))
     return digest.hexdigest()
 
 
-def _folders(path: Path) -> list[Path]:
-    return [entry for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is none that a person put there."""
+    return name.startswith(".") or name.lower() in HIDDEN
 
 
-def _name(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() + ("/" if path.is_dir() else "")
+def _entries(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the files and folders in a folder, if it is one; links that lead nowhere, devices and the like are none."""
+    try:
+        for entry in folder.iterdir() if folder.is_dir() else ():
+            try:
+                state = entry.stat()
+            except OSError as error:
+                if error.errno in LEADS_NOWHERE:
+                    continue
+                raise
+            is_folder = stat.S_ISDIR(state.st_mode)
+            if not is_hidden(entry.name) and (is_folder or stat.S_ISREG(state.st_mode)):
+                yield f"{prefix}{entry.name}{'/' if is_folder else ''}", state
+    except OSError as error:
+        raise DatasetError(f"{one_line(folder)}: cannot be read ({one_line(error)})") from None
+
+
+def _zip_file(path: Path) -> zipfile.ZipFile:
+    try:
+        # Some programs write UTF-8 without saying so.
+        return zipfile.ZipFile(path, metadata_encoding="utf-8")
+    except UnicodeDecodeError:
+        return zipfile.ZipFile(path)
+
+
+def _member_name(member: zipfile.ZipInfo) -> str:
+    """Return the name of a member as one way to write its path."""
+    return posixpath.normpath(member.filename) + ("/" if member.is_dir() else "")
+
+
+def _check_apart(parts: dict[str, dict[str, list[str]]], where: Path) -> None:
+    """Refuse class folders that differ in nothing that a person sees: white space or the encoding of accents."""
+    names = {name: f"{part}/{name}" for part in reversed(PARTS) for name in parts[part]}
+    shown = sorted((unicodedata.normalize("NFC", one_line(name)), path) for name, path in names.items())
+    for (name, path), (other_name, other) in pairwise(shown):
+        if name == other_name:
+            raise DatasetError(
+                f"{where}: has the folders {path!a} and {other!a}, which look the same; expected one spelling"
+            )
 
 
 def _check_size(size: int, where: Path | str) -> None:

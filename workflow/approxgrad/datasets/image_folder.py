@@ -85,9 +85,9 @@ def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path]) -> dict
     limit = options.get("limit", {})
     with opened(path) as files, pillow_limits():
         folders = class_folders(files.names(), path)
-        classes = tuple(folders["train"])
-        names, labels = _flat(folders["train"], classes)
-        test_names, test_labels = _flat(folders["test"], classes)
+        names, labels = _flat(folders["train"], list(folders["train"]))
+        test_names, test_labels = _flat(folders["test"], list(folders["train"]))
+        classes = tuple(map(one_line, folders["train"]))
         validation, rest = stratified(
             labels, rows_of(options["validation"], len(names)), derive_seed(seed, "validation")
         )
@@ -125,14 +125,14 @@ def _check_classes(labels: NDArray[np.int64], classes: Sequence[str], path: Path
     lacking = sorted(set(range(len(classes))) - set(labels.tolist()))
     if lacking:
         raise DatasetError(
-            f"{path}: validation leaves no image of train/{one_line(classes[lacking[0]])} to train on, expected one"
+            f"{path}: validation leaves no image of train/{classes[lacking[0]]} to train on, expected one"
         )
 
 
-def _flat(folders: dict[str, list[str]], classes: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+def _flat(folders: dict[str, list[str]], order: list[str]) -> tuple[list[str], NDArray[np.int64]]:
     """Return the names of all images and their class numbers."""
     names = [name for images in folders.values() for name in images]
-    numbers = [classes.index(label) for label, images in folders.items() for _ in images]
+    numbers = [order.index(label) for label, images in folders.items() for _ in images]
     return names, np.array(numbers, np.int64)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from approxgrad.datasets.kinds import DatasetError
+from approxgrad.messages import one_line
 
 Numbers = tuple[float, ...]
 
@@ -23,11 +26,16 @@ def configured(options: Mapping[str, Any], channels: int) -> tuple[Numbers, Numb
     Raises
     ------
     DatasetError
-        If there is neither one number nor one for each channel.
+        If there is neither one number nor one for each channel, or one is none in single precision.
     """
+    least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
     given = options.get("normalisation", {"mean": [0.0], "std": [1.0]})
     for key in ("mean", "std"):
         if len(given[key]) not in (1, channels):
             allowed = "1" if channels == 1 else f"1 or {channels}"
             raise DatasetError(f"normalisation.{key}: got {len(given[key])} numbers, expected {allowed}")
+        for number in given[key]:
+            if abs(number) > most or (key == "std" and number < least):
+                allowed = f"numbers from {least if key == 'std' else -most:.2g} to {most:.2g}"
+                raise DatasetError(f"normalisation.{key}: got {one_line(number, 60)}, expected {allowed}")
     return tuple(given["mean"]), tuple(given["std"])

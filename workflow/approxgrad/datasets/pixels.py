@@ -1,8 +1,12 @@
-"""Decoding one image file into an array of a fixed size, as torchvision's usual transforms do."""
+"""Decoding one image file into an array of a fixed size, as torchvision's usual transforms do.
+
+What torchvision passes over is not: an image is turned as its EXIF data say, and what is transparent becomes white.
+"""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -23,6 +27,8 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MODES = {1: "L", 3: "RGB"}
 DEEP_MODES = ("I", "F")
 """Beginnings of Pillow's modes with more than eight bits, which it clips without a word."""
+DEEP_PIXELS = re.compile(r"\b(?:LA|[A-Z]|RGB[AaX]?|CMYK);16")
+"""How Pillow's decoders name pixels with more than eight bits per channel of which they keep eight."""
 
 
 @contextmanager
@@ -59,17 +65,21 @@ def decoded(content: bytes, size: tuple[int, int], channels: int, where: str) ->
     Raises
     ------
     DatasetError
-        If the file is no image, is broken, too large or has more than eight bits per channel.
+        If the file is no image, is broken, too large, has more than eight bits per channel or holds several pictures.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.mode.startswith(DEEP_MODES):
+            if _is_deep(image):
                 raise DatasetError(
                     f"{where}: has more than 8 bits per channel (mode {image.mode}), which is not supported"
                 )
-            pixels = np.asarray(_cropped(image.convert(MODES[channels]), *size))
+            # A photograph with a preview attached to it is one picture.
+            if image.format != "MPO" and getattr(image, "is_animated", False):
+                raise DatasetError(f"{where}: holds several pictures (frames or pages), expected one")
+            upright = ImageOps.exif_transpose(image)
+            pixels = np.asarray(_cropped(_opaque(upright).convert(MODES[channels]), *size))
     except DatasetError:
         raise
     except UnidentifiedImageError:
@@ -79,6 +89,26 @@ def decoded(content: bytes, size: tuple[int, int], channels: int, where: str) ->
     except DAMAGES as error:
         raise DatasetError(f"{where}: is a broken image ({one_line(error)})") from None
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Return whether an image that is not yet decoded has more than eight bits per channel."""
+    return image.mode.startswith(DEEP_MODES) or any(
+        DEEP_PIXELS.search(str(tile.args)) or (tile.codec_name.startswith("ppm") and tile.args[1] > 255)
+        for tile in getattr(image, "tile", [])
+    )
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Return an image as it looks on white."""
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image
+    layer = image.convert("RGBA")
+    if layer.getchannel("A").getextrema() == (255, 255):
+        return image
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
 
 
 def _cropped(image: Image.Image, height: int, width: int) -> Image.Image:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from approxgrad.datasets.drawing import check_rest, rows_of, stratified
 from approxgrad.datasets.kinds import DatasetError
+from approxgrad.datasets.labels import classes_of
 from approxgrad.datasets.normalisation import Numbers, configured
 from approxgrad.datasets.paths import checked_path
+from approxgrad.datasets.precision import single
 from approxgrad.datasets.table_files import SUFFIXES, Rows, read_arrays, read_columns
-from approxgrad.messages import one_line
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.tables import Split
 
@@ -107,23 +108,25 @@ def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path]) -> dict
     classes: tuple[str, ...] = ()
     numbers = {name: np.zeros(len(rows), np.int64) for name, rows in parts.items()}
     if options["task"] == "classification":
-        classes, numbers = _classes(parts)
+        labels, wheres = ({name: getattr(rows, key) for name, rows in parts.items()} for key in ("target", "where"))
+        as_text = any(Path(source).suffix.lower() == ".csv" for source in sources)
+        classes, numbers = classes_of(labels, wheres, as_text)
     targets = numbers if classes else {name: rows.target for name, rows in parts.items()}
     drawn = _drawn(numbers, options, seed)
     if classes:
         _check_classes(drawn, numbers, classes)
     else:
         _check_spread(drawn, parts)
-    training = parts[drawn["train"][0]].rows(drawn["train"][1]).features
-    mean, std = _normalisation(options, training)
+    mean, std = _normalisation(options, parts[drawn["train"][0]].rows(drawn["train"][1]))
+    features = {name: _stored(rows, mean, std) for name, rows in parts.items()}
     splits = {}
     for name, (origin, index) in drawn.items():
-        rows = parts[origin].rows(index)
+        effects = parts[origin].effects
         splits[name] = Split(
-            features=rows.features,
+            features=features[origin][index],
             target=targets[origin][index],
-            effects=rows.effects,
-            feature_shape=(rows.features.shape[1],),
+            effects=None if effects is None else effects[index],
+            feature_shape=(features[origin].shape[1],),
             classes=classes,
             mean=mean,
             std=std,
@@ -158,20 +161,6 @@ def _read(options: dict[str, Any], paths: list[Path]) -> dict[str, Rows]:
     return parts
 
 
-def _classes(parts: dict[str, Rows]) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
-    """Return the names of the classes and the class numbers of every part."""
-    try:
-        found = np.unique(np.concatenate([np.unique(rows.target) for rows in parts.values()]))
-        numbers = {name: np.searchsorted(found, rows.target).astype(np.int64) for name, rows in parts.items()}
-    except TypeError:
-        where = " and ".join(rows.where for rows in parts.values())
-        raise DatasetError(f"{where}: target mixes numbers and text, expected labels of one kind") from None
-    if len(found) < 2:
-        always = one_line(found.tolist()[0])
-        raise DatasetError(f"{next(iter(parts.values())).where}: target is always {always}, expected several labels")
-    return tuple(one_line(label) for label in found.tolist()), numbers
-
-
 def _drawn(
     strata: dict[str, NDArray[np.int64]], options: dict[str, Any], seed: int
 ) -> dict[str, tuple[str, NDArray[np.int64]]]:
@@ -196,7 +185,12 @@ def _check_classes(
     origin, rows = drawn["train"]
     lacking = np.setdiff1d(np.arange(len(classes)), numbers[origin][rows])
     if lacking.size:
-        raise DatasetError(f"target: no training row has the class {classes[lacking[0]]}, expected each class there")
+        count = sum(map(len, numbers.values()))
+        hint = f"; {len(classes)} labels in {count} rows may be numbers, `task: regression`"
+        raise DatasetError(
+            f"target: no training row has the class {classes[lacking[0]]}, expected each class there"
+            + (hint if len(classes) > count / 2 else "")
+        )
 
 
 def _check_spread(drawn: dict[str, tuple[str, NDArray[np.int64]]], parts: dict[str, Rows]) -> None:
@@ -209,9 +203,34 @@ def _check_spread(drawn: dict[str, tuple[str, NDArray[np.int64]]], parts: dict[s
             raise DatasetError(f"{where}: target is always {target[0]:g} in the {name} rows, expected several values")
 
 
-def _normalisation(options: dict[str, Any], training: NDArray[np.float32]) -> tuple[Numbers, Numbers]:
+def _normalisation(options: dict[str, Any], training: Rows) -> tuple[Numbers, Numbers]:
+    features = training.features
     if options.get("normalisation") != "standardise":
-        return configured(options, training.shape[1])
-    mean, std = training.mean(axis=0, dtype=np.float64), training.std(axis=0, dtype=np.float64)
-    # A constant feature stays what it is once its mean is gone.
-    return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
+        return configured(options, features.shape[1])
+    low, high = features.min(axis=0), features.max(axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A constant feature becomes 0 exactly, which a mean with a rounding error would not give.
+        mean = np.where(low < high, features.mean(axis=0), low)
+        std = np.where(low < high, features.std(axis=0), 1.0)
+    wrong = np.flatnonzero(~(np.isfinite(std) & (std > 0)))
+    if wrong.size:
+        raise DatasetError(
+            f"{training.columns[wrong[0]]}: got values from {low[wrong[0]]:g} to {high[wrong[0]]:g}, "
+            "whose variance is no number in double precision; expected others to standardise"
+        )
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _stored(rows: Rows, mean: Numbers, std: Numbers) -> NDArray[np.floating[Any]]:
+    """Return the features as they are stored: in double precision where something is to be subtracted or divided.
+
+    Raises
+    ------
+    DatasetError
+        If what models are given cannot be held in single precision.
+    """
+    inputs = (rows.features - np.array(mean)) / np.array(std)
+    columns = zip(inputs.T, rows.features.T, rows.columns, strict=True)
+    models_see = np.stack([single(column, given, where) for column, given, where in columns], axis=1)
+    unchanged = not any(mean) and set(std) == {1.0}
+    return models_see if unchanged else rows.features

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from approxgrad.datasets.kinds import DatasetError
+from approxgrad.datasets.labels import labels_of
+from approxgrad.datasets.precision import single
 from approxgrad.messages import one_line
 from approxgrad.storage.array_files import load_arrays
 from approxgrad.storage.table_checks import TableError
 
 SUFFIXES = (".csv", ".parquet")
+LARGEST_EXACT = 2**53
+"""Up to here a double holds every integer."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +34,22 @@ class Rows:
     Attributes
     ----------
     features : ndarray
-        Float32 of shape (N, d).
+        Float64 of shape (N, d).
     target : ndarray
-        Shape (N,): labels of any kind, or float32 values of a regression.
+        Shape (N,): labels as text, numbers or truth values, or float32 values of a regression.
     effects : ndarray or None
         Float32 of shape (N, d): the true effects of the features, where known.
     where : str
         File, for messages.
+    columns : tuple of str
+        File and column of each feature, for messages.
     """
 
-    features: NDArray[np.float32]
+    features: NDArray[np.float64]
     target: NDArray[Any]
     effects: NDArray[np.float32] | None
     where: str
+    columns: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.features)
@@ -62,21 +70,22 @@ def read_columns(path: Path, features: Sequence[str], target: str, effects: Sequ
     features, target, effects : sequence of str, str, sequence of str
         Names of columns; no effects where they are not known.
     task : str
-        ``classification``: the target is any kind of label; ``regression``: it is a number.
+        ``classification``: the target holds labels, in a CSV file as text; ``regression``: it is a number.
 
     Raises
     ------
     DatasetError
         If the file cannot be read, lacks a column, or a value is missing or no finite number.
     """
-    columns = _columns(path, list(dict.fromkeys([*features, target, *effects])))
-    numbers = {name: _numbers(columns[name], f"{path}: column {name}") for name in (*features, *effects)}
-    where = f"{path}: column {target}"
+    named = list(dict.fromkeys([*features, target, *effects]))
+    columns = _columns(path, named, text=[target] if task == "classification" else [])
+    wheres = {name: f"{path}: column {one_line(name)}" for name in named}
     return Rows(
-        features=np.stack([numbers[name] for name in features], axis=1),
-        target=_target(columns[target], task, where),
-        effects=np.stack([numbers[name] for name in effects], axis=1) if effects else None,
+        features=np.stack([_numbers(columns[name], wheres[name]) for name in features], axis=1),
+        target=_target(columns[target], task, wheres[target]),
+        effects=np.stack([_single(columns[name], wheres[name]) for name in effects], axis=1) if effects else None,
         where=str(path),
+        columns=tuple(wheres[name] for name in features),
     )
 
 
@@ -110,15 +119,17 @@ def read_arrays(path: Path, names: Sequence[str], effects: str | None, task: str
         raise DatasetError(f"{path}: array {names[1]} has the shape {target.shape}, expected ({len(features)},)")
     if effects and arrays[effects].shape != features.shape:
         raise DatasetError(f"{path}: array {effects} has the shape {arrays[effects].shape}, expected {features.shape}")
+    wheres = [f"{path}: array {names[0]}, column {place + 1}" for place in range(features.shape[1])]
     return Rows(
-        features=_matrix(features, f"{path}: array {names[0]}"),
+        features=np.stack([_numbers(*column) for column in zip(features.T, wheres, strict=True)], axis=1),
         target=_target(target.reshape(-1), task, f"{path}: array {names[1]}"),
-        effects=_matrix(arrays[effects], f"{path}: array {effects}") if effects else None,
+        effects=_effects(arrays[effects], f"{path}: array {effects}") if effects else None,
         where=f"{path}: {names[0]}",
+        columns=tuple(wheres),
     )
 
 
-def _columns(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
+def _columns(path: Path, names: list[str], text: list[str]) -> dict[str, NDArray[Any]]:
     try:
         if path.suffix.lower() == ".parquet":
             file = pq.ParquetFile(path)
@@ -130,7 +141,7 @@ def _columns(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
             # Pandas renames a column that stands twice.
             header = pd.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0]
             _check_names(path, names, header.dropna())
-            frame = pd.read_csv(path, **options)
+            frame = pd.read_csv(path, dtype=dict.fromkeys(text, str), **options)
             if len(frame) and not isinstance(frame.index, pd.RangeIndex):
                 raise DatasetError(f"{path}: row 1 has more fields than the header")
     except DatasetError:
@@ -149,7 +160,12 @@ def _check_names(path: Path, wanted: Iterable[str], found: Iterable[str]) -> Non
     for name in wanted:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {one_line(close[0])}?)" if close else ""
+            # White space around a name is seen only in quotes.
+            hint = (
+                f" (did you mean {repr(close[0]) if close[0].strip() == name else one_line(close[0])}?)"
+                if close
+                else ""
+            )
             shown = one_line(", ".join(known[:10]) + (", ..." if len(known) > 10 else ""))
             raise DatasetError(f"{path}: has no column {name!r}, only {shown if known else 'nothing'}{hint}")
         if known.count(name) > 1:
@@ -157,31 +173,53 @@ def _check_names(path: Path, wanted: Iterable[str], found: Iterable[str]) -> Non
 
 
 def _target(values: NDArray[Any], task: str, where: str) -> NDArray[Any]:
-    if task == "regression":
-        return _numbers(values, where)
-    missing = np.flatnonzero(pd.isna(values))
-    if missing.size:
-        raise DatasetError(f"{where}, row {missing[0] + 1}: is missing, expected a label")
-    return values
+    return labels_of(values, where) if task == "classification" else _single(values, where)
 
 
-def _numbers(values: NDArray[Any], where: str) -> NDArray[np.float32]:
+def _single(values: NDArray[Any], where: str) -> NDArray[np.float32]:
+    return single(_numbers(values, where), values, where)
+
+
+def _effects(values: NDArray[Any], where: str) -> NDArray[np.float32]:
+    return np.stack([_single(column, f"{where}, column {place}") for place, column in enumerate(values.T, 1)], axis=1)
+
+
+def _numbers(values: NDArray[Any], where: str) -> NDArray[np.float64]:
     """Return a column as numbers; row numbers in messages count from 1 and leave out the header."""
     if values.dtype.kind not in "biufOUT":
         raise DatasetError(f"{where}: holds {values.dtype}, expected numbers")
     with np.errstate(over="ignore"):
         try:
-            numbers = np.asarray(pd.to_numeric(values, errors="coerce")).astype(np.float32)
+            numbers = np.asarray(_parsed(values)).astype(np.float64)
         except TypeError as error:
             raise DatasetError(f"{where}: does not hold numbers ({one_line(error)})") from None
     wrong = np.flatnonzero(~np.isfinite(numbers))
     if wrong.size:
         value = values[wrong[0]]
-        got = "is missing" if np.all(pd.isna(value)) else f"got {one_line(repr(str(value)))}"
+        got = "is missing" if np.all(pd.isna(value)) else f"got {one_line(repr(str(value)), 60)}"
         raise DatasetError(f"{where}, row {wrong[0] + 1}: {got}, expected a finite number")
+    if values.dtype.kind != "f":
+        _check_digits(values, numbers, where)
     return numbers
 
 
-def _matrix(values: NDArray[Any], where: str) -> NDArray[np.float32]:
-    columns = [_numbers(column, f"{where}, column {place}") for place, column in enumerate(values.T, start=1)]
-    return np.stack(columns, axis=1)
+def _parsed(values: NDArray[Any]) -> Any:
+    """Return text and objects as numbers, NaN for those that are none."""
+    if values.dtype.kind in "biuf":
+        return values
+    try:
+        return pd.to_numeric(values, errors="coerce")
+    except OverflowError:
+        # Integers beyond the largest double, which pandas hands out as Python's.
+        return pd.to_numeric(np.array([str(value) for value in values], object), errors="coerce")
+
+
+def _check_digits(values: NDArray[Any], numbers: NDArray[np.float64], where: str) -> None:
+    """Refuse integers with more digits than a double has, if different ones would become equal."""
+    long = np.flatnonzero(np.abs(numbers) > LARGEST_EXACT)
+    written = {Decimal(str(value)) for value in values[long]}
+    if len(written) > len(np.unique(numbers[long])):
+        raise DatasetError(
+            f"{where}, row {long[0] + 1}: got {one_line(values[long[0]], 60)}, which has too many digits: double "
+            "precision keeps 15; subtract a constant in the file"
+        )

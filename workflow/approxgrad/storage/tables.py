@@ -48,7 +48,7 @@ class Split:
     Attributes
     ----------
     features : ndarray
-        Float32 of shape (N, d), in the data's own units.
+        Shape (N, d), in the data's own units: float32, or float64 where float32 would lose what normalisation keeps.
     target : ndarray
         Shape (N,): int64 class numbers, or float32 values of a regression.
     effects : ndarray or None
@@ -62,7 +62,7 @@ class Split:
         ``(features - mean) / std``.
     """
 
-    features: NDArray[np.float32]
+    features: NDArray[np.floating[Any]]
     target: NDArray[Any]
     effects: NDArray[np.float32] | None = None
     feature_shape: tuple[int, ...] = ()
@@ -78,8 +78,8 @@ class Split:
     def model_inputs(self) -> NDArray[np.float32]:
         """Return the normalised features, float32 of shape (N, *feature_shape)."""
         per_channel = (-1,) + (1,) * (len(self.feature_shape) - 1)
-        mean = np.asarray(self.mean, np.float32).reshape(per_channel)
-        std = np.asarray(self.std, np.float32).reshape(per_channel)
+        mean = np.asarray(self.mean, self.features.dtype).reshape(per_channel)
+        std = np.asarray(self.std, self.features.dtype).reshape(per_channel)
         return np.asarray((self.features.reshape(-1, *self.feature_shape) - mean) / std, np.float32)
 
     def rows(self, index: NDArray[np.int64]) -> Split:
@@ -167,10 +167,15 @@ def read_mean_input(path: Path | str) -> NDArray[np.float32]:
         As :func:`read_split`.
     """
     file = TableFile(path, ["features"])
-    total: NDArray[np.float64] | float = 0.0
+    total, first = np.zeros(1), np.zeros(1, np.float32)
     for batch in file.batches(["features"], 4096):
-        total = total + matrix(batch["features"], "features", path).sum(axis=0, dtype=np.float64)
-    mean = np.atleast_1d(total / max(file.rows, 1)).astype(np.float32)[None]
+        values = matrix(batch["features"], "features", path)
+        if values.dtype == np.float64:
+            # A sum of large numbers would lose digits that their differences have.
+            first = first if first.dtype == np.float64 else values[0]
+            values = values - first
+        total = total + values.sum(axis=0, dtype=np.float64)
+    mean = (first + total / max(file.rows, 1)).astype(first.dtype)[None]
     try:
         # Normalisation is affine, so the mean of the normalised rows is the normalised mean.
         target = np.zeros(1, np.int64 if file.metadata["classes"] else np.float32)
@@ -181,7 +186,7 @@ def read_mean_input(path: Path | str) -> NDArray[np.float32]:
 
 
 def _split(
-    features: NDArray[np.float32],
+    features: NDArray[np.floating[Any]],
     target: NDArray[Any],
     effects: NDArray[np.float32] | None,
     document: dict[str, Any],

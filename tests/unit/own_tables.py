@@ -1,0 +1,31 @@
+"""Small tables as people have them, for the tests of data sets of the kind ``table``."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from approxgrad.datasets import table
+
+SHARES = {"validation": 0.15, "test": 0.25}
+COLUMNS = {"kind": "table", "task": "regression", "features": ["a", "b"], "target": "y", **SHARES}
+
+
+def frame(rows=40, seed=0):
+    generator = np.random.default_rng(seed)
+    own = pd.DataFrame(generator.normal(size=(rows, 4)), columns=["b", "effect of a", "a", "effect of b"])
+    return own.assign(y=np.arange(rows) + 1000.0 * seed, label=np.resize(["no", "yes", "maybe", "no"], rows), text="x")
+
+
+def write(path, data):
+    """Write a table as the end of the path says."""
+    data.to_csv(path, index=False) if path.suffix == ".csv" else data.to_parquet(path)
+    return str(path)
+
+
+def prepare(options, seed=0):
+    return table.prepare(options, seed, [Path(path) for path in table.sources("own", options)])
+
+
+def column(split, place):
+    return split.features[:, place]

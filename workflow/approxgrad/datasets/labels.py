@@ -1,0 +1,146 @@
+"""The labels of a classification: text as it stands in a file, or numbers where the file knows types."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from approxgrad.datasets.kinds import DatasetError
+from approxgrad.messages import one_line
+
+Labels = NDArray[np.object_]
+
+FRACTIONS = 20
+"""More different numbers with a fraction than this, or than half of the rows, are no classes but measurements."""
+
+
+def labels_of(values: NDArray[Any], where: str) -> Labels:
+    """Return a column of labels as text, numbers or truth values of Python.
+
+    Raises
+    ------
+    DatasetError
+        If a label is missing, or is something else.
+    """
+    if values.dtype.kind not in "biufOUTS":
+        raise DatasetError(f"{where}: holds {values.dtype}, expected labels: text, numbers or truth values")
+    labels = np.empty(len(values), object)
+    missing = pd.isna(values)
+    for row, label in enumerate(values.tolist()):
+        if isinstance(label, bytes):
+            label = _decoded(label, f"{where}, row {row + 1}")
+        if missing[row] or (isinstance(label, str) and not label.strip()):
+            raise DatasetError(f"{where}, row {row + 1}: is missing, expected a label")
+        if isinstance(label, np.longdouble):
+            label = float(label)
+        if not isinstance(label, (str, bool, int, float, Decimal)):
+            got = one_line(f"{type(label).__name__} {label}", 60)
+            raise DatasetError(f"{where}, row {row + 1}: got the {got}, expected a label: text, number or truth value")
+        labels[row] = label
+    return labels
+
+
+def classes_of(
+    parts: Mapping[str, Labels], wheres: Mapping[str, str], as_text: bool
+) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
+    """Return the names of the classes, in their order, and the class numbers of every part.
+
+    Text is ordered by letter, numbers by size; so is text from files that know no types if all of it is numbers.
+
+    Parameters
+    ----------
+    parts : mapping
+        Labels of each part, as :func:`labels_of` returns them.
+    wheres : mapping
+        Their files, for messages.
+    as_text : bool
+        Whether a part comes from a file that knows no types, so that all labels are compared as text.
+
+    Raises
+    ------
+    DatasetError
+        If there is one class only, or the labels are measurements, mixed with text, or look the same.
+    """
+    where = " and ".join(dict.fromkeys(wheres.values()))
+    if as_text:
+        parts = {name: np.array([str(label) for label in labels], object) for name, labels in parts.items()}
+    # Not sets: which of two equal numbers gives the name must not depend on the run.
+    seen = {name: list(dict.fromkeys(labels.tolist())) for name, labels in parts.items()}
+    _check_kinds(list(seen.values()), where, as_text)
+    found = list(dict.fromkeys(label for labels in seen.values() for label in labels))
+    if len(found) < 2:
+        raise DatasetError(
+            f"{next(iter(wheres.values()))}: target is always {one_line(found[0])}, expected several labels"
+        )
+    numbers = {label: _number(label) for label in found if as_text or not isinstance(label, str)}
+    if as_text and None not in numbers.values():
+        found.sort(key=lambda label: (numbers[label], label))
+    else:
+        found.sort()
+    _check_discrete(numbers, sum(map(len, parts.values())), where)
+    names = tuple(map(one_line, found))
+    _check_apart(found, names, where)
+    place = {label: number for number, label in enumerate(found)}
+    return names, {
+        name: np.fromiter((place[label] for label in labels), np.int64, len(labels)) for name, labels in parts.items()
+    }
+
+
+def _decoded(label: bytes, place: str) -> str:
+    try:
+        return label.decode()
+    except UnicodeDecodeError:
+        raise DatasetError(f"{place}: got {one_line(repr(label), 60)}, expected text in UTF-8") from None
+
+
+def _number(label: Any) -> Decimal | None:
+    """Return the finite number that a label is or spells, whatever its length."""
+    try:
+        number = Decimal(int(label) if isinstance(label, bool) else str(label).strip())
+    except ArithmeticError:
+        return None
+    return number if number.is_finite() else None
+
+
+def _check_kinds(parts: list[list[Any]], where: str, as_text: bool) -> None:
+    """Refuse numbers in one part and text in another one; as text they are so only if they have nothing in common."""
+    numeric = [
+        all(_number(label) is not None if as_text else not isinstance(label, str) for label in found) for found in parts
+    ]
+    for kind, found in zip(numeric, parts, strict=True):
+        if kind != numeric[0] and not (as_text and set(found) & set(parts[0])):
+            raise DatasetError(f"{where}: target mixes numbers and text, expected labels of one kind")
+
+
+def _check_discrete(numbers: Mapping[Any, Decimal | None], rows: int, where: str) -> None:
+    """Refuse a target that is measured: many different numbers with a fraction."""
+    fractions = [n for n in numbers.values() if n is not None and n != n.to_integral_value()]
+    if len(fractions) > min(FRACTIONS, rows / 2):
+        raise DatasetError(
+            f"{where}: target has {len(fractions)} different values with a fraction such as {fractions[0]}, so it is a "
+            "continuous number and not a class; expected `task: regression`, or labels"
+        )
+
+
+def _check_apart(found: list[Any], names: tuple[str, ...], where: str) -> None:
+    """Refuse labels that differ in nothing that a person sees: white space, the encoding of accents, a distant end."""
+    shown = sorted((unicodedata.normalize("NFC", name), str(label)) for name, label in zip(names, found, strict=True))
+    for (name, label), (other_name, other) in pairwise(shown):
+        if name == other_name:
+            raise DatasetError(
+                f"{where}: target has the labels {_shown(label)} and {_shown(other)}, which look the same; "
+                "expected one spelling of each label"
+            )
+
+
+def _shown(label: str) -> str:
+    """Return a label with all of its white space and with its letters as they are encoded."""
+    text = ascii(label)
+    return text if len(text) <= 80 else f"{text[:77]}..."
