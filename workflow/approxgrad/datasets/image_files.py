@@ -19,6 +19,10 @@ LARGEST_FILE = 256 * 2**20
 """Bytes of one image file, before decoding."""
 
 
+ENTRY = b"PK\x01\x02"
+"""How an entry of a zip archive's table of contents begins."""
+
+
 class Folder:
     """A folder of images."""
 
@@ -53,6 +57,19 @@ class Archive:
         for name in self._members:
             if "\\" in name or name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name):
                 raise DatasetError(f"{path}: has the member {name!r}, expected relative paths inside the archive")
+        for member in self._members.values():
+            self._check_entry(member)
+
+    def _check_entry(self, member: zipfile.ZipInfo) -> None:
+        """Check an entry of the table of contents, which has no checksum: it could name or hide another file."""
+        where = f"{self._path}: {one_line(member.filename)}"
+        if ENTRY in member.comment + member.extra:
+            raise DatasetError(f"{where}: its entry in the table of contents is damaged, it holds the next one")
+        try:
+            # Compares its name with the one that stands before the content.
+            self._archive.open(member).close()
+        except DAMAGES as error:
+            raise DatasetError(f"{where}: cannot be read ({one_line(error)})") from None
 
     def names(self) -> Iterator[str]:
         """Yield the names of all members; folders end in a slash."""
