@@ -12,6 +12,7 @@ from pathlib import Path
 
 from approxgrad.datasets.kinds import DatasetError
 from approxgrad.messages import one_line
+from approxgrad.provenance.digests import LARGEST_READ, content_digest
 from approxgrad.storage.damage import DAMAGES
 
 PARTS = ("train", "test")
@@ -152,11 +153,16 @@ def class_folders(names: Iterable[str], where: Path) -> dict[str, dict[str, list
 
 
 def listing_digest(path: Path) -> str:
-    """Return a digest of names, sizes and times of a folder's images: it changes when an image does."""
+    """Return a digest of the names and contents of a folder's images; of a large folder names, sizes and times."""
+    names = sorted(Folder(path).names())
+    states = {name: (path / name).stat() for name in names if (path / name).is_file()}
+    small = sum(state.st_size for state in states.values()) <= LARGEST_READ
     digest = hashlib.sha256()
-    for name in sorted(Folder(path).names()):
-        state = (path / name).stat()
-        digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    for name in names:
+        digest.update(f"{name}\0".encode())
+        if name in states:
+            state = f"{states[name].st_size}\0{states[name].st_mtime_ns}"
+            digest.update(f"{content_digest(path / name) if small else state}\n".encode())
     return digest.hexdigest()
 
 
