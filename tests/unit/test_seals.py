@@ -1,7 +1,6 @@
 """Digests in files: others read the files as before, and what is read is what was written."""
 
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -160,12 +159,8 @@ def test_other_files_are_passed_over(tmp_path, content):
 
 def test_text_that_looks_like_a_digest_is_not_taken_for_it(tmp_path):
     path = tmp_path / "weights.safetensors"
-    zeros = "0" * 64
-    path.write_bytes(
-        sealed_weights(save({"a": torch.ones(2)}, metadata={"approxgrad": f'{{"{WEIGHTS_KEY}":"{zeros}"}}'}))
-    )
+    text = json.dumps({WEIGHTS_KEY: "0" * 64}, separators=(",", ":"))
+    path.write_bytes(sealed_weights(save({"a": torch.ones(2)}, metadata={"approxgrad": text})))
     check_weights(path)
     with safe_open(path, framework="pt") as file:
-        assert file.metadata()["approxgrad"] == f'{{"{WEIGHTS_KEY}":"{zeros}"}}'
-    shutil.copy(path, tmp_path / "copy")
-    check_weights(tmp_path / "copy")
+        assert file.metadata()["approxgrad"] == text
