@@ -22,6 +22,7 @@ TABLE = {"kind": "table", "task": "regression", "path": "own.csv", "features": [
 MODEL = {"factory": "own_network:build", "weights": {"file": "own.pt"}}
 EXPERIMENT = {"datasets": ["csv"], "models": ["own"], "methods": ["saliency"], "steps": [0.1], "samples": 3}
 ARRAYS = {"folder": "maps", "pattern": "CNN_{method}_{step}.npz", "methods": {"sal": "saliency"}, "steps": {"1": 0.1}}
+PUBLISHED = "results/published/metrics/source=others/method=saliency/part-0.parquet"
 REDRAW = ("metrics", "--workflow-profile", REPOSITORY / "profiles" / "redraw")
 
 
@@ -43,9 +44,7 @@ def finished(tmp_path_factory):
     place = Place(folder, overlays=(TINY, folder / "overlay.yaml"))
     config = {"datasets": {"csv": TABLE}, "models": {"own": MODEL}, "experiments": [EXPERIMENT]}
     place.overlay(config | {"cached_arrays": {"others": ARRAYS}})
-    outcome = place.run(
-        "metrics", "attributions", "results/published/metrics/source=others/method=saliency/part-0.parquet"
-    )
+    outcome = place.run("metrics", "attributions", PUBLISHED)
     assert outcome.code == 0, outcome.text
     return place
 
@@ -106,10 +105,7 @@ def test_a_mistyped_path_is_one_line_also_for_the_plan_and_does_not_hide_other_c
     assert outcome.code != 0
     assert f"approxgrad: plan: {line} (details: logs/plan.log)" in outcome.stderr.splitlines()
     # What does not follow from it is made all the same.
-    assert (
-        place.run("data/digits/test.parquet", "--dry-run", overlays=[changes, place.overlay(BOTH, "both.yaml")]).code
-        == 0
-    )
+    place.plan("data/digits/test.parquet", overlays=[changes, place.overlay(BOTH, "both.yaml")])
     shutil.copy(place.directory / "own.csv", place.directory / "owm.csv")
     assert place.plan("data", overlays=[changes]).jobs["prepare_data"] == 1
 
@@ -117,32 +113,31 @@ def test_a_mistyped_path_is_one_line_also_for_the_plan_and_does_not_hide_other_c
 BOTH = {"experiments": [EXPERIMENT, EXPERIMENT | {"datasets": ["digits"], "models": ["cnn"]}]}
 
 
-def test_a_source_that_became_unusable_says_its_key(place):
-    for file, key, rule in (
-        ("own.csv", "datasets.csv.path", "prepare_data"),
-        ("own.pt", "models.own.weights.file", ""),
-    ):
-        path = place.directory / file
-        content = path.read_bytes()
-        path.write_bytes(b"")
-        os.utime(path, (0, 0))
-        outcome = place.run("models", cores=1)
-        assert outcome.code != 0
-        (line,) = [line for line in outcome.stderr.splitlines() if line.startswith("approxgrad:")]
-        assert f": {key}: {file}: " in line
-        assert line.startswith(f"approxgrad: {rule or 'load_model'} ")
-        path.write_bytes(content)
+@pytest.mark.parametrize(
+    ("file", "key", "job"),
+    [
+        ("own.csv", "datasets.csv.path", "prepare_data dataset=csv"),
+        ("own.pt", "models.own.weights.file", "load_model dataset=csv, model=own"),
+    ],
+)
+def test_a_source_that_became_unusable_says_its_key(place, file, key, job):
+    path = place.directory / file
+    path.write_bytes(b"")
+    os.utime(path, (0, 0))
+    outcome = place.run("models", cores=1)
+    assert outcome.code != 0
+    (line,) = [line for line in outcome.stderr.splitlines() if line.startswith("approxgrad:")]
+    assert line.startswith(f"approxgrad: {job}: {key}: {file}: ")
 
 
 def test_maps_of_others_that_were_replaced_by_older_ones_are_evaluated_again(place):
-    target = "results/published/metrics/source=others/method=saliency/part-0.parquet"
-    assert place.plan(target).jobs == {}
+    assert place.plan(PUBLISHED).jobs == {}
     path = place.directory / "maps" / "CNN_sal_1.npz"
     write_maps(path)
     os.utime(path, (0, 0))
-    assert place.plan(target).jobs["evaluate_published"] == 1
+    assert place.plan(PUBLISHED).jobs["evaluate_published"] == 1
     shutil.rmtree(path.parent)
-    outcome = place.run(target, "--dry-run")
+    outcome = place.run(PUBLISHED, "--dry-run")
     assert outcome.code != 0
     line = f"cached_arrays.others.folder: maps: no such folder in {place.directory}"
     assert outcome.stderr.splitlines()[-1] == f"Configuration error: {line}"
