@@ -28,6 +28,7 @@ from approxgrad.storage.cached_arrays import read_arrays
 from approxgrad.storage.tables import (
     Attributions,
     Split,
+    TableError,
     attribution_file,
     read_attributions,
     read_mean_input,
@@ -292,6 +293,27 @@ def test_no_flipped_bit_changes_what_is_read(name, tmp_path, little_memory):
         else:
             assert found == expected, f"bit {place % 8} of byte {place // 8}"
     assert refused
+
+
+def test_an_array_that_got_shorter_is_refused(tmp_path):
+    """Its checksum stands behind all of it, where a reader of the shorter one does not come."""
+    path = tmp_path / "cached.npz"
+    np.savez(path, arr1=np.ones((14, 5)), arr2=np.ones((14, 5)))
+    content = path.read_bytes()
+    assert content.count(b"(14, 5)") == 2
+    path.write_bytes(content.replace(b"(14, 5)", b"(10, 5)"))
+    with pytest.raises(TableError, match=r"cached\.npz: cannot be read as npz .*CRC"):
+        read_arrays(path, {"exact": "arr1", "approximated": "arr2"})
+
+
+def test_a_torch_file_that_was_saved_without_checksums_is_read(tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(model().state_dict(), path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert contents(read_weights(path)) == contents(dict(model().state_dict()))
 
 
 @pytest.mark.parametrize(
