@@ -1,5 +1,6 @@
 """Whatever happens to a file, its reader gives a result or says in one line why there is none."""
 
+import dataclasses
 import io
 import pickle
 import resource
@@ -8,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -17,19 +19,26 @@ import cifar_archive
 from approxgrad.datasets import cifar10, image_folder, table
 from approxgrad.datasets.cifar_batches import read_batch, read_class_names
 from approxgrad.datasets.pixels import FORMATS, decoded, pillow_limits
+from approxgrad.evaluation.frames import read_keyed
 from approxgrad.models.architectures import build_model, load_model, save_model
 from approxgrad.models.weights import fit_weights, read_weights
-from approxgrad.running.job import is_expected
+from approxgrad.provenance.document import read_provenance
+from approxgrad.running.job import EXPECTED_ERRORS, is_expected
 from approxgrad.storage.cached_arrays import read_arrays
 from approxgrad.storage.tables import (
     Attributions,
     Split,
+    TableError,
+    attribution_file,
     read_attributions,
     read_mean_input,
     read_split,
+    read_table,
     write_attributions,
     write_split,
+    write_table,
 )
+from approxgrad.study.shards import gather
 from damage import DAMAGES, LONG, SHORT, damaged
 
 GIBIBYTE = 2**30
@@ -86,11 +95,11 @@ def read_features(path):
 
 
 def read_columns(path):
-    table.prepare(TABLE | COLUMNS | {"path": str(path)}, 0, [path])
+    return table.prepare(TABLE | COLUMNS | {"path": str(path)}, 0, [path])
 
 
 def read_npz(path):
-    table.prepare(TABLE | {"arrays": {"all": ["x", "y"]}, "path": str(path)}, 0, [path])
+    return table.prepare(TABLE | {"arrays": {"all": ["x", "y"]}, "path": str(path)}, 0, [path])
 
 
 def read_fitting(path):
@@ -99,7 +108,7 @@ def read_fitting(path):
 
 def read_picture(path):
     with pillow_limits():
-        decoded(path.read_bytes(), (4, 4), 3, str(path))
+        return decoded(path.read_bytes(), (4, 4), 3, str(path))
 
 
 READERS = {
@@ -191,6 +200,120 @@ def test_damaged_files_are_read_or_refused_in_one_line(kind, little_memory):
 @pytest.mark.soak
 def test_thousands_of_damaged_files_are_read_or_refused_in_one_line(kind, little_memory):
     check_reader(kind, LONG)
+
+
+# Bits that flip
+
+
+def contents(value):
+    """All that a reader found, in a form in which equal means equal in every bit."""
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        array = np.asarray(value)
+        return array.dtype.str, array.shape, array.tobytes()
+    if dataclasses.is_dataclass(value):
+        return {field.name: contents(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, pa.Table):
+        return [contents(column.combine_chunks().to_pylist()) for column in value.columns], str(value.schema)
+    if isinstance(value, dict):
+        return {key: contents(own) for key, own in value.items()}
+    return [contents(own) for own in value] if isinstance(value, (list, tuple)) else repr(value)
+
+
+def write_measures(path):
+    own = frame().assign(gradient=["exact", "forward-h0.1"] * 20, step=[None, 0.1] * 20)
+    write_table(
+        path, pa.Table.from_pandas(own, preserve_index=False), {"provenance": {"script": "evaluate.py"}, "n": 1}
+    )
+
+
+def read_pieces(path):
+    file = attribution_file(path, ["attribution"])
+    return list(file.pieces(["attribution", "truth"])), file.take([4, 1], ["input"]), file.metadata
+
+
+def write_shard(path):
+    row = np.arange(6.0)
+    metadata = {"scheme": "forward", "step": 0.1, "dtype": "float32", "feature_shape": [3], "model_evaluations": 24}
+    metadata |= {"batch_size": 4, "device": "cpu", "versions": {"torch": "2"}, "rounding_ratios": [0.5]}
+    maps = random().normal(size=(6, FEATURES))
+    write_attributions(
+        path, Attributions(row.astype(int), maps, maps.astype(np.float32), None, None, metadata, row, row)
+    )
+
+
+def read_gathered(path):
+    metadata = gather([path, path], path.with_name("gathered.parquet"))
+    return metadata, read_attributions(path.with_name("gathered.parquet"))
+
+
+def read_model(path):
+    network = load_model(path, torch.device("cpu"))
+    return repr(network), network.state_dict()
+
+
+FLIPPED = {
+    "attributions.parquet": (write_maps, read_attributions),
+    "pieces.parquet": (write_maps, read_pieces),
+    "split.parquet": (write_features, lambda path: (read_split(path), read_mean_input(path))),
+    "measures.parquet": (write_measures, read_table),
+    "keyed.parquet": (write_measures, lambda path: read_keyed(path, dataset="a").to_dict("list")),
+    "provenance.parquet": (write_measures, read_provenance),
+    "shard.parquet": (write_shard, read_gathered),
+    "model.safetensors": (lambda path: save_model(path, model(), NETWORK), read_model),
+    "weights.safetensors": (lambda path: save_model(path, model(), NETWORK), read_weights),
+    "provenance.safetensors": (lambda path: save_model(path, model(), NETWORK | {"provenance": {}}), read_provenance),
+    # Of formats that have checksums of their own.
+    "weights.pt": (lambda path: torch.save(model().state_dict(), path), read_weights),
+    "table.npz": (write_arrays, read_npz),
+    "compressed.npz": (lambda path: write_arrays(path, np.savez_compressed), read_npz),
+    "cached.npz": READERS["cached.npz"],
+    "archive.tar.gz": READERS["archive.tar.gz"],
+    "photos.zip": READERS["photos.zip"],
+    "picture.PNG": READERS["picture.PNG"],
+}
+FLIPS = 1000
+
+
+@pytest.mark.parametrize("name", FLIPPED)
+def test_no_flipped_bit_changes_what_is_read(name, tmp_path, little_memory):
+    write, read = FLIPPED[name]
+    path = tmp_path / name
+    write(path)
+    expected, content, generator = contents(read(path)), path.read_bytes(), np.random.default_rng(0)
+    places = generator.choice(8 * len(content), min(FLIPS, 8 * len(content)), replace=False)
+    refused = 0
+    for place in places.tolist():
+        changed = bytearray(content)
+        changed[place // 8] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            found = contents(read(path))
+        except EXPECTED_ERRORS:
+            refused += 1
+        else:
+            assert found == expected, f"bit {place % 8} of byte {place // 8}"
+    assert refused
+
+
+def test_an_array_that_got_shorter_is_refused(tmp_path):
+    """Its checksum stands behind all of it, where a reader of the shorter one does not come."""
+    path = tmp_path / "cached.npz"
+    np.savez(path, arr1=np.ones((14, 5)), arr2=np.ones((14, 5)))
+    content = path.read_bytes()
+    assert content.count(b"(14, 5)") == 2
+    path.write_bytes(content.replace(b"(14, 5)", b"(10, 5)"))
+    with pytest.raises(TableError, match=r"cached\.npz: cannot be read as npz .*CRC"):
+        read_arrays(path, {"exact": "arr1", "approximated": "arr2"})
+
+
+def test_a_torch_file_that_was_saved_without_checksums_is_read(tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(model().state_dict(), path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert contents(read_weights(path)) == contents(dict(model().state_dict()))
 
 
 @pytest.mark.parametrize(

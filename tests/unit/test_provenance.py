@@ -9,7 +9,7 @@ import torch
 from approxgrad import read_provenance
 from approxgrad.models.architectures import build_model, load_model, save_model
 from approxgrad.provenance.dependencies import PACKAGE_ROOT
-from approxgrad.provenance.digests import LARGEST_READ, code_digest, content_digest, file_state, input_digest
+from approxgrad.provenance.digests import LARGEST_READ, PIECES, code_digest, content_digest, file_state, input_digest
 from approxgrad.provenance.document import ProvenanceError, joined_provenance, provenance
 from approxgrad.storage.tables import write_table
 from approxgrad.study.shards import merged
@@ -139,3 +139,16 @@ def test_the_state_of_a_small_file_is_its_content_and_of_a_large_one_its_time(tm
     assert file_state(small) == states[0] == content_digest(small)
     assert file_state(large) != states[1]
     assert json.dumps(states)
+
+
+def test_a_large_file_of_the_same_size_and_time_is_another_one(tmp_path):
+    path, states = tmp_path / "large", []
+    with path.open("wb") as file:
+        file.truncate(LARGEST_READ + 1)
+    for place in (0, LARGEST_READ // (PIECES - 1), LARGEST_READ):
+        with path.open("rb+") as file:
+            file.seek(place)
+            file.write(b"1")
+        os.utime(path, (0, 0))
+        states.append(file_state(path))
+    assert len(set(states)) == 3

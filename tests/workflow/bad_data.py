@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import tarfile
@@ -218,19 +219,24 @@ IMAGES = [
 # CIFAR-10.
 
 
-def archive(what: str, says: str, *infos: tuple[tarfile.TarInfo, bytes], content: bytes | None = None) -> BadInput:
+def archive(
+    what: str, says: str, *infos: tuple[tarfile.TarInfo, bytes], content: bytes | None = None, **changes: str
+) -> BadInput:
+    """An archive that has been downloaded, or with `changes` of its options another one in its place."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for info, data in infos:
+            info.size = info.size or len(data)
+            tar.addfile(info, io.BytesIO(data))
+    written = packed.getvalue() if content is None else content
+
     def write(folder: Path) -> None:
         path = folder / "data" / "own" / "cifar-10-python.tar.gz"
         path.parent.mkdir(parents=True)
-        if content is not None:
-            path.write_bytes(content)
-            return
-        with tarfile.open(path, "w:gz") as tar:
-            for info, data in infos:
-                info.size = info.size or len(data)
-                tar.addfile(info, io.BytesIO(data))
+        path.write_bytes(written)
 
-    config = {"datasets": {"own": {"kind": "cifar10"}}, "experiments": experiment("own", "cnn")}
+    download = {"md5": hashlib.md5(written).hexdigest()} | changes
+    config = {"datasets": {"own": {"kind": "cifar10", "download": download}}, "experiments": experiment("own", "cnn")}
     return BadInput(what, "prepare_data", says, write, config)
 
 
@@ -265,6 +271,12 @@ ARCHIVES = [
     ),
     archive("a batch with code", "batches.meta: contains pathlib", *whole(pickle.dumps(Code()))),
     archive("a batch of nothing", "batches.meta: is no CIFAR-10 batch (", *whole(b"")),
+    archive(
+        "another archive in the place of the one that was downloaded",
+        f"has the MD5 sum {hashlib.md5(b'x').hexdigest()}, expected {'0' * 32} (download.md5); delete it to have",
+        content=b"x",
+        md5="0" * 32,
+    ),
 ]
 
 DATA = [*TABLES, *IMAGES, *ARCHIVES]

@@ -9,7 +9,7 @@ rule attribute:
             else []
         ),
         # The weights do not change with what the network does with them.
-        factory=lambda wildcards: study.factory_files(wildcards.model),
+        factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
         code=code("attribute.py"),
     output:
         attributions=ATTRIBUTIONS,

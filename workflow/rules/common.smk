@@ -76,6 +76,16 @@ def versions(script, *modules, model=None):
     }
 
 
+# A user's own files as inputs. Snakemake takes a job's results for given where an input that no rule makes is missing, so
+# that is looked for here, of the jobs that a run needs.
+def own(files):
+    def inputs(wildcards):
+        with one_line_each():
+            return files(wildcards)
+
+    return inputs
+
+
 # The files that the report's pages are made from, which the scripts read and do not import.
 def templates(*names):
     return [os.path.relpath(BASE / "workflow" / "approxgrad" / "report" / "templates" / name) for name in names]

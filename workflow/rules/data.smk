@@ -31,7 +31,7 @@ rule prepare_data:
             "prepare_data.py",
             f"approxgrad.datasets.{study.config['datasets'][wildcards.dataset]['kind']}",
         ),
-        sources=lambda wildcards: study.sources(wildcards.dataset),
+        sources=own(lambda wildcards: study.readable_sources(wildcards.dataset)),
     output:
         train="data/{dataset}/train.parquet",
         validation="data/{dataset}/validation.parquet",
@@ -48,7 +48,8 @@ rule prepare_data:
     params:
         # Another mirror gives the same archive.
         options=lambda wildcards: {
-            key: value for key, value in study.config["datasets"][wildcards.dataset].items() if key != "download"
+            key: {"md5": value["md5"]} if key == "download" else value
+            for key, value in study.config["datasets"][wildcards.dataset].items()
         },
         # A folder's own time does not change with the files inside, and a file's can be older than before.
         states=lambda wildcards: [

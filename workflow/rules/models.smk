@@ -4,7 +4,7 @@ rule train_model:
         train=rules.prepare_data.output.train,
         validation=rules.prepare_data.output.validation,
         test=rules.prepare_data.output.test,
-        factory=lambda wildcards: study.factory_files(wildcards.model),
+        factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
         code=code("train_model.py"),
     output:
         weights="results/models/dataset={dataset}/model={model}/weights.safetensors",
@@ -62,9 +62,9 @@ rule download_weights:
 rule load_model:
     """Fit weights that were trained elsewhere to a model and measure it on the test rows."""
     input:
-        weights=lambda wildcards: study.weight_file(wildcards.model),
+        weights=own(lambda wildcards: study.readable_weights(wildcards.model)),
         test=rules.prepare_data.output.test,
-        factory=lambda wildcards: study.factory_files(wildcards.model),
+        factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
         code=code("load_model.py"),
     output:
         weights="results/models/dataset={dataset}/model={model}/weights.safetensors",

@@ -20,6 +20,10 @@ rule evaluate_published:
         steps=lambda wildcards: [
             file.step for file in study.cached_arrays(wildcards.source) if file.method == wildcards.method
         ],
+        # A file can be another one although it is older than what was made from the one before.
+        states=lambda wildcards: [
+            file_state(file.path) for file in study.cached_arrays(wildcards.source) if file.method == wildcards.method
+        ],
         scheme=lambda wildcards: study.config["cached_arrays"][wildcards.source]["scheme"],
         arrays=lambda wildcards: study.config["cached_arrays"][wildcards.source]["arrays"],
         versions=versions("evaluate_published.py"),

@@ -9,6 +9,7 @@ from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
 from approxgrad.running.summaries import measures_summary
 from approxgrad.storage.tables import read_split
+from approxgrad.study.named_files import named_by
 
 with job(snakemake) as log:
     parameters = snakemake.params
@@ -16,8 +17,9 @@ with job(snakemake) as log:
     test = read_split(snakemake.input.test)
     description = {"input_shape": test.feature_shape, "outputs": test.outputs, **parameters.architecture}
     model = build_model(**description)
-    weights = read_weights(snakemake.input.weights, parameters.source.get("sha256"))
-    fit_weights(model, weights, snakemake.input.weights)
+    with named_by({f"models.{snakemake.wildcards.model}.weights.file": snakemake.input.weights}):
+        weights = read_weights(snakemake.input.weights, parameters.source.get("sha256"))
+        fit_weights(model, weights, snakemake.input.weights)
     measures = evaluate(model.to(device), test, device)
     log.info("test %s", measures)
     log.summary = f"test {measures_summary(measures)}"

@@ -6,10 +6,12 @@ from approxgrad.datasets.kinds import kind
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
 from approxgrad.storage.tables import write_split
+from approxgrad.study.named_files import dataset_keys, named_by
 
 with job(snakemake) as log:
     options, seed = snakemake.params.options, snakemake.params.seed
-    parts = kind(options).prepare(options, seed, [Path(source) for source in snakemake.input.sources])
+    with named_by(dataset_keys(snakemake.wildcards.dataset, options)):
+        parts = kind(options).prepare(options, seed, [Path(source) for source in snakemake.input.sources])
     metadata = {"dataset": snakemake.wildcards.dataset, "options": options, "seed": seed}
     metadata["provenance"] = provenance(snakemake)
     for name, split in parts.items():

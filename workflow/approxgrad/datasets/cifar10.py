@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 
 from approxgrad.datasets.cifar_batches import META, TEST, TRAINING, Images, read_batch, read_class_names, read_members
 from approxgrad.datasets.drawing import check_rest, limited, rows_of
+from approxgrad.datasets.kinds import DatasetError
 from approxgrad.datasets.normalisation import configured
+from approxgrad.messages import one_line
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.tables import Split
 
@@ -72,7 +75,7 @@ def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path]) -> dict
     ----------
     options : dict
         ``validation``: share or count of the training images; ``limit``: at most so many images for ``train`` and
-        ``test``; ``normalisation``.
+        ``test``; ``normalisation``; ``download``, with ``md5``: the archive's MD5 sum, where it is to be checked.
     seed : int
         Of the draws.
     sources : sequence of path
@@ -81,9 +84,11 @@ def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path]) -> dict
     Raises
     ------
     DatasetError
-        If the archive is not CIFAR-10's, or has too few images.
+        If the archive has another MD5 sum, is not CIFAR-10's, or has too few images.
     """
     (archive,) = sources
+    if "download" in options:
+        _check_md5(Path(archive), options["download"]["md5"])
     mean, std = configured(options, channels=3)
     members = read_members(Path(archive))
     classes = read_class_names(members[META], f"{archive}: {META}")
@@ -113,6 +118,19 @@ def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path]) -> dict
         )
         for name, (pixels, numbers, rows) in drawn.items()
     }
+
+
+def _check_md5(archive: Path, md5: str) -> None:
+    """Refuse an archive that has come in the place of the one that was downloaded."""
+    try:
+        with archive.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise DatasetError(f"{archive}: cannot be read ({one_line(error.strerror or error)})") from None
+    if found != md5.lower():
+        raise DatasetError(
+            f"{archive}: has the MD5 sum {found}, expected {md5} (download.md5); delete it to have it downloaded again"
+        )
 
 
 def _scaled(images: Images, rows: NDArray[np.int64]) -> NDArray[np.float32]:

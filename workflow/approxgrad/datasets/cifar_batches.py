@@ -27,6 +27,8 @@ CLASSES = 10
 LARGEST_MEMBER = 64 * 2**20
 """Bytes; a batch of 10,000 images has about half of it."""
 
+CHUNK = 2**20
+
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
@@ -56,6 +58,9 @@ def read_members(archive: Path) -> dict[str, bytes]:
                     raise DatasetError(f"{archive}: has the member {member.name} twice, expected it once")
                 file = tar.extractfile(member)
                 found[name] = file.read() if file else b""
+            # The checksum stands at the very end of the compressed stream, behind the last member.
+            while tar.fileobj.read(CHUNK):
+                pass
     except DatasetError:
         raise
     except DAMAGES as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from approxgrad.datasets.kinds import DatasetError
 from approxgrad.messages import one_line
+from approxgrad.provenance.digests import LARGEST_READ, content_digest
 from approxgrad.storage.damage import DAMAGES
 
 PARTS = ("train", "test")
@@ -29,6 +30,10 @@ HIDDEN = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@ead
 
 LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """What the system says of a link without an end."""
+
+
+ENTRY = b"PK\x01\x02"
+"""How an entry of a zip archive's table of contents begins."""
 
 
 class Folder:
@@ -73,6 +78,19 @@ class Archive:
         for name in archive.namelist():
             if "\\" in name or name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name):
                 raise DatasetError(f"{path}: has the member {name!r}, expected relative paths inside the archive")
+        for member in self._members.values():
+            self._check_entry(member)
+
+    def _check_entry(self, member: zipfile.ZipInfo) -> None:
+        """Check an entry of the table of contents, which has no checksum: it could name or hide another file."""
+        where = f"{self._path}: {one_line(member.filename)}"
+        if ENTRY in member.comment + member.extra:
+            raise DatasetError(f"{where}: its entry in the table of contents is damaged, it holds the next one")
+        try:
+            # Compares its name with the one that stands before the content.
+            self._archive.open(member).close()
+        except DAMAGES as error:
+            raise DatasetError(f"{where}: cannot be read ({one_line(error)})") from None
 
     def names(self) -> Iterator[str]:
         """Yield the names of all members but links; folders end in a slash."""
@@ -177,13 +195,17 @@ def class_folders(names: Iterable[str], where: Path) -> dict[str, dict[str, list
 
 
 def listing_digest(path: Path) -> str:
-    """Return a digest of names, sizes and times of a folder's images: it changes when what is read does."""
+    """Return a digest of the names and contents of a folder's images; of a large folder names, sizes and times."""
     digest = hashlib.sha256()
     try:
-        for name, state in sorted(Folder(path).listing()):
+        listing = sorted(Folder(path).listing())
+        small = sum(state.st_size for name, state in listing if not name.endswith("/")) <= LARGEST_READ
+        for name, state in listing:
+            digest.update(os.fsencode(name) + b"\0")
             # The time of a folder changes with hidden files, too.
-            read = (0, 0) if name.endswith("/") else (state.st_size, state.st_mtime_ns)
-            digest.update(os.fsencode(name) + f"\0{read[0]}\0{read[1]}\n".encode())
+            if not name.endswith("/"):
+                read = content_digest(path / name) if small else f"{state.st_size}\0{state.st_mtime_ns}"
+                digest.update(f"{read}\n".encode())
     except DatasetError as error:
         # Whoever reads the folder says what is wrong.
         digest.update(os.fsencode(str(error)))

@@ -132,7 +132,7 @@ def read_arrays(path: Path, names: Sequence[str], effects: str | None, task: str
 def _columns(path: Path, names: list[str], text: list[str]) -> dict[str, NDArray[Any]]:
     try:
         if path.suffix.lower() == ".parquet":
-            file = pq.ParquetFile(path)
+            file = pq.ParquetFile(path, page_checksum_verification=True)
             _check_names(path, names, file.schema_arrow.names)
             frame = file.read(columns=names).to_pandas(ignore_metadata=True)
         else:

@@ -17,6 +17,7 @@ from approxgrad.messages import one_line
 from approxgrad.models.factories import ModelError as ModelError
 from approxgrad.models.factories import made_by_factory
 from approxgrad.models.shapes import shape_fault
+from approxgrad.provenance.seals import SealError, check_weights, sealed_weights
 from approxgrad.storage.tables import write_atomically
 
 Shape = tuple[int, ...]
@@ -161,7 +162,7 @@ def save_model(path: Path | str, model: nn.Module, description: dict[str, Any]) 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"approxgrad": json.dumps(description, sort_keys=True)}
     # Not by safetensors itself, whose error for a full disk is none of Python's.
-    write_atomically(path, lambda temporary: temporary.write_bytes(save(weights, metadata=metadata)))
+    write_atomically(path, lambda temporary: temporary.write_bytes(sealed_weights(save(weights, metadata=metadata))))
 
 
 def load_model(path: Path | str, device: torch.device) -> nn.Module:
@@ -170,13 +171,14 @@ def load_model(path: Path | str, device: torch.device) -> nn.Module:
     Raises
     ------
     ModelError
-        If the file was not written by :func:`save_model`.
+        If the file was not written by :func:`save_model`, or is damaged.
     """
     try:
+        check_weights(path)
         with safe_open(path, framework="pt") as file:
             description = json.loads((file.metadata() or {})["approxgrad"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError, MemoryError) as error:
+    except (OSError, SafetensorError, SealError, MemoryError) as error:
         raise ModelError(f"{path}: cannot be read as safetensors ({one_line(error)})") from None
     except (KeyError, json.JSONDecodeError):
         raise ModelError(f"{path}: does not say which architecture its weights belong to") from None

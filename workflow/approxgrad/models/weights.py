@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from approxgrad.messages import one_line
 from approxgrad.models.architectures import ModelError
+from approxgrad.provenance.seals import SealError, check_weights
 from approxgrad.storage.damage import DAMAGES
 
 NAMES_IN_MESSAGE = 3
@@ -45,12 +47,16 @@ def read_weights(path: Path | str, sha256: str | None = None) -> dict[str, Tenso
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found != sha256.lower():
                 raise ModelError(f"{path}: has SHA-256 {found}, expected {sha256}")
+        check_weights(path)
         try:
             return load_file(path)
         except SafetensorError:
+            _check_records(path)
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except ModelError:
         raise
+    except SealError as error:
+        raise ModelError(f"{path}: cannot be read as safetensors ({error})") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({one_line(error.strerror or error)})") from None
     except UNREADABLE:
@@ -60,6 +66,16 @@ def read_weights(path: Path | str, sha256: str | None = None) -> dict[str, Tenso
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: is no state dictionary, which maps names to tensors")
     return state
+
+
+def _check_records(path: Path) -> None:
+    """Check the checksums of a torch file that is a zip archive, which torch does not; without them all are zero."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip() if any(record.CRC for record in archive.infolist()) else None
+    if damaged is not None:
+        raise ModelError(f"{path}: is damaged: the checksum of {one_line(damaged)} does not fit")
 
 
 def fit_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:

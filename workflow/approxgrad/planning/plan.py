@@ -73,7 +73,13 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
         The script of each rule.
     outputs : mapping of str to int
         For each rule the number of files that one job writes.
+
+    Raises
+    ------
+    ConfigError
+        If a user's own file is not there or cannot be read.
     """
+    study.check_files()
     remarks: list[str] = []
     inputs = {dataset: known_inputs(study, dataset) for dataset in study.datasets}
     try:

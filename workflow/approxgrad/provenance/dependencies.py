@@ -25,6 +25,7 @@ NEUTRAL = {
         "running.lock",
         "running.startup",
         "running.summaries",
+        "study.named_files",
     )
 }
 """Modules that change logs or the description of a result but never a number or a figure."""

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from approxgrad import __version__
 from approxgrad.provenance.digests import code_digest, input_digest
+from approxgrad.provenance.seals import ParquetSeal, SealError, check_weights
 
 KEY = "approxgrad"
 """Metadata key of the JSON document in result files."""
@@ -121,7 +122,7 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
     try:
         document = json.loads(_metadata(Path(path))[KEY])
         found: dict[str, Any] = document["provenance"]
-    except (OSError, pa.ArrowException, SafetensorError) as error:
+    except (OSError, SealError, pa.ArrowException, SafetensorError) as error:
         raise ProvenanceError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
     except (KeyError, json.JSONDecodeError):
         raise ProvenanceError(f"{path}: does not say what it came from") from None
@@ -140,7 +141,9 @@ def _joined(values: Sequence[Any]) -> Any:
 
 def _metadata(path: Path) -> dict[str, str | bytes]:
     if path.suffix == ".safetensors":
+        check_weights(path)
         with safe_open(path, framework="np") as file:
             return dict(file.metadata() or {})
+    ParquetSeal(path)
     metadata = pq.read_schema(path).metadata or {}
     return {name.decode(): value for name, value in metadata.items()}

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from approxgrad.provenance.seals import seal_parquet
 from approxgrad.storage.files import write_atomically
 
 METADATA_KEY = b"approxgrad"
@@ -63,6 +64,7 @@ def write_row_groups(path: Path | str, schema: pa.Schema, tables: Iterable[pa.Ta
         with pq.ParquetWriter(temporary, schema, **writer_options(schema)) as writer:
             for group in _groups(tables, rows):
                 writer.write_table(group, row_group_size=rows)
+        seal_parquet(temporary)
 
     write_atomically(path, write)
 

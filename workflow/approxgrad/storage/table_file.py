@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from approxgrad.messages import one_line
+from approxgrad.provenance.seals import ParquetSeal
 from approxgrad.storage.table_checks import TableError, checked_document
 
 
@@ -46,6 +47,8 @@ class TableFile:
     def __init__(self, path: Path | str, needed: Collection[str] = ()) -> None:
         self.path = path
         with _as_table_errors(path):
+            self._seal = ParquetSeal(path)
+            # Files without digests may have the checksums of their format.
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
             self.metadata: dict[str, Any] = checked_document(self._file, path)
         self.schema = self._file.schema_arrow
@@ -60,6 +63,7 @@ class TableFile:
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return all rows of some columns, or of all."""
         with _as_table_errors(self.path):
+            self._seal.check(self._file.metadata, columns=columns)
             return self._file.read(columns=columns if columns is None else list(columns))
 
     def pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -78,6 +82,7 @@ class TableFile:
     def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
         """Yield some columns in pieces of at most so many rows, however the file was written."""
         with _as_table_errors(self.path):
+            self._seal.check(self._file.metadata, columns=columns)
             for batch in self._file.iter_batches(batch_size=rows, columns=list(columns)):
                 yield pa.table(batch)
 
@@ -96,6 +101,7 @@ class TableFile:
 
     def _group(self, number: int, columns: Sequence[str]) -> pa.Table:
         with _as_table_errors(self.path):
+            self._seal.check(self._file.metadata, [number], columns)
             return self._file.read_row_group(number, columns=list(columns))
 
 

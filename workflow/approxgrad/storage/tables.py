@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from approxgrad.provenance.seals import seal_parquet
 from approxgrad.storage.files import write_atomically as write_atomically
 from approxgrad.storage.row_groups import METADATA_KEY as METADATA_KEY
 from approxgrad.storage.row_groups import document_schema, group_rows, write_row_groups, writer_options
@@ -91,8 +92,12 @@ class Split:
 def write_table(path: Path | str, table: pa.Table, metadata: Mapping[str, Any]) -> None:
     """Write a table with a JSON document as its metadata."""
     table = table.replace_schema_metadata(document_schema(table.schema, metadata).metadata)
-    options = writer_options(table.schema)
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, **options))
+
+    def write(temporary: Path) -> None:
+        pq.write_table(table, temporary, **writer_options(table.schema))
+        seal_parquet(temporary)
+
+    write_atomically(path, write)
 
 
 def read_table(

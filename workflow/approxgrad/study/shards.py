@@ -6,7 +6,6 @@ attributed together. Those are the samples of one block, whose size never depend
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, prod
@@ -15,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from approxgrad.methods.cost import evaluations
 from approxgrad.provenance.document import joined_provenance
-from approxgrad.storage.row_groups import METADATA_KEY, document_schema, group_rows, write_row_groups
-from approxgrad.storage.tables import ATTRIBUTION_SCHEMA
+from approxgrad.storage.row_groups import document_schema, group_rows, write_row_groups
+from approxgrad.storage.table_file import TableFile
+from approxgrad.storage.tables import ATTRIBUTION_SCHEMA, attribution_file
 
 BLOCK_EVALUATIONS = 2**16
 """Model evaluations of a block: so many that those of a last, smaller batch do not matter for the speed."""
@@ -104,11 +103,12 @@ def gather(paths: Sequence[Path | str], target: Path | str) -> dict[str, Any]:
 
     Raises
     ------
+    TableError
+        If a shard cannot be read or is damaged.
     ValueError
         If the shards are not those of one cell.
     """
-    schemas = [pq.read_schema(path) for path in paths]
-    metadata = merged([json.loads(schema.metadata[METADATA_KEY]) for schema in schemas])
+    metadata = merged([_shard(path).metadata for path in paths])
     rows = group_rows(prod(metadata["feature_shape"]))
     write_row_groups(target, document_schema(ATTRIBUTION_SCHEMA, metadata), _tables(paths), rows)
     return metadata
@@ -116,8 +116,13 @@ def gather(paths: Sequence[Path | str], target: Path | str) -> dict[str, Any]:
 
 def _tables(paths: Sequence[Path | str]) -> Iterator[pa.Table]:
     for path in paths:
-        with pq.ParquetFile(path) as file:
-            yield from (file.read_row_group(number) for number in range(file.num_row_groups))
+        file = _shard(path)
+        if file.rows:
+            yield from file.pieces(ATTRIBUTION_SCHEMA.names)
+
+
+def _shard(path: Path | str) -> TableFile:
+    return attribution_file(path, ATTRIBUTION_SCHEMA.names)
 
 
 def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -16,8 +16,11 @@ from approxgrad.storage.cached_arrays import ArrayFile, find_arrays
 from approxgrad.study.configuration import ConfigError, validated
 from approxgrad.study.faults import file_faults, name_faults, sample_faults, shape_faults, step_faults
 from approxgrad.study.grid import Cell
+from approxgrad.study.named_files import array_faults, dataset_faults, factory_faults, weight_faults
 from approxgrad.study.shards import sample_evaluations, shard_count
 from approxgrad.study.sources import AUTO, GradientSource, exact_source, experiment_sources
+
+MODEL_WEIGHTS = "results/models/dataset={dataset}/model={model}/weights.safetensors"
 
 
 class Study:
@@ -99,6 +102,19 @@ class Study:
         """Return the files of a user's own architecture that lie in the working directory, so that they are tracked."""
         return [str(path) for path in user_files(self.factory_module(model), Path())]
 
+    def readable_weights(self, model: str) -> str:
+        """Return :meth:`weight_file`; raises a ConfigError if it is the user's own and cannot be read."""
+        path = self.weight_file(model)
+        # A model that this study trains may be loaded for other data.
+        if path not in [MODEL_WEIGHTS.format(dataset=dataset, model=name) for dataset, name in self.models]:
+            _raise(weight_faults(model, self.config["models"][model]))
+        return path
+
+    def readable_factory(self, model: str) -> list[str]:
+        """Return :meth:`factory_files`; raises a ConfigError if the module of the factory cannot be read."""
+        _raise(factory_faults(model, self.config["models"][model]))
+        return self.factory_files(model)
+
     def own_files(self, model: str) -> list[str]:
         """Return the files of a user that a model is made from: those of its architecture, and its weights."""
         source = self.config["models"][model].get("weights", {"repository": ""})
@@ -154,6 +170,20 @@ class Study:
         """Return the paths that a data set is prepared from."""
         options = self.config["datasets"][dataset]
         return list(kind(options).sources(dataset, options))
+
+    def readable_sources(self, dataset: str) -> list[str]:
+        """Return :meth:`sources`; raises a ConfigError if the user's own among them are not there or cannot be read."""
+        _raise(dataset_faults(dataset, self.config["datasets"][dataset]))
+        return self.sources(dataset)
+
+    def check_files(self) -> None:
+        """Raise a ConfigError if a user's own file, of data and models in use, cannot be read."""
+        for dataset in self.datasets:
+            self.readable_sources(dataset)
+        for model in _unique(model for _, model in self.models):
+            self.readable_factory(model)
+            if model in self.loaded_models:
+                self.readable_weights(model)
 
     @cached_property
     def downloads(self) -> list[str]:
@@ -223,7 +253,7 @@ class Study:
             "method": _unique(cell.method for cell in self.cells),
             "gradient": _unique(cell.gradient.name for cell in self.cells),
         }
-        if "published" in arguments:
+        if any(argument == "published" or argument.startswith("results/published/") for argument in arguments):
             self._check_cached_arrays()
         for argument in arguments:
             folder, *names = argument.split("/")
@@ -246,10 +276,12 @@ class Study:
     def _check_cached_arrays(self) -> None:
         if not self.config["cached_arrays"]:
             raise ConfigError("published: the configuration has no `cached_arrays` to draw")
+        arrays = self.config["cached_arrays"].items()
+        _raise([fault for source, options in arrays for fault in array_faults(source, options)])
         _raise(
             [
                 f"cached_arrays.{source}: no file in {options['folder']} fits the pattern {options['pattern']}"
-                for source, options in self.config["cached_arrays"].items()
+                for source, options in arrays
                 if not self.cached_arrays(source)
             ]
         )

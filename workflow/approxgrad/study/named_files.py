@@ -1,0 +1,136 @@
+"""A user's own files that the configuration names: there and readable, or one line with the key.
+
+Snakemake takes results for given, and passes over all that has changed, if a file that they were made from is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from approxgrad.messages import one_line
+from approxgrad.provenance.dependencies import user_files
+
+FOLDERS = {"image_folder"}
+"""Kinds of data sets that may lie in a folder."""
+
+
+class NamedFileError(ValueError):
+    """A user's own file that a job cannot use, with the key that names it."""
+
+
+def dataset_keys(name: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the paths of a user's own files that a data set is made from, by the keys that name them."""
+    if "path" in options:
+        return {f"datasets.{name}.path": options["path"]}
+    return {f"datasets.{name}.files.{part}": path for part, path in options.get("files", {}).items()}
+
+
+def dataset_faults(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Return a line for each file of a data set that cannot be read."""
+    folders = options["kind"] in FOLDERS
+    found = {key: _fault(path, folders=folders) for key, path in dataset_keys(name, options).items()}
+    return [f"{key}: {fault}" for key, fault in found.items() if fault]
+
+
+def weight_faults(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Return a line if a user's own weights cannot be read."""
+    weights = options.get("weights", {"repository": ""})
+    fault = "" if "repository" in weights else _fault(weights["file"])
+    return [f"models.{name}.weights.file: {fault}"] if fault else []
+
+
+def factory_faults(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Return a line if the module of a user's own architecture is not there or cannot be read."""
+    fault = _module_fault(options["factory"].partition(":")[0]) if "factory" in options else ""
+    return [f"models.{name}.factory: {fault}"] if fault else []
+
+
+def array_faults(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Return a line if the folder of cached arrays cannot be read."""
+    fault = _fault(options["folder"], folders=True, files=False)
+    return [f"cached_arrays.{name}.folder: {fault}"] if fault else []
+
+
+@contextmanager
+def named_by(keys: Mapping[str, str]) -> Iterator[None]:
+    """Say of an error that begins with the path of a file which key names it.
+
+    Parameters
+    ----------
+    keys : mapping of str to str
+        Path of a file by its key.
+
+    Raises
+    ------
+    NamedFileError
+        In place of such an error.
+    """
+    try:
+        yield
+    except ValueError as error:
+        for key, path in keys.items():
+            if str(error).startswith(f"{Path(path)}: "):
+                raise NamedFileError(f"{key}: {error}") from error
+        raise
+
+
+def _fault(path: str, *, folders: bool = False, files: bool = True) -> str:
+    """Say why what a path leads to cannot be read; nothing if it can."""
+    expected = " or ".join(["a file"] * files + ["a folder"] * folders)
+    try:
+        mode = Path(path).stat().st_mode
+        if stat.S_ISDIR(mode) and folders:
+            os.scandir(path).close()
+        elif stat.S_ISREG(mode) and files:
+            Path(path).open("rb").close()
+        else:
+            return f"{path}: is {_kind(mode)}, expected {expected}"
+    except FileNotFoundError:
+        if Path(path).is_symlink():
+            return f"{path}: is a link to {one_line(Path(path).readlink())}, which is not there; expected {expected}"
+        return f"{path}: no such {'file or folder' if folders and files else expected.removeprefix('a ')}{_hint(path)}"
+    except (OSError, ValueError) as error:
+        return f"{path}: cannot be read ({one_line(getattr(error, 'strerror', None) or error)})"
+    return ""
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a file" if stat.S_ISREG(mode) else "a pipe, socket or device"
+
+
+def _hint(path: str) -> str:
+    """Say where a path that is not there was looked for, or what in it is taken as it is written."""
+    if "://" in path:
+        return "; an address is not followed, so download the file first"
+    if path.startswith("~") or "$" in path:
+        return "; ~ and variables are not expanded, so write the path in full"
+    return "" if Path(path).is_absolute() else f" in {Path.cwd()}"
+
+
+def _module_fault(module: str) -> str:
+    """Say why the module of a factory is not there; nothing if it is, in the working directory or installed."""
+    own = user_files(module, Path())
+    top = module.partition(".")[0]
+    if not own and not _installed(top):
+        return f"no module {module} in {Path.cwd()}, and none of that name is installed"
+    for path in own:
+        fault = _fault(str(path))
+        if fault:
+            return fault
+    return ""
+
+
+def _installed(module: str) -> bool:
+    try:
+        return (find_spec(module) or PathFinder.find_spec(module, [str(Path.cwd())])) is not None
+    except (ImportError, ValueError):
+        return False
