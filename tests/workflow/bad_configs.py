@@ -16,6 +16,10 @@ MODELS = "cnn, resnet18, mlp"
 EXACT_METHODS = "saliency, input_x_gradient, integrated_gradients, integrated_gradients_mean"
 METHODS = f"{EXACT_METHODS}, integrated_gradients_published, integrated_gradients_published_mean"
 NAME = "expected: Letters, digits, _ and -, starting with a letter or digit."
+READ_BACK = (
+    "which readers of the tables take for a number, a date, a truth value or a missing one; "
+    "expected a name that is none, such as "
+)
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,25 @@ CONFIGS = [
     bad("a name that leads out", {"datasets": {"../x": {"kind": "digits"}}}, f"datasets: got '../x', {NAME}"),
     bad("a name with a folder", {"models": {"a/b": {"architecture": "mlp"}}}, f"models: got 'a/b', {NAME}"),
     bad("a name of two lines", {"methods": {"a\n": {"attribution": "saliency"}}}, f"methods: got 'a\\n', {NAME}"),
+    bad(
+        "a name that is a number", {"datasets": {"2024": {"kind": "digits"}}}, f"datasets: got '2024', {READ_BACK}x2024"
+    ),
+    bad("a number for a name", {"models": {7: {"architecture": "mlp"}}}, f"models: got '7', {READ_BACK}x7"),
+    bad(
+        "truth for a name",
+        {"methods": {False: {"attribution": "saliency"}}},
+        f"methods: got 'False', {READ_BACK}xFalse",
+    ),
+    bad(
+        "cached arrays named after a day",
+        {"cached_arrays": {"2024-01-01": cached()["cached_arrays"]["own"]}},
+        f"cached_arrays: got '2024-01-01', {READ_BACK}x2024-01-01",
+    ),
+    bad(
+        "cached arrays of a method that is a number",
+        cached(methods={"s": "0x1"}),
+        f"cached_arrays.own.methods.s: got '0x1', {READ_BACK}x0x1",
+    ),
     bad(
         "a name too long for a file",
         {"datasets": {"x" * 300: {"kind": "digits"}}},

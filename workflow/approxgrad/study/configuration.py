@@ -15,6 +15,7 @@ import jsonschema
 import yaml
 
 from approxgrad.messages import one_line
+from approxgrad.study.names import check_name
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 
@@ -77,7 +78,10 @@ def _filling_validator(schema: dict[str, Any]) -> Any:
 
     # JSON Schema takes 2.0 for an integer and knows neither NaN nor infinity; a study does not compute with those.
     types = base.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_finite})
-    return jsonschema.validators.extend(base, {"properties": fill}, type_checker=types)(schema)
+    formats = jsonschema.FormatChecker(formats=())
+    formats.checks("name", raises=ValueError)(lambda value: not isinstance(value, str) or check_name(value))
+    extended = jsonschema.validators.extend(base, {"properties": fill}, type_checker=types)
+    return extended(schema, format_checker=formats)
 
 
 def _is_integer(_checker: Any, value: Any) -> bool:
@@ -129,6 +133,8 @@ def _explain(error: Any) -> list[str]:
             return [f"{key}: got {got}, expected {bound} {error.validator_value} character(s)"]
         case "pattern":
             return [f"{key}: got {got}, expected: {error.schema['description']}"]
+        case "format":
+            return [f"{key}: got {got}, {error.cause}"]
         case "oneOf":
             return [f"{key}: got {got}, expected zero, mean, a number or a list of numbers"]
         case _:
