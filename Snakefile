@@ -1,14 +1,17 @@
 from snakemake.utils import min_version
 
 from approxgrad.study.config_files import check_config_files, one_line_each
+from approxgrad.study.defaults import default_files, read_quietly
 
 min_version("9.20")
 
+# Beside this file and in the working directory, where a study of one's own may lie; the command line wins.
+DEFAULTS = default_files(workflow.current_basedir)
+
 with one_line_each():
-    check_config_files(["config.yaml", *workflow.configfiles])
+    check_config_files([*DEFAULTS, *workflow.configfiles])
 
-
-configfile: "config.yaml"
+read_quietly(workflow, DEFAULTS)
 
 
 report: "workflow/report/workflow.rst"

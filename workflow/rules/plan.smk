@@ -10,7 +10,7 @@ rule plan:
         runtime=30,
         gpu=GPU,
     params:
-        snakefile=workflow.main_snakefile,
+        snakefile=str(BASE / "Snakefile"),
         # All rules are known only when the job is made.
         scripts=lambda wildcards: {
             rule.name: str(BASE / "workflow" / "scripts" / Path(rule.script).name)

@@ -16,7 +16,7 @@ rule verify:
         runtime=240,
         gpu=GPU,
     params:
-        snakefile=workflow.main_snakefile,
+        snakefile=str(BASE / "Snakefile"),
         # Data and models are taken as they are.
         rules=lambda wildcards: [
             rule.name

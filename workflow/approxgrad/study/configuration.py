@@ -37,7 +37,9 @@ def load_schema() -> dict[str, Any]:
 
 
 def validated(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a configuration with defaults filled in.
+    """Return a copy of a configuration with defaults filled in and keys in alphabetical order.
+
+    So no result depends on the order in which they are written.
 
     Raises
     ------
@@ -52,7 +54,18 @@ def validated(config: dict[str, Any]) -> dict[str, Any]:
     faults = sorted({line for error in validator.iter_errors(config) for line in _explain(error)})
     if faults:
         raise ConfigError("\n".join(faults))
-    return config
+    ordered: dict[str, Any] = _ordered(config)
+    for name, model in config["models"].items():
+        if "options" in model:
+            # A network of the user's own may depend on the order of what lies in its options.
+            ordered["models"][name]["options"] = dict(sorted(model["options"].items()))
+    return ordered
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
 
 
 def _cleaned(value: Any) -> Any:
