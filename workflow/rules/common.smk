@@ -36,7 +36,8 @@ os.environ[RUN_VARIABLE] = str(os.getpid())
 
 with one_line_each(DEFAULTS, lambda: [workflow.config_settings.overwrite_config]):
     study = Study(config)
-    study.check_targets(sys.argv[1:])
+    if IS_MAIN:
+        study.check_targets(sys.argv[1:])
 
 # Here and not in `onstart`, because Snakemake looks for locks of its own before that.
 if workflow.is_main_process and runs(sys.argv[1:]):
@@ -60,6 +61,12 @@ WHOLE_CELLS, CUT_CELLS = (
     f"(?={keys_pattern(cell for cell in study.cells if (cell.shards > 1) == cut)}(?:/|$))[A-Za-z0-9_-]+"
     for cut in (False, True)
 )
+
+
+# The rules of this workflow under the names that they have here; another one may use it as a module. All are known only
+# when a job is made.
+def own_rules():
+    return {name: proxy.rule for name, proxy in rules._rules.items()}
 
 
 # Files of the checkout as inputs. Snakemake records them under their place in the checkout, so that results are those of

@@ -11,12 +11,11 @@ rule plan:
         gpu=GPU,
     params:
         snakefile=str(BASE / "Snakefile"),
-        # All rules are known only when the job is made.
         scripts=lambda wildcards: {
-            rule.name: str(BASE / "workflow" / "scripts" / Path(rule.script).name)
-            for rule in workflow.rules
+            name: str(BASE / "workflow" / "scripts" / Path(rule.script).name)
+            for name, rule in own_rules().items()
             if rule.output
         },
-        outputs=lambda wildcards: {rule.name: len(rule.output) for rule in workflow.rules if rule.output},
+        outputs=lambda wildcards: {name: len(rule.output) for name, rule in own_rules().items() if rule.output},
     script:
         "../scripts/plan.py"

@@ -81,7 +81,8 @@ def file_faults(path: Path) -> list[str]:
     name = one_line(os.path.relpath(path) if path.absolute().is_relative_to(Path.cwd()) else path)
     try:
         if not path.is_file():
-            kind = "a folder" if path.is_dir() else "a pipe or device, which can be read only once"
+            # What comes through a pipe can be read only once, and Snakemake reads it again.
+            kind = "a folder" if path.is_dir() else "a pipe or a device"
             return [f"{name}: is {kind}, expected a YAML or JSON file"]
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -98,6 +99,8 @@ def file_faults(path: Path) -> list[str]:
         mark = getattr(error, "problem_mark", None)
         where = name if mark is None else f"{name}, line {mark.line + 1}"
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+        if reason == "but found another document":
+            return [f"{where}: a second document begins, expected one"]
         return [f"{where}: is no valid YAML or JSON ({one_line(reason)})"]
     except RecursionError:
         return [f"{name}: is nested too deeply"]

@@ -37,9 +37,7 @@ def load_schema() -> dict[str, Any]:
 
 
 def validated(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a configuration with defaults filled in and keys in alphabetical order.
-
-    So no result depends on the order in which they are written.
+    """Return a copy of a configuration with defaults filled in.
 
     Raises
     ------
@@ -54,10 +52,17 @@ def validated(config: dict[str, Any]) -> dict[str, Any]:
     faults = sorted({line for error in validator.iter_errors(config) for line in _explain(error)})
     if faults:
         raise ConfigError("\n".join(faults))
+    return config
+
+
+def in_order(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with its keys in alphabetical order, so that nothing depends on how they are written.
+
+    A network of the user's own may do so, on the order of what lies inside its options.
+    """
     ordered: dict[str, Any] = _ordered(config)
     for name, model in config["models"].items():
         if "options" in model:
-            # A network of the user's own may depend on the order of what lies in its options.
             ordered["models"][name]["options"] = dict(sorted(model["options"].items()))
     return ordered
 

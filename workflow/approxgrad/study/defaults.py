@@ -17,14 +17,15 @@ from approxgrad.study.configuration import Loader
 FILE = "config.yaml"
 
 
-def default_files(checkout: Path | str) -> list[Path]:
-    """Return the files that a study's own configuration is merged with, those that come first before.
+def default_files(checkout: Path | str, *, here: bool = True) -> list[Path]:
+    """Return the files that a study's own configuration is merged with, each after those that it is merged over.
 
-    They are the one beside the Snakefile and, if it is another, the one in the working directory.
+    They are the one beside the Snakefile and, unless that is the same or not wanted, the one in the working directory.
     """
-    own = Path(checkout, FILE)
-    here = Path(FILE).absolute()
-    return [own, here] if here.exists() and not (own.exists() and here.samefile(own)) else [own]
+    own, other = Path(checkout, FILE), Path(FILE).absolute()
+    if not here or not other.exists() or (own.exists() and other.samefile(own)):
+        return [own]
+    return [own, other]
 
 
 def read_quietly(workflow: Any, files: Sequence[Path | str]) -> None:
@@ -79,7 +80,7 @@ def with_origins(lines: Sequence[str], files: Sequence[Path | str], given: Seque
         keys = _keys(line.partition(": ")[0])
         holders = [name for name, document in documents if _holds(document, keys)]
         if holders and (given or len(documents) > 1) and not any(_holds(document, keys) for document in given):
-            line += f" (this comes from {holders[-1]}, which is merged with what you write; null there leaves it out)"
+            line += f" (this comes from {holders[-1]}, with which other configurations are merged; null leaves it out)"
         told.append(line)
     return told
 
