@@ -52,7 +52,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
     for place, name in enumerate(options.configfile):
         path = Path(name)
         found = file_faults(path) if path.exists() else [f"{name}: there is no such configuration file"]
-        if place and found and path.suffix not in ENDINGS:
+        is_target = path.is_file() or path.is_dir() or not path.exists()
+        if place and found and is_target and path.suffix not in ENDINGS:
             found = [
                 f"{name}: is read as a configuration file, because it stands after --configfile; targets stand before"
             ]
