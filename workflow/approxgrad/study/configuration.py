@@ -63,13 +63,15 @@ def in_order(config: dict[str, Any]) -> dict[str, Any]:
     ordered: dict[str, Any] = _ordered(config)
     for name, model in config["models"].items():
         if "options" in model:
-            ordered["models"][name]["options"] = dict(sorted(model["options"].items()))
+            ordered["models"][name]["options"] = {
+                key: model["options"][key] for key in sorted(model["options"], key=str)
+            }
     return ordered
 
 
 def _ordered(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _ordered(value[key]) for key in sorted(value)}
+        return {key: _ordered(value[key]) for key in sorted(value, key=str)}
     return [_ordered(item) for item in value] if isinstance(value, list) else value
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from approxgrad.evaluation.metric_tables import evaluate_method
-from approxgrad.evaluation.metrics import METRICS
+from approxgrad.evaluation.metrics import METRICS as MEASURES
 from approxgrad.provenance.document import CONDITIONS, ProvenanceError, described, read_provenance
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.tables import TableError, read_attributions, read_table
@@ -25,9 +25,9 @@ from approxgrad.study.study import Study
 from approxgrad.verification.origins import Origin
 
 WEIGHTS = "results/models/dataset={dataset}/model={model}/weights.safetensors"
-MEASURED = "results/metrics/dataset={dataset}/model={model}/method={method}/part-0.parquet"
+METRICS = "results/metrics/dataset={dataset}/model={model}/method={method}/part-0.parquet"
 
-BOUNDED = {name for name, metric in METRICS.items() if math.isfinite(metric.upper)}
+BOUNDED = {name for name, metric in MEASURES.items() if math.isfinite(metric.upper)}
 """Measures whose rounding is that of numbers of size 1; an error can be of any size, and its rounding as well."""
 
 
@@ -67,7 +67,7 @@ def files_of(study: Study, cell: Cell) -> dict[str, str]:
     names = {"dataset": cell.dataset, "model": cell.model, "method": cell.method}
     files = {"data": "data/{dataset}/test.parquet", "weights": WEIGHTS}
     if (cell.dataset, cell.model, cell.method) in study.comparisons:
-        files["metrics"] = MEASURED
+        files["metrics"] = METRICS
     return {kind: path.format(**names) for kind, path in files.items()}
 
 
