@@ -11,9 +11,11 @@ check_embedding(workflow)
 # folder of another workflow that uses this one as a module, it is not ours; and that one may give all of it.
 IS_MAIN = workflow.modifier.is_main_snakefile()
 DEFAULTS = default_files(workflow.current_basedir, here=IS_MAIN) if IS_MAIN or not config else []
+# In the order in which they are merged.
+CONFIG_FILES = [*DEFAULTS, *workflow.configfiles]
 
 with one_line_each():
-    check_config_files([*DEFAULTS, *workflow.configfiles])
+    check_config_files(CONFIG_FILES)
 
 read_quietly(workflow, DEFAULTS)
 
