@@ -1,14 +1,23 @@
 from snakemake.utils import min_version
 
 from approxgrad.study.config_files import check_config_files, one_line_each
+from approxgrad.running.embedding import check_embedding
+from approxgrad.study.defaults import default_files, read_quietly
 
 min_version("9.20")
+check_embedding(workflow)
+
+# Beside this file and in the working directory, where a study of one's own may lie; the command line wins. In the
+# folder of another workflow that uses this one as a module, it is not ours; and that one may give all of it.
+IS_MAIN = workflow.modifier.is_main_snakefile()
+DEFAULTS = default_files(workflow.current_basedir, here=IS_MAIN) if IS_MAIN or not config else []
+# In the order in which they are merged.
+CONFIG_FILES = [*DEFAULTS, *workflow.configfiles]
 
 with one_line_each():
-    check_config_files(["config.yaml", *workflow.configfiles])
+    check_config_files(CONFIG_FILES)
 
-
-configfile: "config.yaml"
+read_quietly(workflow, DEFAULTS)
 
 
 report: "workflow/report/workflow.rst"

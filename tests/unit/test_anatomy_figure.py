@@ -106,3 +106,12 @@ def test_an_error_of_zero_is_left_out():
 def test_a_method_without_rows_is_one_clear_line():
     with pytest.raises(ValueError, match=r"no rows with dataset digits, model cnn, method other$"):
         anatomy(curve(), **NAMES, methods=["other"])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("places", "scale"), [([0], "log"), ([20, 30], "log"), (range(45), "linear")], ids=str)
+def test_errors_of_zero_are_drawn(places, scale):
+    table = curve()
+    table.loc[list(places), ["error", "lower_quartile"]] = 0.0
+    (axes,) = drawn(anatomy(table, **NAMES, methods=["saliency"]))
+    assert axes.get_yscale() == scale

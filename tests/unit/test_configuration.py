@@ -5,7 +5,7 @@ import jsonschema
 import pytest
 import yaml
 
-from approxgrad.study.configuration import ConfigError, load_schema, validated
+from approxgrad.study.configuration import ConfigError, in_order, load_schema, validated
 
 DEFAULT = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
 EXPERIMENT = {"datasets": ["digits"], "models": ["cnn"], "methods": ["saliency"], "steps": [0.1], "samples": 1}
@@ -44,6 +44,31 @@ def test_defaults_are_filled_in_and_the_argument_is_left_alone():
     assert filled["methods"]["ig"] == {"attribution": "integrated_gradients", "baseline": "zero", "n_steps": 50}
     assert filled["methods"]["saliency"] == {"attribution": "saliency"}
     assert (filled["experiments"][0]["schemes"], filled["experiments"][0]["samples_by_method"]) == (["forward"], {})
+
+
+def test_keys_are_put_in_order_but_for_what_lies_inside_the_options_of_a_network():
+    options = {"width": 1, "layers": {"second": 2, "first": 1}, "act": [{"b": 1, "a": 2}]}
+    config = {
+        "seed": 0,
+        "models": {"z": {"factory": "a:b", "options": options}, "a": {"y": 1, "x": [{"d": 1, "c": 2}]}},
+    }
+    written = str(in_order(config))
+    assert written == str(
+        {
+            "models": {
+                "a": {"x": [{"c": 2, "d": 1}], "y": 1},
+                "z": {
+                    "factory": "a:b",
+                    "options": {
+                        "act": [{"b": 1, "a": 2}],
+                        "layers": {"second": 2, "first": 1},
+                        "width": 1,
+                    },
+                },
+            },
+            "seed": 0,
+        }
+    )
 
 
 def test_two_experiments_share_no_default():

@@ -1,5 +1,7 @@
 """Error curves taken apart: synthetic ones, whose branches are known, and those of a smooth model."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,6 +109,25 @@ def test_an_error_of_zero_is_the_best_and_bends_no_fit():
     # Five eps are 1.1e-15, which 1e-16 / h exceeds below 0.09.
     assert found.rounding.high == pytest.approx(10**-1.25)
     assert found.truncation is None
+
+
+@pytest.mark.parametrize("zeros", [[0], [9], [0, 9], [8, 9, 14], [16, 17, 24], range(25)], ids=str)
+def test_steps_are_recommended_whatever_errors_are_zero(zeros):
+    # At the smallest step, at the best one, inside a branch, at the largest step, everywhere.
+    steps = grid(-6, 0)
+    errors = two_terms(steps, 1)
+    errors[list(zeros)] = 0
+    rows = [
+        metric_rows([step], dtype="float64").assign(relative_error=e) for step, e in zip(steps, errors, strict=True)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (row,) = recommended_steps(pd.concat(rows), {("d", "m", "a", "float64"): 1.0}).to_dict("records")
+    assert (row["best_step"], row["best_error"]) == (steps[zeros[0]], 0)
+    assert np.isnan(row["jump"])
+    if row["truncation_points"]:
+        assert row["truncation_slope"] == pytest.approx(1, rel=0.02)
+        assert 0 < row["textbook_step"] < 1
 
 
 @pytest.mark.parametrize(

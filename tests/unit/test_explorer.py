@@ -82,6 +82,24 @@ def test_boxes_are_over_all_rows_and_points_in_the_order_of_the_samples(tmp_path
             np.testing.assert_allclose(np.array(entry["points"][metric], float), expected, rtol=5e-6)
 
 
+def test_the_nearest_source_is_found_before_numbers_are_rounded(tmp_path):
+    item, _ = comparison(tmp_path, (5,), samples=4)
+    # Correlations that are 1 with six digits, two errors that are equally small, and no cosine.
+    for step, near, far in ((0.5, 1 - 2e-9, 2e-9), (2.0, 1 - 1e-9, 1e-9), (10.0, 1 - 3e-9, 1e-9)):
+        own = item.metrics["step"] == step
+        item.metrics.loc[own, ["pearson", "relative_error", "cosine"]] = [near, far, None]
+    entries = explorer_data([item])["comparisons"][0]["references"]["exact"]
+    marked = {
+        metric: [entry["source"] for entry in entries if entry["boxes"][metric].get("nearest")]
+        for metric in ("pearson", "relative_error", "cosine")
+    }
+    assert marked == {
+        "pearson": ["forward, h = 2"],
+        "relative_error": ["forward, h = 2", "forward, h = 10"],
+        "cosine": [],
+    }
+
+
 def test_undefined_measures_are_left_out_of_boxes_and_points(tmp_path):
     item, _ = comparison(tmp_path, (5,), samples=4)
     item.metrics.loc[(item.metrics["step"] == 2) & (item.metrics["sample"] == 101), "pearson"] = None

@@ -38,6 +38,14 @@ def value(name, attribution, reference):
         ("top_overlap", [9, 1, 1, 1], [1, 9, 2, 3], 0),
         # Eleven features: the top tenth are two of them.
         ("top_overlap", [9, 8, *range(7), 0, 0], [9, 0, *range(7), 0, -8], 0.5),
+        # Ties share a place: each of the three has a third of the only one.
+        ("top_overlap", [2, -2, 2, 1], [3, 0, 0, 1], 1 / 3),
+        ("top_overlap", [2, -2, 2, 1], [1, 1, 2, 2], 1 / 3),
+        ("top_overlap", [2, -2, 2, 1], [2, 2, 2, 1], 1),
+        # Zeros are not among the largest: two places, and maps with one value each.
+        ("top_overlap", [5, *[0] * 19], [0, 5, *[0] * 18], 0),
+        ("top_overlap", [5, *[0] * 19], [7, *[0] * 19], 1),
+        ("top_overlap", [5, *[0] * 19], [7, 6, *range(5), *[0] * 13], 2 / 3),
     ],
 )
 def test_hand_computed_values(name, attribution, reference, expected):

@@ -128,13 +128,21 @@ def test_the_truth_is_compared_with_exact_gradients(medians, high, ends):
 def test_paired_differences_are_told_where_they_were_computed():
     table = rows(MLP, {None: 0.8, 0.1: 0.85, 1: 0.7, 2: 0.8}, reference="truth")
     keys = dict(zip(("dataset", "model", "method"), MLP, strict=True))
-    keys |= {"reference": "truth", "metric": "pearson", "differ": "exact", "second": "exact"}
-    names = ["forward-h0.1", "forward-h1", "forward-h2"]
-    paired = pd.DataFrame(
-        {"first": names, "median_difference": [0.05, -0.1, 0], "low": [0.01, -0.2, -1], "high": [0.1, -0.05, 1]}
+    keys |= {"reference": "truth", "metric": "pearson", "differ": "exact"}
+
+    def pairs(precision, *ends):
+        names = [f"forward-h{step}{precision}" for step in ("0.1", "1", "2")]
+        numbers = pd.DataFrame({"first": names, "low": ends, "high": [0.01 + low for low in ends]})
+        dtype = precision.lstrip("-") or "float32"
+        return numbers.assign(**keys, median_difference=ends, second=f"exact{precision}", dtype=dtype)
+
+    sentence = "Row by row, the interval of the median difference lies above zero at 1 of 3 steps and below it at 2."
+    single, double = pairs("", 0.01, -0.2, -1), pairs("-float64", 1, 1, 1)
+    assert sentence in text(facts(table, paired=pd.concat([double, single])))
+    # A study in float64 only is told alike.
+    assert sentence.replace("1 of 3 steps and below it at 2", "all 3 steps and below it at 0") in text(
+        facts(table.assign(dtype="float64"), paired=double)
     )
-    sentence = "Row by row, the interval of the median difference lies above zero at 1 of 3 steps and below it at 1."
-    assert sentence in text(facts(table, paired=paired.assign(**keys)))
     assert "Row by row" not in text(facts(table))
 
 
@@ -204,6 +212,14 @@ def test_names_cannot_break_the_page():
 )
 def test_correlations_near_one_are_told_apart(value, expected):
     assert wording.correlation(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0, "0.0 %"), (0.2504, "25.0 %"), (0.0005, "0.1 %"), (0.00032, "0.0320 %"), (-4e-17, "−4.00e−15 %")],
+)
+def test_no_share_but_zero_is_told_as_zero(share, expected):
+    assert wording.percent(share) == expected
 
 
 @pytest.mark.parametrize(

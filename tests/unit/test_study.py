@@ -332,6 +332,17 @@ def test_path_methods_are_checked_for_completeness_beside_their_published_varian
     assert not path_cells(study(entry()), *place)
 
 
+def test_path_methods_are_checked_in_the_lowest_precision_of_their_own():
+    path = ["integrated_gradients", "integrated_gradients_published"]
+    double = ["exact-float64", "forward-h0.1-float64", "forward-h0.1-float64"]
+    for experiments in ([entry(methods=path, dtypes=["float64"])], [entry(), entry(methods=path, dtypes=["float64"])]):
+        cells = path_cells(study(*experiments), "synthetic_linear", "mlp")
+        assert [cell.gradient.name for cell in cells] == double
+    mixed = study(entry(methods=path[:1], dtypes=["float64"]), entry(methods=path[1:]))
+    cells = path_cells(mixed, "synthetic_linear", "mlp")
+    assert [cell.gradient.name for cell in cells] == ["exact-float64", "forward-h0.1-float64", "forward-h0.1"]
+
+
 def test_shards_follow_from_the_configuration():
     entries = entry(methods=["saliency", "integrated_gradients"], samples=300)
     counts = {key(cell): cell.shards for cell in study(entries, shards=4).cells}

@@ -1,16 +1,22 @@
 import csv
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+import yaml
 
 from approxgrad.models.architectures import build_model, save_model
 from approxgrad.provenance.dependencies import PACKAGE_ROOT
 from approxgrad.provenance.document import described
 from approxgrad.storage.tables import Attributions, write_attributions
+from approxgrad.study.study import Study
 from approxgrad.verification.comparison import (
     Finding,
     VerificationError,
+    _table_difference,
+    cell_tolerance,
     conclusion,
     described_cell,
     differences,
@@ -24,6 +30,7 @@ from approxgrad.verification.origins import Origin
 from approxgrad.verification.recomputation import with_absolute_paths
 
 MLP = {"input_shape": [3], "outputs": 1, "architecture": "mlp", "hidden": [4], "dropout": 0.0}
+CONFIG = Path(__file__).resolve().parents[2] / "config.yaml"
 SCRIPT = str(PACKAGE_ROOT.parent / "scripts" / "attribute.py")
 EPS = float(np.finfo(np.float32).eps)
 
@@ -69,6 +76,32 @@ def test_the_tolerance_grows_with_the_terms_of_the_sums_and_the_inverse_of_the_s
     assert map_tolerance(path, "float32", 0.01, 5.0) == pytest.approx(2 * 7 * EPS * 501)
     assert map_tolerance(path, "float64", None, None) == 2 * 7 * np.finfo(np.float64).eps
     assert map_tolerance(path, "float32", 0.01, None) == np.inf
+
+
+@pytest.mark.parametrize("scale", [None, -1.0, "5.0"], ids=str)
+def test_without_a_tolerance_only_equal_maps_agree(tmp_path, monkeypatch, maps, scale):
+    monkeypatch.chdir(tmp_path)
+    config = yaml.safe_load(CONFIG.read_text())
+    entry = {"datasets": ["synthetic_linear"], "models": ["mlp"], "methods": ["saliency"], "steps": [0.1], "samples": 2}
+    study = Study(config | {"experiments": [entry]})
+    exact, cell = study.cells
+    Path(exact.path).parent.mkdir(parents=True)
+    save_model("weights.safetensors", build_model(**MLP), MLP)
+    again = attributions(tmp_path / "again.parquet", maps)
+    attributions(exact.path, maps, rounding_scale=5.0)
+    assert cell_tolerance(study, cell, "weights.safetensors", again) == pytest.approx(2 * 7 * EPS * 51)
+    attributions(exact.path, maps, rounding_scale=scale)
+    tolerance = cell_tolerance(study, cell, "weights.safetensors", again)
+    assert map_difference(maps, maps, tolerance) == ""
+    assert "no tolerance is known" in map_difference(maps, np.nextafter(maps, np.float32(9)), tolerance)
+
+
+def test_metrics_of_other_conditions_are_compared_at_their_own_size():
+    def table(error, cosine):
+        return pa.table({"relative_error": [error], "cosine": [cosine]})
+
+    assert _table_difference(table(4e-15, 1e-17), table(4e-15 * (1 + 1e-14), -1e-17), 1e-13) == ""
+    assert _table_difference(table(4e-15, 0.5), table(5e-15, 0.5), 1e-13).startswith("relative_error of row 0")
 
 
 def test_other_rounding_of_a_network_stays_within_the_tolerance(tmp_path):

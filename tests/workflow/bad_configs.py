@@ -16,6 +16,10 @@ MODELS = "cnn, resnet18, mlp"
 EXACT_METHODS = "saliency, input_x_gradient, integrated_gradients, integrated_gradients_mean"
 METHODS = f"{EXACT_METHODS}, integrated_gradients_published, integrated_gradients_published_mean"
 NAME = "expected: Letters, digits, _ and -, starting with a letter or digit."
+READ_BACK = (
+    "which readers of the tables take for a number, a date, a truth value or a missing one; "
+    "expected a name that is none, such as "
+)
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,25 @@ CONFIGS = [
     bad("a name with a folder", {"models": {"a/b": {"architecture": "mlp"}}}, f"models: got 'a/b', {NAME}"),
     bad("a name of two lines", {"methods": {"a\n": {"attribution": "saliency"}}}, f"methods: got 'a\\n', {NAME}"),
     bad(
+        "a name that is a number", {"datasets": {"2024": {"kind": "digits"}}}, f"datasets: got '2024', {READ_BACK}x2024"
+    ),
+    bad("a number for a name", {"models": {7: {"architecture": "mlp"}}}, f"models: got '7', {READ_BACK}x7"),
+    bad(
+        "truth for a name",
+        {"methods": {False: {"attribution": "saliency"}}},
+        f"methods: got 'False', {READ_BACK}xFalse",
+    ),
+    bad(
+        "cached arrays named after a day",
+        {"cached_arrays": {"2024-01-01": cached()["cached_arrays"]["own"]}},
+        f"cached_arrays: got '2024-01-01', {READ_BACK}x2024-01-01",
+    ),
+    bad(
+        "cached arrays of a method that is a number",
+        cached(methods={"s": "0x1"}),
+        f"cached_arrays.own.methods.s: got '0x1', {READ_BACK}x0x1",
+    ),
+    bad(
         "a name too long for a file",
         {"datasets": {"x" * 300: {"kind": "digits"}}},
         f"datasets: got '{'x' * 56}..., expected at most 100 character(s)",
@@ -245,6 +268,9 @@ MAPPING = "expected a mapping from keys such as `seed` to values"
 BOMB = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 8)
 )
+MAPPING_BOMB = "a0: &a0 {b: 1}\n" + "".join(
+    f"a{level}: &a{level} {{a: *a{level - 1}, b: *a{level - 1}, c: *a{level - 1}}}\n" for level in range(1, 15)
+)
 FILES = [
     bad(
         "a key twice",
@@ -279,6 +305,50 @@ FILES = [
         "aliases that explode",
         BOMB.encode(),
         "config.yaml: stands for more than 100,000 values once its aliases are written out",
+    ),
+    bad(
+        "mappings that explode",
+        MAPPING_BOMB.encode(),
+        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+    ),
+    bad(
+        "mappings that explode when they are merged",
+        MAPPING_BOMB.replace("{a: *", "{<<: [*")
+        .replace(", b: ", ", ")
+        .replace(", c: ", ", ")
+        .replace("}", "]}")
+        .replace("{b: 1]}", "{b: 1}")
+        .encode(),
+        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+    ),
+    bad(
+        "a list that holds itself",
+        b"seed: &s [*s]\n",
+        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+    ),
+    bad("two documents", b"seed: 1\n---\nseed: 2\n", "config.yaml, line 2: a second document begins, expected one"),
+    bad("NUL", b"seed: 1\x00\n", "config.yaml: is no valid YAML or JSON (special characters are not allowed)"),
+    bad(
+        "a template",
+        b"device: cpu\n__use_yte__: true\n",
+        "config.yaml, line 2: __use_yte__ makes a template of the file, expected plain values",
+    ),
+    bad(
+        "a template in JSON",
+        b'{"__use_yte__": false}',
+        "config.yaml, line 1: __use_yte__ makes a template of the file, expected plain values",
+    ),
+    bad(
+        "a number of very many digits",
+        b"seed: " + b"9" * 20_000,
+        "config.yaml, line 1: a value has 20,000 characters, expected at most 10,000",
+    ),
+    bad("a very large file", b"#" * 500_001, "config.yaml: is larger than a configuration may be, 500,000 bytes"),
+    bad(
+        "very many faults",
+        b"seed: 1\n" * 31,
+        *(f"config.yaml, line {line}: seed stands twice, first in line 1; expected it once" for line in range(2, 22)),
+        "config.yaml: has 10 more faults",
     ),
     bad(
         "a mapping that holds itself",

@@ -1,6 +1,8 @@
 """What a change of the configuration or of the code makes Snakemake do again: what depends on it and nothing else."""
 
 import os
+import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -168,6 +170,37 @@ def test_older_code_is_found_although_its_time_is_older_and_touched_code_is_not_
         path.write_text(path.read_text() + "\n# Edited.\n")
         os.utime(path, (0, 0))
         assert rule in tiny_copy.plan().jobs
+
+
+def reversed_keys(value):
+    if isinstance(value, dict):
+        return {key: reversed_keys(value[key]) for key in reversed(value)}
+    return [reversed_keys(item) for item in value] if isinstance(value, list) else value
+
+
+def test_the_order_of_keys_makes_nothing_again(tiny_copy):
+    names = [tiny_copy.repository / "config.yaml", *tiny_copy.overlays]
+    mixed = [reversed_keys(yaml.safe_load(path.read_text())) for path in names]
+    overlays = [
+        tiny_copy.overlay(yaml.safe_dump(config, sort_keys=False), f"{number}.yaml")
+        for number, config in enumerate(mixed)
+    ]
+    assert not tiny_copy.plan(overlays=overlays).jobs
+
+
+def test_the_place_of_the_checkout_makes_nothing_again(tiny_copy, tmp_path):
+    # A copy has new times.
+    moved = tmp_path / "elsewhere" / "clone"
+    shutil.copytree(tiny_copy.repository, moved, copy_function=shutil.copyfile)
+    overlays = tuple(moved / path.relative_to(tiny_copy.repository) for path in tiny_copy.overlays)
+    assert not replace(tiny_copy, repository=moved, overlays=overlays).plan().jobs
+    link = tmp_path / "link"
+    link.symlink_to(moved)
+    assert not replace(tiny_copy, repository=link).plan().jobs
+    # Other code at another place is other code.
+    path = moved / PACKAGE / "figures" / "anatomy.py"
+    path.write_text(path.read_text() + "\n# Edited.\n")
+    assert replace(tiny_copy, repository=moved).plan().jobs == {"plot_anatomy": 2} | RUN | ALL
 
 
 SYNTHETIC, DIGITS = "dataset=synthetic_linear, model=mlp", "dataset=digits, model=cnn"

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import approxgrad
+from snakemake.io import ancient, sourcecache_entry
+
 from approxgrad.datasets.image_files import listing_digest
 from approxgrad.provenance.dependencies import library_versions, pass_on_package, source_files
 from approxgrad.provenance.digests import code_digest, file_state
@@ -17,12 +19,13 @@ from approxgrad.seeds import derive_seed
 from approxgrad.study.study import Study, any_of
 from approxgrad.running.summaries import Run
 
-BASE = Path(workflow.basedir)
+# Resolved, so that a link to it is the same checkout.
+BASE = Path(workflow.current_basedir).resolve().parents[1]
 
 # What the handlers at the start and the end of a run share.
 run_report = Run()
 
-if not Path(approxgrad.__file__).resolve().is_relative_to(BASE.resolve()):
+if not Path(approxgrad.__file__).resolve().is_relative_to(BASE):
     sys.exit(
         f"approxgrad: the installed package is {Path(approxgrad.__file__).parent}, not this checkout's; run: pip install -e {BASE}"
     )
@@ -31,9 +34,10 @@ pass_on_package()
 # So that jobs end with the process that starts them.
 os.environ[RUN_VARIABLE] = str(os.getpid())
 
-with one_line_each():
+with one_line_each(DEFAULTS, lambda: [workflow.config_settings.overwrite_config]):
     study = Study(config)
-    study.check_targets(sys.argv[1:])
+    if IS_MAIN:
+        study.check_targets(sys.argv[1:])
 
 # Here and not in `onstart`, because Snakemake looks for locks of its own before that.
 if workflow.is_main_process and runs(sys.argv[1:]):
@@ -59,14 +63,26 @@ WHOLE_CELLS, CUT_CELLS = (
 )
 
 
+# The rules of this workflow under the names that they have here; another one may use it as a module. All are known only
+# when a job is made.
+def own_rules():
+    return {name: proxy.rule for name, proxy in rules._rules.items()}
+
+
+# Files of the checkout as inputs. Snakemake records them under their place in the checkout, so that results are those of
+# the same code wherever it lies, and does not look at their times: a copy has new ones, and an older release that is
+# unpacked over a newer one has older ones. Digests among the parameters tell that they have changed.
+def checkout_files(paths):
+    return [ancient(sourcecache_entry(os.path.relpath(path), os.path.relpath(path, BASE))) for path in paths]
+
+
 # A script and the package's modules that it imports: Snakemake tracks a script, but not what it imports.
 def code(script, *modules):
     path = BASE / "workflow" / "scripts" / script
-    return [os.path.relpath(file) for file in [path, *source_files(path, modules)]]
+    return checkout_files([path, *source_files(path, modules)])
 
 
-# What else the numbers of a script depend on. Snakemake compares the times of input files, and an older release that is
-# unpacked over a newer one has older times, so the digest of the code counts as well.
+# What else the numbers of a script depend on: the contents of its code, and libraries.
 @cache
 def versions(script, *modules, model=None):
     factory = study.factory_module(model) if model else ""
@@ -88,7 +104,7 @@ def own(files):
 
 # The files that the report's pages are made from, which the scripts read and do not import.
 def templates(*names):
-    return [os.path.relpath(BASE / "workflow" / "approxgrad" / "report" / "templates" / name) for name in names]
+    return checkout_files(BASE / "workflow" / "approxgrad" / "report" / "templates" / name for name in names)
 
 
 wildcard_constraints:

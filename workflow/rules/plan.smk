@@ -10,13 +10,12 @@ rule plan:
         runtime=30,
         gpu=GPU,
     params:
-        snakefile=workflow.main_snakefile,
-        # All rules are known only when the job is made.
+        snakefile=str(BASE / "Snakefile"),
         scripts=lambda wildcards: {
-            rule.name: str(BASE / "workflow" / "scripts" / Path(rule.script).name)
-            for rule in workflow.rules
+            name: str(BASE / "workflow" / "scripts" / Path(rule.script).name)
+            for name, rule in own_rules().items()
             if rule.output
         },
-        outputs=lambda wildcards: {rule.name: len(rule.output) for rule in workflow.rules if rule.output},
+        outputs=lambda wildcards: {name: len(rule.output) for name, rule in own_rules().items() if rule.output},
     script:
         "../scripts/plan.py"

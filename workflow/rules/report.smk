@@ -27,6 +27,7 @@ rule tell_story:
     params:
         datasets=study.datasets,
         references={method: study.reference(method) for _, _, method in study.variants},
+        states=[file_state(path) for path in templates("page.css")],
         versions=versions("tell_story.py"),
     script:
         "../scripts/tell_story.py"
@@ -62,6 +63,7 @@ rule build_explorer:
     params:
         comparisons=study.comparisons,
         approximated=[len(study.shown(*names)) for names in study.comparisons],
+        states=[file_state(path) for path in templates("page.css", "explorer.css", "explorer.html", "explorer.js")],
         versions=versions("build_explorer.py"),
     script:
         "../scripts/build_explorer.py"
@@ -101,6 +103,7 @@ rule describe_run:
         config=study.config,
         benchmarks="benchmarks",
         names=sorted({name for cell in study.cells for name in (*cell.keys.values(), *cell.shard_names)}),
+        states=[file_state(path) for path in templates("page.css")],
         versions=versions("describe_run.py"),
     script:
         "../scripts/describe_run.py"

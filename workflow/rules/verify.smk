@@ -16,16 +16,15 @@ rule verify:
         runtime=240,
         gpu=GPU,
     params:
-        snakefile=workflow.main_snakefile,
+        snakefile=str(BASE / "Snakefile"),
         # Data and models are taken as they are.
         rules=lambda wildcards: [
-            rule.name
-            for rule in workflow.rules
+            name
+            for name, rule in own_rules().items()
             if rule.output and not any(path.startswith(("data/", "results/models/")) for path in rule.output)
         ],
-        # All rules are known only when the job is made.
         origins=lambda wildcards: {
-            path: origin(workflow.rules, path)
+            path: origin(own_rules().values(), path)
             for cell in drawn_cells(study)
             for path in files_of(study, cell).values()
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -202,7 +203,7 @@ def recommended_steps(
         ``truncation_points``, ``rounding_slope``, ``rounding_points``, ``jump``, ``textbook_step``, ``auto_step``,
         ``auto_error``, ``steps`` (how many were compared) and ``n`` (samples). What there is not is missing.
         ``jump`` is the error that the truncation branch gives for the best step, over the error there: below one for a
-        smooth model, far above one where the error falls off at the kinks of a network.
+        smooth model, far above one where the error falls off at the kinks of a network, missing where it is zero there.
     """
     rows = []
     for key, curve in error_curves(metrics).groupby(CURVE, observed=True):
@@ -226,13 +227,20 @@ def _recommendation(curve: pd.DataFrame, scheme: str, dtype: str, scale: float |
         "truncation_points": truncation.points if truncation else 0,
         "rounding_slope": rounding.slope if rounding else np.nan,
         "rounding_points": rounding.points if rounding else 0,
-        "jump": float(truncation.error(found.best_step)) / found.best_error if found and truncation else np.nan,
+        "jump": _jump(found) if found else np.nan,
         "textbook_step": textbook_step(truncation, scheme, dtype, scale) if truncation and scale else np.nan,
         "auto_step": chosen["step"].iloc[0] if len(chosen) else np.nan,
         "auto_error": chosen["error"].iloc[0] if len(chosen) else np.nan,
         "steps": len(fixed),
         "n": curve["n"].max(),
     }
+
+
+def _jump(found: Convergence) -> float:
+    """Return the error that the truncation branch gives for the best step, over the error there, if that is not 0."""
+    if found.truncation is None or found.best_error == 0:
+        return math.nan
+    return float(found.truncation.error(found.best_step)) / found.best_error
 
 
 def _sorted(steps: ArrayLike, errors: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -251,7 +259,10 @@ def _branch(steps: NDArray[np.float64], errors: NDArray[np.float64], floor: floa
     """Fit the points on one side, which come in the order of their distance from the best step."""
     saturated = np.flatnonzero(errors > ends)
     end = saturated[0] if len(saturated) else len(errors)
-    away = np.flatnonzero(errors[:end] >= AWAY * floor)
+    # A step that is exact by chance lies on no power law.
+    steps, errors = steps[:end][errors[:end] > 0], errors[:end][errors[:end] > 0]
+    end = len(errors)
+    away = np.flatnonzero(errors >= AWAY * floor)
     for start in range(away[0] if len(away) else end, end - FEWEST_POINTS + 1):
         h, e = steps[start:end], errors[start:end]
         slope, offset = _line(np.log(h), np.log(e))

@@ -54,14 +54,19 @@ def anatomy(curves: pd.DataFrame, *, dataset: str, model: str, methods: Sequence
     top, body = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.35, 2.3 * lines])[:, 0]
     panels = body.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     handles: dict[str, Line2D] = {}
+    positive = False
     for axes, method in zip(panels.flat, methods, strict=False):
         rows = style.chosen_rows(curves, dataset=dataset, model=model, method=method)
         missing = _panel(axes, rows, handles)
+        positive = positive or bool((rows["error"] > 0).any())
         sizes = sorted({rows["n"].min(), rows["n"].max()})
         title = [style.method_label(method), f"n = {' to '.join(map(str, sizes))}"]
         if missing:
             title.append(f"too few points for a slope: {', '.join(missing)}")
         axes.set_title("\n".join(fill(line, 44) for line in title))
+    if positive:
+        # Of all panels, which share the axis; errors that are all zero have no place on it.
+        panels[0, 0].set_yscale("log")
     for axes in panels.flat[len(methods) :]:
         axes.set_visible(False)
     for place, axes in enumerate(panels.flat[: len(methods)]):
@@ -115,7 +120,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, handles: dict[str, Line2D]) -> list[s
         if len(chosen):
             axes.plot(chosen["step"], chosen["error"], linestyle="none", markeredgecolor=colour, zorder=7, **CHOSEN)
             handles.setdefault("chosen", _legend_mark("step chosen at run time", CHOSEN, markeredgecolor=style.BLACK))
-    axes.set(xscale="log", yscale="log")
+    axes.set_xscale("log")
     axes.grid(which="major")
     if exponents:
         _write_exponents(axes, exponents)

@@ -84,7 +84,9 @@ def variants(correct: pd.DataFrame, published: pd.DataFrame, *, dataset: str, mo
         axes.fill_between(
             rows["step"], rows["lower_quartile"], rows["upper_quartile"], color=colour, alpha=0.25, linewidth=0
         )
-    axes.set(xscale="log", yscale="log", xlabel=style.STEP_AXIS, ylabel="relative L2 error")
+    axes.set(xscale="log", xlabel=style.STEP_AXIS, ylabel="relative L2 error")
+    if (numbers["median"] > 0).any():
+        axes.set_yscale("log")
     steps = sorted(set(numbers["step"]))
     if len(steps) <= MOST_LABELS and steps[-1] / steps[0] < 100:
         axes.set_xticks(steps, [style.step_label(step) for step in steps])

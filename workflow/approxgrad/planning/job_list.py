@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from approxgrad.study.defaults import default_files, over_defaults, read_defaults
+
 
 @dataclass(frozen=True)
 class OutputFile:
@@ -49,9 +51,9 @@ def output_files(snakefile: str, config: Mapping[str, Any]) -> list[OutputFile]:
         If Snakemake cannot tell, with the reason.
     """
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        # In the order given: other values of a parameter are a reason to run a job again, and so is another order.
-        path.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+        path = Path(folder) / "study.yaml"
+        defaults = read_defaults(default_files(Path(snakefile).parent))
+        path.write_text(yaml.safe_dump(over_defaults(config, defaults), sort_keys=False))
         command = [sys.executable, "-m", "snakemake", "all", "--summary", "--cores", "1", "--nolock"]
         command += ["--snakefile", snakefile, "--directory", str(Path.cwd()), "--configfile", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - own arguments

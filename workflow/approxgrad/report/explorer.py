@@ -180,13 +180,18 @@ def _common_samples(item: Comparison) -> list[int]:
 
 
 def _distributions(rows: pd.DataFrame, samples: list[int]) -> list[dict[str, Any]]:
-    """Return the distribution of every measure for each gradient source, exact first, then by scheme and step."""
+    """Return the distribution of every measure for each gradient source, exact first, then by scheme and step.
+
+    The boxes whose medians are nearest to perfect agreement are marked.
+    """
     keyed = rows.assign(approximated=rows["step"].notna())
     groups = keyed.groupby(["approximated", "scheme", "step"], sort=True, observed=True, dropna=False)
-    result = []
+    result: list[dict[str, Any]] = []
+    medians = []
     for (approximated, scheme, _), table in groups:
         ordered = table.set_index("sample")
         columns = {name: ordered[name].astype(float) for name in METRICS}
+        medians.append({name: values.median() for name, values in columns.items()})
         result.append(
             {
                 "source": _source(str(scheme), float(table["step"].iloc[0]) if approximated else None),
@@ -195,6 +200,13 @@ def _distributions(rows: pd.DataFrame, samples: list[int]) -> list[dict[str, Any
                 "points": {name: _rounded(values.reindex(samples).to_numpy()) for name, values in columns.items()},
             }
         )
+    # Here and not in the page, whose numbers are rounded.
+    for name, metric in METRICS.items():
+        distances = [abs(own[name] - metric.best) for own in medians]
+        nearest = min((distance for distance in distances if math.isfinite(distance)), default=None)
+        for entry, distance in zip(result, distances, strict=True):
+            if distance == nearest:
+                entry["boxes"][name]["nearest"] = True
     return result
 
 

@@ -206,16 +206,19 @@ def paired_differences(paired: pd.DataFrame | None, metric: str) -> dict[tuple[N
     Returns
     -------
     dict
-        By data set, model and method, and name of the gradient source.
+        By data set, model and method, and name of the gradient source without its precision, which is the lowest
+        that these three have.
     """
     if paired is None:
         return {}
+    lowest = paired.groupby(["dataset", "model", "method"], observed=True)["dtype"].transform("min")
     chosen = (paired["reference"] == "truth") & (paired["metric"] == metric) & (paired["differ"] == EXACT)
-    rows = paired[chosen & (paired["second"] == EXACT)].dropna(subset=["low", "high"]).to_dict("records")
+    rows = paired[chosen & (paired["dtype"] == lowest)].dropna(subset=["low", "high"]).to_dict("records")
     return {
-        ((str(row["dataset"]), str(row["model"]), str(row["method"])), str(row["first"])): Median(
-            float(row["median_difference"]), float(row["low"]), float(row["high"])
-        )
+        (
+            (str(row["dataset"]), str(row["model"]), str(row["method"])),
+            str(row["first"]).removesuffix(f"-{row['dtype']}"),
+        ): Median(float(row["median_difference"]), float(row["low"]), float(row["high"]))
         for row in rows
     }
 

@@ -29,7 +29,9 @@ def correlation(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as percentage with one decimal."""
+    """Return a share as percentage with one decimal; one that would be zero so with three significant digits."""
+    if share and abs(100 * share) < 0.05:
+        return f"{number(100 * share)} %"
     return f"{100 * share:.1f} %".replace("-", "−")
 
 

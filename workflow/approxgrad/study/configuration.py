@@ -15,6 +15,7 @@ import jsonschema
 import yaml
 
 from approxgrad.messages import one_line
+from approxgrad.study.names import check_name
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 
@@ -54,6 +55,26 @@ def validated(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def in_order(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with its keys in alphabetical order, so that nothing depends on how they are written.
+
+    A network of the user's own may do so, on the order of what lies inside its options.
+    """
+    ordered: dict[str, Any] = _ordered(config)
+    for name, model in config["models"].items():
+        if "options" in model:
+            ordered["models"][name]["options"] = {
+                key: model["options"][key] for key in sorted(model["options"], key=str)
+            }
+    return ordered
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value, key=str)}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
+
+
 def _cleaned(value: Any) -> Any:
     """Turn text such as 1e-4, which YAML 1.1 does not read as a number, into one, and drop keys set to null."""
     if isinstance(value, dict):
@@ -77,7 +98,10 @@ def _filling_validator(schema: dict[str, Any]) -> Any:
 
     # JSON Schema takes 2.0 for an integer and knows neither NaN nor infinity; a study does not compute with those.
     types = base.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_finite})
-    return jsonschema.validators.extend(base, {"properties": fill}, type_checker=types)(schema)
+    formats = jsonschema.FormatChecker(formats=())
+    formats.checks("name", raises=ValueError)(lambda value: not isinstance(value, str) or check_name(value))
+    extended = jsonschema.validators.extend(base, {"properties": fill}, type_checker=types)
+    return extended(schema, format_checker=formats)
 
 
 def _is_integer(_checker: Any, value: Any) -> bool:
@@ -129,6 +153,8 @@ def _explain(error: Any) -> list[str]:
             return [f"{key}: got {got}, expected {bound} {error.validator_value} character(s)"]
         case "pattern":
             return [f"{key}: got {got}, expected: {error.schema['description']}"]
+        case "format":
+            return [f"{key}: got {got}, {error.cause}"]
         case "oneOf":
             return [f"{key}: got {got}, expected zero, mean, a number or a list of numbers"]
         case _:

@@ -39,7 +39,9 @@ def name_faults(config: Mapping[str, Any]) -> list[str]:
             if name not in experiment["methods"]
         ]
     faults += [
-        f"models.{name}: expected either training or weights"
+        f"models.{name}.training: stands beside weights, expected either training or weights"
+        if "training" in options
+        else f"models.{name}: expected either training or weights"
         for name, options in config["models"].items()
         if ("training" in options) == ("weights" in options)
     ]

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from approxgrad.study.grid import Cell
-from approxgrad.study.sources import AUTO, FLOAT32
+from approxgrad.study.sources import AUTO
 from approxgrad.study.study import Study
 
 
 def path_cells(study: Study, dataset: str, model: str) -> list[Cell]:
-    """Return the cells of a model whose method has a path, in the lowest precision and without chosen steps."""
+    """Return the cells of a model whose method has a path, without chosen steps.
+
+    They are in the lowest precision in which a method is approximated, or that it has at all if it is not.
+    """
     methods = study.config["methods"]
     own = [cell for cell in study.cells if (cell.dataset, cell.model) == (dataset, model)]
-    lowest = min((cell.gradient.dtype for cell in own), default=FLOAT32)
+    order = sorted(own, key=lambda cell: (cell.gradient.is_exact, cell.gradient.dtype), reverse=True)
+    lowest = {cell.method: cell.gradient.dtype for cell in order}
     return [
         cell
         for cell in own
-        if "n_steps" in methods[cell.method] and cell.gradient.dtype == lowest and cell.gradient.step != AUTO
+        if "n_steps" in methods[cell.method]
+        and cell.gradient.dtype == lowest[cell.method]
+        and cell.gradient.step != AUTO
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from approxgrad.datasets.kinds import kind
 from approxgrad.provenance.dependencies import user_files
 from approxgrad.storage.cached_arrays import ArrayFile, find_arrays
-from approxgrad.study.configuration import ConfigError, validated
+from approxgrad.study.configuration import ConfigError, in_order, validated
 from approxgrad.study.faults import file_faults, name_faults, sample_faults, shape_faults, step_faults
 from approxgrad.study.grid import Cell
 from approxgrad.study.named_files import array_faults, dataset_faults, factory_faults, weight_faults
@@ -41,6 +41,7 @@ class Study:
         self.config = validated(config)
         _raise(name_faults(self.config) + file_faults(self.config) + step_faults(self.config))
         _raise(sample_faults(self.config) + shape_faults(self.config))
+        self.config = in_order(self.config)
         self.cells = self._cells()
         self._by_key = {(cell.dataset, cell.model, cell.method, cell.gradient.name): cell for cell in self.cells}
 

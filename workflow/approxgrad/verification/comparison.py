@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from approxgrad.evaluation.metric_tables import evaluate_method
+from approxgrad.evaluation.metrics import METRICS as MEASURES
 from approxgrad.provenance.document import CONDITIONS, ProvenanceError, described, read_provenance
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.tables import TableError, read_attributions, read_table
@@ -25,6 +26,9 @@ from approxgrad.verification.origins import Origin
 
 WEIGHTS = "results/models/dataset={dataset}/model={model}/weights.safetensors"
 METRICS = "results/metrics/dataset={dataset}/model={model}/method={method}/part-0.parquet"
+
+BOUNDED = {name for name, metric in MEASURES.items() if math.isfinite(metric.upper)}
+"""Measures whose rounding is that of numbers of size 1; an error can be of any size, and its rounding as well."""
 
 
 class VerificationError(ValueError):
@@ -92,7 +96,7 @@ def verify_cell(
         if not again.is_file():
             raise ProvenanceError(f"{cell.path}: cannot be computed again ({failure})")
         now = read_provenance(again)
-        same = all(recorded[name] == now[name] for name in CONDITIONS)
+        same = all(recorded.get(name) == now.get(name) for name in CONDITIONS)
         found.append((cell.path, "provenance", "; ".join(differences(_without(recorded), _without(now)))))
         tolerance = None if same else cell_tolerance(study, cell, files["weights"], again)
         found.append((cell.path, "values", value_difference(cell.path, again, tolerance)))
@@ -114,14 +118,18 @@ def origin_difference(path: str, origin: Origin) -> str:
 
 
 def cell_tolerance(study: Study, cell: Cell, weights: Path | str, again: Path) -> float:
-    """Return how far the maps of a cell may be apart if they were computed under other conditions."""
+    """Return how far the maps of a cell may be apart if they were computed under other conditions.
+
+    It is infinite where their exact attribution does not say how rounding acts on them.
+    """
     document = read_table(again, [])[1]
     step, scale = document["step"], None
     if step is not None:
         exact = exact_source(cell.gradient.dtype)
         reference = Cell(cell.dataset, cell.model, study.reference(cell.method), exact, cell.samples)
         scale = read_table(reference.path, [])[1].get("rounding_scale")
-    return map_tolerance(weights, cell.gradient.dtype, step, scale)
+    known = isinstance(scale, (int, float)) and 0 <= scale < math.inf
+    return map_tolerance(weights, cell.gradient.dtype, step, scale if known else None)
 
 
 def map_tolerance(weights: Path | str, dtype: str, step: float | None, scale: float | None) -> float:
@@ -130,7 +138,7 @@ def map_tolerance(weights: Path | str, dtype: str, step: float | None, scale: fl
     A sum of n products is off by at most n eps, relative to the sum of their magnitudes, whatever its order; a network
     by the sum of its layers' n. The exact attribution inherits that error. A finite difference has it in the
     outputs, ``|f|``, and divides it by the step: ``scale / step`` times as much, with the scale at which an error of
-    ``|f|`` is as large as the attribution. Both computations are off, hence twice.
+    ``|f|`` is as large as the attribution; infinite without it. Both computations are off, hence twice.
     """
     with safe_open(weights, framework="np") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 - not a mapping
@@ -140,13 +148,19 @@ def map_tolerance(weights: Path | str, dtype: str, step: float | None, scale: fl
 
 
 def map_difference(old: NDArray[Any], new: NDArray[Any], tolerance: float) -> str:
-    """Say what differs between maps by more than a relative tolerance; nothing if they agree."""
+    """Say what differs between maps by more than a relative tolerance; nothing if they agree.
+
+    Without a finite tolerance only equal maps agree.
+    """
     if old.shape != new.shape:
         return f"shape {old.shape} in the file, {new.shape} now"
     distance, norm = float(np.linalg.norm(old - new)), float(np.linalg.norm(new))
-    if distance <= tolerance * norm:
+    if distance == 0 or (math.isfinite(tolerance) and distance <= tolerance * norm):
         return ""
-    return f"maps differ by {distance / norm if norm else math.inf:.2g} of their norm, expected at most {tolerance:.2g}"
+    found = f"maps differ by {distance / norm if norm else math.inf:.2g} of their norm"
+    if math.isfinite(tolerance):
+        return f"{found}, expected at most {tolerance:.2g}"
+    return f"{found}, and no tolerance is known: their exact attribution lacks a rounding_scale"
 
 
 def differences(recorded: Any, now: Any, key: str = "") -> list[str]:
@@ -201,17 +215,17 @@ def _table_difference(old: pa.Table, new: pa.Table, tolerance: float = 0.0) -> s
         return f"{len(old)} rows of {old.schema.names} in the file, {len(new)} of {new.schema.names} now"
     for name in old.schema.names:
         for row, (left, right) in enumerate(zip(old[name].to_pylist(), new[name].to_pylist(), strict=True)):
-            if repr(left) != repr(right) and not _near(left, right, tolerance):
+            if repr(left) != repr(right) and not _near(left, right, tolerance, tolerance if name in BOUNDED else 0.0):
                 return f"{name} of row {row} is {_short(left)} in the file, {_short(right)} now"
     return ""
 
 
-def _near(left: Any, right: Any, tolerance: float) -> bool:
+def _near(left: Any, right: Any, tolerance: float, absolute: float) -> bool:
     return (
         tolerance > 0
         and isinstance(left, float)
         and isinstance(right, float)
-        and math.isclose(left, right, rel_tol=tolerance, abs_tol=tolerance)
+        and math.isclose(left, right, rel_tol=tolerance, abs_tol=absolute)
     )
 
 

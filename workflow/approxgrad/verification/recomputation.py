@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from approxgrad.study.defaults import default_files, over_defaults, read_defaults
+
 UPSTREAM = ("data", "results/models")
 """Folders with what attributions are computed from."""
 
@@ -52,9 +54,9 @@ def compute_again(
         link = folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(Path(name).absolute())
-    configfile = folder / "config.yaml"
-    # In the order given: other values of a parameter are a reason to run a job again, and so is another order.
-    configfile.write_text(yaml.safe_dump(with_absolute_paths(config), sort_keys=False))
+    configfile = folder / "study.yaml"
+    defaults = read_defaults(default_files(Path(snakefile).parent)[:1])
+    configfile.write_text(yaml.safe_dump(over_defaults(with_absolute_paths(config), defaults), sort_keys=False))
     command = [sys.executable, "-m", "snakemake", *targets, "--cores", str(cores), "--keep-going", "--nolock"]
     command += ["--allowed-rules", *rules, "--snakefile", snakefile, "--directory", str(folder)]
     command += ["--configfile", str(configfile), "--executor", "local"]

@@ -116,12 +116,11 @@
     const reference = choice("reference") === "exact" ? "the exact attribution" : "the true effects";
     const known = boxes.filter((box) => box.n > 0);
     const mine = known.find((box) => box.source === source);
-    const distance = (box) => Math.abs(box.median - metric.best);
-    const best = known.reduce((first, box) => first && distance(first) <= distance(box) ? first : box, undefined);
+    const best = known.find((box) => box.nearest);
     const parts = [`${item.labels.method} of the ${item.labels.model} on ${item.labels.dataset}, compared with ${reference}.`];
     parts.push(mine ? `With ${source} the median is ${short(mine.median)}.` : `With ${source} the measure is undefined.`);
     if (best && known.length > 1) {
-      parts.push(best.source === source ? "No other source of this chart comes nearer to perfect agreement."
+      parts.push(mine && mine.nearest ? "No other source of this chart comes nearer to perfect agreement."
         : `Nearest to perfect agreement is ${best.source} with ${short(best.median)}.`);
     }
     element("distribution-text").textContent = parts.join(" ");
