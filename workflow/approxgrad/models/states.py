@@ -121,9 +121,8 @@ def _plain(name: str, tensor: Tensor) -> Tensor:
         raise StateError(f"{name}: has no shape yet, because no call of the network has used it")
     kind = str(tensor.dtype).removeprefix("torch.")
     if type(tensor) not in (Tensor, nn.Parameter, nn.Buffer) or tensor.layout != torch.strided or tensor.is_quantized:
-        raise StateError(
-            f"{name}: is a {type(tensor).__name__} of {kind} in a form of its own, expected a plain tensor"
-        )
+        form = f"{type(tensor).__name__} of {kind}"
+        raise StateError(f"{name}: is a {form} whose values do not lie one after the other, expected a plain tensor")
     if tensor.is_meta:
         raise StateError(f"{name}: is on the device meta, so that it has no values")
     try:

@@ -1,4 +1,4 @@
-"""How the process of a job ends, whatever the code that it calls does: what to say about it, and when to wait no longer."""
+"""How the process of a job ends, whatever code it calls: what to say about it, and when to wait no longer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _interrupts: list[int] = []
 
 
 def note_interrupts() -> None:
-    """Note from now on that somebody interrupts the process, which is not what code that raises KeyboardInterrupt does."""
+    """Note from now on that somebody interrupts the process, and not just code that raises KeyboardInterrupt."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
         def interrupt(number: int, _frame: object) -> None:

@@ -61,8 +61,8 @@ def job(snakemake: Any) -> Iterator[JobLog]:
 
     The log file gets the parameters, every message and, if the job fails, the traceback; the terminal gets only what
     a person needs: one line with the summary of a finished job, or for an error of an expected kind. After such a line
-    the process ends with the status :data:`EXPLAINED`. Code of others that it calls cannot end it without a line: not by
-    ``sys.exit``, nor keep it alive by a thread that never ends.
+    the process ends with the status :data:`EXPLAINED`. Code of others cannot end it by ``sys.exit`` without a line, nor
+    keep it alive by a thread that never ends.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def job(snakemake: Any) -> Iterator[JobLog]:
     logger.info("rule %s, wildcards %s", snakemake.rule, dict(snakemake.wildcards.items()))
     logger.info("parameters %s", dict(snakemake.params.items()))
     if not faulthandler.is_enabled():
-        faulthandler.enable(handler.stream)
+        faulthandler.enable(path.open("a"))
     note_interrupts()
     start = time.perf_counter()
     log = JobLog(logger)
