@@ -15,6 +15,7 @@ from approxgrad.study.grid import ATTRIBUTIONS, SHARDS, keys_pattern, remove_gat
 from approxgrad.running.lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
 from approxgrad.seeds import derive_seed
 from approxgrad.study.study import Study, any_of
+from approxgrad.study.written_options import keep_written_options
 from approxgrad.running.summaries import Run
 
 BASE = Path(workflow.basedir)
@@ -32,6 +33,7 @@ pass_on_package()
 os.environ[RUN_VARIABLE] = str(os.getpid())
 
 with one_line_each():
+    keep_written_options(config, ["config.yaml", *workflow.configfiles])
     study = Study(config)
     study.check_targets(sys.argv[1:])
 

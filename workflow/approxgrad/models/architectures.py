@@ -185,7 +185,7 @@ def save_model(
     except StateError as error:
         raise ModelError(f"model: cannot be saved: {error}") from None
     # In the order in which a factory was given its options.
-    metadata = {"approxgrad": json.dumps(document)}
+    metadata = {"approxgrad": json.dumps(document, allow_nan=False)}
 
     def write(temporary: Path) -> None:
         # Not by safetensors itself, whose error for a full disk is none of Python's.

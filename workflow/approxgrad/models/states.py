@@ -1,12 +1,13 @@
 """What a model consists of, as tensors and JSON: the same values come back, and nothing is unpickled.
 
 A state dictionary holds tensors, and beside them whatever ``get_extra_state`` of a module returns. Tuples, mappings
-whose keys are not text, tensors and arrays in the latter, or in the options of a factory, are written as mappings with
-one key that begins with :data:`TAG`; all else is JSON as it is.
+whose keys are not text, numbers that are not finite, tensors and arrays in the latter, or in the options of a factory,
+are written as mappings with one key that begins with :data:`TAG`; all else is JSON as it is.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -67,6 +68,8 @@ def encoded(value: Any, where: str, tensors: dict[str, Tensor] | None = None) ->
         If there is anything else in the value.
     """
     kind = type(value)
+    if kind is float and not math.isfinite(value):
+        return {f"{TAG}float": str(value)}
     if kind in PLAIN:
         return value
     if kind is list:
@@ -106,6 +109,8 @@ def decoded(value: Any, tensors: Mapping[str, Tensor], used: set[str]) -> Any:
             return tuple(decoded(item, tensors, used) for item in content)
         case "mapping":
             return {decoded(key, tensors, used): decoded(item, tensors, used) for key, item in content}
+        case "float":
+            return float(content)
         case "tensor":
             used.add(content)
             return tensors[content]
