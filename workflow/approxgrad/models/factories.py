@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from approxgrad.messages import one_line
-from approxgrad.models.own_modules import imported
+from approxgrad.models.own_modules import ROOT, imported
 from approxgrad.models.randomness import kept_randomness
 
 TRIED_ROWS = 2
@@ -115,4 +115,4 @@ def _try(model: nn.Module, factory: str, shape: tuple[int, ...], outputs: int) -
 
 
 def _described(error: BaseException) -> str:
-    return one_line(f"{type(error).__name__}: {error}")
+    return one_line(f"{type(error).__name__}: {error}").replace(f"{ROOT}.", "")
