@@ -155,9 +155,14 @@ def build_model(
 
 
 def save_model(
-    path: Path | str, model: nn.Module, description: dict[str, Any], check: Callable[[Path], None] | None = None
+    path: Path | str,
+    model: nn.Module,
+    description: dict[str, Any],
+    *,
+    inputs: Tensor | None = None,
+    checked: bool = True,
 ) -> None:
-    """Write weights as safetensors.
+    """Write weights as safetensors, and see that they give the same model again.
 
     Parameters
     ----------
@@ -167,18 +172,25 @@ def save_model(
         Its state dictionary is written, as it is in training mode; some networks fold weights for evaluation.
     description : dict
         The arguments of :func:`build_model`, and the entry ``provenance`` where it is known.
-    check : callable, optional
-        Called with the file before it gets its name, which it does not get if this raises.
+    inputs : Tensor, optional
+        Rows that both models are evaluated with, where the model is; by default random ones.
+    checked : bool
+        Whether the file is loaded again before it gets its name, see :func:`approxgrad.models.saved.check_saved`.
 
     Raises
     ------
     ModelError
-        If the state dictionary or the description holds what such a file cannot.
+        If the state dictionary or the description holds what such a file cannot, or another model comes out of it.
     """
-    with switched(model, training=True), explained("model: its state dictionary cannot be had"):
-        state = model.state_dict()
+    # It needs `load_model`.
+    from approxgrad.models.saved import check_saved
+
     try:
-        weights, extra = split_state(state)
+        # Copied before the mode changes back, which changes the tensors of a network that folds them.
+        with switched(model, training=True):
+            with explained("model: its state dictionary cannot be had"):
+                state = model.state_dict()
+            weights, extra = split_state(state)
         document = description | ({"extra_state": extra} if extra else {})
         if "options" in document:
             document["options"] = encoded(document["options"], "options of the factory")
@@ -190,8 +202,8 @@ def save_model(
     def write(temporary: Path) -> None:
         # Not by safetensors itself, whose error for a full disk is none of Python's.
         temporary.write_bytes(save(weights, metadata=metadata))
-        if check is not None:
-            check(temporary)
+        if checked:
+            check_saved(temporary, model, description, inputs)
 
     write_atomically(path, write)
 

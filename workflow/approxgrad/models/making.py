@@ -14,7 +14,7 @@ from approxgrad.gradients.rows import check_rows
 from approxgrad.models.architectures import build_model, save_model
 from approxgrad.models.factories import ModelError, evaluated
 from approxgrad.models.randomness import seed_all
-from approxgrad.models.saved import check_saved, some_inputs, try_saving
+from approxgrad.models.saved import some_inputs, try_saving
 from approxgrad.models.training import TrainingResult, evaluate, train
 from approxgrad.models.weights import fit_weights
 from approxgrad.storage.tables import Split
@@ -135,7 +135,7 @@ def _save(
     batch_size: int | None,
 ) -> None:
     _check(model, inputs, rows, batch_size)
-    save_model(path, model, description, lambda file: check_saved(file, model, description, inputs))
+    save_model(path, model, description, inputs=inputs)
 
 
 def _check(model: nn.Module, inputs: Tensor, rows: bool, batch_size: int | None) -> None:

@@ -23,7 +23,7 @@ from approxgrad.gradients.rows import ROUNDINGS
 from approxgrad.messages import one_line
 from approxgrad.models.architectures import load_model, save_model
 from approxgrad.models.device import set_up_torch
-from approxgrad.models.factories import ModelError, evaluated
+from approxgrad.models.factories import ModelError, evaluated, explained
 from approxgrad.models.randomness import kept_randomness, seed_anew
 from approxgrad.provenance.dependencies import PACKAGE_ROOT
 from approxgrad.storage.files import UNFINISHED
@@ -54,18 +54,17 @@ def try_saving(path: Path | str, model: nn.Module, description: dict[str, Any], 
     Raises
     ------
     ModelError, OSError
-        As :func:`approxgrad.models.architectures.save_model` and :func:`check_saved` do.
+        As :func:`approxgrad.models.architectures.save_model` does.
     """
     path = Path(path)
     tried = path.with_name(f".{path.stem}{UNFINISHED}trial{path.suffix}")
     try:
-        save_model(tried, model, description)
-        check_saved(tried, model, description, inputs)
+        save_model(tried, model, description, inputs=inputs)
     finally:
         tried.unlink(missing_ok=True)
 
 
-def check_saved(path: Path | str, model: nn.Module, description: dict[str, Any], inputs: Tensor) -> None:
+def check_saved(path: Path | str, model: nn.Module, description: dict[str, Any], inputs: Tensor | None = None) -> None:
     """Refuse a file from which another model is loaded than the one that was saved.
 
     Parameters
@@ -76,17 +75,21 @@ def check_saved(path: Path | str, model: nn.Module, description: dict[str, Any],
         What was saved in it; neither it nor any random state is changed.
     description : dict
         As it was saved; an architecture of this package is loaded in this process, a factory is called in a new one.
-    inputs : Tensor
-        Rows that both are evaluated with, where the model is.
+    inputs : Tensor, optional
+        Rows that both are evaluated with, where the model is; by default random ones.
 
     Raises
     ------
     ModelError
         If the file cannot be loaded, or the outputs differ by more than rounding explains.
     """
-    with evaluated(model):
+    if inputs is None:
+        device = next((tensor.device for tensor in model.state_dict().values() if isinstance(tensor, Tensor)), None)
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(CHECKED_ROWS, *description["input_shape"], generator=generator).to(device)
+    with evaluated(model), explained(f"model: fails for rows of shape {tuple(inputs.shape[1:])}"):
         expected = model(inputs).detach().clone()
-    found = _in_new_process(path, inputs) if "factory" in description else _here(path, inputs)
+    found = _in_new_process(path, inputs) if description.get("factory") else _here(path, inputs)
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ModelError(
             f"model: loaded again from its file, it returns {_form(found)} instead of {_form(expected)}; {HELPS}"
@@ -115,7 +118,8 @@ def _in_new_process(path: Path | str, inputs: Tensor) -> Tensor:
         # Not with the working directory first among the places that modules are found in.
         command = [sys.executable, "-P", "-m", __name__, str(path), str(folder)]
         command += [inputs.device.type, str(torch.get_num_threads())]
-        folders = [str(PACKAGE_ROOT.parent), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        # Modules are found as in this process.
+        folders = dict.fromkeys([str(PACKAGE_ROOT.parent), *filter(None, sys.path)])
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
         # Into a file: a process that a factory leaves behind would keep a pipe open.
         with (folder / "said").open("w+") as said:
