@@ -10,6 +10,7 @@ from approxgrad.progress import progress_bar
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
 from approxgrad.running.summaries import training_summary
+from approxgrad.storage.files import try_writing
 from approxgrad.storage.tables import read_split, write_table
 
 with job(snakemake) as log:
@@ -17,6 +18,7 @@ with job(snakemake) as log:
     device = set_up_torch(parameters.device, parameters.torch_threads)
     parts = {name: read_split(snakemake.input[name]) for name in ("train", "validation", "test")}
     test = parts["test"]
+    try_writing(snakemake.output)
     origin = {"provenance": provenance(snakemake, machine(device))}
     description = {"input_shape": test.feature_shape, "outputs": test.outputs, **parameters.architecture, **origin}
     metadata = {"training": parameters.training, "seed": parameters.seed, "torch": torch.__version__, **origin}
