@@ -12,7 +12,7 @@ from approxgrad.models.architectures import ModelError, build_model, load_model,
 from approxgrad.models.own_modules import ROOT
 from approxgrad.models.saved import try_saving
 from approxgrad.models.states import StateError, decoded, encoded, split_state
-from approxgrad.models.training import train
+from approxgrad.models.training import evaluate, train
 from approxgrad.storage.tables import Split
 
 CPU = torch.device("cpu")
@@ -72,7 +72,10 @@ FOLDED = """    def train(self, mode=True):
             self.folded = not mode
         return self
 """
-CACHED = "    def train(self, mode=True):\n        self.kept = None\n        return super().train(mode)\n"
+CACHED = """    def train(self, mode=True):
+        self.kept = None if mode else self.kept
+        return super().train(mode)
+"""
 KEPT = {
     "tied weights": network(
         "self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 6); self.b.weight = self.a.weight",
@@ -145,7 +148,9 @@ def test_trained_models_that_fold_or_keep_weights_are_measured_as_they_are_saved
     for name in ("weights folded for evaluation", "a cache for evaluation"):
         model, description = made(KEPT[name])
         # The later epochs are worse, so that an earlier state is put back.
-        train(model, split, split, {"epochs": 4, "batch_size": 8, "learning_rate": 3.0}, CPU)
+        result = train(model, split, split, {"epochs": 4, "batch_size": 8, "learning_rate": 3.0}, CPU)
+        losses = result.curves.query("split == 'validation' and metric == 'loss'").set_index("epoch")["value"]
+        assert evaluate(model, split, CPU)["loss"] == pytest.approx(losses.min(), rel=1e-4)
         save_model("weights", model, description, checked=False)
         inputs = torch.from_numpy(split.model_inputs())
         assert torch.allclose(load_model("weights", CPU)(inputs), model(inputs), atol=1e-5)
@@ -251,13 +256,14 @@ def test_the_check_changes_neither_the_model_nor_any_random_state(made, monkeypa
         f"{HEAD}def build(shape, outputs):\n    return nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 1))\n"
     )
     model.train()
+    model[0].eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     save_model("weights", model, description)
     assert torch.equal(states[0], torch.get_rng_state())
     assert (states[1] == np.random.get_state()[1]).all()  # noqa: NPY002
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    assert all(layer.training for layer in model.modules())
+    assert [layer.training for layer in model.modules()] == [True, False, True]
 
 
 # Options.
@@ -269,6 +275,7 @@ OPTIONS = {
     "d": float("inf"),
     "e": {"approxgrad:tuple": 1},
     "f": 10**30,
+    "g": {"z": 1, "a": 2},
 }
 
 

@@ -134,5 +134,5 @@ def _plain(name: str, tensor: Tensor) -> Tensor:
         save({name: torch.empty(0, dtype=tensor.dtype)})
     except KeyError:
         raise StateError(f"{name}: holds {kind}, which safetensors cannot store") from None
-    # Safetensors reads memory as it lies, so that a conjugate or negative view would lose its sign.
-    return tensor.detach().resolve_conj().resolve_neg().cpu().clone(memory_format=torch.contiguous_format)
+    # Safetensors reads memory as it lies: a conjugate or negative view loses its sign there, and a copy does not.
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)

@@ -117,6 +117,8 @@ def train(
             split: evaluate(model, part, device, batch_size)
             for split, part in (("train", training), ("validation", validation))
         }
+        # In training mode, because some networks fold weights for evaluation, and drop what they keep for it.
+        model.train()
         current = measures["validation"]
         if not np.isfinite(current["loss"]):
             remark = f"the validation loss is {current['loss']} in epoch {epoch}"
@@ -128,15 +130,12 @@ def train(
             for split, values in measures.items()
             for metric in ("loss", "accuracy" if training.classes else "r2")
         ]
-        # In training mode, because some networks fold weights for evaluation, and drop what they keep for it.
-        model.train()
         if current["loss"] < best_loss:
             best_loss, best_epoch, best_state = current["loss"], epoch, copy.deepcopy(model.state_dict())
         if bar is not None:
             bar.update()
         if epoch - best_epoch >= options.get("patience", options["epochs"]):
             break
-    model.train()
     model.load_state_dict(best_state)
     model.eval()
     curves = pd.DataFrame(history)
