@@ -1,6 +1,9 @@
 import logging
 import os
 import re
+import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -129,6 +132,68 @@ def test_an_error_without_text_is_named(fake, capsys):
     with pytest.raises(SystemExit), job(fake):
         raise MemoryError
     assert "model=cnn: MemoryError (details:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SystemExit(), "SystemExit()"),
+        (SystemExit("bye"), "SystemExit(bye)"),
+        (SystemExit(0), "SystemExit(0)"),
+        (KeyboardInterrupt(), "KeyboardInterrupt()"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_code_that_ends_the_process_is_one_line(fake, capsys, error, said):
+    with pytest.raises(SystemExit) as stopped, job(fake):
+        raise error
+    assert stopped.value.code == EXPLAINED
+    assert f"model=cnn: {said} ended it, which the code of a network or" in capsys.readouterr().err
+
+
+def test_an_interruption_by_a_person_is_none_of_the_codes(fake, capsys, monkeypatch):
+    monkeypatch.setattr("approxgrad.running.endings._interrupts", [])
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), job(fake):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert capsys.readouterr().err == ""
+
+
+LINGERING = """
+import sys, threading, time
+from types import SimpleNamespace
+from approxgrad.running import endings
+from approxgrad.running.job import job
+
+endings.GRACE_SECONDS = 0.1
+with job(SimpleNamespace(rule="train_model", log=[sys.argv[1]], wildcards={"model": "own"}, params={})):
+    threading.Thread(target=time.sleep, args=(600,), name="worker").start()
+    if sys.argv[2] == "fails":
+        raise ValueError("step: wrong")
+"""
+
+
+@pytest.mark.parametrize(("ending", "status"), [("ends", 0), ("fails", EXPLAINED)])
+def test_a_thread_that_never_ends_does_not_keep_a_job_that_is_done(tmp_path, ending, status):
+    command = [sys.executable, "-c", LINGERING, str(tmp_path / "log"), ending]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == status
+    first, second = done.stderr.splitlines()
+    assert first.startswith("train_model own: " if status == 0 else "approxgrad: train_model model=own: step: wrong")
+    assert second == (
+        "approxgrad: train_model model=own: is done, but worker of the code that it called did not end and was stopped"
+    )
+
+
+def test_a_crash_leaves_where_it_was_in_the_log(tmp_path):
+    code = LINGERING.replace("threading.Thread(target", "import ctypes; ctypes.string_at(0); print(target")
+    command = [sys.executable, "-c", code, str(tmp_path / "log"), "ends"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == -signal.SIGSEGV
+    assert "Segmentation fault" in (tmp_path / "log").read_text()
 
 
 def test_faults_of_the_package_keep_their_traceback(fake, capsys):

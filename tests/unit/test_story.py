@@ -150,6 +150,10 @@ def test_paired_differences_are_told_where_they_were_computed():
     ("models", "expected"),
     [
         ([("digits", "cnn", "accuracy", 0.975, 450)], "The CNN classifies 97.5 % of the test rows correctly."),
+        (
+            [("digits", "mlp", "r2", None, 300), ("digits", "cnn", "accuracy", 0.5, 450)],
+            "attributed. The CNN classifies",
+        ),
         ([("digits", "mlp", "r2", 0.93, 300)], "The MLP explains 93.0 % of the targets' variance."),
         (
             [("digits", "mlp", "r2", -0.2, 300)],

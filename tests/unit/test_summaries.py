@@ -88,6 +88,71 @@ def test_only_repeated_messages_are_left_out(message, shown):
     assert QuietJobs().filter(message) is shown
 
 
+JOB = {"event": "job_info", "jobid": 3, "rule_name": "train_model", "wildcards": {"dataset": "d", "model": "m"}}
+FAILED = {"event": "job_error", "jobid": 3, "rule_name": "train_model"}
+COMMAND = "RuleException:\nCalledProcessError in file x, line 1:\nCommand 'python script' "
+MISSING = (
+    "MissingOutputException in rule train_model in file x, line 1:\n"
+    "Job 3  completed successfully, but some output files are missing. Missing files after 5 seconds."
+)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("died with <Signals.SIGKILL: 9>.", "was ended by SIGKILL, most often because memory ran out: run fewer jobs"),
+        (
+            "returned non-zero exit status 137.",
+            "was ended by SIGKILL, most often because memory ran out: run fewer jobs",
+        ),
+        ("died with <Signals.SIGSEGV: 11>.", "was ended by SIGSEGV, a crash in compiled code"),
+        ("died with <Signals.SIGUSR1: 10>.", "was ended by SIGUSR1 (details"),
+        ("returned non-zero exit status 3.", "ended with status 3 and without a message, as after os._exit"),
+        ("returned non-zero exit status 1.", "ended with status 1 and without a message, as after os._exit"),
+    ],
+)
+def test_a_job_that_cannot_say_why_it_failed_is_one_line(capsys, tmp_path, how, words):
+    log = tmp_path / "job.log"
+    log.write_text("... INFO rule train_model\n")
+    quiet = QuietJobs()
+    quiet.filter(record(log=[str(log)], **JOB))
+    shown = [quiet.filter(record(COMMAND + how, logging.ERROR)), quiet.filter(record("", logging.ERROR, **FAILED))]
+    assert shown == [False, False]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"approxgrad: train_model dataset=d, model=m: {words}")
+    assert line.endswith(f"(details: {log})")
+    assert not quiet.filter(record("WorkflowError:\nAt least one job did not complete successfully.", logging.ERROR))
+
+
+def test_a_job_that_has_shown_its_traceback_keeps_what_snakemake_says(capsys, tmp_path):
+    log = tmp_path / "job.log"
+    log.write_text("... ERROR failed\nTraceback\n")
+    quiet = QuietJobs()
+    quiet.filter(record(log=[str(log)], **JOB))
+    message = f"{COMMAND}returned non-zero exit status 1."
+    assert not quiet.filter(record(message, logging.ERROR))
+    assert quiet.filter(record("", logging.ERROR, **FAILED))
+    assert capsys.readouterr().err == f"{message}\n"
+
+
+def test_a_job_that_ends_as_if_all_were_well_without_results_is_one_line(capsys):
+    quiet = QuietJobs()
+    quiet.filter(record(log=["logs/job.log"], **JOB))
+    assert not quiet.filter(record(MISSING, logging.ERROR))
+    assert capsys.readouterr().err == (
+        "approxgrad: train_model dataset=d, model=m: ended without its results and without a message, "
+        "as after os._exit (details: logs/job.log)\n"
+    )
+
+
+def test_a_training_that_had_to_stop_or_cannot_be_measured_says_so():
+    said = training_summary(curves("accuracy", 2), "the validation loss is nan in epoch 4", float("inf"))
+    assert said == (
+        "3 epochs, stopped because the validation loss is nan in epoch 4, the best epoch is kept, validation accuracy "
+        "0.500, the test loss is inf because outputs for some test rows are not finite"
+    )
+
+
 def test_progress_is_shown_every_fifth_percent():
     quiet = QuietJobs()
     shown = [done for done in range(1, 101) if quiet.filter(record(event="progress", done=done, total=100))]

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from approxgrad.storage.files import try_writing
 from approxgrad.storage.tables import (
     ATTRIBUTION_SCHEMA,
     METADATA_KEY,
@@ -261,6 +262,14 @@ def test_a_written_file_appears_whole_and_alone(tmp_path):
     plain = tmp_path / "plain"
     plain.touch()
     assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_folders_are_tried_before_the_work_and_left_as_they_are(tmp_path):
+    (tmp_path / "file").touch()
+    try_writing([tmp_path / "new" / "a", tmp_path / "b"])
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "new"]
+    with pytest.raises(OSError, match=r"/file/c: cannot be written \((File exists|Not a directory)\)"):
+        try_writing([tmp_path / "b", tmp_path / "file" / "c"])
 
 
 def test_metadata_is_strict_json_in_a_fixed_order(tmp_path):

@@ -4,9 +4,10 @@ import torch
 from torch import nn
 
 from approxgrad.models import training
-from approxgrad.models.architectures import build_model
-from approxgrad.models.training import evaluate, tensors, train
-from approxgrad.storage.tables import Split
+from approxgrad.models.architectures import ModelError, build_model
+from approxgrad.models.factories import evaluated
+from approxgrad.models.training import evaluate, measure_table, tensors, train
+from approxgrad.storage.tables import Split, read_table
 
 CPU = torch.device("cpu")
 OPTIONS = {"epochs": 4, "batch_size": 16, "learning_rate": 0.01}
@@ -86,6 +87,66 @@ def test_a_loss_that_is_not_finite_is_an_error():
     broken.target[0] = np.inf
     with pytest.raises(ValueError, match=r"^training: the validation loss is (inf|nan) in epoch 1"):
         fitted(regression(40), broken)
+
+
+def test_a_loss_that_is_lost_later_keeps_the_best_epoch_before():
+    class Fails(nn.Linear):
+        def forward(self, inputs):
+            self.calls = getattr(self, "calls", 0) + (not self.training)
+            # Two evaluations an epoch, the second of which is that of the validation rows.
+            return super().forward(inputs) * (torch.nan if self.calls >= 6 else 1)
+
+    torch.manual_seed(0)
+    result = train(Fails(3, 1), regression(40), regression(20, 1), OPTIONS, CPU)
+    assert result.remark == "the validation loss is nan in epoch 3"
+    assert sorted(set(result.curves["epoch"])) == [1, 2]
+    assert result.best_epoch in (1, 2)
+    assert np.isfinite(result.curves["value"]).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (nn.Flatten(), "training: the model's parameters cannot be optimised (ValueError: "),
+        (nn.Linear(2, 1), "training: the model fails for 14 rows of shape (3,) (RuntimeError: "),
+        (nn.Linear(3, 1).requires_grad_(False), "training: the gradient of the loss cannot be had (RuntimeError: "),
+    ],
+    ids=["nothing to train", "other inputs", "no gradient"],
+)
+def test_what_the_model_raises_is_one_line(model, words):
+    with pytest.raises(ModelError) as error:
+        train(model, regression(40), regression(20, 1), OPTIONS, CPU)
+    assert str(error.value).startswith(words)
+
+
+def test_a_check_after_the_first_step_sees_it_and_changes_no_number():
+    seen = []
+
+    def trained(begun):
+        torch.manual_seed(0)
+        model = build_model(architecture="mlp", input_shape=(3,), outputs=1, hidden=[8], dropout=0.4)
+        first = weights(model).clone()
+
+        def check():
+            seen.append(torch.equal(weights(model), first))
+            with evaluated(model):
+                model(torch.randn(2, 3))
+
+        train(model, regression(40), regression(20, 1), OPTIONS, CPU, begun=check if begun else None)
+        return weights(model)
+
+    assert torch.equal(trained(True), trained(False))
+    assert seen == [False]
+
+
+def test_measures_that_are_not_finite_are_null(tmp_path):
+    measure_table(tmp_path / "measures", {"loss": np.nan, "accuracy": 0.5}, 3, {})
+    assert read_table(tmp_path / "measures")[0]["value"].to_pylist() == [None, 0.5]
+
+
+def test_outputs_that_are_not_finite_are_no_right_answers():
+    split = Split(np.zeros((2, 3), np.float32), np.array([1, 1]), feature_shape=(3,), classes=("a", "b"))
+    assert evaluate(Fixed([[0.0, 1.0], [0.0, np.nan]]), split, CPU)["accuracy"] == 0.5
 
 
 def test_curves_hold_every_epoch_split_and_measure():

@@ -107,6 +107,60 @@ def test_wrong_fit_names_what_differs_and_changes_nothing(change, words):
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+class Tied(nn.Module):
+    """Two names for one tensor, numbers of several kinds, and a value that is no tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.count = nn.Linear(3, 3), nn.Linear(3, 3), 0
+        self.b.weight = self.a.weight
+        self.register_buffer("mask", torch.ones(3, dtype=torch.bool))
+        self.register_buffer("small", torch.ones(3, dtype=torch.float16))
+
+    def get_extra_state(self):
+        return {"count": self.count}
+
+    def set_extra_state(self, state):
+        self.count = state["count"]
+
+
+def tied(**changes):
+    model = Tied()
+    model.count = 7
+    return model.state_dict() | changes
+
+
+@pytest.mark.parametrize("dropped", [None, "a.weight", "b.weight"])
+def test_of_names_that_share_a_tensor_any_will_do_and_extra_state_is_put_back(tmp_path, dropped):
+    state = tied()
+    state.pop(dropped, None)
+    torch.save(state, tmp_path / "weights.pt")
+    model = Tied()
+    fit_weights(model, read_weights(tmp_path / "weights.pt"), "here")
+    assert torch.equal(model.a.weight, state["b.weight" if dropped == "a.weight" else "a.weight"])
+    assert model.count == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"b.weight": torch.zeros(3, 3)},
+            "different values for what is one tensor in the model: b.weight and a.weight",
+        ),
+        ({"mask": torch.tensor([0, 1, 2])}, "wrong: mask holds values that bool does not"),
+        ({"small": torch.tensor([1.0, 2.0, 1e6])}, "wrong: small holds values that float16 does not"),
+        ({"small": torch.ones(3, dtype=torch.complex64)}, "wrong: small holds complex64, expected float16"),
+        ({"_extra_state": {}}, "cannot be put into Tied (KeyError: 'count')"),
+    ],
+    ids=["tied apart", "whole numbers", "too large", "complex", "extra state"],
+)
+def test_values_that_would_become_others_are_refused(changes, words):
+    with pytest.raises(ModelError) as error:
+        fit_weights(Tied(), tied(**changes), "here")
+    assert words in str(error.value)
+
+
 def test_batch_counters_may_be_missing():
     weights = network().state_dict()
     del weights["1.num_batches_tracked"]

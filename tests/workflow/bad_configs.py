@@ -68,6 +68,10 @@ def model(**options: Any) -> dict[str, Any]:
     return {"models": {"own": options}}
 
 
+def options(**given: Any) -> dict[str, Any]:
+    return model(factory="a:b", training={"epochs": 1, "batch_size": 2, "learning_rate": 0.1}, options=given)
+
+
 def cached(**changes: Any) -> dict[str, Any]:
     options = {"folder": "x", "pattern": "{method}_{step}.npz", "methods": {"s": "saliency"}, "steps": {"low": 0.1}}
     return {"cached_arrays": {"own": options | changes}}
@@ -75,6 +79,17 @@ def cached(**changes: Any) -> dict[str, Any]:
 
 FIRST = "experiments[0]"
 CONFIGS = [
+    bad(
+        "an option that is no plain value",
+        options(a=[1, {"b": b"x"}]),
+        "models.own.options.a[1].b: got b'x', expected null, true, false, a number, text, a list or a mapping",
+    ),
+    bad(
+        "options that are no arguments",
+        model(factory="a:b", training={"epochs": 1, "batch_size": 2, "learning_rate": 0.1}, options={1: 2, "a b": 3}),
+        "models.own.options: got the name 1, expected one that Python takes for an argument",
+        "models.own.options: got the name 'a b', expected one that Python takes for an argument",
+    ),
     bad(
         "a misspelt key",
         {"expermints": []},

@@ -32,10 +32,11 @@ def factory(
     return BadInput(what, rule, says, lambda folder: (folder / "own_networks.py").write_text(OWN + code), config)
 
 
-def module(forward: str) -> str:
+def module(forward: str, start: str = "pass") -> str:
     return (
         "    class Own(nn.Module):\n        def __init__(self):\n            super().__init__()\n"
-        f"            self.layer = {LINEAR}\n        def forward(self, x):\n            {forward}\n    return Own()\n"
+        f"            self.layer = {LINEAR}\n            {start}\n"
+        f"        def forward(self, x):\n            {forward}\n    return Own()\n"
     )
 
 
@@ -115,7 +116,45 @@ MODELS = [
         "noise in the outputs",
         "model: outputs differ by",
         module("return self.layer(x) + torch.rand(1)"),
-        rule="attribute",
+    ),
+    factory(
+        "rows that see each other",
+        "between a row alone and beside other rows; batch_size=1 evaluates",
+        module("return self.layer(x - x.mean(0))"),
+    ),
+    factory(
+        "random numbers that are not saved",
+        "model: loaded again from its file, its outputs differ by",
+        module("return self.layer(x * self.p)", "self.p = torch.randn(*input_shape)"),
+    ),
+    factory(
+        "a state that training changes and no file holds",
+        "model: loaded again from its file, its outputs differ by",
+        module(
+            "self.n = self.n + x.mean().detach() if self.training else self.n; return self.layer(x) * self.n",
+            "self.n = 1",
+        ),
+    ),
+    factory(
+        "state that cannot be saved",
+        "model: cannot be saved: p: holds complex128, which safetensors cannot store",
+        module("return self.layer(x)", "self.register_buffer('p', torch.ones(1, dtype=torch.complex128))"),
+    ),
+    factory(
+        "no gradient",
+        "training: the gradient of the loss cannot be had (RuntimeError: ",
+        module("return self.layer(x.detach()).detach()"),
+    ),
+    factory(
+        "a failure in training only",
+        "training: the model fails for 14 rows of shape (12,) (KeyError: 'x')",
+        module("return {}['x'] if self.training else self.layer(x)"),
+    ),
+    factory("a factory that ends", "own_networks:build: failed (it called sys.exit(3))", "    raise SystemExit(3)\n"),
+    factory(
+        "a network that ends",
+        "its model fails for inputs of shape (12,) (it called sys.exit())",
+        module("raise SystemExit"),
     ),
     factory(
         "outputs that become infinite",

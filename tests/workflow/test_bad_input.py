@@ -15,8 +15,8 @@ from snakemake.utils import update_config
 from approxgrad.datasets.kinds import kind
 from approxgrad.evaluation.metric_tables import evaluate_method
 from approxgrad.models.architectures import build_model, save_model
-from approxgrad.models.training import train
-from approxgrad.models.weights import fit_weights, read_weights
+from approxgrad.models.making import fitted_model, trained_model
+from approxgrad.models.weights import read_weights
 from approxgrad.running.job import is_expected
 from approxgrad.storage.tables import write_split
 from approxgrad.study.cells import attribute_cell
@@ -25,7 +25,7 @@ from approxgrad.study.configuration import ConfigError
 from approxgrad.study.study import Study
 from bad_configs import CONFIGS, FILES
 from bad_data import DATA
-from bad_models import MODELS_AND_RESULTS
+from bad_models import MODELS_AND_RESULTS, factory
 from running import REPOSITORY, TINY
 
 JOBS = [*DATA, *MODELS_AND_RESULTS]
@@ -79,27 +79,30 @@ def prepared(study):
     return kind(options).prepare(options, 0, [Path(source) for source in study.sources(dataset)])
 
 
-def made(study, part):
-    torch.manual_seed(0)
+def described(study, part):
     ((_, model),) = study.models
     description = {"input_shape": part.feature_shape, "outputs": part.outputs, **study.architecture(model)}
-    return description, build_model(**description), study.config["models"][model]
+    return description, study.config["models"][model]
 
 
 def load_model(study):
-    _, model, options = made(study, prepared(study)["test"])
-    fit_weights(model, read_weights(options["weights"]["file"]), options["weights"]["file"])
+    test = prepared(study)["test"]
+    description, options = described(study, test)
+    file = options["weights"]["file"]
+    fitted_model("results/models/own.safetensors", description, read_weights(file), file, test, CPU)
 
 
 def train_model(study):
     parts = prepared(study)
-    _, model, options = made(study, parts["test"])
-    train(model, parts["train"], parts["validation"], options["training"], CPU)
+    description, options = described(study, parts["test"])
+    trained_model("results/models/own.safetensors", description, parts, options["training"], CPU, seed=0)
 
 
 def attribute(study):
     test = prepared(study)["test"]
-    description, model, _ = made(study, test)
+    description, _ = described(study, test)
+    torch.manual_seed(0)
+    model = build_model(**description)
     write_split("test.parquet", test, {})
     save_model("weights.safetensors", model, description)
     cell = next(cell for cell in study.cells if not cell.gradient.is_exact)
@@ -135,8 +138,6 @@ WORK = {
 @pytest.mark.parametrize("bad", JOBS, ids=name)
 def test_jobs_refuse(bad, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(__import__("sys").modules, "own_networks", raising=False)
-    monkeypatch.syspath_prepend(str(tmp_path))
     bad.write(tmp_path)
     study = Study(merged(bad.config))
     with pytest.raises(Exception) as error:  # noqa: PT011 - is told apart below
@@ -183,6 +184,35 @@ def test_snakemake_refuses_configurations(bad, empty):
 def test_snakemake_refuses_configuration_files(bad, empty):
     (empty.directory / "config.yaml").write_bytes(bad.config)
     check_refused(empty, empty.run(configured=False), bad.lines)
+
+
+ENDINGS = {
+    "killed": ("os.kill(os.getpid(), 9)", "was ended by SIGKILL, most often because memory ran out: "),
+    "crashed": ("os.abort()", "was ended by SIGABRT, a crash in compiled code"),
+    "ended": ("os._exit(1)", "ended with status 1 and without a message, as after os._exit"),
+    "ended well": ("os._exit(0)", "ended without its results and without a message, as after os._exit"),
+    "interrupted": ("raise KeyboardInterrupt", "KeyboardInterrupt() ended it, which the code of a network or"),
+}
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        pytest.param(*row, id=name, marks=[] if name == "killed" else [pytest.mark.soak])
+        for name, row in ENDINGS.items()
+    ],
+)
+def test_snakemake_says_one_line_for_a_job_that_cannot(empty, code, says):
+    bad = factory("", says, f"    import os; {code}\n")
+    bad.write(empty.directory)
+    outcome = empty.run("models", overlays=[TINY, empty.overlay(bad.config)], cores=1)
+    assert outcome.code != 0
+    (line,) = said(outcome, "approxgrad:")
+    assert line.startswith(f"approxgrad: train_model dataset=synthetic_linear, model=own: {says}")
+    assert line.endswith("(details: logs/train_model/synthetic_linear/own.log)")
+    for words in ("Traceback", "RuleException", "Error in rule", "WorkflowError", "MissingOutput"):
+        assert words not in outcome.text
 
 
 @pytest.mark.workflow

@@ -17,6 +17,7 @@ from approxgrad.study.grid import ATTRIBUTIONS, SHARDS, keys_pattern, remove_gat
 from approxgrad.running.lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
 from approxgrad.seeds import derive_seed
 from approxgrad.study.study import Study, any_of
+from approxgrad.study.written_options import keep_written_options
 from approxgrad.running.summaries import Run
 
 # Resolved, so that a link to it is the same checkout.
@@ -35,6 +36,7 @@ pass_on_package()
 os.environ[RUN_VARIABLE] = str(os.getpid())
 
 with one_line_each(DEFAULTS, lambda: [workflow.config_settings.overwrite_config]):
+    keep_written_options(config, CONFIG_FILES)
     study = Study(config)
     if IS_MAIN:
         study.check_targets(sys.argv[1:])

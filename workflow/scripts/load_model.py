@@ -1,10 +1,10 @@
 """Fit weights that were trained elsewhere to a model and measure it on the test rows."""
 
 import approxgrad.running.startup  # noqa: F401 - comes first
-from approxgrad.models.architectures import build_model, save_model
 from approxgrad.models.device import machine, set_up_torch
-from approxgrad.models.training import evaluate, measure_table
-from approxgrad.models.weights import fit_weights, read_weights
+from approxgrad.models.making import fitted_model
+from approxgrad.models.training import measure_table
+from approxgrad.models.weights import read_weights
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
 from approxgrad.running.summaries import measures_summary
@@ -15,14 +15,19 @@ with job(snakemake) as log:
     parameters = snakemake.params
     device = set_up_torch(parameters.device, parameters.torch_threads)
     test = read_split(snakemake.input.test)
-    description = {"input_shape": test.feature_shape, "outputs": test.outputs, **parameters.architecture}
-    model = build_model(**description)
+    origin = {"provenance": provenance(snakemake, machine(device))}
+    description = {"input_shape": test.feature_shape, "outputs": test.outputs, **parameters.architecture, **origin}
     with named_by({f"models.{snakemake.wildcards.model}.weights.file": snakemake.input.weights}):
-        weights = read_weights(snakemake.input.weights, parameters.source.get("sha256"))
-        fit_weights(model, weights, snakemake.input.weights)
-    measures = evaluate(model.to(device), test, device)
+        measures = fitted_model(
+            snakemake.output.weights,
+            description,
+            read_weights(snakemake.input.weights, parameters.source.get("sha256")),
+            snakemake.input.weights,
+            test,
+            device,
+            rows=parameters.check_rows,
+            batch_size=parameters.batch_size,
+        )
     log.info("test %s", measures)
     log.summary = f"test {measures_summary(measures)}"
-    origin = {"provenance": provenance(snakemake, machine(device))}
     measure_table(snakemake.output.measures, measures, len(test.target), {"source": parameters.source, **origin})
-    save_model(snakemake.output.weights, model, description | origin)

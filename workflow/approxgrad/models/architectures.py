@@ -15,12 +15,16 @@ from torch import Tensor, nn
 
 from approxgrad.messages import one_line
 from approxgrad.models.factories import ModelError as ModelError
-from approxgrad.models.factories import made_by_factory
+from approxgrad.models.factories import explained, made_by_factory, materialise, switched
 from approxgrad.models.shapes import shape_fault
+from approxgrad.models.states import StateError, decoded, encoded, joined_state, split_state
 from approxgrad.provenance.seals import SealError, check_weights, sealed_weights
 from approxgrad.storage.tables import write_atomically
 
 Shape = tuple[int, ...]
+
+NOT_ARCHITECTURE = ("provenance", "extra_state")
+"""Entries of a file's description that :func:`build_model` does not take."""
 
 
 class CNN(nn.Module):
@@ -117,6 +121,8 @@ def build_model(
     architecture: str | None = None,
     factory: str | None = None,
     options: dict[str, Any] | None = None,
+    *,
+    tried: bool = True,
     **architecture_options: Any,
 ) -> nn.Module:
     """Return an untrained model, initialised from torch's random state.
@@ -133,6 +139,8 @@ def build_model(
         Instead: ``package.module:function``, called as ``function(input_shape, outputs, **options)``.
     options : dict, optional
         Of the factory.
+    tried : bool
+        Whether what a factory makes is evaluated once, so that one that does not fit the data is refused.
 
     Raises
     ------
@@ -141,28 +149,64 @@ def build_model(
     """
     shape = tuple(input_shape)
     if factory is not None:
-        return made_by_factory(factory, shape, outputs, options or {})
+        return made_by_factory(factory, shape, outputs, options or {}, tried=tried)
     if architecture not in ARCHITECTURES:
         raise ModelError(f"architecture: got {architecture!r}, expected one of {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[architecture](shape, outputs, **architecture_options)
 
 
-def save_model(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:
-    """Write weights as safetensors.
+def save_model(
+    path: Path | str,
+    model: nn.Module,
+    description: dict[str, Any],
+    *,
+    inputs: Tensor | None = None,
+    checked: bool = True,
+) -> None:
+    """Write weights as safetensors, and see that they give the same model again.
 
     Parameters
     ----------
     path : path
         The file.
     model : Module
-        Its state dictionary is written.
+        Its state dictionary is written, as it is in training mode; some networks fold weights for evaluation.
     description : dict
         The arguments of :func:`build_model`, and the entry ``provenance`` where it is known.
+    inputs : Tensor, optional
+        Rows that both models are evaluated with, where the model is; by default random ones.
+    checked : bool
+        Whether the file is loaded again before it gets its name, see :func:`approxgrad.models.saved.check_saved`.
+
+    Raises
+    ------
+    ModelError
+        If the state dictionary or the description holds what such a file cannot, or another model comes out of it.
     """
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {"approxgrad": json.dumps(description, sort_keys=True)}
-    # Not by safetensors itself, whose error for a full disk is none of Python's.
-    write_atomically(path, lambda temporary: temporary.write_bytes(sealed_weights(save(weights, metadata=metadata))))
+    # It needs `load_model`.
+    from approxgrad.models.saved import check_saved
+
+    try:
+        # Copied before the mode changes back, which changes the tensors of a network that folds them.
+        with switched(model, training=True):
+            with explained("model: its state dictionary cannot be had"):
+                state = model.state_dict()
+            weights, extra = split_state(state)
+        document = description | ({"extra_state": extra} if extra else {})
+        if "options" in document:
+            document["options"] = encoded(document["options"], "options of the factory")
+    except StateError as error:
+        raise ModelError(f"model: cannot be saved: {error}") from None
+    # In the order in which a factory was given its options.
+    metadata = {"approxgrad": json.dumps(document, allow_nan=False)}
+
+    def write(temporary: Path) -> None:
+        # Not by safetensors itself, whose error for a full disk is none of Python's.
+        temporary.write_bytes(sealed_weights(save(weights, metadata=metadata)))
+        if checked:
+            check_saved(temporary, model, description, inputs)
+
+    write_atomically(path, write)
 
 
 def load_model(path: Path | str, device: torch.device) -> nn.Module:
@@ -183,12 +227,18 @@ def load_model(path: Path | str, device: torch.device) -> nn.Module:
     except (KeyError, json.JSONDecodeError):
         raise ModelError(f"{path}: does not say which architecture its weights belong to") from None
     try:
-        architecture = {key: value for key, value in description.items() if key != "provenance"}
-        model = build_model(**architecture)
-        model.load_state_dict(weights)
-    except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: no model can be made of it ({one_line(error)})") from None
-    return model.eval().to(device)
+        state = joined_state(weights, description.get("extra_state", {}))
+        architecture = {key: value for key, value in description.items() if key not in NOT_ARCHITECTURE}
+        if "options" in architecture:
+            architecture["options"] = decoded(architecture["options"], {}, set())
+        model = build_model(**architecture, tried=False)
+        if state.keys() != model.state_dict().keys():
+            materialise(model, tuple(architecture["input_shape"]))
+        model.load_state_dict(state)
+    except (Exception, SystemExit) as error:
+        raise ModelError(f"{path}: no model can be made of it ({one_line(error)})") from error
+    model.eval()
+    return model.to(device)
 
 
 def _image_shape(name: str, shape: Shape) -> tuple[int, int, int]:

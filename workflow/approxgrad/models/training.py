@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from approxgrad.models.factories import explained
 from approxgrad.storage.tables import Split, write_table
 
 EVALUATION_BATCH = 512
@@ -29,10 +31,13 @@ class TrainingResult:
         Columns ``epoch`` (from 1), ``split``, ``metric``, ``value`` and ``best`` (the restored epoch).
     best_epoch : int
         The epoch with the lowest validation loss.
+    remark : str
+        Why training stopped before its last epoch, if it had to.
     """
 
     curves: pd.DataFrame
     best_epoch: int
+    remark: str = ""
 
 
 def tensors(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -50,6 +55,9 @@ def train(
     options: dict[str, Any],
     device: torch.device,
     bar: tqdm[Any] | None = None,
+    *,
+    batch_size: int | None = None,
+    begun: Callable[[], None] | None = None,
 ) -> TrainingResult:
     """Train a model in place and restore the state of the epoch with the lowest validation loss.
 
@@ -69,18 +77,26 @@ def train(
         Where to train.
     bar : tqdm, optional
         Moved by one for every epoch.
+    batch_size : int, optional
+        Rows that the model is evaluated with at once.
+    begun : callable, optional
+        Called after the first gradient step, for checks that are not to wait for the last one.
 
     Raises
     ------
     ValueError
-        If the loss is not finite: the learning rate is too high or the data are broken.
+        If the loss is not finite in the first epoch: the learning rate is too high or the data are broken.
+    ModelError
+        If the model fails, or cannot be trained.
     """
     inputs, target = tensors(training, device)
     loss_function = nn.CrossEntropyLoss() if training.classes else nn.MSELoss()
-    optimiser = torch.optim.Adam(model.parameters(), lr=options["learning_rate"], fused=True)
+    with explained("training: the model's parameters cannot be optimised"):
+        optimiser = torch.optim.Adam(model.parameters(), lr=options["learning_rate"], fused=True)
     decay = options.get("decay", {"factor": 1.0, "every": options["epochs"]})
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, decay["every"], decay["factor"])
     history: list[dict[str, Any]] = []
+    remark = ""
     best_loss, best_epoch, best_state = np.inf, 0, copy.deepcopy(model.state_dict())
     for epoch in range(1, options["epochs"] + 1):
         model.train()
@@ -88,19 +104,32 @@ def train(
         batches = -(-len(inputs) // options["batch_size"])
         for rows in torch.randperm(len(inputs)).tensor_split(batches):
             optimiser.zero_grad(set_to_none=True)
-            loss = loss_function(model(inputs[rows]), target[rows])
-            loss.backward()
-            optimiser.step()
+            with explained(f"training: the model fails for {len(rows)} rows of shape {tuple(inputs.shape[1:])}"):
+                loss = loss_function(model(inputs[rows]), target[rows])
+            with explained("training: the gradient of the loss cannot be had"):
+                loss.backward()
+                optimiser.step()
+            if begun is not None:
+                begun()
+                begun = None
         schedule.step()
-        measures = {"train": evaluate(model, training, device), "validation": evaluate(model, validation, device)}
+        measures = {
+            split: evaluate(model, part, device, batch_size)
+            for split, part in (("train", training), ("validation", validation))
+        }
+        # In training mode, because some networks fold weights for evaluation, and drop what they keep for it.
+        model.train()
+        current = measures["validation"]
+        if not np.isfinite(current["loss"]):
+            remark = f"the validation loss is {current['loss']} in epoch {epoch}"
+            if not best_epoch:
+                raise ValueError(f"training: {remark}")
+            break
         history += [
             {"epoch": epoch, "split": split, "metric": metric, "value": values[metric]}
             for split, values in measures.items()
             for metric in ("loss", "accuracy" if training.classes else "r2")
         ]
-        current = measures["validation"]
-        if not np.isfinite(current["loss"]):
-            raise ValueError(f"training: the validation loss is {current['loss']} in epoch {epoch}")
         if current["loss"] < best_loss:
             best_loss, best_epoch, best_state = current["loss"], epoch, copy.deepcopy(model.state_dict())
         if bar is not None:
@@ -111,40 +140,55 @@ def train(
     model.eval()
     curves = pd.DataFrame(history)
     curves["best"] = curves["epoch"] == best_epoch
-    return TrainingResult(curves, best_epoch)
+    return TrainingResult(curves, best_epoch, remark)
 
 
 def measure_table(path: Path | str, measures: dict[str, float], rows: int, metadata: dict[str, Any]) -> None:
     """Write the measures of a model on its test rows: columns ``metric``, ``value`` and ``n``, the number of rows.
 
-    Raises
-    ------
-    ValueError
-        If the loss is not finite, because outputs of the model are not.
+    A value that is not finite, because outputs of the model are not, is null.
     """
-    if not np.isfinite(measures["loss"]):
-        raise ValueError(f"model: the test loss is {measures['loss']}, expected outputs that are finite")
-    columns = {"metric": list(measures), "value": list(measures.values()), "n": [rows] * len(measures)}
+    values = [value if np.isfinite(value) else None for value in measures.values()]
+    columns = {"metric": list(measures), "value": pa.array(values, pa.float64()), "n": [rows] * len(measures)}
     write_table(path, pa.table(columns), metadata)
 
 
-def evaluate(model: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
+def evaluate(model: nn.Module, split: Split, device: torch.device, batch_size: int | None = None) -> dict[str, float]:
     """Return the measures of a model on a part of a data set.
+
+    Parameters
+    ----------
+    model : Module
+        Left in evaluation mode.
+    split : Split
+        The part.
+    device : torch.device
+        Where the model is.
+    batch_size : int, optional
+        Rows at once, for a model whose outputs depend on them.
 
     Returns
     -------
     dict of str to float
-        Classes: ``loss`` (mean cross-entropy) and ``accuracy``. Regression: ``loss`` (mean squared error),
-        ``root_mean_squared_error`` and ``r2``.
+        Classes: ``loss`` (mean cross-entropy) and ``accuracy``, for which outputs that are not finite are wrong.
+        Regression: ``loss`` (mean squared error), ``root_mean_squared_error`` and ``r2``.
+
+    Raises
+    ------
+    ModelError
+        If the model fails.
     """
     model.eval()
     inputs, target = tensors(split, device)
-    with torch.inference_mode():
-        outputs = torch.cat([model(batch) for batch in inputs.split(EVALUATION_BATCH)])
+    # Not inference mode: what a network keeps from it cannot be used in training.
+    with torch.no_grad():
+        with explained(f"model: fails for rows of shape {tuple(inputs.shape[1:])}"):
+            outputs = torch.cat([model(batch) for batch in inputs.split(batch_size or EVALUATION_BATCH)])
         if split.classes:
+            right = (outputs.argmax(dim=1) == target) & outputs.isfinite().all(dim=1)
             return {
                 "loss": float(nn.functional.cross_entropy(outputs, target)),
-                "accuracy": float((outputs.argmax(dim=1) == target).double().mean()),
+                "accuracy": float(right.double().mean()),
             }
         residual, spread = (outputs - target).double(), (target - target.mean()).double()
         mean_squared_error = float((residual**2).mean())

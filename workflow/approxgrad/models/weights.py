@@ -13,17 +13,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from approxgrad.messages import one_line
-from approxgrad.models.architectures import ModelError
+from approxgrad.models.factories import ModelError, explained, switched
 from approxgrad.provenance.seals import SealError, check_weights
 from approxgrad.storage.damage import DAMAGES
 
 NAMES_IN_MESSAGE = 3
 
+EXTRA_STATE = "_extra_state"
+"""Ending of the names under which modules keep values that are no tensors."""
+
 UNREADABLE: tuple[type[Exception], ...] = (*DAMAGES, SafetensorError)
 """What both readers raise; torch's, too, asks safetensors where a name ends like that."""
 
 
-def read_weights(path: Path | str, sha256: str | None = None) -> dict[str, Tensor]:
+def read_weights(path: Path | str, sha256: str | None = None) -> dict[str, Any]:
     """Return the tensors of a safetensors file or a torch state dictionary.
 
     A torch file is read with ``weights_only``, which builds tensors and containers and runs no code.
@@ -63,7 +66,9 @@ def read_weights(path: Path | str, sha256: str | None = None) -> dict[str, Tenso
         raise ModelError(f"{path}: is neither safetensors nor a state dictionary of tensors only") from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(value, Tensor) or str(name).endswith(EXTRA_STATE) for name, value in state.items()
+    ):
         raise ModelError(f"{path}: is no state dictionary, which maps names to tensors")
     return state
 
@@ -78,15 +83,17 @@ def _check_records(path: Path) -> None:
         raise ModelError(f"{path}: is damaged: the checksum of {one_line(damaged)} does not fit")
 
 
-def fit_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+def fit_weights(model: nn.Module, weights: dict[str, Any], source: str) -> None:
     """Put weights into a model.
+
+    Of names that share one tensor, such as tied weights, a file may hold any.
 
     Parameters
     ----------
     model : Module
         Changed in place.
     weights : dict
-        Tensors by the names of the model's state dictionary.
+        Tensors, and extra state, by the names of the model's state dictionary.
     source : str
         Where the weights come from, for messages.
 
@@ -94,27 +101,43 @@ def fit_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> No
     ------
     ModelError
         If names, shapes or kinds of numbers differ, such as for another number of classes, or a parameter is not
-        finite; nothing is changed then.
+        finite, or names that share a tensor have different values; nothing is changed then.
     """
-    own = model.state_dict()
+    with explained(f"{source}: the state dictionary of the model cannot be had"):
+        own = model.state_dict()
     learned = {name for name, _ in model.named_parameters()}
+    shared = _shared(own)
+    given = {shared[name] for name in weights if name in shared}
     # Torch counts batches in a buffer that older files lack and that inference does not use.
-    missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
+    missing = [
+        name
+        for name in own
+        if name not in weights and shared.get(name) not in given and not name.endswith("num_batches_tracked")
+    ]
     unexpected = [name for name in weights if name not in own]
+    tensors = [name for name, value in own.items() if name in weights and isinstance(value, Tensor)]
+    objects = [name for name in tensors if not isinstance(weights[name], Tensor)]
+    tensors = [name for name in tensors if name not in objects]
     shapes = [
         f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
+        for name in tensors
+        if weights[name].shape != own[name].shape
     ]
     types = [
         f"{name} holds {_type(weights[name])}, expected {_type(own[name])}"
-        for name in own
-        if name in weights and not _convertible(weights[name], own[name])
+        for name in tensors
+        if not _convertible(weights[name], own[name])
+    ] + [f"{name} holds {type(weights[name]).__name__}, expected {_type(own[name])}" for name in objects]
+    types = types or [
+        f"{name} holds values that {_type(own[name])} does not"
+        for name in tensors
+        if not _held(weights[name], own[name])
     ]
-    broken = [
-        name
-        for name in own
-        if name in learned and name in weights and not types and not torch.isfinite(weights[name]).all()
+    broken = [name for name in tensors if name in learned and not types and not torch.isfinite(weights[name]).all()]
+    differing = [
+        f"{name} and {first}"
+        for name, first in _pairs(tensors, shared)
+        if not types and not shapes and not torch.equal(weights[name], weights[first])
     ]
     faults = [
         f"{kind} {one_line(_some(names))}"
@@ -123,12 +146,14 @@ def fit_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> No
             ("unexpected", unexpected),
             ("wrong:", shapes + types),
             ("NaN or infinite values in", broken),
+            ("different values for what is one tensor in the model:", differing),
         )
         if names
     ]
     if faults:
         raise ModelError(f"{source}: does not fit {type(model).__name__}: {'; '.join(faults)}")
-    model.load_state_dict(weights, strict=False)
+    with switched(model, training=True), explained(f"{source}: cannot be put into {type(model).__name__}"):
+        model.load_state_dict(weights, strict=False)
 
 
 def download_weights(repository: str, file: str, revision: str | None = None) -> Path:
@@ -154,9 +179,34 @@ def download_weights(repository: str, file: str, revision: str | None = None) ->
         raise ModelError(f"weights: {file} of {repository} cannot be downloaded ({reason}); {advice}") from None
 
 
+def _shared(state: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Return where the tensors of a state dictionary lie: names with the same place are one tensor."""
+    return {
+        name: (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        for name, value in state.items()
+        if isinstance(value, Tensor) and value.layout == torch.strided and value.numel()
+    }
+
+
+def _pairs(names: list[str], places: dict[str, tuple[Any, ...]]) -> list[tuple[str, str]]:
+    """Return the names whose tensor has been named before, each with that name."""
+    first: dict[tuple[Any, ...], str] = {}
+    placed = [name for name in names if name in places]
+    return [(name, first[places[name]]) for name in placed if first.setdefault(places[name], name) != name]
+
+
 def _convertible(found: Tensor, own: Tensor) -> bool:
     """Whether the numbers are of one kind; another precision is converted."""
-    return found.layout == torch.strided and found.is_floating_point() == own.is_floating_point()
+    kinds = {(value.is_floating_point(), value.is_complex()) for value in (found, own)}
+    return found.layout == torch.strided and len(kinds) == 1
+
+
+def _held(found: Tensor, own: Tensor) -> bool:
+    """Whether numbers stay what they are in another precision: none becomes infinite, and whole ones do not change."""
+    converted = found.to(own.dtype)
+    if found.is_floating_point() or found.is_complex():
+        return bool((converted.isfinite() == found.isfinite()).all())
+    return torch.equal(converted.to(found.dtype), found)
 
 
 def _type(tensor: Tensor) -> str:

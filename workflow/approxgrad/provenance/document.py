@@ -86,8 +86,8 @@ def described(parameters: Mapping[str, Any], code: Sequence[Path | str], inputs:
         "inputs": {name: input_digest(paths) for name, paths in inputs.items() if paths},
         "libraries": {name: number for name, number in parameters["versions"].items() if name != "code"},
     }
-    # As it will be read back: lists for tuples, text for the keys of mappings.
-    same: dict[str, Any] = json.loads(json.dumps(document))
+    # As it will be read back: lists for tuples, text for the keys of mappings and for numbers that are none.
+    same: dict[str, Any] = json.loads(json.dumps(document), parse_constant=str)
     return same
 
 

@@ -96,7 +96,8 @@ def _inputs(shape: tuple[int, ...], classes: int) -> str:
 
 
 def _skill(model: str, measures: pd.DataFrame) -> str:
-    values = dict(zip(measures["metric"], measures["value"], strict=True))
+    known = measures.dropna(subset="value")
+    values = dict(zip(known["metric"], known["value"], strict=True))
     name = name_label(model)
     if "accuracy" in values:
         return f"The {name} classifies {wording.percent(values['accuracy'])} of the test rows correctly."

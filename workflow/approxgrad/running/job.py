@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from approxgrad.messages import one_line
+from approxgrad.running.endings import end_in_time, interrupted, note_interrupts
 from approxgrad.running.lock import end_with_run
 
 logger = logging.getLogger("approxgrad")
@@ -59,7 +61,8 @@ def job(snakemake: Any) -> Iterator[JobLog]:
 
     The log file gets the parameters, every message and, if the job fails, the traceback; the terminal gets only what
     a person needs: one line with the summary of a finished job, or for an error of an expected kind. After such a line
-    the process ends with the status :data:`EXPLAINED`.
+    the process ends with the status :data:`EXPLAINED`. Code of others cannot end it by ``sys.exit`` without a line, nor
+    keep it alive by a thread that never ends.
 
     Parameters
     ----------
@@ -78,24 +81,41 @@ def job(snakemake: Any) -> Iterator[JobLog]:
     logger.addHandler(handler)
     logger.info("rule %s, wildcards %s", snakemake.rule, dict(snakemake.wildcards.items()))
     logger.info("parameters %s", dict(snakemake.params.items()))
+    if not faulthandler.is_enabled():
+        faulthandler.enable(path.open("a"))
+    note_interrupts()
     start = time.perf_counter()
     log = JobLog(logger)
+    where = ", ".join(f"{key}={value}" for key, value in snakemake.wildcards.items())
+    said = " ".join(filter(None, [snakemake.rule, where]))
     try:
         yield log
-    except Exception as error:
+    except BaseException as error:
         logger.exception("failed")
-        if not is_expected(error):
+        if isinstance(error, (SystemExit, KeyboardInterrupt)) and not interrupted():
+            line = f"{_described(error)} ended it, which the code of a network or of a library must have raised"
+        elif is_expected(error):
+            line = one_line(error, LONGEST)
+        elif isinstance(error, Exception):
             traceback.print_exc()
+            end_in_time(1, said, _say)
             sys.exit(1)
-        where = ", ".join(f"{key}={value}" for key, value in snakemake.wildcards.items())
-        said = " ".join(filter(None, [snakemake.rule, where]))
-        _say(f"approxgrad: {said}: {one_line(error, LONGEST)} (details: {path})")
+        else:
+            raise
+        _say(f"approxgrad: {said}: {line} (details: {path})")
+        end_in_time(EXPLAINED, said, _say)
         sys.exit(EXPLAINED)
     seconds = time.perf_counter() - start
     logger.info("finished in %.1f s", seconds)
     names = "/".join(str(value) for _, value in snakemake.wildcards.items())
     numbers = ", ".join(filter(None, [log.summary, f"{seconds:.1f} s"]))
     _say(f"{' '.join(filter(None, [snakemake.rule, names]))}: {numbers}")
+    end_in_time(0, said, _say)
+
+
+def _described(error: BaseException) -> str:
+    text = one_line(error, 100) if error.args and error.args != (None,) else ""
+    return f"{type(error).__name__}({text})"
 
 
 def _say(line: str) -> None:

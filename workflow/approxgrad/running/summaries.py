@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import re
 import sys
 import time
 from collections import Counter
@@ -12,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from approxgrad.messages import one_line
+from approxgrad.running.endings import ending, has_failed, is_ending
 from approxgrad.running.job import EXPLAINED
 
 RESULT_FOLDERS = ("data", "results")
@@ -22,6 +25,9 @@ REPEATED_EVENTS = ("job_info", "job_started", "job_finished")
 REPEATED_ENDINGS = ("Shutting down, this might take some time.", "WorkflowError: At least one job did not complete")
 """Beginnings of what Snakemake says after the last job, besides that one has failed and where the log is."""
 
+MISSING = re.compile(r"^MissingOutputException in rule .*?^Job (\d+) +completed successfully", re.MULTILINE | re.DOTALL)
+"""What Snakemake says of a job that has ended as if all were well."""
+
 
 def attribution_summary(samples: int, metadata: Mapping[str, Any], seconds: float) -> str:
     """Return the key numbers of an attribution: samples, model evaluations and their rate."""
@@ -31,18 +37,27 @@ def attribution_summary(samples: int, metadata: Mapping[str, Any], seconds: floa
     return ", ".join([f"{samples:,} samples", f"{count:,} {unit}", *rate])
 
 
-def training_summary(curves: Any) -> str:
+def training_summary(curves: Any, remark: str = "", test_loss: float = 0.0) -> str:
     """Return the key numbers of a training: its epochs, and accuracy or R2 on the validation rows in the best one.
 
     Parameters
     ----------
     curves : DataFrame
         As :class:`approxgrad.models.training.TrainingResult` holds them.
+    remark : str
+        Why training stopped early, if it had to.
+    test_loss : float
+        Is mentioned if it is not finite.
     """
     best = curves[curves["best"] & (curves["split"] == "validation")]
     measures = dict(zip(best["metric"], best["value"], strict=True))
     epochs = curves["epoch"].max()
-    return f"{epochs} epoch{'s' if epochs > 1 else ''}, validation {measures_summary(measures)}"
+    parts = [f"{epochs} epoch{'s' if epochs > 1 else ''}"]
+    parts += [f"stopped because {remark}, the best epoch is kept"] if remark else []
+    parts.append(f"validation {measures_summary(measures)}")
+    if not math.isfinite(test_loss):
+        parts.append(f"the test loss is {test_loss} because outputs for some test rows are not finite")
+    return ", ".join(parts)
 
 
 def measures_summary(measures: Mapping[str, float]) -> str:
@@ -74,7 +89,8 @@ def evaluation_summary(table: Any) -> str:
 class QuietJobs(logging.Filter):
     """Leave out what Snakemake says about every single job, whose one line says more.
 
-    Errors pass, except those of a job that has explained its own (:data:`approxgrad.running.job.EXPLAINED`).
+    Errors pass, except those of a job that has explained its own (:data:`approxgrad.running.job.EXPLAINED`). One that
+    could not, because it was killed, is explained here.
     """
 
     def __init__(self) -> None:
@@ -82,11 +98,15 @@ class QuietJobs(logging.Filter):
         self._percent = 0
         self._explained: set[int | None] = set()
         self._any_explained = False
+        self._ended: dict[int | None, tuple[str, str | None]] = {}
+        self._jobs: dict[object, tuple[str, str]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a message is shown; of the progress every fifth percent."""
         event = getattr(record, "event", None)
-        if record.levelno >= logging.ERROR and self._is_explained(record, event):
+        if event == "job_info":
+            self._note(record)
+        if record.levelno >= logging.ERROR and (self._is_explained(record, event) or self._explain(record, event)):
             return False
         if self._any_explained and one_line(record.getMessage()).startswith(REPEATED_ENDINGS):
             return False
@@ -110,6 +130,39 @@ class QuietJobs(logging.Filter):
             self._any_explained = True
             return True
         return False
+
+    def _note(self, record: logging.LogRecord) -> None:
+        """Keep what a job is and where its log lies."""
+        named = getattr(record, "wildcards", None) or {}
+        said = " ".join([getattr(record, "rule_name", ""), ", ".join(f"{key}={named[key]}" for key in named)]).strip()
+        self._jobs[getattr(record, "jobid", None)] = said, next(iter(getattr(record, "log", None) or []), "")
+
+    def _explain(self, record: logging.LogRecord, event: object) -> bool:
+        """Say in one line how a job has ended that could not, and return whether this has been or will be done."""
+        message = record.getMessage()
+        if event == "job_error" and record.thread in self._ended:
+            said, how = self._ended.pop(record.thread)
+            job = getattr(record, "jobid", None)
+            if how is None and has_failed(Path(self._jobs.get(job, ("", ""))[1])):
+                # The job has shown its traceback, and this is the rest of what Snakemake has to say.
+                sys.stderr.write(f"{said}\n")
+                return False
+            self._say(job, how or "ended with status 1 and without a message, as after os._exit")
+            return True
+        missing = MISSING.search(message)
+        if missing:
+            self._say(int(missing[1]), "ended without its results and without a message, as after os._exit")
+            return True
+        if not is_ending(message):
+            return False
+        self._ended[record.thread] = message, ending(message)
+        return True
+
+    def _say(self, job: object, how: str) -> None:
+        self._any_explained = True
+        said, log = self._jobs.get(job, (f"job {job}", ""))
+        sys.stderr.write(f"approxgrad: {said}: {how}{f' (details: {log})' if log else ''}\n")
+        sys.stderr.flush()
 
 
 class Run:

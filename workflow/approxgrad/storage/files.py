@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,22 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else one_line(error)
         raise OSError(f"{path}: cannot be written ({reason})") from error
+
+
+def try_writing(paths: Iterable[Path | str]) -> None:
+    """Refuse folders in which no file can be written, before the work whose results go there.
+
+    Raises
+    ------
+    OSError
+        Naming the file that was to be written and the reason.
+    """
+    for path in map(Path, paths):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            raise OSError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def remove_leftovers(*folders: Path) -> None:

@@ -24,6 +24,9 @@ Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 EXPONENT_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
+OPTIONS = ("models", "*", "options")
+"""Keys under which the options of a factory stand."""
+
 
 class ConfigError(ValueError):
     """A configuration that no study can be made of; the message has one line for each fault."""
@@ -75,15 +78,27 @@ def _ordered(value: Any) -> Any:
     return [_ordered(item) for item in value] if isinstance(value, list) else value
 
 
-def _cleaned(value: Any) -> Any:
-    """Turn text such as 1e-4, which YAML 1.1 does not read as a number, into one, and drop keys set to null."""
+def _cleaned(value: Any, place: tuple[str, ...] = ()) -> Any:
+    """Turn text such as 1e-4, which YAML 1.1 does not read as a number, into one, and drop keys set to null.
+
+    The options of a factory are left as they are.
+    """
     if isinstance(value, dict):
-        return {str(key): _cleaned(item) for key, item in value.items() if item is not None}
+        if len(place) == len(OPTIONS) and place[0] == OPTIONS[0] and place[2] == OPTIONS[2]:
+            return _plain(value)
+        return {str(key): _cleaned(item, (*place, str(key))) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
         return [_cleaned(item) for item in value]
     if isinstance(value, str) and EXPONENT_NUMBER.fullmatch(value):
         return float(value)
     return value
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with its mappings as dictionaries, whatever its keys are."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _filling_validator(schema: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ from approxgrad.datasets.download import check_address
 from approxgrad.datasets.kinds import kind
 from approxgrad.datasets.normalisation import configured
 from approxgrad.datasets.paths import check_text
+from approxgrad.messages import one_line
 from approxgrad.models.shapes import shape_fault
 from approxgrad.study.sources import AUTO
 
@@ -38,6 +39,7 @@ def name_faults(config: Mapping[str, Any]) -> list[str]:
             for name in experiment["samples_by_method"]
             if name not in experiment["methods"]
         ]
+    faults += option_faults(config)
     faults += [
         f"models.{name}.training: stands beside weights, expected either training or weights"
         if "training" in options
@@ -58,6 +60,30 @@ def name_faults(config: Mapping[str, Any]) -> list[str]:
                 + ", ".join(exact_methods)
             )
     return faults
+
+
+def option_faults(config: Mapping[str, Any]) -> list[str]:
+    """Return the options of factories that are no keyword arguments, or that a file of weights cannot hold."""
+    faults = []
+    for name, model in config["models"].items():
+        for key, value in model.get("options", {}).items():
+            own = f"models.{name}.options"
+            if isinstance(key, str) and key.isidentifier():
+                faults += _value_faults(value, f"{own}.{key}")
+            else:
+                faults.append(f"{own}: got the name {key!r}, expected one that Python takes for an argument")
+    return faults
+
+
+def _value_faults(value: Any, key: str) -> list[str]:
+    if isinstance(value, list):
+        return [fault for place, item in enumerate(value) for fault in _value_faults(item, f"{key}[{place}]")]
+    if isinstance(value, dict):
+        names = [fault for own in value for fault in _value_faults(own, f"{key}, a name in it")]
+        return names + [fault for own, item in value.items() for fault in _value_faults(item, f"{key}.{own}")]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return []
+    return [f"{key}: got {one_line(repr(value), 60)}, expected null, true, false, a number, text, a list or a mapping"]
 
 
 def step_faults(config: Mapping[str, Any]) -> list[str]:

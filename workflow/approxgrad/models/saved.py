@@ -1,0 +1,183 @@
+"""Whether a file of weights gives back the model that was saved: loaded as jobs will load it, in a process of its own.
+
+A network can compute with more than its state dictionary holds: random numbers that its factory drew, an average that
+it keeps in an attribute, a global variable. A process that shares none of that with this one finds it out.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from approxgrad.gradients.rows import ROUNDINGS
+from approxgrad.messages import one_line
+from approxgrad.models.architectures import load_model, save_model
+from approxgrad.models.device import set_up_torch
+from approxgrad.models.factories import ModelError, evaluated, explained
+from approxgrad.models.randomness import kept_randomness, seed_anew
+from approxgrad.provenance.dependencies import PACKAGE_ROOT
+from approxgrad.storage.files import UNFINISHED
+from approxgrad.storage.tables import Split
+
+CHECKED_ROWS = 8
+"""Rows of a split that models are compared on."""
+
+DRAWS = 4
+"""Roundings of the inputs that are drawn to see what rounding does to the outputs."""
+
+HELPS = (
+    "register what it computes with as a parameter or, with register_buffer, as a buffer, "
+    "or draw it in the factory from a generator with a seed of its own"
+)
+
+
+def some_inputs(split: Split, device: torch.device) -> Tensor:
+    """Return the inputs of a few rows of a split, spread over all of it."""
+    last = len(split.target) - 1
+    rows = np.unique(np.linspace(0, last, CHECKED_ROWS).round().astype(np.int64))
+    return torch.from_numpy(split.rows(rows).model_inputs()).to(device)
+
+
+def try_saving(path: Path | str, model: nn.Module, description: dict[str, Any], inputs: Tensor) -> None:
+    """Save a model beside a path, see that it comes back, and remove it, so that what would fail later fails now.
+
+    Raises
+    ------
+    ModelError, OSError
+        As :func:`approxgrad.models.architectures.save_model` does.
+    """
+    path = Path(path)
+    tried = path.with_name(f".{path.stem}{UNFINISHED}trial{path.suffix}")
+    try:
+        save_model(tried, model, description, inputs=inputs)
+    finally:
+        tried.unlink(missing_ok=True)
+
+
+def check_saved(path: Path | str, model: nn.Module, description: dict[str, Any], inputs: Tensor | None = None) -> None:
+    """Refuse a file from which another model is loaded than the one that was saved.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    model : Module
+        What was saved in it; neither it nor any random state is changed.
+    description : dict
+        As it was saved; an architecture of this package is loaded in this process, a factory is called in a new one.
+    inputs : Tensor, optional
+        Rows that both are evaluated with, where the model is; by default random ones.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be loaded, or the outputs differ by more than rounding explains.
+    """
+    if inputs is None:
+        device = next((tensor.device for tensor in model.state_dict().values() if isinstance(tensor, Tensor)), None)
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(CHECKED_ROWS, *description["input_shape"], generator=generator).to(device)
+    with evaluated(model), explained(f"model: fails for rows of shape {tuple(inputs.shape[1:])}"):
+        expected = model(inputs).detach().clone()
+    found = _in_new_process(path, inputs) if description.get("factory") else _here(path, inputs)
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ModelError(
+            f"model: loaded again from its file, it returns {_form(found)} instead of {_form(expected)}; {HELPS}"
+        )
+    if torch.allclose(found, expected, rtol=0, atol=0, equal_nan=True):
+        return
+    difference = (found.double() - expected.double()).abs().nan_to_num(torch.inf).amax(dim=0)
+    if (difference > _rounding(model, inputs, expected)).any():
+        raise ModelError(
+            f"model: loaded again from its file, its outputs differ by {float(difference.max()):.2g}; they depend on "
+            f"something that is not in its state dictionary: {HELPS}"
+        )
+
+
+def _here(path: Path | str, inputs: Tensor) -> Tensor:
+    with kept_randomness(), torch.no_grad():
+        seed_anew()
+        found: Tensor = load_model(path, inputs.device)(inputs)
+    return found
+
+
+def _in_new_process(path: Path | str, inputs: Tensor) -> Tensor:
+    with tempfile.TemporaryDirectory(prefix="approxgrad-") as name:
+        folder = Path(name)
+        save_file({"inputs": inputs.cpu()}, folder / "inputs")
+        # Not with the working directory first among the places that modules are found in.
+        command = [sys.executable, "-P", "-m", __name__, str(path), str(folder)]
+        command += [inputs.device.type, str(torch.get_num_threads())]
+        # Modules are found as in this process.
+        folders = dict.fromkeys([str(PACKAGE_ROOT.parent), *filter(None, sys.path)])
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
+        # Into a file: a process that a factory leaves behind would keep a pipe open.
+        with (folder / "said").open("w+") as said:
+            done = subprocess.run(  # noqa: S603 - this very Python
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False
+            )
+        if done.returncode != 0 or not (folder / "outputs").exists():
+            raise ModelError(f"model: cannot be loaded again in a new process ({_reason(folder, done.returncode)})")
+        return load_file(folder / "outputs")["outputs"].to(inputs.device)
+
+
+def _reason(folder: Path, status: int) -> str:
+    """Return why the process failed: what it wrote, the last line that it said, or how it ended."""
+    if (folder / "error").exists():
+        return one_line((folder / "error").read_text(encoding="utf-8"))
+    if status < 0:
+        return f"it was ended by {signal.Signals(-status).name}"
+    lines = (folder / "said").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return one_line(lines[-1]) if lines else f"it ended with status {status}"
+
+
+def _rounding(model: nn.Module, inputs: Tensor, outputs: Tensor) -> Tensor:
+    """Return the largest difference of each output that rounding explains."""
+    generator = torch.Generator().manual_seed(0)
+    eps = torch.finfo(inputs.dtype).eps
+    reference = outputs.double()
+    bound = ROUNDINGS * eps * reference.abs().nan_to_num(0, 0, 0).amax(dim=0)
+    changes = torch.zeros_like(bound)
+    with evaluated(model):
+        for _ in range(DRAWS):
+            signs = torch.randint(0, 2, inputs.shape, generator=generator).mul_(2).sub_(1).to(inputs)
+            moved = model(inputs * (1 + ROUNDINGS * eps * signs)).double()
+            changes = torch.maximum(changes, (moved - reference).abs().nan_to_num(0, 0, 0).amax(dim=0))
+    return bound + changes
+
+
+def _form(outputs: Tensor) -> str:
+    return f"{str(outputs.dtype).removeprefix('torch.')} of shape {tuple(outputs.shape)}"
+
+
+def _answer(path: str, folder: Path, device: str, threads: int) -> None:
+    """Load a model and leave its outputs for the inputs of a folder there, or the reason why it cannot be had."""
+    place = set_up_torch(device, threads)
+    seed_anew()
+    inputs = load_file(folder / "inputs")["inputs"].to(place)
+    try:
+        with torch.no_grad():
+            outputs = load_model(path, place)(inputs).detach().cpu().contiguous()
+    except ModelError as error:
+        # Without the name of the file, which does not exist for a person.
+        reason = str(error).removeprefix(f"{path}: ")
+        (folder / "error").write_text(reason, encoding="utf-8")
+        return
+    save_file({"outputs": outputs}, folder / "outputs")
+
+
+if __name__ == "__main__":
+    _answer(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    sys.stdout.flush()
+    # A thread of the network's that never ends would keep the process.
+    os._exit(0)
