@@ -215,7 +215,7 @@ def test_the_inputs_are_left_as_they_were():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (lambda x: 1 / 0, r"fails for a row of shape \(4,\) \(ZeroDivisionError: division by zero\)"),
+        (lambda x: 1 / 0, r"fails for 1 torch.float64 row of shape \(4,\) \(ZeroDivisionError: division by zero\)"),
         (lambda x: weighted(x)[:1], r"returned shape \(1,\) for 6 rows"),
         (
             lambda x: x[:, :1] if len(x) > 1 else 1 / 0,
@@ -235,15 +235,21 @@ def test_a_model_that_fails_is_one_line(model, message):
     assert "\n" not in str(caught.value)
 
 
-def test_what_a_model_raises_itself_is_passed_on():
+@pytest.mark.parametrize("rows", [1, 40])
+def test_what_a_model_raises_itself_is_told_in_one_line(rows):
     class OwnError(Exception):
         pass
 
     def failing(x):
-        raise OwnError("no")
+        if len(x) >= rows:
+            raise OwnError("no\nand no")
+        return weighted(x)
 
-    with pytest.raises(OwnError, match="no"):
-        FiniteDifference(0.1)(failing, ROWS)
+    with pytest.raises(
+        RowError, match=r"^model: fails for \d+ torch.float64 rows? of shape \(4,\) \(OwnError: no and no\)$"
+    ) as caught:
+        FiniteDifference(0.1)(failing, points(20, 4))
+    assert isinstance(caught.value.__cause__, OwnError)
 
 
 def test_a_failing_model_of_single_rows_needs_batches_of_one():

@@ -9,12 +9,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 
 Model = Callable[..., Any]
 """Any callable from a batch of inputs to a batch of outputs."""
 
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What inputs may be; torch has no arithmetic for shorter ones."""
 
 CHANGES = (
     "changes the gradient inside the model, which differences of outputs do not see; Saliency, InputXGradient, "
@@ -26,16 +30,23 @@ Baseline = float | Tensor
 
 
 def check_deterministic(model: Model) -> None:
-    """Refuse a model with a layer whose training mode makes outputs random, or changes the layer with every evaluation.
+    """Refuse a model with a layer that an evaluation would change, or whose training mode makes outputs random.
 
     Raises
     ------
     ValueError
-        If a layer with dropout, a normalisation with running statistics or a spectral norm is in training mode.
+        If a layer with dropout, a normalisation with running statistics or a spectral norm is in training mode, or a
+        lazy layer has no weights yet.
     """
     if not isinstance(model, nn.Module):
         return
     for name, layer in model.named_modules():
+        own = (*layer._parameters.values(), *layer._buffers.values())
+        if any(isinstance(tensor, (UninitializedParameter, UninitializedBuffer)) for tensor in own):
+            kind = type(layer).__name__
+            raise ValueError(
+                f"model: layer {name or kind!r} ({kind}) is lazy and has no weights yet; evaluate the model once first"
+            )
         if layer.training and _needs_evaluation_mode(layer):
             kind = type(layer).__name__
             raise ValueError(f"model: layer {name or kind!r} ({kind}) is in training mode; call model.eval() first")
@@ -128,7 +139,7 @@ def check_inputs(inputs: Any) -> None:
     """
     if not isinstance(inputs, Tensor):
         raise TypeError(f"inputs: expected a tensor, got {type(inputs).__name__}")
-    if not inputs.is_floating_point():
+    if inputs.dtype not in FLOATS:
         raise TypeError(f"inputs: expected floating-point numbers, got {inputs.dtype}")
     if inputs.layout != torch.strided or inputs.is_nested or inputs.is_meta:
         kind = "meta" if inputs.is_meta else "nested" if inputs.is_nested else "sparse"

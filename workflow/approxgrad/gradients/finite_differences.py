@@ -25,7 +25,7 @@ from approxgrad.gradients.checks import (
 )
 from approxgrad.gradients.perturbations import Perturbations, Steps, steps_of_features
 from approxgrad.gradients.prepared import PreparedModel, prepared, says_the_same
-from approxgrad.gradients.rows import SINGLY, Rows, evaluation
+from approxgrad.gradients.rows import SINGLY, RowError, Rows, evaluation, failure
 from approxgrad.gradients.stencils import stencil
 from approxgrad.gradients.targets import OutputSelector, Target, target_indices
 
@@ -146,8 +146,8 @@ class FiniteDifference:
             If an input is not a floating-point tensor, or the outputs are not real floating-point numbers.
         ValueError
             If an input, a moved input or an output is not finite, a target is out of range, the outputs do not fit the
-            inputs, a layer of the model is in training mode, its rows are not independent and repeatable
-            (:class:`approxgrad.gradients.rows.RowError`), or the step is lost in every feature.
+            inputs, a layer of the model is in training mode, the model fails or its rows are not independent and
+            repeatable (:class:`approxgrad.gradients.rows.RowError`), or the step is lost in every feature.
         """
         points = checked_inputs(inputs)
         check_plain_gradient(forward_fn)
@@ -279,8 +279,14 @@ class FiniteDifference:
         select = OutputSelector(indices)
         outputs = torch.empty(len(moved), dtype=torch.float64, device=moved.row.device)
         for items in balanced_slices(len(moved), size):
-            own = moved.row[items]
-            outputs[items] = select(model(*moved.copies(items), *rows_of(arguments, own, rows)), own)
+            own, copies = moved.row[items], moved.copies(items)
+            try:
+                found = model(*copies, *rows_of(arguments, own, rows))
+            except (MemoryError, torch.cuda.OutOfMemoryError):
+                raise
+            except Exception as error:
+                raise RowError(failure(copies, error)) from error
+            outputs[items] = select(found, own)
         return outputs
 
     def _check_work(

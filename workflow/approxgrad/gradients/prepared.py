@@ -55,7 +55,7 @@ class PreparedModel(ModelWrapper):
     Raises
     ------
     RowError
-        If the check fails. What the model raises for a single row is passed on.
+        If the model or the check fails.
     ValueError
         If a layer is in training mode, or a target does not fit.
     """

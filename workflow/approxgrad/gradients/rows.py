@@ -48,7 +48,7 @@ Selector = Callable[[Any, Tensor], Tensor]
 
 
 class RowError(ValueError):
-    """A model whose output for a row depends on more than that row."""
+    """A model that fails, or whose output for a row depends on more than that row."""
 
 
 def check_rows(
@@ -79,19 +79,13 @@ def check_rows(
     Raises
     ------
     RowError
-        Naming which of the comparisons failed, by how much, and what helps; or that the model fails.
+        Naming which of the comparisons failed, by how much, and what helps; or that the model fails, and why.
     """
     rows = Rows(model, as_tuple(inputs), as_tuple(arguments), batch_size=batch_size)
-    try:
-        alone = rows.alone(MemoryMeter(), memory_budget(as_tuple(inputs)[0].device))
-        rows.check_repeated(alone)
-        rows.check_company(alone)
-        rows.check_size(alone)
-    except (RowError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        said = one_line(f"{type(error).__name__}: {error}")
-        raise RowError(f"model: fails for a row of shape {tuple(rows.shape)} ({said})") from error
+    alone = rows.alone(MemoryMeter(), memory_budget(as_tuple(inputs)[0].device))
+    rows.check_repeated(alone)
+    rows.check_company(alone)
+    rows.check_size(alone)
     return rows.evaluations
 
 
@@ -117,8 +111,6 @@ class Rows:
         Numbers of the rows.
     several : int
         Size of the largest batch.
-    shape : Size
-        Of one row of the first input.
     evaluations : int
         Rows that the model was given so far.
     """
@@ -140,7 +132,6 @@ class Rows:
         self._inputs = tuple(tensor.detach() for tensor in inputs)
         self._arguments = arguments
         self._select = select
-        self.shape = inputs[0].shape[1:]
         last = self._count - 1
         most = 2 * CHECKED_ROWS if batch_size is None else batch_size
         self.chosen = sorted({0, last // 2, last})[: max(1, min(CHECKED_ROWS, most // 2))]
@@ -163,8 +154,7 @@ class Rows:
                     f"{error}, although not for {self.several}: its rows depend on each other; batch_size=1 would "
                     "evaluate them one by one, which this model does not bear"
                 ) from error.__cause__
-            # A model that simply fails says best itself why.
-            raise error.__cause__ or error from None
+            raise
         if meter is not None and budget is not None:
             self.several = max(1, min(self.several, budget // max(1, bytes_at_once(meter))))
             self.chosen = self.chosen[: max(1, self.several // 2)]
@@ -242,7 +232,7 @@ class Rows:
         index = torch.tensor(rows, device=self._inputs[0].device)
         copies = [tensor.index_select(0, index) for tensor in self._inputs]
         if factors is not None:
-            scale = torch.tensor(factors)
+            scale = torch.tensor(factors, device=index.device)
             copies = [copy * scale.to(copy).reshape(-1, *[1] * (copy.ndim - 1)) for copy in copies]
         return self._evaluate(copies, index, meter)
 
@@ -260,11 +250,7 @@ class Rows:
             raise
         except Exception as error:
             helps = f", although not for single rows; {SINGLY}" if len(index) > 1 else ""
-            raise RowError(
-                f"model: fails for {len(index)} {copies[0].dtype} row{'s' * (len(index) > 1)} of shape "
-                f"{', '.join(str(tuple(copy.shape[1:])) for copy in copies)} "
-                f"({one_line(f'{type(error).__name__}: {error}')}){helps}"
-            ) from error
+            raise RowError(f"{failure(copies, error)}{helps}") from error
         if self._select is not None:
             outputs = self._select(found, numbers)
         else:
@@ -290,14 +276,14 @@ class Rows:
 
     def _changes(self, outputs: Tensor, eps: float) -> Tensor:
         """Return by how much roundings of the inputs change each output."""
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator("cpu").manual_seed(0)
         index = torch.tensor(self.chosen, device=self._inputs[0].device)
         largest = torch.zeros_like(_size(outputs))
         for _ in range(DRAWS):
             copies = []
             for tensor in self._inputs:
                 copy = tensor.index_select(0, index)
-                signs = torch.randint(0, 2, copy.shape, generator=generator).mul_(2).sub_(1).to(copy)
+                signs = torch.randint(0, 2, copy.shape, generator=generator, device="cpu").mul_(2).sub_(1).to(copy)
                 copies.append(copy * (1 + self._roundings(eps) * eps * signs))
             alone = [
                 self._evaluate([copy[row : row + 1].clone() for copy in copies], index[row : row + 1])
@@ -315,6 +301,13 @@ def _call(model: Model, copies: list[Tensor], arguments: list[Any], meter: Memor
             except Exception:  # noqa: BLE001 - some models, such as of a compiler, do not bear to be watched
                 meter.failed = True
         return model(*copies, *arguments)
+
+
+def failure(inputs: Sequence[Tensor], error: Exception) -> str:
+    """Return in one line that a model fails for a batch, and what it says."""
+    rows, shapes = len(inputs[0]), ", ".join(str(tuple(tensor.shape[1:])) for tensor in inputs)
+    said = one_line(f"{type(error).__name__}: {error}")
+    return f"model: fails for {rows} {inputs[0].dtype} row{'s' * (rows > 1)} of shape {shapes} ({said})"
 
 
 @contextmanager

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,7 +68,7 @@ def as_outputs(outputs: Any) -> Tensor:
         If it is something else; the message says what to return instead.
     """
     try:
-        found = torch.as_tensor(outputs)
+        found = _as_tensor(outputs)
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(
             f"model: expected a tensor of outputs, got {type(outputs).__name__}; wrap the model in a function that "
@@ -85,6 +87,23 @@ def as_outputs(outputs: Any) -> Tensor:
     if found.layout != torch.strided or found.is_quantized or found.is_nested:
         raise TypeError("model: expected a dense tensor of outputs; return outputs.to_dense() or outputs.dequantize()")
     return found
+
+
+def _as_tensor(outputs: Any) -> Tensor:
+    if isinstance(outputs, Tensor):
+        return outputs
+    if isinstance(outputs, np.ndarray):
+        # A copy, in this machine's byte order, since torch takes neither another nor arrays that must not be written.
+        return torch.from_numpy(np.array(outputs, outputs.dtype.newbyteorder("=")))
+    numbers = np.array(outputs)
+    # Not a tuple with other outputs beside the wanted ones.
+    if (
+        type(outputs) is not list
+        or numbers.dtype == object
+        or not all(isinstance(row, (list, Real)) for row in outputs)
+    ):
+        raise TypeError
+    return torch.tensor(outputs, device="cpu")
 
 
 class OutputSelector:

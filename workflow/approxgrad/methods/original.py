@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.checks import Baseline, Model, check_inputs
+from approxgrad.gradients.checks import Baseline, Model, check_deterministic, check_inputs
 from approxgrad.gradients.finite_differences import FiniteDifference
 from approxgrad.gradients.rows import evaluation
 from approxgrad.gradients.targets import Target, as_outputs
@@ -70,6 +70,7 @@ class ApproxAttribution:
         if not isinstance(target, int) or target != 0 or not callable(self.model):
             return target
         check_inputs(batch)
+        check_deterministic(self.model)
         with evaluation():
             outputs = as_outputs(self.model(batch[:1].detach().clone()))
         return None if outputs.ndim < 2 and outputs.numel() == 1 else target
