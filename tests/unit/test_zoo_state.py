@@ -22,6 +22,15 @@ pytestmark = [
 ]
 
 
+def is_alone(member):
+    """Contexts belong to one thread or to all of them, so members that need one are not shared between threads."""
+    return member.refused is None and member.around is contextlib.nullcontext
+
+
+EVERY = 5
+"""How many evaluations of a layer pass between two looks from another thread."""
+
+
 def training(model, inputs, member):
     """Return the gradients of all weights, or None if the model has no gradient."""
     with torch.enable_grad(), contextlib.suppress(Exception):
@@ -65,6 +74,49 @@ def test_nothing_is_touched_during_and_after_a_call_and_the_model_can_be_trained
             assert own is None or torch.allclose(own, other)
 
 
+def outputs(model, member, inputs):
+    """Evaluate a model without the engine."""
+    with torch.no_grad():
+        given = [tensor.detach().clone() for tensor in inputs]
+        return torch.as_tensor(model(*given, *zoo.arguments_of(member.arguments, 0, 0))).clone()
+
+
+def tasks_of(member, model, inputs):
+    """Return what other threads may do meanwhile: attribute and evaluate the same model, and another one."""
+    with zoo.seeded(3):
+        other, images = convolution(), small_images()
+    tasks = [lambda: FiniteDifference(0.5)(other, images, 0)]
+    if member.shared:
+        tasks.append(lambda: member.gradient(model, inputs, "central"))
+        tasks.append(lambda: (outputs(model, member, inputs),))
+    return tasks
+
+
+def assert_same_bits(found, expected):
+    for result, alone in zip(found, expected, strict=True):
+        assert all(torch.equal(one, another) for one, another in zip(result, alone, strict=True))
+
+
+@members(lambda member: is_alone(member) and member.watched and not member.changes_itself)
+def test_what_another_thread_does_in_the_middle_has_the_result_that_it_has_alone(member):
+    inputs, model = member.points(), member.model()
+    tasks = tasks_of(member, model, inputs)
+    alone = [task() for task in tasks]
+    expected = member.gradient(model, inputs, "forward")
+    calls, found = 0, []
+    with ThreadPoolExecutor(1) as pool:
+
+        def meanwhile():
+            nonlocal calls
+            if calls % EVERY == 0 and len(found) < 2 * len(tasks):
+                found.append(pool.submit(tasks[len(found) % len(tasks)]).result(30))
+            calls += 1
+
+        with each_evaluation(meanwhile):
+            assert_same_bits([member.gradient(model, inputs, "forward")], [expected])
+    assert_same_bits(found, [alone[index % len(tasks)] for index in range(len(found))])
+
+
 @pytest.fixture
 def _frequent_switches():
     interval = sys.getswitchinterval()
@@ -74,33 +126,23 @@ def _frequent_switches():
 
 
 @pytest.mark.usefixtures("_frequent_switches")
-@members(lambda member: member.refused is None and type(member.around()) is contextlib.nullcontext)
+@members(is_alone)
 def test_threads_have_the_results_that_they_have_alone(member):
-    """Contexts belong to a thread or to all of them, so members that need one are left out."""
     inputs, model = member.points(), member.model()
-    with zoo.seeded(3):
-        other, images = convolution(), small_images()
-
-    def own(scheme):
-        return member.gradient(model, inputs, scheme)
-
-    def others():
-        return FiniteDifference(0.5)(other, images, 0)
-
-    tasks = [lambda: own("forward"), others]
-    if member.shared:
-        tasks.append(lambda: own("central"))
+    if not any(
+        isinstance(layer, torch.nn.Conv2d) for module in modules_of(model) for layer in torch.nn.Module.modules(module)
+    ):
+        return  # the others are tried in the middle of each other alone: an engine has no reason to touch them
+    tasks = [lambda: member.gradient(model, inputs, "forward"), *tasks_of(member, model, inputs)]
     alone = [task() for task in tasks]
     barrier = threading.Barrier(len(tasks))
 
     def together(task):
-        barrier.wait(10)
+        barrier.wait(30)
         return task()
 
     with ThreadPoolExecutor(len(tasks)) as pool:
-        found = list(pool.map(together, tasks))
-    for result, expected in zip(found, alone, strict=True):
-        assert all(torch.equal(one, another) for one, another in zip(result, expected, strict=True))
+        assert_same_bits(pool.map(together, tasks), alone)
 
 
 def halved(model):
@@ -112,10 +154,6 @@ def halved(model):
     return model
 
 
-def outputs(model, inputs):
-    return torch.as_tensor(model(*(tensor.clone() for tensor in inputs)))
-
-
 @members(lambda member: member.refused is None and member.watched and not member.changes_itself)
 def test_a_copy_that_another_thread_makes_meanwhile_is_sound(member):
     with member.around():
@@ -124,19 +162,23 @@ def test_a_copy_that_another_thread_makes_meanwhile_is_sound(member):
             return
         try:
             before = copy.deepcopy(model)
-            if before is model or not torch.equal(outputs(before, inputs), outputs(member.model(), inputs)):
+            if before is model or not torch.equal(
+                outputs(before, member, inputs), outputs(member.model(), member, inputs)
+            ):
                 return
-            expected = outputs(halved(before), inputs)
+            expected = outputs(halved(before), member, inputs)
         except Exception:  # noqa: BLE001 - a model that cannot be copied, or not be changed
             return
-        copies = []
+        calls, copies = 0, []
         with ThreadPoolExecutor(1) as pool:
 
             def copy_in_a_thread():
-                if len(copies) < 4:
-                    copies.append(pool.submit(copy.deepcopy, model).result())
+                nonlocal calls
+                if calls % EVERY == 0 and len(copies) < 20:
+                    copies.append(pool.submit(copy.deepcopy, model).result(30))
+                calls += 1
 
             with each_evaluation(copy_in_a_thread):
                 member.gradient(model, inputs, "forward")
         for copied in copies:
-            assert torch.equal(outputs(halved(copied), inputs), expected)
+            assert torch.equal(outputs(halved(copied), member, inputs), expected)

@@ -55,7 +55,7 @@ def under(mode):
 
 
 equal("starts threads", lambda: wrapped(in_threads, convolution()), small_images)
-equal("holds a lock", lambda: Guarded().eval())
+equal("holds a lock", lambda: Guarded().eval(), shared=False)
 equal("torch.jit.fork", lambda: wrapped(lambda net, x: torch.jit.wait(torch.jit.fork(net, x)), mlp()))
 equal("a mode of torch functions inside", lambda: wrapped(under(Doubling), mlp()), shared=False)
 equal("a mode of dispatch inside", lambda: wrapped(under(Rounding), mlp()), shared=False)
