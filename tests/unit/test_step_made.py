@@ -219,8 +219,9 @@ def test_a_tensor_of_steps_serves_attributions_and_is_not_changed():
     steps, x = torch.tensor([0.01, 16.0, 0.01]), person.repeat(2, 1)
     before = steps.clone()
     source = FiniteDifference(steps)
-    found = attribute(people, x, method="integrated_gradients", gradient=source, baselines=person / 2, n_steps=3)
-    torch.testing.assert_close(found, (x - person / 2) * weights, rtol=1e-4, atol=1e-3)
+    found = attribute(exact_line, x, method="integrated_gradients", gradient=source, baselines=person / 2, n_steps=3)
+    # The weights of the path are float32, and sums of numbers below 70,000 are off by a rounding of float64.
+    torch.testing.assert_close(found, 3 * (x - person / 2), rtol=1e-6, atol=0)
     assert torch.equal(steps, before)
     assert "FiniteDifference" in repr(source)
 
@@ -248,7 +249,6 @@ def test_some_steps_of_a_tensor_are_lost():
         torch.tensor([0.1, torch.inf, 0.1]),
         torch.tensor([True, True, True]),
         torch.tensor([1j, 1j, 1j]),
-        torch.tensor([]),
         np.array(["0.1"]),
     ],
     ids=str,
@@ -259,7 +259,7 @@ def test_steps_that_are_none_are_refused(steps):
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("shape", [(2,), (4,), (3, 3), (1, 4)])
+@pytest.mark.parametrize("shape", [(2,), (4,), (3, 3), (1, 4), (0,)])
 def test_steps_that_do_not_fit_the_features_are_refused(shape):
     with pytest.raises(ValueError, match="step: ") as caught:
         FiniteDifference(torch.ones(shape))(people, person)
@@ -291,6 +291,10 @@ def test_the_check_of_rows_can_be_switched_off():
 
 
 def test_a_known_model_is_not_evaluated_for_the_check():
-    sizes = []
-    FiniteDifference(0.5, check_rows=False)(lambda x: sizes.append(len(x)) or x.sum(dim=1), points(3, 4))
-    assert sum(sizes) == 3 * 5
+    counts = []
+    for check_rows in (True, False):
+        sizes, source = [], FiniteDifference(0.5, check_rows=check_rows)
+        source(lambda x, sizes=sizes: sizes.append(len(x)) or x.sum(dim=1), points(3, 4))
+        assert sum(sizes) == 3 * 5 + source.check_evaluations
+        counts.append(source.check_evaluations)
+    assert counts[1] < counts[0]

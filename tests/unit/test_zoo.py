@@ -89,6 +89,22 @@ def test_they_are_refused_wherever_a_model_enters(member, entry):
         model, inputs = member.model(), member.points()
         if len(inputs) > 1:
             pytest.skip("takes several inputs, which only FiniteDifference does")
+        before = wiring(model), numbers(model)
         with zoo.seeded(3), pytest.raises((ValueError, TypeError), match=member.refused) as caught:
             ENTRIES[entry](model, inputs[0], member.target)
+        after = wiring(model), numbers(model)
+    assert len(str(caught.value).splitlines()) == 1
+    if not member.changes_itself:
+        assert differences(before[0], after[0]) + differences(before[1], after[1]) == []
+
+
+@members(lambda member: member.alone)
+def test_rows_that_see_each_other_have_no_exact_gradient_either(member):
+    model, inputs = member.model(), member.points()
+    try:
+        torch.autograd.grad(model(inputs[0][:1].clone().requires_grad_()).double().sum(), [])
+    except Exception:  # noqa: BLE001 - a model without a gradient
+        return
+    with pytest.raises((ValueError, TypeError), match=member.refused) as caught:
+        attribute(model, inputs[0], target=member.target, gradient="exact")
     assert len(str(caught.value).splitlines()) == 1

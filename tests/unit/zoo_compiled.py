@@ -193,7 +193,7 @@ equal(
 )
 equal("a compiled function", lambda: torch.compile(lambda x: x.sin().cumsum(1), backend="eager"), **compiled)
 equal("compiled with a break in its graph", lambda: torch.compile(Broken().eval(), backend="eager"), **compiled)
-equal("compiled by inductor", lambda: torch.compile(mlp()), **compiled, marks=(pytest.mark.slow,))
+equal("compiled by inductor", lambda: torch.compile(mlp()), **compiled, marks=(pytest.mark.soak,))
 equal(
     "the package's CompiledModel",
     lambda: CompiledModel(convolution()),

@@ -25,6 +25,7 @@ equal("frozen batch norm of torchvision", lambda: cnn(torchvision.ops.FrozenBatc
 equal(
     "synchronised batch norm", lambda: nn.SyncBatchNorm.convert_sync_batchnorm(with_statistics(mlp(nn.BatchNorm1d(6))))
 )
+refused("batch norm of images in training mode", lambda: cnn(nn.BatchNorm2d(2), flat=32).train(), TRAINING, images)
 refused("batch norm in training mode", lambda: mlp(nn.BatchNorm1d(6)).train(), TRAINING)
 refused(
     "one batch norm of many in training mode",
@@ -39,7 +40,7 @@ refused(
 refused(
     "batch norm without running statistics, images",
     lambda: cnn(nn.BatchNorm2d(2, track_running_stats=False), flat=32),
-    "beside other rows.*batch_size=1",
+    "beside other.*batch_size=1",
     images,
     alone=True,
 )

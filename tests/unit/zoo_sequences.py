@@ -127,7 +127,7 @@ equal(
 refused(
     "attention over the batch, for want of batch_first",
     lambda: wrapped(lambda net, x: net(x, x, x)[0].sum(1), nn.MultiheadAttention(4, 2)),
-    "beside other rows.*batch_size=1",
+    "beside other.*batch_size=1",
     sequences,
     alone=True,
 )
@@ -178,7 +178,7 @@ equal(
 refused(
     "rows taken for time steps",
     lambda: wrapped(lambda net, x: net(x)[0].sum(1), nn.LSTM(4, 3)),
-    "beside other rows.*batch_size=1",
+    "beside other.*batch_size=1",
     sequences,
     alone=True,
 )
