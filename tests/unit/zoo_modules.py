@@ -136,7 +136,7 @@ equal(
     small_images,
 )
 refused("a model on the meta device", lambda: mlp().to("meta"), "model: .*")
-refused("a model of another dtype than its inputs", lambda: mlp().double(), "model: fails for torch.float32")
+refused("a model of another dtype than its inputs", lambda: mlp().double(), "model: fails for 1 torch.float32")
 refused("a model that has no forward", lambda: nn.ModuleList([nn.Linear(5, 2)]).eval(), "model: .*")
 refused("not a callable", lambda: "network.pt", "callable", entries=False)
 

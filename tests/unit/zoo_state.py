@@ -52,7 +52,7 @@ def wiring(model: Any) -> dict[str, Any]:
     for index, module in enumerate(modules_of(model)):
         for name, layer in nn.Module.named_modules(module):
             own = f"{index}.{name}"
-            found[own] = (id(layer), type(layer), layer.training)
+            found[own] = (id(layer), type(layer), getattr(layer, "training", None))
             # What comes out of a file fills in its attributes when it is first called.
             attributes = {} if isinstance(layer, torch.jit.ScriptModule) else vars(layer)
             found[f"{own} attributes"] = sorted(attributes)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from approxgrad.gradients.checks import layers
 from approxgrad.gradients.pooling import fast_max_pool2d
 from approxgrad.gradients.small_images import Geometry, Product, product
 
@@ -143,7 +144,7 @@ def is_compiled(model: nn.Module) -> bool:
         isinstance(part, torch.jit.ScriptModule)
         or "_orig_mod" in part._modules
         or getattr(part, "_compiled_call_impl", None) is not None
-        for part in model.modules()
+        for _, part in layers(model)
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any
 
@@ -40,16 +40,25 @@ def check_deterministic(model: Model) -> None:
     """
     if not isinstance(model, nn.Module):
         return
-    for name, layer in model.named_modules():
+    for name, layer in layers(model):
         own = (*layer._parameters.values(), *layer._buffers.values())
         if any(isinstance(tensor, (UninitializedParameter, UninitializedBuffer)) for tensor in own):
             kind = type(layer).__name__
             raise ValueError(
                 f"model: layer {name or kind!r} ({kind}) is lazy and has no weights yet; evaluate the model once first"
             )
-        if layer.training and _needs_evaluation_mode(layer):
+        # A frozen script has no mode.
+        if getattr(layer, "training", False) and _needs_evaluation_mode(layer):
             kind = type(layer).__name__
             raise ValueError(f"model: layer {name or kind!r} ({kind}) is in training mode; call model.eval() first")
+
+
+def layers(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield names and layers of a module, itself first: a module may use torch's names for this for something else."""
+    yield name, module
+    for part, layer in module._modules.items():
+        if layer is not None:
+            yield from layers(layer, f"{name}.{part}" if name else part)
 
 
 def _needs_evaluation_mode(layer: nn.Module) -> bool:
@@ -62,26 +71,20 @@ def _needs_evaluation_mode(layer: nn.Module) -> bool:
 
 
 def check_plain_gradient(model: Model) -> None:
-    """Refuse a model whose gradient somebody changes on its way back: differences of outputs do not see that.
+    """Refuse a model whose gradient captum changes on its way back: differences of outputs do not see that.
 
     Raises
     ------
     ValueError
-        If a layer has a hook for the backward pass, or captum has changed the model, as its methods GuidedBackprop,
-        Deconvolution, DeepLift, DeepLiftShap and LRP do.
+        If the call comes from one of captum's methods GuidedBackprop, Deconvolution, DeepLift, DeepLiftShap and LRP.
     """
     if (inspect.isfunction(model) or inspect.ismethod(model)) and _from_captum(model):
         raise ValueError(f"gradient: captum's {model.__qualname__.partition('.')[0]} {CHANGES}")
     if not isinstance(model, nn.Module):
         return
-    for name, layer in model.named_modules():
+    for _, layer in layers(model):
         if any(map(_from_captum, (*layer._forward_pre_hooks.values(), *layer._forward_hooks.values()))):
             raise ValueError(f"gradient: a method of captum, such as GuidedBackprop, {CHANGES}")
-        if layer._backward_hooks or layer._backward_pre_hooks:
-            raise ValueError(
-                f"model: layer {name or type(layer).__name__!r} has a hook for the backward pass, which differences of "
-                "outputs do not see; remove it, or use the exact gradient"
-            )
 
 
 def _from_captum(function: Any) -> bool:

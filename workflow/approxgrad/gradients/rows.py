@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from approxgrad.gradients.batching import bytes_at_once, memory_budget
-from approxgrad.gradients.checks import Model, as_tuple, halved, rows_of
+from approxgrad.gradients.checks import Model, as_tuple, halved, layers, rows_of
 from approxgrad.gradients.footprint import MemoryMeter
 from approxgrad.gradients.targets import as_outputs
 from approxgrad.gradients.wrapping import unwrapped
@@ -138,7 +138,8 @@ class Rows:
         self.several = min(max(FEWEST, 2 * len(self.chosen)), most)
         self.evaluations = 0
         module = unwrapped(model)
-        weights = module.parameters() if isinstance(module, nn.Module) else ()
+        parts = layers(module) if isinstance(module, nn.Module) else ()
+        weights = (tensor for _, part in parts for tensor in part._parameters.values() if tensor is not None)
         self._weights_eps = max(map(_eps, weights), default=0.0)
 
     def alone(self, meter: MemoryMeter | None = None, budget: int | None = None) -> Tensor:

@@ -95,15 +95,14 @@ def _as_tensor(outputs: Any) -> Tensor:
     if isinstance(outputs, np.ndarray):
         # A copy, in this machine's byte order, since torch takes neither another nor arrays that must not be written.
         return torch.from_numpy(np.array(outputs, outputs.dtype.newbyteorder("=")))
-    numbers = np.array(outputs)
-    # Not a tuple with other outputs beside the wanted ones.
-    if (
-        type(outputs) is not list
-        or numbers.dtype == object
-        or not all(isinstance(row, (list, Real)) for row in outputs)
-    ):
+    # A list of numbers, but no tuple with other outputs beside the wanted ones.
+    if type(outputs) is not list or not all(isinstance(row, (list, Real)) or _is_number(row) for row in outputs):
         raise TypeError
     return torch.tensor(outputs, device="cpu")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.numel() == 1
 
 
 class OutputSelector:
