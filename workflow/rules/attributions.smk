@@ -1,3 +1,44 @@
+rule choose_step:
+    """Choose the step of a finite difference for a model, at its inputs or along the paths to them."""
+    input:
+        weights=rules.train_model.output.weights,
+        test=rules.prepare_data.output.test,
+        training=lambda wildcards: (
+            rules.prepare_data.output.train if study.choice(wildcards).path_options.get("baseline") == "mean" else []
+        ),
+        factory=lambda wildcards: study.factory_files(wildcards.model),
+        code=code("choose_step.py"),
+    output:
+        choice=STEPS,
+    log:
+        "logs/choose_step/{dataset}/{model}/{points}/{gradient}.log",
+    benchmark:
+        "benchmarks/choose_step/{dataset}/{model}/{points}/{gradient}.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    threads: study.config["threads"]
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=GPU,
+    params:
+        path_options=lambda wildcards: study.choice(wildcards).path_options,
+        scheme=lambda wildcards: study.choice(wildcards).gradient.scheme,
+        dtype=lambda wildcards: study.choice(wildcards).gradient.dtype,
+        samples=lambda wildcards: study.choice(wildcards).samples,
+        sample_seed=lambda wildcards: derive_seed(study.config["seed"], "samples", wildcards.dataset),
+        seed=lambda wildcards: derive_seed(study.config["seed"], "step", *study.choice(wildcards).keys.values()),
+        memory_mib=study.config.get("memory_mib"),
+        batch_size=lambda wildcards: study.config["models"][wildcards.model].get("batch_size"),
+        check_rows=lambda wildcards: study.config["models"][wildcards.model]["check_rows"],
+        device=study.config["device"],
+        torch_threads=study.config["threads"],
+        states=lambda wildcards: [file_state(path) for path in study.factory_files(wildcards.model)],
+        versions=lambda wildcards: versions("choose_step.py", model=wildcards.model),
+    script:
+        "../scripts/choose_step.py"
+
+
 rule attribute:
     """Attribute the drawn test rows with one method and gradient source."""
     input:
@@ -8,6 +49,7 @@ rule attribute:
             if study.config["methods"][wildcards.method].get("baseline") == "mean"
             else []
         ),
+        choice=lambda wildcards: study.choice_paths(study.cell(wildcards)),
         # The weights do not change with what the network does with them.
         factory=lambda wildcards: study.factory_files(wildcards.model),
         code=code("attribute.py"),
@@ -36,6 +78,8 @@ rule attribute:
         samples=lambda wildcards: study.cell(wildcards).samples,
         sample_seed=lambda wildcards: derive_seed(study.config["seed"], "samples", wildcards.dataset),
         memory_mib=study.config.get("memory_mib"),
+        batch_size=lambda wildcards: study.config["models"][wildcards.model].get("batch_size"),
+        check_rows=lambda wildcards: study.config["models"][wildcards.model]["check_rows"],
         compile_model=lambda wildcards: study.config["compile"] and not study.cell(wildcards).gradient.is_exact,
         device=study.config["device"],
         torch_threads=study.config["threads"],
@@ -85,4 +129,5 @@ rule attributions:
     input:
         rules.data.input,
         MODEL_FILES,
+        list(study.choices),
         [cell.path for cell in study.cells],

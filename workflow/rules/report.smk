@@ -100,7 +100,10 @@ rule describe_run:
     params:
         config=study.config,
         benchmarks="benchmarks",
-        names=sorted({name for cell in study.cells for name in (*cell.keys.values(), *cell.shard_names)}),
+        names=sorted(
+            {name for cell in study.cells for name in (*cell.keys.values(), *cell.shard_names)}
+            | {choice.points for choice in study.choices.values()}
+        ),
         versions=versions("describe_run.py"),
     script:
         "../scripts/describe_run.py"

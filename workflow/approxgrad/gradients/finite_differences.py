@@ -93,6 +93,7 @@ class FiniteDifference:
         self.batch_size = checked_batch_size(batch_size)
         self.memory_budget = memory_budget
         self.used_batch_size: int | None = None
+        self.lost_steps = 0
 
     def __repr__(self) -> str:
         return f"FiniteDifference(step={self.step:g}, scheme={self.scheme!r})"

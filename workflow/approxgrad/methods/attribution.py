@@ -86,6 +86,7 @@ def attribute(
     target: Target = None,
     method: str = "saliency",
     gradient: GradientSource | str = "exact",
+    check_rows: bool = True,
     **options: Any,
 ) -> Tensor:
     """Attribute an output of a model to its input features.

@@ -12,7 +12,7 @@ from approxgrad.gradients.checks import Model
 from approxgrad.gradients.targets import Target, select_outputs, target_indices
 
 
-def explained_outputs(model: Model, inputs: Tensor, target: Target) -> NDArray[np.float64]:
+def explained_outputs(model: Model, inputs: Tensor, target: Target, rows: int | None = None) -> NDArray[np.float64]:
     """Return the explained output of every input.
 
     Parameters
@@ -23,6 +23,8 @@ def explained_outputs(model: Model, inputs: Tensor, target: Target) -> NDArray[n
         Shape (N, ...).
     target : Target
         The output that is explained, as in :func:`approxgrad.attribute`.
+    rows : int, optional
+        Inputs per evaluation; by default :func:`approxgrad.gradients.batching.batch_size`.
 
     Returns
     -------
@@ -36,15 +38,15 @@ def explained_outputs(model: Model, inputs: Tensor, target: Target) -> NDArray[n
     indices = target_indices(target, len(inputs), inputs.device)
     values = []
     with torch.inference_mode():
-        for part in balanced_slices(len(inputs), batch_size(model, (inputs,))):
+        for part in balanced_slices(len(inputs), rows or batch_size(model, (inputs,))):
             own = None if indices is None else indices[part]
             values.append(select_outputs(model(inputs[part].clone()), own, part.stop - part.start))
     return np.asarray(torch.cat(values).double().cpu().numpy())
 
 
 def path_ends(
-    model: Model, inputs: Tensor, baselines: Tensor, target: Target
+    model: Model, inputs: Tensor, baselines: Tensor, target: Target, rows: int | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the explained outputs at the inputs and at their baselines, which broadcast to the inputs."""
     starts = baselines.to(inputs).expand(inputs.shape)
-    return explained_outputs(model, inputs, target), explained_outputs(model, starts, target)
+    return explained_outputs(model, inputs, target, rows), explained_outputs(model, starts, target, rows)

@@ -64,6 +64,7 @@ def measure_model(
     device: str,
     threads: int,
     memory_mib: int | None,
+    rows: int | None = None,
     training: dict[str, Any] | None = None,
 ) -> Speed:
     """Time an untrained model in a fresh process: a few seconds.
@@ -76,6 +77,8 @@ def measure_model(
         Arguments of :func:`approxgrad.models.architectures.build_model` besides the shape and the number of outputs.
     device, threads, memory_mib
         As in the configuration.
+    rows : int, optional
+        Of each evaluation: the `batch_size` of the model.
     training : dict, optional
         Options of the training, which is timed too, and ``rows``, the number of training rows.
 
@@ -90,6 +93,7 @@ def measure_model(
         "device": device,
         "threads": threads,
         "memory_mib": memory_mib,
+        "batch": rows,
         "training": training,
     }
     seconds, answer = _in_fresh_process("model", json.dumps(request))
@@ -158,6 +162,7 @@ def _measured(
     device: str,
     threads: int,
     memory_mib: int | None,
+    batch: int | None,
     training: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the fields of :class:`Speed`, and the seconds of all that a job would not do."""
@@ -168,7 +173,8 @@ def _measured(
     from approxgrad.gradients.finite_differences import FiniteDifference
     from approxgrad.models.architectures import build_model, load_model, save_model
     from approxgrad.models.device import set_up_torch
-    from approxgrad.study.cells import MEBIBYTE, attribute_cell  # noqa: F401 - what a job imports
+    from approxgrad.study.cells import attribute_cell  # noqa: F401 - what a job imports
+    from approxgrad.study.subjects import MEBIBYTE
 
     gc.enable()
     place = set_up_torch(device, threads)
@@ -184,18 +190,20 @@ def _measured(
     rows = max(1, min(LARGEST_INPUTS, INPUT_BYTES // (4 * features)))
     inputs = torch.randn(rows, *shape, device=place)
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
-    engine = FiniteDifference(step=0.1, memory_budget=budget)
+    engine = FiniteDifference(step=0.1, batch_size=batch, memory_budget=budget)
     # Of a large input only as many features as fill a batch: the rate is the same.
-    batch = batch_size(model, (inputs,), budget)
+    batch = batch or batch_size(model, (inputs,), budget)
     columns = torch.arange(min(features, max(1, batch - 1)), device=place)
     filled = min(rows, math.ceil(batch / (len(columns) + 1)))
+
+    exact_gradient = ExactGradient(batch)
 
     def forward(count: int) -> int:
         float(engine.partial_derivatives(model, (inputs[:count],), columns).sum())
         return count * (len(columns) + 1)
 
     def exact(count: int) -> int:
-        float(ExactGradient()(model, inputs[:count])[0].sum())
+        float(exact_gradient(model, inputs[:count])[0].sum())
         return count
 
     forward(1)

@@ -64,7 +64,10 @@ def files_of(study: Study, cell: Cell) -> dict[str, str]:
     files = {"data": "data/{dataset}/test.parquet", "weights": WEIGHTS}
     if (cell.dataset, cell.model, cell.method) in study.comparisons:
         files["metrics"] = METRICS
-    return {kind: path.format(**names) for kind, path in files.items()}
+    found = {kind: path.format(**names) for kind, path in files.items()}
+    for path in study.choice_paths(cell):
+        found["step"] = path
+    return found
 
 
 def verify_cell(
