@@ -23,6 +23,8 @@ from approxgrad.study.sources import AUTO, GradientSource, exact_source, experim
 NO_ARCHITECTURE = ("training", "weights", "batch_size", "check_rows")
 """Options of a model besides those of its network."""
 
+NO_CHOICE = "none, because the study chooses no step"
+
 
 class Study:
     """What a configuration asks for, checked beyond what a schema can say.
@@ -255,7 +257,7 @@ class Study:
             parts = [part.split("=", 1) for part in argument.split("/") if "=" in part]
             for key, value in parts:
                 if key in allowed and value not in allowed[key]:
-                    expected = f"one of {', '.join(allowed[key])}" if allowed[key] else "no such folder in this study"
+                    expected = f"one of {', '.join(allowed[key])}" if allowed[key] else NO_CHOICE
                     raise ConfigError(f"{argument}: {key} is {value!r}, expected {expected}")
             named = dict(parts)
             keys = [key for key in allowed if key in named]
