@@ -327,8 +327,8 @@ def test_without_a_list_of_jobs_attributions_are_counted_from_files(monkeypatch,
     path.touch()
     text = described(planned(asked, monkeypatch, JobListError("own.csv is missing")), cores=1)
     assert "Note: jobs other than attributions cannot be listed: own.csv is missing" in text
-    assert "The whole study: 3 attribution jobs" in text
-    assert "Still to run: 2 attribution jobs" in text
+    assert "The whole study: 3 attributions" in text
+    assert "Still to run: 2 attributions" in text
 
 
 @pytest.mark.usefixtures("machine")
@@ -338,15 +338,16 @@ def test_choices_stand_in_the_text(monkeypatch, tmp_path):
     most = f"{most_evaluations(torch.float32, 'forward', 12, 10):,}"
     text = described(planned(asked, monkeypatch, JobListError("own.csv is missing")), cores=1)
     assert re.search(rf"^synthetic_linear +mlp +inputs +1 +1 +{most} +", text, re.MULTILINE)
-    total = (
-        f"3 attribution jobs, 130 model evaluations and 10 forward and backward passes, and at most {most} to choose"
-    )
-    assert text.count(total) == 2
+    assert text.count("3 attributions and choices of steps, 130 model evaluations and 10 forward and backward") == 2
+    assert text.count(f" passes, and at most {most} to choose steps.") == 2
     (path,) = map(Path, asked.choices)
     path.parent.mkdir(parents=True)
     path.touch()
     text = described(planned(asked, monkeypatch, JobListError("own.csv is missing")), cores=1)
-    assert "Still to run: 2 attribution jobs, 130 model evaluations and 10 forward and backward passes." in text
+    assert (
+        "Still to run: 2 attributions and choices of steps, 130 model evaluations and 10 forward and backward passes."
+        in text
+    )
 
 
 @pytest.mark.usefixtures("nowhere")
@@ -354,6 +355,11 @@ def test_equal_models_are_timed_once_and_what_cannot_be_timed_is_said(monkeypatc
     asked = study(datasets=["synthetic_linear", "synthetic_nonlinear"])
     planned(asked, monkeypatch, files(asked))
     assert len(machine) == 1
+
+    other = study(config={"models": DEFAULT["models"] | {"mlp": DEFAULT["models"]["mlp"] | {"batch_size": 1}}})
+    monkeypatch.setattr(planning, "measure_model", lambda *_, **options: machine.append(options["rows"]) or SPEED)
+    planned(other, monkeypatch, files(other))
+    assert machine[1:] == [1]
 
     def refuse(*_, **__):
         raise CalibrationError("architecture cnn: expected images")

@@ -28,11 +28,9 @@ rule choose_step:
         samples=lambda wildcards: study.choice(wildcards).samples,
         sample_seed=lambda wildcards: derive_seed(study.config["seed"], "samples", wildcards.dataset),
         seed=lambda wildcards: derive_seed(study.config["seed"], "step", *study.choice(wildcards).keys.values()),
-        memory_mib=study.config.get("memory_mib"),
-        batch_size=lambda wildcards: study.config["models"][wildcards.model].get("batch_size"),
-        check_rows=lambda wildcards: study.config["models"][wildcards.model]["check_rows"],
+        # Snakemake compares the values of parameters without their names, so numbers that may be equal share one.
+        evaluation=lambda wildcards: study.evaluation(wildcards.model),
         device=study.config["device"],
-        torch_threads=study.config["threads"],
         states=lambda wildcards: [file_state(path) for path in study.factory_files(wildcards.model)],
         versions=lambda wildcards: versions("choose_step.py", model=wildcards.model),
     script:
@@ -49,7 +47,7 @@ rule attribute:
             if study.config["methods"][wildcards.method].get("baseline") == "mean"
             else []
         ),
-        choice=lambda wildcards: study.choice_paths(study.cell(wildcards)),
+        choice=lambda wildcards: study.choice_path(study.cell(wildcards)) or [],
         # The weights do not change with what the network does with them.
         factory=lambda wildcards: study.factory_files(wildcards.model),
         code=code("attribute.py"),
@@ -77,12 +75,10 @@ rule attribute:
         dtype=lambda wildcards: study.cell(wildcards).gradient.dtype,
         samples=lambda wildcards: study.cell(wildcards).samples,
         sample_seed=lambda wildcards: derive_seed(study.config["seed"], "samples", wildcards.dataset),
-        memory_mib=study.config.get("memory_mib"),
-        batch_size=lambda wildcards: study.config["models"][wildcards.model].get("batch_size"),
-        check_rows=lambda wildcards: study.config["models"][wildcards.model]["check_rows"],
+        # Snakemake compares the values of parameters without their names, so numbers that may be equal share one.
+        evaluation=lambda wildcards: study.evaluation(wildcards.model),
         compile_model=lambda wildcards: study.config["compile"] and not study.cell(wildcards).gradient.is_exact,
         device=study.config["device"],
-        torch_threads=study.config["threads"],
         states=lambda wildcards: [file_state(path) for path in study.factory_files(wildcards.model)],
         versions=lambda wildcards: versions("attribute.py", model=wildcards.model),
     script:

@@ -9,7 +9,8 @@ from approxgrad.study.chosen_steps import choose_model_step
 
 with job(snakemake) as log:
     parameters = snakemake.params
-    device = set_up_torch(parameters.device, parameters.torch_threads)
+    evaluation = dict(parameters.evaluation)
+    device = set_up_torch(parameters.device, evaluation.pop("threads"))
     choice, metadata = choose_model_step(
         weights=snakemake.input.weights,
         test=snakemake.input.test,
@@ -20,10 +21,8 @@ with job(snakemake) as log:
         samples=parameters.samples,
         sample_seed=parameters.sample_seed,
         seed=parameters.seed,
-        memory_mib=parameters.memory_mib,
-        batch_size=parameters.batch_size,
-        check_rows=parameters.check_rows,
         device=device,
+        **evaluation,
     )
     write_choice(snakemake.output.choice, choice, metadata | {"provenance": provenance(snakemake, machine(device))})
     log.info("%s", choice)

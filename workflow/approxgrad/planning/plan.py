@@ -223,7 +223,8 @@ def _totals(plan: Plan, cores: int) -> list[str]:
         if not (jobs or own):
             lines.append(f"{name}: nothing is left, all files are there and up to date.")
             continue
-        counted = f"{jobs:,} jobs" if jobs is not None else f"{own:,} attribution jobs"
+        kinds = "attributions and choices of steps" if plan.choices else "attributions"
+        counted = f"{jobs:,} jobs" if jobs is not None else f"{own:,} {kinds}"
         counts = _evaluations(works) + _choice_evaluations(choices)
         lines.append(f"{name}: {counted}, {counts}{_estimate(plan, cores, left)}.")
     lines.append(

@@ -60,10 +60,10 @@ class Study:
         """Return the choice of a step that a rule's wildcards name."""
         return self.choices[STEPS.format(**dict(wildcards.items()))]
 
-    def choice_paths(self, cell: Cell) -> list[str]:
-        """Return the path of the choice that a cell takes its step from; none if its step is not chosen."""
+    def choice_path(self, cell: Cell) -> str:
+        """Return the path of the choice that a cell takes its step from; empty if its step is not chosen."""
         choice = cell_choice(cell, self.config["methods"][cell.method])
-        return [] if choice is None else [choice.path]
+        return "" if choice is None else choice.path
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -109,6 +109,16 @@ class Study:
         """Return what :func:`approxgrad.models.architectures.build_model` needs besides the shape of the data."""
         options = self.config["models"][model]
         return {key: value for key, value in options.items() if key not in NO_ARCHITECTURE}
+
+    def evaluation(self, model: str) -> dict[str, Any]:
+        """Return how jobs that attribute or choose a step evaluate a model."""
+        options = self.config["models"][model]
+        return {
+            "batch_size": options.get("batch_size"),
+            "check_rows": options["check_rows"],
+            "memory_mib": self.config.get("memory_mib"),
+            "threads": self.config["threads"],
+        }
 
     def weight_file(self, model: str) -> str:
         """Return the weight file of a loaded model: the user's own, or one that a rule downloads."""
