@@ -209,8 +209,8 @@ class Loose:
         (Loose(0.0), "step is 0.0, expected a positive number"),
         (Loose(-1.0), "step is -1.0, expected a positive number"),
         (Loose(None), "step is None, expected a positive number"),
-        (Loose(float("inf")), "step is inf, expected a finite number"),
-        (Loose(0.1, noise=float("nan")), "noise is nan, expected a finite number"),
+        (Loose(float("inf")), "step is inf, expected a positive number"),
+        (Loose(float("nan")), "step is nan, expected a positive number"),
         (Loose(0.1, scheme="central"), "holds a step for the scheme 'central', expected 'forward'"),
     ],
 )
@@ -218,6 +218,11 @@ def test_a_table_without_a_usable_step_is_refused(tmp_path, choice, complaint):
     write_choice(tmp_path / "step.parquet", choice, {})
     with pytest.raises(TableError, match=f"step.parquet: {complaint}$"):
         read_choice(tmp_path / "step.parquet", "forward")
+
+
+def test_what_is_not_finite_is_not_told(tmp_path):
+    write_choice(tmp_path / "step.parquet", Loose(0.1, noise=float("inf")), {})
+    assert read_choice(tmp_path / "step.parquet", "forward") == {"step": 0.1, "scheme": "forward", "noise": None}
 
 
 def test_another_table_is_no_choice(files):

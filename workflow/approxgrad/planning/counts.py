@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from approxgrad.datasets.kinds import kind
 from approxgrad.methods.cost import evaluations
-from approxgrad.storage.tables import METADATA_KEY, read_mean_input
+from approxgrad.storage.table_file import TableFile
+from approxgrad.storage.tables import read_mean_input
 from approxgrad.study.choices import Choice
 from approxgrad.study.grid import Cell
 from approxgrad.study.shards import WHOLE, Shard, sample_evaluations, shard_blocks
@@ -52,10 +51,9 @@ def known_inputs(study: Study, dataset: str) -> Inputs:
     shape, rows = kind(options).feature_shape(options), kind(options).training_rows(options)
     values = None if shape is None else int(np.prod(shape))
     if test.exists():
-        document = json.loads((pq.read_schema(test).metadata or {})[METADATA_KEY])
-        shape = tuple(document["feature_shape"])
+        shape = tuple(TableFile(test).metadata["feature_shape"])
     if train.exists():
-        rows = pq.read_metadata(train).num_rows
+        rows = TableFile(train).rows
         values = len(np.unique(read_mean_input(train)))
     return Inputs(shape, rows, values)
 

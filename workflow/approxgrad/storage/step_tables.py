@@ -53,12 +53,11 @@ def read_choice(path: Path | str, scheme: str) -> dict[str, Any]:
     (row,) = rows
     if row["scheme"] != scheme:
         raise TableError(f"{path}: holds a step for the scheme {row['scheme']!r}, expected {scheme!r}")
-    for name, value in row.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise TableError(f"{path}: {name} is {value}, expected a finite number")
-    if not (isinstance(row["step"], float) and row["step"] > 0):
-        raise TableError(f"{path}: step is {row['step']!r}, expected a positive number")
-    return row
+    step = row["step"]
+    if not (isinstance(step, float) and math.isfinite(step) and step > 0):
+        raise TableError(f"{path}: step is {step!r}, expected a positive number")
+    # What cannot be told may be infinite, which the documents of result files have no word for.
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
 
 
 def _column_type(hint: Any) -> pa.DataType:
