@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from approxgrad.evaluation.metrics import relative_error
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.tables import Attributions
 from approxgrad.study.cells import attribute_cell
-from approxgrad.study.sources import AUTO
+from approxgrad.study.choices import CHOICE_ROWS
+from approxgrad.study.chosen_steps import choose_model_step
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -78,25 +79,28 @@ class Case:
     path_points: int
     _exact: dict[int, Attributions] = field(default_factory=dict, repr=False)
 
-    def attributed(self, scheme: str, step: float | Literal["auto"] | None, samples: int) -> Attributions:
-        """Return what an attribution job of the study would write."""
+    @property
+    def _own_method(self) -> dict[str, Any]:
         method = METHODS[self.method]
-        if "baseline" in method:
-            method = method | {"n_steps": self.path_points}
+        return method | {"n_steps": self.path_points} if "baseline" in method else method
+
+    @property
+    def _job(self) -> dict[str, Any]:
+        """What the jobs of the study are told that attribute, and those that choose a step."""
         data = self.folder / "data" / self.dataset
-        result, _ = attribute_cell(
-            weights=self.folder / f"results/models/dataset={self.dataset}/model={self.model}/weights.safetensors",
-            test=data / "test.parquet",
-            training=data / "train.parquet",
-            method=method,
-            scheme=scheme,
-            step=step,
-            dtype=self.dtype,
-            samples=samples,
-            sample_seed=derive_seed(self.seed, "samples", self.dataset),
-            memory_mib=None,
-            device=torch.device("cpu"),
-        )
+        return {
+            "weights": self.folder / f"results/models/dataset={self.dataset}/model={self.model}/weights.safetensors",
+            "test": data / "test.parquet",
+            "training": data / "train.parquet",
+            "dtype": self.dtype,
+            "sample_seed": derive_seed(self.seed, "samples", self.dataset),
+            "memory_mib": None,
+            "device": torch.device("cpu"),
+        }
+
+    def attributed(self, scheme: str, step: float | None, samples: int) -> Attributions:
+        """Return what an attribution job of the study would write."""
+        result, _ = attribute_cell(**self._job, method=self._own_method, scheme=scheme, step=step, samples=samples)
         return result
 
     def error(self, result: Attributions) -> float:
@@ -139,5 +143,12 @@ class Case:
 
     def chosen(self) -> tuple[float, float, int]:
         """Return the step that is chosen, its error, and the evaluations that choosing it took."""
-        result = self.attributed(self.scheme, AUTO, self.samples)
-        return result.metadata["step"], self.error(result), result.metadata["step_choice"]["evaluations"]
+        choice, _ = choose_model_step(
+            **self._job,
+            path_options={key: value for key, value in self._own_method.items() if key != "attribution"},
+            scheme=self.scheme,
+            samples=min(CHOICE_ROWS, self.samples),
+            seed=derive_seed(self.seed, "step", self.dataset, self.model, self.method, self.scheme, self.dtype),
+        )
+        error = self.error(self.attributed(self.scheme, choice.step, self.samples))
+        return choice.step, error, choice.evaluations

@@ -6,13 +6,17 @@ import pytest
 import torch
 
 from approxgrad import CompiledModel, FiniteDifference, attribute
+from approxgrad.gradients.rows import RowError
 from approxgrad.methods.cost import evaluations
 from approxgrad.methods.path_ends import path_ends
 from approxgrad.models.architectures import build_model, load_model, save_model
 from approxgrad.seeds import draw_samples
-from approxgrad.storage.tables import Split, read_attributions, write_attributions, write_split
-from approxgrad.study import cells
-from approxgrad.study.cells import attribute_cell, baseline_values
+from approxgrad.storage.step_tables import write_choice
+from approxgrad.storage.tables import Split, TableError, read_attributions, write_attributions, write_split
+from approxgrad.study import cells, shards, subjects
+from approxgrad.study.cells import attribute_cell
+from approxgrad.study.shards import merged
+from approxgrad.study.subjects import baseline_values
 
 CPU = torch.device("cpu")
 FEATURES, SAMPLES, PATH_STEPS, SEED = 4, 3, 5, 11
@@ -24,8 +28,9 @@ class Chosen:
     """A stand-in of approxgrad.steps.choice.StepChoice."""
 
     step: float
+    scheme: str
     noise: float
-    curvature: float
+    curvature: float | None
     evaluations: int
 
 
@@ -206,49 +211,96 @@ def test_a_compiled_model_changes_finite_differences_by_rounding_only(files, mon
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_step_is_chosen_with_the_first_of_the_attributed_rows(files, monkeypatch, dtype):
-    asked = []
-    choice = Chosen(step=0.25, noise=1e-7, curvature=2.0, evaluations=17)
-
-    def choose_step(model, inputs, target, scheme, **path):
-        model(inputs)
-        asked.append((inputs.numpy(), target, scheme, path))
-        return choice
-
-    monkeypatch.setattr(cells, "choose_step", choose_step)
-    monkeypatch.setattr(cells, "CHOICE_ROWS", 5)
-    methods = [({"attribution": "saliency"}, 2), (path_method("integrated_gradients", "zero"), 7)]
-    for method, samples in methods:
-        result = cell(files, method, step="auto", samples=samples, dtype=dtype)
-        fixed = cell(files, method, step=0.25, samples=samples, dtype=dtype)
-        np.testing.assert_array_equal(result.attribution, fixed.attribution)
-        assert result.metadata["step"] == 0.25
-        assert result.metadata["step_choice"] == asdict(choice)
-        assert result.metadata["model_evaluations"] == fixed.metadata["model_evaluations"]
-    rows = split(8, 1, mean=(0.5,), std=(2.0,)).rows(draw_samples(8, 5, SEED)).model_inputs()
-    for (inputs, target, scheme, _), (_, samples) in zip(asked, methods, strict=True):
-        np.testing.assert_array_equal(inputs, rows[:samples])
-        assert (str(inputs.dtype), target, scheme) == (dtype, None, "forward")
-    # A path is told to the choice, which then looks along it.
-    assert [path.get("n_steps") for *_, path in asked] == [None, methods[1][0]["n_steps"]]
-    assert [set(path) for *_, path in asked] == [set(), {"baselines", "n_steps"}]
+@pytest.mark.parametrize("method", [{"attribution": "saliency"}, path_method("integrated_gradients", "zero")])
+def test_a_chosen_step_is_taken_from_its_table(files, tmp_path, method, dtype):
+    choice = Chosen(step=0.25, scheme="central", noise=1e-7, curvature=None, evaluations=17)
+    write_choice(tmp_path / "choice.parquet", choice, {})
+    chosen = cell(files, method, "central", step="auto", dtype=dtype, choice=tmp_path / "choice.parquet")
+    fixed = cell(files, method, "central", step=0.25, dtype=dtype)
+    np.testing.assert_array_equal(chosen.attribution, fixed.attribution)
+    assert chosen.metadata == fixed.metadata | {"step_choice": asdict(choice)}
+    with pytest.raises(TableError, match=r"holds a step for the scheme 'central', expected 'forward'$"):
+        cell(files, method, step="auto", choice=tmp_path / "choice.parquet")
+    with pytest.raises(ValueError, match=r"^step: auto needs the table of a chosen step$"):
+        cell(files, method, step="auto")
 
 
-def test_a_step_is_chosen_for_the_explained_outputs(tmp_path, monkeypatch):
-    labels = np.array([0, 1, 0, 1, 1, 0, 1, 0])
-    description = {"architecture": "mlp", "input_shape": (FEATURES,), "outputs": 2, "hidden": [6], "dropout": 0.0}
-    save_model(tmp_path / "weights", build_model(**description), description)
-    write_split(tmp_path / "test", split(8, 1, target=labels, effects=None, classes=("a", "b")), {})
-    targets = []
+class Neighbours(torch.nn.Module):
+    """A linear model whose outputs depend on the other rows of the batch, and which keeps the sizes of its batches."""
 
-    def choose_step(model, inputs, target, scheme, **path):
-        targets.append(target.tolist())
-        return Chosen(step=0.25, noise=1e-7, curvature=2.0, evaluations=17)
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
 
-    monkeypatch.setattr(cells, "choose_step", choose_step)
-    paths = {"weights": tmp_path / "weights", "test": tmp_path / "test", "training": None}
-    cell(paths, {"attribution": "saliency"}, step="auto", samples=8)
-    assert targets == [labels[draw_samples(8, 8, SEED)].tolist()]
+    def forward(self, inputs):
+        self.sizes.append(len(inputs))
+        return (inputs * torch.arange(1, FEATURES + 1) + inputs.mean(dim=0)).sum(dim=1, keepdim=True)
+
+
+@pytest.fixture
+def neighbours(monkeypatch):
+    model = Neighbours()
+    monkeypatch.setattr(subjects, "load_model", lambda *_: model)
+    return model
+
+
+EVERY_METHOD = [
+    {"attribution": "saliency"},
+    {"attribution": "input_x_gradient"},
+    path_method("integrated_gradients", "mean"),
+    path_method("integrated_gradients_published", 0.25),
+]
+
+
+@pytest.mark.parametrize("scheme", ["exact", "forward"])
+@pytest.mark.parametrize("method", EVERY_METHOD, ids=lambda method: method["attribution"])
+def test_rows_that_see_each_other_are_refused_unless_they_are_evaluated_one_by_one(files, neighbours, method, scheme):
+    files["training"] = files["test"].with_name("train.parquet")
+    with pytest.raises(RowError, match=r"^model: outputs differ by .*; batch_size=1 evaluates rows one by one;"):
+        cell(files, method, scheme)
+    neighbours.sizes.clear()
+    one_by_one = cell(files, method, scheme, batch_size=1)
+    assert set(neighbours.sizes) == {1}
+    assert one_by_one.metadata["batch_size"] == 1
+    # Alone, a row is its own mean.
+    start = baseline_values(method.get("baseline", 0), files["training"], (FEATURES,))
+    factors = {"saliency": 1, "integrated_gradients_published": (one_by_one.inputs - start) * (PATH_STEPS + 1) / 10}
+    expected = factors.get(method["attribution"], one_by_one.inputs - start) * np.arange(2, FEATURES + 2)
+    np.testing.assert_allclose(one_by_one.attribution, np.broadcast_to(expected, (SAMPLES, FEATURES)), rtol=1e-4)
+
+
+def test_the_check_is_counted_apart_and_can_be_switched_off(files, neighbours):
+    unchecked = cell(files, {"attribution": "saliency"}, check_rows=False)
+    assert unchecked.metadata["check_evaluations"] == 0
+    checked = cell(files, {"attribution": "saliency"}, batch_size=1)
+    # Three rows, twice.
+    assert checked.metadata["check_evaluations"] == 6
+    counts = {result.metadata["model_evaluations"] for result in (checked, unchecked)}
+    assert counts == {SAMPLES * evaluations("saliency", "forward", FEATURES)}
+
+
+def test_every_shard_checks_the_same_rows(files, neighbours, monkeypatch):
+    seen = []
+    monkeypatch.setattr(subjects, "check_rows", lambda model, rows, **_: seen.append(rows.numpy()) or 5)
+    monkeypatch.setattr(shards, "BLOCK_EVALUATIONS", 1)
+    options = {"scheme": "forward", "step": 0.5, "dtype": "float32", "samples": SAMPLES, "sample_seed": SEED}
+    options |= {"method": {"attribution": "saliency"}, "memory_mib": None, "device": CPU}
+    parts = [attribute_cell(**files, **options, shard=(number, 5))[0] for number in range(1, 6)]
+    # Of five shards of three samples, some are empty.
+    assert sorted(len(part.sample) for part in parts) == [0, 0, 1, 1, 1]
+    assert merged([part.metadata for part in parts])["check_evaluations"] == 5
+    rows = split(8, 1, mean=(0.5,), std=(2.0,)).rows(draw_samples(8, 8, SEED)).model_inputs()
+    assert all(np.array_equal(own, rows) for own in seen)
+
+
+def test_lost_steps_are_those_of_all_blocks(files, monkeypatch):
+    def attribute_losing_two(model, points, *, gradient, **options):
+        gradient.lost_steps += 2
+        return attribute(model, points, gradient=gradient, **options)
+
+    monkeypatch.setattr(cells, "attribute", attribute_losing_two)
+    monkeypatch.setattr(shards, "BLOCK_EVALUATIONS", 1)
+    assert cell(files, {"attribution": "saliency"}).metadata["lost_steps"] == 2 * SAMPLES
 
 
 def test_a_memory_budget_makes_batches_smaller_and_changes_no_map(files):

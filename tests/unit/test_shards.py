@@ -1,4 +1,5 @@
 import re
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from approxgrad.models.architectures import build_model, save_model
 from approxgrad.storage import row_groups
+from approxgrad.storage.step_tables import write_choice
 from approxgrad.storage.tables import Split, lists, read_attributions, write_attributions, write_split
 from approxgrad.study import cells, shards
 from approxgrad.study.cells import attribute_cell
@@ -33,10 +35,21 @@ def files(tmp_path):
     return {"weights": tmp_path / "weights", "test": tmp_path / "test", "training": None}
 
 
+@dataclass
+class Chosen:
+    """A stand-in of approxgrad.steps.choice.StepChoice."""
+
+    step: float
+    scheme: str
+
+
 def attributed(files, path, scheme="forward", shard=None, step=0.5, dtype="float32"):
     options = {"scheme": scheme, "step": None if scheme == "exact" else step, "dtype": dtype}
     options |= {"method": {"attribution": "integrated_gradients", "baseline": "zero", "n_steps": 4}}
     options |= {"samples": SAMPLES, "sample_seed": 3, "memory_mib": None, "device": torch.device("cpu")}
+    if step == "auto":
+        options["choice"] = path.with_name("choice.parquet")
+        write_choice(options["choice"], Chosen(0.25, scheme), {})
     result, _ = attribute_cell(**files, **options, shard=shard)
     write_attributions(path, result)
     return path
@@ -117,14 +130,23 @@ def test_other_names_are_refused(name):
 
 def document(**changes):
     own = {"step": 0.5, "model_evaluations": 3, "batch_size": 8, "device": "A", "versions": {"torch": "1"}}
-    return own | {"rounding_ratios": [1.0, 2.0]} | changes
+    return own | {"check_evaluations": 27, "lost_steps": 2, "rounding_ratios": [1.0, 2.0]} | changes
 
 
 def test_metadata_of_shards_add_up():
-    other = {"batch_size": 4, "device": "B", "versions": {"torch": "2"}, "rounding_ratios": [9.0, 3.0, 4.0]}
+    other = {
+        "check_evaluations": 51,
+        "lost_steps": 5,
+        "batch_size": 4,
+        "device": "B",
+        "versions": {"torch": "2"},
+        "rounding_ratios": [9.0, 3.0, 4.0],
+    }
     assert merged([document(), document(**other), document(batch_size=None, rounding_ratios=[])]) == {
         "step": 0.5,
         "model_evaluations": 9,
+        "check_evaluations": 51,
+        "lost_steps": 9,
         "batch_size": 4,
         "device": "A, B",
         "versions": {"torch": "1, 2"},

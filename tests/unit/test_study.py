@@ -281,7 +281,31 @@ def test_targets_that_no_experiment_holds_are_refused(target, complaint):
 
 def test_targets_of_the_study_are_accepted():
     one = study(entry(steps=[0.1, "auto"], dtypes=["float32", "float64"]))
-    one.check_targets(["all", "-n", "--directory=elsewhere/model=x", *(cell.path for cell in one.cells)])
+    one.check_targets(["all", "-n", "--directory=elsewhere/model=x", *(cell.path for cell in one.cells), *one.choices])
+
+
+@pytest.mark.parametrize(
+    ("target", "complaint"),
+    [
+        ("points=path-zero-50/gradient=forward-auto", "points is 'path-zero-50', expected one of inputs"),
+        ("points=inputs/gradient=forward-h0.1", "no experiment combines these; see `experiments` in the configuration"),
+        (
+            "method=saliency/gradient=forward-auto",
+            "no experiment combines these; see `experiments` in the configuration",
+        ),
+    ],
+)
+def test_only_the_chosen_steps_of_the_study_are_targets(target, complaint):
+    path = f"results/steps/dataset=synthetic_linear/model=mlp/{target}/part-0.parquet"
+    own = study(entry(steps=[0.1, "auto"]))
+    with pytest.raises(ConfigError) as error:
+        own.check_targets([path])
+    assert str(error.value) == f"{path}: {complaint}"
+
+
+def test_a_study_that_chooses_no_step_has_none_as_target():
+    with pytest.raises(ConfigError, match=r"points is 'inputs', expected none, because the study chooses no step$"):
+        study(entry()).check_targets(["results/steps/dataset=synthetic_linear/model=mlp/points=inputs/part-0.parquet"])
 
 
 def test_a_cell_is_found_by_wildcards():

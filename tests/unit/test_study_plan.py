@@ -4,23 +4,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from approxgrad.datasets import cifar10, digits, image_folder, synthetic, table
 from approxgrad.planning import plan as planning
 from approxgrad.planning.calibration import CalibrationError, Speed
 from approxgrad.planning.costs import (
-    Inputs,
     JobTime,
     Overhead,
     RuleCost,
+    choice_costs,
     elapsed,
-    known_inputs,
     method_costs,
     rule_costs,
 )
+from approxgrad.planning.counts import Inputs, known_inputs
 from approxgrad.planning.job_list import JobListError, OutputFile
 from approxgrad.planning.plan import Plan, described, duration, make_plan, needed
+from approxgrad.steps.search import most_evaluations
 from approxgrad.storage.tables import Split, write_split
 from approxgrad.study.study import Study
 
@@ -106,6 +108,38 @@ def test_shards_are_jobs_of_which_some_may_be_left():
     )
     # Two starts and 200 samples at 100 evaluations a second.
     assert (row.left.jobs, row.left.seconds) == (2, pytest.approx(2 * 2.0 + 2600))
+
+
+def chosen_steps(study):
+    """The largest numbers of evaluations of choices at the inputs, and along paths of 50 points to ten of them."""
+    rows = choice_costs(study, INPUTS, {PAIR: SPEED}, ())
+    return {row.points: work(row.whole) for row in rows}
+
+
+def test_a_chosen_step_costs_a_choice_and_an_attribution():
+    asked = study(["saliency", "input_x_gradient", "integrated_gradients"], ["auto", 0.5])
+    at_inputs, along_paths = (most_evaluations(torch.float32, "forward", 12, points) for points in (10, 500))
+    assert chosen_steps(asked) == {
+        "inputs": (1, at_inputs, 0, pytest.approx(at_inputs / 100)),
+        "path-zero-50": (1, along_paths, 0, pytest.approx(along_paths / 100)),
+    }
+    assert work(costs(asked)["saliency"].whole)[:3] == (3, 2 * 10 * 13, 10)
+    first, second = asked.choices
+    rows = choice_costs(asked, INPUTS, {}, {first})
+    assert [(row.left.jobs, row.left.forward) for row in rows] == [(0, 0), (1, along_paths)]
+    (unknown,) = choice_costs(study(steps=["auto"]), {"synthetic_linear": Inputs()}, {}, ())
+    assert work(unknown.whole) == (1, None, 0, None)
+    listed = [OutputFile(path, "choose_step", there=False, pending=path == second) for path in (first, second)]
+    (row,) = rule_costs(asked, listed, {"choose_step": "model"}, {"choose_step": 1}, INPUTS, {PAIR: SPEED}, OVERHEAD)
+    assert row.whole.seconds == pytest.approx(2 * 2.0 + (at_inputs + along_paths) / 100)
+    assert (row.left.jobs, row.left.seconds) == (1, pytest.approx(2.0 + along_paths / 100))
+
+
+def test_a_choice_is_made_in_the_precision_of_its_cells():
+    asked = study(steps=["auto"])
+    asked.config["experiments"][0]["dtypes"] = ["float64"]
+    most = most_evaluations(torch.float64, "forward", 12, 10)
+    assert chosen_steps(Study(asked.config))["inputs"][1] == most != chosen_steps(study(steps=["auto"]))["inputs"][1]
 
 
 def test_an_unknown_shape_leaves_only_the_exact_gradients_known():
@@ -228,6 +262,7 @@ def machine(monkeypatch):
 
     def measure(shape, architecture, **options):
         asked.append((shape, architecture["architecture"], options["training"]["rows"]))
+        assert architecture.keys() <= {"architecture", "hidden", "dropout"}
         return SPEED
 
     monkeypatch.setattr(planning, "measure_model", measure)
@@ -292,8 +327,27 @@ def test_without_a_list_of_jobs_attributions_are_counted_from_files(monkeypatch,
     path.touch()
     text = described(planned(asked, monkeypatch, JobListError("own.csv is missing")), cores=1)
     assert "Note: jobs other than attributions cannot be listed: own.csv is missing" in text
-    assert "The whole study: 3 attribution jobs" in text
-    assert "Still to run: 2 attribution jobs" in text
+    assert "The whole study: 3 attributions" in text
+    assert "Still to run: 2 attributions" in text
+
+
+@pytest.mark.usefixtures("machine")
+def test_choices_stand_in_the_text(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    asked = study(steps=["auto"])
+    most = f"{most_evaluations(torch.float32, 'forward', 12, 10):,}"
+    text = described(planned(asked, monkeypatch, JobListError("own.csv is missing")), cores=1)
+    assert re.search(rf"^synthetic_linear +mlp +inputs +1 +1 +{most} +", text, re.MULTILINE)
+    assert text.count("3 attributions and choices of steps, 130 model evaluations and 10 forward and backward") == 2
+    assert text.count(f" passes, and at most {most} to choose steps.") == 2
+    (path,) = map(Path, asked.choices)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    text = described(planned(asked, monkeypatch, JobListError("own.csv is missing")), cores=1)
+    assert (
+        "Still to run: 2 attributions and choices of steps, 130 model evaluations and 10 forward and backward passes."
+        in text
+    )
 
 
 @pytest.mark.usefixtures("nowhere")
@@ -301,6 +355,11 @@ def test_equal_models_are_timed_once_and_what_cannot_be_timed_is_said(monkeypatc
     asked = study(datasets=["synthetic_linear", "synthetic_nonlinear"])
     planned(asked, monkeypatch, files(asked))
     assert len(machine) == 1
+
+    other = study(config={"models": DEFAULT["models"] | {"mlp": DEFAULT["models"]["mlp"] | {"batch_size": 1}}})
+    monkeypatch.setattr(planning, "measure_model", lambda *_, **options: machine.append(options["rows"]) or SPEED)
+    planned(other, monkeypatch, files(other))
+    assert machine[1:] == [1]
 
     def refuse(*_, **__):
         raise CalibrationError("architecture cnn: expected images")

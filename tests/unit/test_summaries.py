@@ -10,17 +10,26 @@ from approxgrad.running.summaries import (
     Run,
     attribution_summary,
     evaluation_summary,
+    gathering_summary,
     measures_summary,
     training_summary,
 )
 
 
 def test_an_attribution_is_summed_up_by_its_cost():
-    metadata = {"model_evaluations": 3250, "step": 0.01}
+    metadata = {"model_evaluations": 3250, "step": 0.01, "lost_steps": 0}
     assert attribution_summary(50, metadata, 0.4) == "50 samples, 3,250 evaluations, 8,125/s"
     exact = metadata | {"step": None, "model_evaluations": 1000}
     assert attribution_summary(1200, exact, 0.4) == "1,200 samples, 1,000 forward and backward passes, 2,500/s"
     assert attribution_summary(0, metadata | {"model_evaluations": 0}, 0.0) == "0 samples, 0 evaluations"
+    assert gathering_summary(3, metadata) == "3 shards, 3,250 evaluations"
+
+
+def test_lost_steps_are_told():
+    metadata = {"model_evaluations": 3250, "step": 0.01, "lost_steps": 1234}
+    lost = "1,234 derivatives lost to rounding"
+    assert attribution_summary(50, metadata, 0.4) == f"50 samples, 3,250 evaluations, 8,125/s, {lost}"
+    assert gathering_summary(3, metadata) == f"3 shards, 3,250 evaluations, {lost}"
 
 
 def curves(metric, best):

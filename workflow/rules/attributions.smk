@@ -1,3 +1,42 @@
+rule choose_step:
+    """Choose the step of a finite difference for a model, at its inputs or along the paths to them."""
+    input:
+        weights=rules.train_model.output.weights,
+        test=rules.prepare_data.output.test,
+        training=lambda wildcards: (
+            rules.prepare_data.output.train if study.choice(wildcards).path_options.get("baseline") == "mean" else []
+        ),
+        factory=lambda wildcards: study.factory_files(wildcards.model),
+        code=code("choose_step.py"),
+    output:
+        choice=STEPS,
+    log:
+        "logs/choose_step/{dataset}/{model}/{points}/{gradient}.log",
+    benchmark:
+        "benchmarks/choose_step/{dataset}/{model}/{points}/{gradient}.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    threads: study.config["threads"]
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=GPU,
+    params:
+        path_options=lambda wildcards: study.choice(wildcards).path_options,
+        scheme=lambda wildcards: study.choice(wildcards).gradient.scheme,
+        dtype=lambda wildcards: study.choice(wildcards).gradient.dtype,
+        samples=lambda wildcards: study.choice(wildcards).samples,
+        sample_seed=lambda wildcards: derive_seed(study.config["seed"], "samples", wildcards.dataset),
+        seed=lambda wildcards: derive_seed(study.config["seed"], "step", *study.choice(wildcards).keys.values()),
+        # Snakemake compares the values of parameters without their names, so numbers that may be equal share one.
+        evaluation=lambda wildcards: study.evaluation(wildcards.model),
+        device=study.config["device"],
+        states=lambda wildcards: [file_state(path) for path in study.factory_files(wildcards.model)],
+        versions=lambda wildcards: versions("choose_step.py", model=wildcards.model),
+    script:
+        "../scripts/choose_step.py"
+
+
 rule attribute:
     """Attribute the drawn test rows with one method and gradient source."""
     input:
@@ -8,6 +47,7 @@ rule attribute:
             if study.config["methods"][wildcards.method].get("baseline") == "mean"
             else []
         ),
+        choice=lambda wildcards: study.choice_path(study.cell(wildcards)) or [],
         # The weights do not change with what the network does with them.
         factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
         code=code("attribute.py"),
@@ -35,10 +75,10 @@ rule attribute:
         dtype=lambda wildcards: study.cell(wildcards).gradient.dtype,
         samples=lambda wildcards: study.cell(wildcards).samples,
         sample_seed=lambda wildcards: derive_seed(study.config["seed"], "samples", wildcards.dataset),
-        memory_mib=study.config.get("memory_mib"),
+        # Snakemake compares the values of parameters without their names, so numbers that may be equal share one.
+        evaluation=lambda wildcards: study.evaluation(wildcards.model),
         compile_model=lambda wildcards: study.config["compile"] and not study.cell(wildcards).gradient.is_exact,
         device=study.config["device"],
-        torch_threads=study.config["threads"],
         states=lambda wildcards: [file_state(path) for path in study.factory_files(wildcards.model)],
         versions=lambda wildcards: versions("attribute.py", model=wildcards.model),
     script:
@@ -85,4 +125,5 @@ rule attributions:
     input:
         rules.data.input,
         MODEL_FILES,
+        list(study.choices),
         [cell.path for cell in study.cells],

@@ -13,6 +13,7 @@ from snakemake.io import ancient, sourcecache_entry
 from approxgrad.datasets.image_files import listing_digest
 from approxgrad.provenance.dependencies import library_versions, pass_on_package, source_files
 from approxgrad.provenance.digests import code_digest, file_state
+from approxgrad.study.choices import STEPS
 from approxgrad.study.grid import ATTRIBUTIONS, SHARDS, keys_pattern, remove_gathered_shards
 from approxgrad.running.lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
 from approxgrad.seeds import derive_seed
@@ -114,5 +115,6 @@ wildcard_constraints:
     model="[A-Za-z0-9_-]+",
     method="[A-Za-z0-9_-]+",
     gradient="[a-z_]+(-h[0-9.]+|-auto)?(-float64)?",
+    points="inputs|path-[A-Za-z0-9.+-]+",
     source="[A-Za-z0-9_-]+",
     shard="[1-9][0-9]*-of-[1-9][0-9]*",

@@ -102,7 +102,10 @@ rule describe_run:
     params:
         config=study.config,
         benchmarks="benchmarks",
-        names=sorted({name for cell in study.cells for name in (*cell.keys.values(), *cell.shard_names)}),
+        names=sorted(
+            {name for cell in study.cells for name in (*cell.keys.values(), *cell.shard_names)}
+            | {choice.points for choice in study.choices.values()}
+        ),
         states=[file_state(path) for path in templates("page.css")],
         versions=versions("describe_run.py"),
     script:

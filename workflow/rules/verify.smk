@@ -1,5 +1,6 @@
 from approxgrad.verification.origins import origin
 from approxgrad.verification.comparison import drawn_cells, files_of
+from approxgrad.verification.recomputation import UPSTREAM
 
 
 rule verify:
@@ -17,11 +18,12 @@ rule verify:
         gpu=GPU,
     params:
         snakefile=str(BASE / "Snakefile"),
-        # Data and models are taken as they are.
+        # Data, models and chosen steps are taken as they are.
         rules=lambda wildcards: [
             name
             for name, rule in own_rules().items()
-            if rule.output and not any(path.startswith(("data/", "results/models/")) for path in rule.output)
+            if rule.output
+            and not any(path.startswith(tuple(f"{folder}/" for folder in UPSTREAM)) for path in rule.output)
         ],
         origins=lambda wildcards: {
             path: origin(own_rules().values(), path)

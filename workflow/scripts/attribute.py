@@ -11,7 +11,8 @@ from approxgrad.study.shards import named_shard
 
 with job(snakemake) as log:
     parameters = snakemake.params
-    device = set_up_torch(parameters.device, parameters.torch_threads)
+    evaluation = dict(parameters.evaluation)
+    device = set_up_torch(parameters.device, evaluation.pop("threads"))
     shard = snakemake.wildcards.get("shard")
     result, seconds = attribute_cell(
         weights=snakemake.input.weights,
@@ -23,9 +24,10 @@ with job(snakemake) as log:
         dtype=parameters.dtype,
         samples=parameters.samples,
         sample_seed=parameters.sample_seed,
-        memory_mib=parameters.memory_mib,
+        choice=snakemake.input.get("choice") or None,
         compile_model=parameters.compile_model,
         device=device,
+        **evaluation,
         shard=named_shard(shard) if shard else None,
     )
     result.metadata["provenance"] = provenance(snakemake, machine(device))

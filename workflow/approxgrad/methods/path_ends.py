@@ -7,23 +7,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from approxgrad.gradients.batching import balanced_slices, memory_budget
-from approxgrad.gradients.prepared import PreparedModel
+from approxgrad.gradients.batching import balanced_slices
+from approxgrad.gradients.checks import Model
 from approxgrad.gradients.rows import evaluation
 from approxgrad.gradients.targets import Target, select_outputs, target_indices
 
 
-def explained_outputs(model: PreparedModel, inputs: Tensor, target: Target) -> NDArray[np.float64]:
+def explained_outputs(model: Model, inputs: Tensor, target: Target, size: int) -> NDArray[np.float64]:
     """Return the explained output of every input.
 
     Parameters
     ----------
-    model : PreparedModel
+    model : callable
         A batch of inputs to a batch of outputs.
     inputs : Tensor
         Shape (N, ...).
     target : Target
         The output that is explained, as in :func:`approxgrad.attribute`.
+    size : int
+        Inputs per evaluation.
 
     Returns
     -------
@@ -32,11 +34,10 @@ def explained_outputs(model: PreparedModel, inputs: Tensor, target: Target) -> N
 
     Notes
     -----
-    Cost: one evaluation per input, in batches of bounded memory.
+    Cost: one evaluation per input.
     """
     indices = target_indices(target, len(inputs), inputs.device)
     values = []
-    size = model.rows_at_once(inputs.device, memory_budget(inputs.device))
     with evaluation():
         for part in balanced_slices(len(inputs), size):
             own = None if indices is None else indices[part]
@@ -45,8 +46,8 @@ def explained_outputs(model: PreparedModel, inputs: Tensor, target: Target) -> N
 
 
 def path_ends(
-    model: PreparedModel, inputs: Tensor, baselines: Tensor, target: Target
+    model: Model, inputs: Tensor, baselines: Tensor, target: Target, size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the explained outputs at the inputs and at their baselines, which broadcast to the inputs."""
     starts = baselines.to(inputs).expand(inputs.shape)
-    return explained_outputs(model, inputs, target), explained_outputs(model, starts, target)
+    return explained_outputs(model, inputs, target, size), explained_outputs(model, starts, target, size)

@@ -66,6 +66,7 @@ def measure_model(
     device: str,
     threads: int,
     memory_mib: int | None,
+    rows: int | None = None,
     training: dict[str, Any] | None = None,
 ) -> Speed:
     """Time an untrained model in a fresh process: a few seconds.
@@ -78,6 +79,8 @@ def measure_model(
         Arguments of :func:`approxgrad.models.architectures.build_model` besides the shape and the number of outputs.
     device, threads, memory_mib
         As in the configuration.
+    rows : int, optional
+        Of each evaluation: the `batch_size` of the model.
     training : dict, optional
         Options of the training, which is timed too, and ``rows``, the number of training rows.
 
@@ -92,6 +95,7 @@ def measure_model(
         "device": device,
         "threads": threads,
         "memory_mib": memory_mib,
+        "batch": rows,
         "training": training,
     }
     # YAML, because options of a factory may have numbers as keys.
@@ -161,17 +165,19 @@ def _measured(
     device: str,
     threads: int,
     memory_mib: int | None,
+    batch: int | None,
     training: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the fields of :class:`Speed`, and the seconds of all that a job would not do."""
     import torch
 
-    from approxgrad.gradients.batching import batch_size
+    from approxgrad.gradients.batching import memory_budget
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
     from approxgrad.models.architectures import build_model, load_model, save_model
     from approxgrad.models.device import set_up_torch
-    from approxgrad.study.cells import MEBIBYTE, attribute_cell  # noqa: F401 - what a job imports
+    from approxgrad.study.cells import attribute_cell  # noqa: F401 - what a job imports
+    from approxgrad.study.subjects import MEBIBYTE
 
     gc.enable()
     place = set_up_torch(device, threads)
@@ -187,18 +193,21 @@ def _measured(
     rows = max(1, min(LARGEST_INPUTS, INPUT_BYTES // (4 * features)))
     inputs = torch.randn(rows, *shape, device=place)
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
-    engine = FiniteDifference(step=0.1, memory_budget=budget)
+    engine = FiniteDifference(step=0.1, batch_size=batch, memory_budget=budget)
+    ready, watched = engine.prepare(model, (inputs,)), ExactGradient(batch).prepare(model, (inputs,))
     # Of a large input only as many features as fill a batch: the rate is the same.
-    batch = batch_size(model, (inputs,), budget)
+    batch = batch or ready.rows_at_once(place, memory_budget(place) if budget is None else budget)
     columns = torch.arange(min(features, max(1, batch - 1)), device=place)
     filled = min(rows, math.ceil(batch / (len(columns) + 1)))
 
+    exact_gradient = ExactGradient(batch)
+
     def forward(count: int) -> int:
-        float(engine.partial_derivatives(model, (inputs[:count],), columns).sum())
+        float(engine.partial_derivatives(ready, (inputs[:count],), columns).sum())
         return count * (len(columns) + 1)
 
     def exact(count: int) -> int:
-        float(ExactGradient()(model, inputs[:count])[0].sum())
+        float(exact_gradient(watched, inputs[:count])[0].sum())
         return count
 
     forward(1)

@@ -4,58 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from approxgrad.datasets.kinds import kind
-from approxgrad.methods.cost import evaluations
 from approxgrad.planning.calibration import Speed
+from approxgrad.planning.counts import Inputs, cell_evaluations, choice_evaluations
 from approxgrad.planning.job_list import OutputFile
-from approxgrad.storage.table_file import TableFile
-from approxgrad.storage.tables import read_mean_input
+from approxgrad.study.choices import Choice
 from approxgrad.study.grid import Cell
-from approxgrad.study.shards import WHOLE, Shard, sample_evaluations, shard_blocks
+from approxgrad.study.shards import Shard
 from approxgrad.study.study import Study
 
-Shape = tuple[int, ...]
 Pair = tuple[str, str]
 """A data set and a model."""
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What is known of a data set before it is prepared: None where only its files tell.
-
-    Attributes
-    ----------
-    shape : tuple of int or None
-        Shape of one input.
-    training_rows : int or None
-        Rows to train on.
-    mean_values : int or None
-        Distinct values of the mean input, the baseline of some methods.
-    """
-
-    shape: Shape | None = None
-    training_rows: int | None = None
-    mean_values: int | None = None
-
-    @property
-    def features(self) -> int | None:
-        """Number of features."""
-        return None if self.shape is None else int(np.prod(self.shape))
-
-
 @dataclass
 class Work:
-    """Attributions: a number of jobs and what they cost together.
+    """Attributions, or choices of steps: a number of jobs and what they cost together.
 
     Attributes
     ----------
     jobs : int
-        Attribution jobs.
+        Their number.
     forward : int or None
         Evaluations for finite differences; None if the number of features is unknown.
     exact : int
@@ -82,36 +51,15 @@ class MethodCost:
     left: Work
 
 
-def known_inputs(study: Study, dataset: str) -> Inputs:
-    """Return what the prepared data tell of a data set or, without them, its configuration."""
-    options = study.config["datasets"][dataset]
-    test, train = (Path("data", dataset, f"{part}.parquet") for part in ("test", "train"))
-    shape, rows = kind(options).feature_shape(options), kind(options).training_rows(options)
-    values = None if shape is None else int(np.prod(shape))
-    if test.exists():
-        shape = tuple(TableFile(test).metadata["feature_shape"])
-    if train.exists():
-        rows = TableFile(train).rows
-        values = len(np.unique(read_mean_input(train)))
-    return Inputs(shape, rows, values)
+@dataclass(frozen=True)
+class ChoiceCost:
+    """The choices of steps for one data set, model and kind of points: at most that much, of all and of those left."""
 
-
-def cell_evaluations(study: Study, cell: Cell, inputs: Inputs, shard: Shard = WHOLE) -> int | None:
-    """Return the model evaluations of one attribution job, of all samples or a shard, or None if not known yet."""
-    method = study.config["methods"][cell.method]
-    features, values = inputs.features, _baseline_values(method.get("baseline", "zero"), inputs)
-    if cell.gradient.is_exact:
-        features, values = 1, 1  # on which the cost of an exact attribution does not depend
-    if features is None or values is None:
-        return None
-    blocks = shard_blocks(cell.samples, sample_evaluations(method, cell.gradient.scheme, features), shard)
-    return sum(block.stop - block.start for block in blocks) * evaluations(
-        method["attribution"],
-        cell.gradient.scheme,
-        features,
-        n_steps=method.get("n_steps", 1),
-        baseline_values=values,
-    )
+    dataset: str
+    model: str
+    points: str
+    whole: Work
+    left: Work
 
 
 def method_costs(
@@ -145,6 +93,20 @@ def method_costs(
     return list(costs.values())
 
 
+def choice_costs(
+    study: Study, inputs: Mapping[str, Inputs], speeds: Mapping[Pair, Speed], finished: Collection[str]
+) -> list[ChoiceCost]:
+    """Return the largest cost of the steps that are chosen at run time; the arguments are those of method_costs."""
+    costs: dict[tuple[str, str, str], ChoiceCost] = {}
+    for path, choice in study.choices.items():
+        key = (choice.dataset, choice.model, choice.points)
+        cost = costs.setdefault(key, ChoiceCost(*key, Work(), Work()))
+        count, speed = choice_evaluations(choice, inputs[choice.dataset]), speeds.get((choice.dataset, choice.model))
+        for work in (cost.whole,) if path in finished else (cost.whole, cost.left):
+            _add(work, count, False, speed)
+    return list(costs.values())
+
+
 def _add(work: Work, count: int | None, exact: bool, speed: Speed | None) -> None:
     work.jobs += 1
     if exact:
@@ -155,13 +117,6 @@ def _add(work: Work, count: int | None, exact: bool, speed: Speed | None) -> Non
         work.seconds = None
     else:
         work.seconds += count / (speed.exact if exact else speed.forward)
-
-
-def _baseline_values(baseline: Any, inputs: Inputs) -> int | None:
-    """Return how many distinct values a baseline has, as :func:`approxgrad.study.cells.baseline_values` makes it."""
-    if baseline == "mean":
-        return inputs.mean_values
-    return len(np.unique(np.asarray(baseline, np.float32))) if isinstance(baseline, list) else 1
 
 
 @dataclass
@@ -251,7 +206,8 @@ def rule_costs(
         elif speed is None:
             seconds = None
         else:
-            seconds = _model_seconds(study, file, pair, jobs.get(file.path), inputs, speed)
+            job = study.choices.get(file.path) or jobs.get(file.path)
+            seconds = _model_seconds(study, file, pair, job, inputs, speed)
             cost.gpu = cost.gpu or speed.gpu
             cost.threads = study.config["threads"]
         for time in (cost.whole, cost.left) if file.pending else (cost.whole,):
@@ -263,13 +219,16 @@ def _model_seconds(
     study: Study,
     file: OutputFile,
     pair: Pair | None,
-    attribution: tuple[Cell, Shard] | None,
+    job: tuple[Cell, Shard] | Choice | None,
     inputs: Mapping[str, Inputs],
     speed: Speed,
 ) -> float | None:
-    """Return the seconds of a job that runs a model: starting, and then attributing or training."""
-    if attribution is not None:
-        cell, shard = attribution
+    """Return the seconds of a job that runs a model: starting, and then attributing, choosing a step or training."""
+    if isinstance(job, Choice):
+        count = choice_evaluations(job, inputs[job.dataset])
+        return None if count is None else speed.start_up + count / speed.forward
+    if job is not None:
+        cell, shard = job
         count = cell_evaluations(study, cell, inputs[cell.dataset], shard)
         rate = speed.exact if cell.gradient.is_exact else speed.forward
         return None if count is None else speed.start_up + count / rate

@@ -16,18 +16,19 @@ from approxgrad.planning.calibration import (
     measure_table_job,
 )
 from approxgrad.planning.costs import (
-    Inputs,
+    ChoiceCost,
     JobTime,
     MethodCost,
     Overhead,
     Pair,
     RuleCost,
     Work,
+    choice_costs,
     elapsed,
-    known_inputs,
     method_costs,
     rule_costs,
 )
+from approxgrad.planning.counts import Inputs, known_inputs
 from approxgrad.planning.job_list import JobListError, OutputFile, output_files
 from approxgrad.provenance.dependencies import source_files
 from approxgrad.study.study import Study
@@ -51,6 +52,8 @@ class Plan:
         Threads of one job.
     remarks : list of str
         What could not be found out, and why.
+    choices : list of ChoiceCost
+        The steps that are chosen at run time.
     """
 
     methods: list[MethodCost]
@@ -58,6 +61,7 @@ class Plan:
     outdated: int = 0
     threads: int = 1
     remarks: list[str] = field(default_factory=list)
+    choices: list[ChoiceCost] = field(default_factory=list)
 
 
 def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs: Mapping[str, int]) -> Plan:
@@ -91,7 +95,8 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
     if files:
         finished = {file.path for file in files if file.there and not file.pending}
     else:
-        finished = {path for cell in study.cells for path in (cell.path, *cell.jobs) if Path(path).exists()}
+        known = {path for cell in study.cells for path in (cell.path, *cell.jobs)} | study.choices.keys()
+        finished = {path for path in known if Path(path).exists()}
     attributions = {cell.path for cell in study.cells}
     needs = {rule: needed(Path(scripts[rule])) for rule in {file.rule for file in files}}
     overhead = Overhead(table=measure_table_job(), figure=measure_figure_job()) if files else Overhead(0.0, 0.0)
@@ -101,6 +106,7 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
         outdated=sum(file.there and file.pending for file in files if file.path in attributions),
         threads=study.config["threads"],
         remarks=remarks,
+        choices=choice_costs(study, inputs, speeds, finished),
     )
 
 
@@ -129,7 +135,8 @@ def _calibrated(study: Study, inputs: Mapping[str, Inputs], remarks: list[str]) 
             training = options["training"] | {"rows": known.training_rows}
         elif "training" in options:
             remarks.append(f"{dataset}/{model}: the number of training rows is {UNKNOWN}")
-        key = repr((known.shape, study.architecture(model), training))
+        rows = options.get("batch_size")
+        key = repr((known.shape, study.architecture(model), training, rows))
         if key not in measured:
             try:
                 measured[key] = measure_model(
@@ -138,6 +145,7 @@ def _calibrated(study: Study, inputs: Mapping[str, Inputs], remarks: list[str]) 
                     device=study.config["device"],
                     threads=study.config["threads"],
                     memory_mib=study.config.get("memory_mib"),
+                    rows=rows,
                     training=training,
                 )
             except CalibrationError as error:
@@ -176,6 +184,9 @@ def described(plan: Plan, cores: int) -> str:
         for cost in plan.methods
     ]
     text = ["Attributions (time: that of the model alone)", *_table(header, attributions, names=3)]
+    if plan.choices:
+        text += ["", "Chosen steps (evaluations and time: at most)"]
+        text += _table(["data set", "model", "points", "jobs", "left", "evaluations", "time"], _choices(plan), names=3)
     if plan.rules:
         rules = [
             [rule.rule, f"{rule.whole.jobs:,}", f"{rule.left.jobs:,}", _job_time(rule.whole), _job_time(rule.left)]
@@ -185,6 +196,21 @@ def described(plan: Plan, cores: int) -> str:
         text += _table(["rule", "jobs", "left", "time", "time left"], rules, names=1)
     text += ["", *(f"Note: {remark}" for remark in _remarks(plan)), *_totals(plan, cores)]
     return "\n".join(text)
+
+
+def _choices(plan: Plan) -> list[list[str]]:
+    return [
+        [
+            cost.dataset,
+            cost.model,
+            cost.points,
+            f"{cost.whole.jobs:,}",
+            f"{cost.left.jobs:,}",
+            _count(cost.whole.forward),
+            duration(cost.whole.seconds),
+        ]
+        for cost in plan.choices
+    ]
 
 
 def _remarks(plan: Plan) -> Iterable[str]:
@@ -197,15 +223,20 @@ def _totals(plan: Plan, cores: int) -> list[str]:
     lines = []
     for name, left in (("The whole study", False), ("Still to run", True)):
         works = [cost.left if left else cost.whole for cost in plan.methods]
+        choices = [cost.left if left else cost.whole for cost in plan.choices]
         jobs = sum((rule.left if left else rule.whole).jobs for rule in plan.rules) if plan.rules else None
-        if not (jobs or sum(work.jobs for work in works)):
+        own = sum(work.jobs for work in (*works, *choices))
+        if not (jobs or own):
             lines.append(f"{name}: nothing is left, all files are there and up to date.")
             continue
-        counted = f"{jobs:,} jobs" if jobs is not None else f"{sum(work.jobs for work in works):,} attribution jobs"
-        lines.append(f"{name}: {counted}, {_evaluations(works)}{_estimate(plan, cores, left)}.")
+        kinds = "attributions and choices of steps" if plan.choices else "attributions"
+        counted = f"{jobs:,} jobs" if jobs is not None else f"{own:,} {kinds}"
+        counts = _evaluations(works) + _choice_evaluations(choices)
+        lines.append(f"{name}: {counted}, {counts}{_estimate(plan, cores, left)}.")
     lines.append(
         "The times are an estimate: untrained models of the same architecture were timed on this machine as it is now, "
-        "figures by a plain one. Downloads, Snakemake's own work and training that stops early are not considered."
+        "figures by a plain one. Downloads, Snakemake's own work, training that stops early and the few evaluations "
+        "with which a job checks its model are not considered."
     )
     return lines
 
@@ -217,6 +248,15 @@ def _evaluations(works: Sequence[Work]) -> str:
     if None in forward:
         known = f"at least {known}"
     return f"{known} and {sum(count or 0 for count in exact):,} forward and backward passes"
+
+
+def _choice_evaluations(works: Sequence[Work]) -> str:
+    """Say how many evaluations choosing steps takes at most; nothing if no step is chosen."""
+    counts = [work.forward for work in works if work.jobs]
+    if not counts:
+        return ""
+    known = "an unknown number" if None in counts else f"at most {sum(count or 0 for count in counts):,}"
+    return f", and {known} to choose steps"
 
 
 def _estimate(plan: Plan, cores: int, left: bool) -> str:

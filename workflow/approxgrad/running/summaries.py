@@ -30,11 +30,22 @@ MISSING = re.compile(r"^MissingOutputException in rule .*?^Job (\d+) +completed 
 
 
 def attribution_summary(samples: int, metadata: Mapping[str, Any], seconds: float) -> str:
-    """Return the key numbers of an attribution: samples, model evaluations and their rate."""
+    """Return the key numbers of an attribution: samples, model evaluations and their rate, and steps that were lost."""
     count = metadata["model_evaluations"]
     unit = "forward and backward passes" if metadata["step"] is None else "evaluations"
     rate = [f"{count / seconds:,.0f}/s"] if seconds else []
-    return ", ".join([f"{samples:,} samples", f"{count:,} {unit}", *rate])
+    return ", ".join([f"{samples:,} samples", f"{count:,} {unit}", *rate, *_lost_steps(metadata)])
+
+
+def gathering_summary(shards: int, metadata: Mapping[str, Any]) -> str:
+    """Return the key numbers of an attribution that was put together from shards."""
+    return ", ".join([f"{shards} shards", f"{metadata['model_evaluations']:,} evaluations", *_lost_steps(metadata)])
+
+
+def _lost_steps(metadata: Mapping[str, Any]) -> list[str]:
+    """Say how many derivatives are no number to rely on because x + h is x there; nothing if there are none."""
+    lost = metadata["lost_steps"]
+    return [f"{lost:,} derivatives lost to rounding"] if lost else []
 
 
 def training_summary(curves: Any, remark: str = "", test_loss: float = 0.0) -> str:

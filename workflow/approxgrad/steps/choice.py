@@ -86,6 +86,7 @@ def choose_step(
     n_steps: int = 50,
     seed: int = 0,
     batch_size: int | None = None,
+    check_rows: bool = True,
 ) -> StepChoice:
     """Choose the step with the smallest error of the gradient, from model evaluations only.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,28 +13,26 @@ import torch
 from numpy.typing import NDArray
 
 from approxgrad import __version__
-from approxgrad.gradients.checks import check_repeatable
+from approxgrad.gradients.batching import memory_budget
 from approxgrad.gradients.exact import ExactGradient
 from approxgrad.gradients.finite_differences import FiniteDifference
 from approxgrad.methods.attribution import attribute
 from approxgrad.methods.cost import evaluations
 from approxgrad.methods.path_ends import explained_outputs, path_ends
-from approxgrad.models.architectures import load_model
 from approxgrad.models.compilation import CompiledModel
 from approxgrad.progress import CountedModel, progress_bar
 from approxgrad.seeds import draw_samples
-from approxgrad.steps.choice import StepChoice, choose_step
-from approxgrad.storage.tables import Attributions, Split, read_mean_input, read_split
+from approxgrad.storage.step_tables import read_choice
+from approxgrad.storage.tables import Attributions, read_split
 from approxgrad.study.shards import WHOLE, Shard, merged, sample_evaluations, shard_blocks
 from approxgrad.study.sources import AUTO
-
-MEBIBYTE = 2**20
-
-REPEATED_ROWS = 8
-"""Drawn test rows that the model is evaluated with twice, to see that it has no randomness."""
-
-CHOICE_ROWS = 64
-"""Most test rows that a step is chosen with: the first of those that are attributed."""
+from approxgrad.study.subjects import (
+    explained_target,
+    gradient_source,
+    loaded_network,
+    path_arguments,
+    prepared_network,
+)
 
 
 def attribute_cell(
@@ -49,6 +48,9 @@ def attribute_cell(
     sample_seed: int,
     memory_mib: int | None,
     device: torch.device,
+    choice: Path | str | None = None,
+    batch_size: int | None = None,
+    check_rows: bool = True,
     compile_model: bool = False,
     shard: Shard | None = None,
 ) -> tuple[Attributions, float]:
@@ -65,7 +67,7 @@ def attribute_cell(
     scheme : str
         ``exact`` or a finite-difference scheme.
     step : float, "auto" or None
-        Step of the finite difference; ``auto`` for :func:`approxgrad.steps.choice.choose_step`.
+        Step of the finite difference; ``auto`` for the one that stands in `choice`.
     dtype : str
         Precision of model, inputs and attribution: ``float32`` or ``float64``. The stored inputs are float32.
     samples, sample_seed : int
@@ -74,6 +76,12 @@ def attribute_cell(
         Memory that the attribution may occupy besides model, inputs and result.
     device : torch.device
         Where the model runs.
+    choice : path, optional
+        Table with the chosen step, needed for ``auto``: :func:`approxgrad.study.chosen_steps.choose_model_step`.
+    batch_size : int, optional
+        Rows for each evaluation of the model; by default as many as fit into the memory.
+    check_rows : bool
+        Whether it is checked that the model's rows are independent, repeatable and not random.
     compile_model : bool
         Whether finite differences evaluate an :class:`approxgrad.CompiledModel`; exact gradients never do.
     shard : pair of int, optional
@@ -83,7 +91,8 @@ def attribute_cell(
     Raises
     ------
     ValueError
-        If there are too few test rows, or a table or model cannot be read.
+        If there are too few test rows, or a table or model cannot be read, or the model's rows are not independent
+        and repeatable.
     """
     split = read_split(test)
     features = int(np.prod(split.feature_shape))
@@ -92,50 +101,55 @@ def attribute_cell(
     rows = draw_samples(len(split.target), samples, sample_seed)[first:last]
     part = split.rows(rows)
     inputs = part.model_inputs()
-    options: dict[str, Any] = {}
-    baseline = np.zeros(1, np.float32)
-    if "n_steps" in method:
-        baseline = baseline_values(method["baseline"], training, part.feature_shape)
-        options = {"baselines": torch.from_numpy(baseline).to(device), "n_steps": method["n_steps"]}
+    options = path_arguments(method, training, part.feature_shape, device)
     precision: torch.dtype = getattr(torch, dtype)
-    network = load_model(weights, device).to(precision)
-    check_repeatable(network, torch.from_numpy(inputs[:REPEATED_ROWS]).to(device, precision))
-    choice = None
-    if step == AUTO:
-        choice = _chosen_step(network, split, scheme, options, samples, sample_seed, device, precision)
-        step = choice.step
-    budget = None if memory_mib is None else memory_mib * MEBIBYTE
-    source = ExactGradient() if step is None else FiniteDifference(step, scheme, memory_budget=budget)
+    network = loaded_network(weights, device, dtype)
+    chosen, used_step = (None, step) if not isinstance(step, str) else _chosen_step(choice, scheme)
+    source = gradient_source(used_step, scheme, batch_size, memory_mib)
     compiled = compile_model and isinstance(source, FiniteDifference)
+    evaluated = CompiledModel(network) if compiled else network
+    ready = prepared_network(evaluated, source, split, sample_seed, device, dtype, check_rows)
+    ends = batch_size or ready.rows_at_once(device, memory_budget(device))
     per_sample = evaluations(
         method["attribution"],
         scheme,
         features,
         n_steps=options.get("n_steps", 1),
-        baseline_values=len(np.unique(baseline)),
+        baseline_values=len(options["baselines"].unique()) if options else 1,
     )
     done = _Results(np.empty((len(rows), features), dtype))
     if options:
         done.output, done.baseline_output = np.empty(len(rows)), np.empty(len(rows))
     with progress_bar(len(rows) * per_sample, f"{method['attribution']}, {source!r}", "evaluation") as bar:
-        model = CountedModel(CompiledModel(network) if compiled else network, bar)
+        model = CountedModel(ready, bar)
         for block in blocks:
             own = slice(block.start - first, block.stop - first)
             points = torch.from_numpy(inputs[own]).to(device, precision)
             _attribute_block(
-                done, own, network, model, points, _target(part, own), method["attribution"], source, options
+                done,
+                own,
+                network,
+                model,
+                points,
+                explained_target(part, own),
+                method["attribution"],
+                source,
+                options,
+                ends,
             )
     metadata = {
         "feature_shape": list(part.feature_shape),
         "normalisation": {"mean": list(part.mean), "std": list(part.std)},
         "method": method,
         "scheme": scheme,
-        "step": step,
+        "step": used_step,
         "dtype": dtype,
         "compiled": compiled,
         "rounding_ratios": done.ratios,
-        "step_choice": None if choice is None else asdict(choice),
+        "step_choice": chosen,
         "model_evaluations": model.evaluations,
+        "check_evaluations": source.check_evaluations,
+        "lost_steps": source.lost_steps if isinstance(source, FiniteDifference) else 0,
         "batch_size": min(done.batch_sizes, default=None),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
@@ -152,6 +166,14 @@ def attribute_cell(
         baseline_output=done.baseline_output,
     )
     return attributions, done.seconds
+
+
+def _chosen_step(choice: Path | str | None, scheme: str) -> tuple[dict[str, Any], float]:
+    """Return what a step was chosen from, and the step."""
+    if choice is None:
+        raise ValueError(f"step: {AUTO} needs the table of a chosen step")
+    chosen = read_choice(choice, scheme)
+    return chosen, chosen["step"]
 
 
 @dataclass
@@ -176,18 +198,23 @@ def _attribute_block(
     method: str,
     source: ExactGradient | FiniteDifference,
     path: dict[str, Any],
+    size: int,
 ) -> None:
     """Attribute the samples of one block, by themselves; `model` counts the evaluations of the network."""
     start = time.perf_counter()
-    maps = attribute(model, points, target=target, method=method, gradient=source, **path).flatten(1).cpu().numpy()
+    with warnings.catch_warnings():
+        # Counted, recorded with the result, and told in the summary.
+        warnings.filterwarnings("ignore", "step: lost", UserWarning)
+        found = attribute(model, points, target=target, method=method, gradient=source, **path)
     done.seconds += time.perf_counter() - start
-    done.maps[rows] = maps
+    done.maps[rows] = maps = found.flatten(1).cpu().numpy()
     done.batch_sizes.append(source.used_batch_size or 1)
     # Not among the evaluations of the attribution, which does not need them.
     if done.output is not None and done.baseline_output is not None:
-        done.output[rows], done.baseline_output[rows] = path_ends(network, points, path["baselines"], target)
+        ends = path_ends(network, points, path["baselines"], target, size)
+        done.output[rows], done.baseline_output[rows] = ends
     if isinstance(source, ExactGradient):
-        outputs = explained_outputs(network, points, target) if done.output is None else done.output[rows]
+        outputs = explained_outputs(network, points, target, size) if done.output is None else done.output[rows]
         factors = torch.ones_like(points) if method == "saliency" else points - path.get("baselines", 0)
         done.ratios += rounding_ratios(outputs, factors.flatten(1).cpu().numpy(), maps).tolist()
 
@@ -215,55 +242,3 @@ def rounding_ratios(
     norms = np.linalg.norm(maps.astype(float), axis=1)
     errors = np.abs(outputs.astype(float)) * np.linalg.norm(factors.astype(float), axis=1)
     return np.asarray(errors[norms > 0] / norms[norms > 0])
-
-
-def _chosen_step(
-    network: torch.nn.Module,
-    split: Split,
-    scheme: str,
-    path: dict[str, Any],
-    samples: int,
-    sample_seed: int,
-    device: torch.device,
-    precision: torch.dtype,
-) -> StepChoice:
-    """Choose a step for the inputs, or for the path to them; the cost is not the attribution's."""
-    part = split.rows(draw_samples(len(split.target), min(CHOICE_ROWS, samples), sample_seed))
-    inputs = torch.from_numpy(part.model_inputs()).to(device, precision)
-    return choose_step(network, inputs, _target(part, slice(None)), scheme, **path)
-
-
-def _target(part: Split, rows: slice) -> torch.Tensor | None:
-    """Return the explained output of some rows: their class, or none for a model with one output."""
-    return torch.from_numpy(np.array(part.target[rows])) if part.classes else None
-
-
-def baseline_values(
-    baseline: str | float | list[float], training: Path | str | None, shape: tuple[int, ...]
-) -> NDArray[np.float32]:
-    """Return a baseline in normalised features: a single number, or one for every feature.
-
-    Parameters
-    ----------
-    baseline : str, float or list of float
-        ``zero``, ``mean`` (of the training features), a number, or one number for each feature.
-    training : path or None
-        The training split, for ``mean``.
-    shape : tuple of int
-        Shape of one input.
-
-    Raises
-    ------
-    ValueError
-        If a list does not have one number for each feature.
-    """
-    if baseline == "mean":
-        if training is None:
-            raise ValueError("baseline: mean needs the training split")
-        return read_mean_input(training)
-    values = np.asarray(0 if baseline == "zero" else baseline, np.float32)
-    if values.ndim == 0:
-        return values.reshape((1,) * len(shape))
-    if values.size != np.prod(shape):
-        raise ValueError(f"baseline: got {values.size} numbers, expected {int(np.prod(shape))}, one for each feature")
-    return values.reshape(shape)

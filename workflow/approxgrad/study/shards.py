@@ -30,6 +30,11 @@ SHARD_EVALUATIONS = 2**20
 WHOLE = (1, 1)
 """The only shard of a cell that is not cut."""
 
+MAY_DIFFER = {"model_evaluations", "check_evaluations", "lost_steps", "batch_size", "device", "versions"} | {
+    "rounding_ratios"
+}
+"""Entries of the metadata that are not the same in all shards of a cell."""
+
 Shard = tuple[int, int]
 """Number of a shard, from 1 on, and the number of shards."""
 
@@ -135,7 +140,10 @@ def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     result = {key: value for key, value in documents[0].items() if key != "rounding_ratios"}
     values = {key: [document[key] for document in documents] for key in documents[0]}
-    result["model_evaluations"] = sum(values["model_evaluations"])
+    for key in ("model_evaluations", "lost_steps"):
+        result[key] = sum(values[key])
+    # Every job makes the same check, a whole cell's as well; on another device it may take more evaluations.
+    result["check_evaluations"] = max(values["check_evaluations"])
     result["batch_size"] = min((size for size in values["batch_size"] if size is not None), default=None)
     result["device"] = _joined(values["device"])
     result["versions"] = {name: _joined([own[name] for own in values["versions"]]) for name in result["versions"]}
@@ -143,7 +151,7 @@ def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     result["rounding_scale"] = float(np.median(ratios)) if ratios else None
     if "provenance" in result:
         result["provenance"] = joined_provenance(values.pop("provenance"))
-    for key in values.keys() - {"model_evaluations", "batch_size", "device", "versions", "rounding_ratios"}:
+    for key in values.keys() - MAY_DIFFER:
         if any(value != values[key][0] for value in values[key]):
             raise ValueError(f"shards: {key} differs between them ({', '.join(map(repr, values[key]))})")
     return result

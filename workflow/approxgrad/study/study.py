@@ -13,6 +13,7 @@ from typing import Any
 from approxgrad.datasets.kinds import kind
 from approxgrad.provenance.dependencies import user_files
 from approxgrad.storage.cached_arrays import ArrayFile, find_arrays
+from approxgrad.study.choices import STEPS, Choice, cell_choice, step_choices
 from approxgrad.study.configuration import ConfigError, in_order, validated
 from approxgrad.study.faults import file_faults, name_faults, sample_faults, shape_faults, step_faults
 from approxgrad.study.grid import Cell
@@ -21,6 +22,11 @@ from approxgrad.study.shards import sample_evaluations, shard_count
 from approxgrad.study.sources import AUTO, GradientSource, exact_source, experiment_sources
 
 MODEL_WEIGHTS = "results/models/dataset={dataset}/model={model}/weights.safetensors"
+
+NO_ARCHITECTURE = ("training", "weights", "batch_size", "check_rows")
+"""Options of a model besides those of its network."""
+
+NO_CHOICE = "none, because the study chooses no step"
 
 
 class Study:
@@ -48,6 +54,20 @@ class Study:
     def cell(self, wildcards: Any) -> Cell:
         """Return the cell that a rule's wildcards name."""
         return self._by_key[(wildcards.dataset, wildcards.model, wildcards.method, wildcards.gradient)]
+
+    @cached_property
+    def choices(self) -> dict[str, Choice]:
+        """The steps that are chosen at run time, each once, by the path of its table."""
+        return step_choices(self.cells, self.config["methods"])
+
+    def choice(self, wildcards: Any) -> Choice:
+        """Return the choice of a step that a rule's wildcards name."""
+        return self.choices[STEPS.format(**dict(wildcards.items()))]
+
+    def choice_path(self, cell: Cell) -> str:
+        """Return the path of the choice that a cell takes its step from; empty if its step is not chosen."""
+        choice = cell_choice(cell, self.config["methods"][cell.method])
+        return "" if choice is None else choice.path
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -92,7 +112,17 @@ class Study:
     def architecture(self, model: str) -> dict[str, Any]:
         """Return what :func:`approxgrad.models.architectures.build_model` needs besides the shape of the data."""
         options = self.config["models"][model]
-        return {key: value for key, value in options.items() if key not in ("training", "weights")}
+        return {key: value for key, value in options.items() if key not in NO_ARCHITECTURE}
+
+    def evaluation(self, model: str) -> dict[str, Any]:
+        """Return how jobs that attribute or choose a step evaluate a model."""
+        options = self.config["models"][model]
+        return {
+            "batch_size": options.get("batch_size"),
+            "check_rows": options["check_rows"],
+            "memory_mib": self.config.get("memory_mib"),
+            "threads": self.config["threads"],
+        }
 
     def weight_file(self, model: str) -> str:
         """Return the weight file of a loaded model: the user's own, or one that a rule downloads."""
@@ -252,6 +282,7 @@ class Study:
             "dataset": self.datasets,
             "model": _unique(cell.model for cell in self.cells),
             "method": _unique(cell.method for cell in self.cells),
+            "points": _unique(choice.points for choice in self.choices.values()),
             "gradient": _unique(cell.gradient.name for cell in self.cells),
         }
         if any(argument == "published" or argument.startswith("results/published/") for argument in arguments):
@@ -267,11 +298,16 @@ class Study:
             parts = [part.split("=", 1) for part in argument.split("/") if "=" in part]
             for key, value in parts:
                 if key in allowed and value not in allowed[key]:
-                    raise ConfigError(f"{argument}: {key} is {value!r}, expected one of {', '.join(allowed[key])}")
+                    expected = f"one of {', '.join(allowed[key])}" if allowed[key] else NO_CHOICE
+                    raise ConfigError(f"{argument}: {key} is {value!r}, expected {expected}")
             named = dict(parts)
             keys = [key for key in allowed if key in named]
-            cells = self.cells if names[:1] in (["attributions"], ["shards"]) else self._compared_cells
-            if tuple(named[key] for key in keys) not in {tuple(cell.keys[key] for key in keys) for cell in cells}:
+            cells: Iterable[Cell | Choice] = self._compared_cells
+            if names[:1] in (["attributions"], ["shards"]):
+                cells = self.cells
+            elif names[:1] == ["steps"]:
+                cells = self.choices.values()
+            if tuple(named[key] for key in keys) not in {tuple(cell.keys.get(key) for key in keys) for cell in cells}:
                 raise ConfigError(f"{argument}: no experiment combines these; see `experiments` in the configuration")
 
     def _check_cached_arrays(self) -> None:

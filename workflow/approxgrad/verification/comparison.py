@@ -20,7 +20,7 @@ from approxgrad.provenance.document import CONDITIONS, ProvenanceError, describe
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.tables import TableError, read_attributions, read_table
 from approxgrad.study.grid import Cell
-from approxgrad.study.sources import exact_source
+from approxgrad.study.sources import AUTO, exact_source
 from approxgrad.study.study import Study
 from approxgrad.verification.origins import Origin
 
@@ -68,7 +68,8 @@ def files_of(study: Study, cell: Cell) -> dict[str, str]:
     files = {"data": "data/{dataset}/test.parquet", "weights": WEIGHTS}
     if (cell.dataset, cell.model, cell.method) in study.comparisons:
         files["metrics"] = METRICS
-    return {kind: path.format(**names) for kind, path in files.items()}
+    found = {kind: path.format(**names) for kind, path in files.items()}
+    return found | ({"step": study.choice_path(cell)} if cell.gradient.step == AUTO else {})
 
 
 def verify_cell(

@@ -12,8 +12,9 @@ import yaml
 
 from approxgrad.study.defaults import default_files, over_defaults, read_defaults
 
-UPSTREAM = ("data", "results/models")
-"""Folders with what attributions are computed from."""
+UPSTREAM = ("data", "results/models", "results/steps")
+"""Folders with what attributions are computed from. Chosen steps are among them: another machine, whose rounding is
+another, may choose others, and no map would be near those with the old ones."""
 
 
 def compute_again(
@@ -50,7 +51,7 @@ def compute_again(
     str
         What Snakemake or a job says if it failed; empty if all files are there.
     """
-    for name in (*UPSTREAM, *files):
+    for name in (*(folder for folder in UPSTREAM if Path(folder).is_dir()), *files):
         link = folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(Path(name).absolute())

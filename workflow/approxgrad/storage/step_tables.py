@@ -1,0 +1,66 @@
+"""Tables of chosen steps: a single row, with a column for each field of a choice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pyarrow as pa
+
+from approxgrad.storage.tables import TableError, read_table, write_table
+
+COLUMN_TYPES = {float: pa.float64(), int: pa.int64(), str: pa.string(), bool: pa.bool_()}
+
+
+def write_choice(path: Path | str, choice: Any, metadata: Mapping[str, Any]) -> None:
+    """Write a chosen step.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    choice : StepChoice
+        Or another dataclass whose fields are numbers, texts or None. Types of columns follow from its annotations and
+        not from its values, so that all files form one table.
+    metadata : mapping
+        What the choice came from.
+    """
+    schema = pa.schema([(name, _column_type(hint)) for name, hint in get_type_hints(type(choice)).items()])
+    write_table(path, pa.Table.from_pylist([asdict(choice)], schema=schema), metadata)
+
+
+def read_choice(path: Path | str, scheme: str) -> dict[str, Any]:
+    """Return a chosen step and what it was chosen from, by the names of the fields.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    scheme : str
+        Finite-difference scheme that the step is wanted for.
+
+    Raises
+    ------
+    TableError
+        If the file does not hold a single step for this scheme.
+    """
+    rows = read_table(path)[0].to_pylist()
+    if len(rows) != 1 or not {"step", "scheme"} <= rows[0].keys():
+        raise TableError(f"{path}: does not hold one chosen step")
+    (row,) = rows
+    if row["scheme"] != scheme:
+        raise TableError(f"{path}: holds a step for the scheme {row['scheme']!r}, expected {scheme!r}")
+    step = row["step"]
+    if not (isinstance(step, float) and math.isfinite(step) and step > 0):
+        raise TableError(f"{path}: step is {step!r}, expected a positive number")
+    # What cannot be told may be infinite, which the documents of result files have no word for.
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+
+
+def _column_type(hint: Any) -> pa.DataType:
+    """Return the type of a column for an annotation such as ``float | None``."""
+    (kind,) = set(get_args(hint) or (hint,)) - {type(None)}
+    return COLUMN_TYPES[kind]
