@@ -6,6 +6,9 @@ does between x and x + h grows with h. Both are measured at some of the inputs, 
 A smooth model bends, and the rule is the one of the literature. A network of rectifiers does not: it is linear up to
 its first kink, where the error jumps from rounding alone to the size of the kink. There the best step is about the
 largest one with no kink in reach of any feature, for most inputs.
+
+The output of a quantised or rounded model is a staircase. Its stairs are noise that no smaller step gets rid of, so the
+step has to lead over several of them, and what the function does on that way is measured there.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from approxgrad.gradients import rows
 from approxgrad.gradients.batching import batch_size as default_batch_size
 from approxgrad.gradients.checks import (
     Model,
@@ -52,18 +56,25 @@ class StepChoice:
     regime : str
         What limits the step: ``smooth`` (curvature), ``kinks`` (of a piecewise linear model), or ``linear`` if no
         truncation error was seen: then the step is the size of the inputs, and a smaller one has more rounding error
-        (none, if the function is constant).
+        (none, if the function is constant). ``staircase`` for the output of a quantised or rounded model, half
+        precision included. ``piecewise constant`` if no smooth function was found below the jumps, as for a forest or
+        class labels: there is no gradient to approximate, and the step is the size of the inputs.
     noise : float
-        Standard deviation of the rounding error of the target output.
+        Standard deviation of the rounding error of the target output; of a staircase, of what the stairs add to a
+        smooth function, at least quantum / sqrt(12).
     curvature : float or None
         In the smooth regime: root mean square of the second derivative along a feature (central: of the third).
     kink_distance : float or None
         In the regime of kinks: the step within which half of the points meet a kink in some feature.
     error : float
         Predicted root mean square error of a derivative along a feature, averaged over the path for Integrated
-        Gradients.
+        Gradients. In the regime of kinks it is that of an input at which the error is not above the usual. For a
+        piecewise constant model it says by how much differences over steps of this size disagree.
     evaluations : int
         Model evaluations made, at most :func:`approxgrad.steps.search.most_evaluations`.
+    quantum : float or None
+        Height of the stairs of a staircase or a piecewise constant model: the unit of which its jumps are multiples, or
+        their root mean square if there is none.
     """
 
     step: float
@@ -74,6 +85,18 @@ class StepChoice:
     kink_distance: float | None
     error: float
     evaluations: int
+    quantum: float | None = None
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """What limits the step, as in :class:`StepChoice`, and the truncation error there."""
+
+    regime: str
+    step: float
+    truncation: float
+    curvature: float | None = None
+    kink_distance: float | None = None
 
 
 def choose_step(
@@ -86,6 +109,7 @@ def choose_step(
     n_steps: int = 50,
     seed: int = 0,
     batch_size: int | None = None,
+    check_rows: bool = True,
 ) -> StepChoice:
     """Choose the step with the smallest error of the gradient, from model evaluations only.
 
@@ -152,52 +176,70 @@ def choose_step(
     path_points = 1 if begin is None else n_steps
     size = checked_batch_size(batch_size) or default_batch_size(model, (inputs,))
     search = Search(model, inputs.detach(), target, scheme, begin, path_points, seed, size)
+    checked = rows.check_rows(model, inputs, batch_size=batch_size) if check_rows else 0
 
     noise = search.noise()
+    stairs = search.stairs()
+    noise = max(noise, stairs.noise if stairs else 0.0)
+    # A step below the resolution of the inputs is lost in them; one above their size leaves the data.
+    largest, error = search.scale, None
+    if stairs is None or not stairs.named:
+        limit, quantum = _limit(search, noise, path_points, seed), None
+    else:
+        limit, quantum, ladder = _Limit("piecewise constant", largest, 0.0), stairs.quantum, search.ladder(noise)
+        if stairs.even:
+            # At single points, the usual input loses by kinks only from its first one on, if they stand clear of the
+            # stairs: the mean square over all inputs, which the ladder tells, would not wait for that.
+            before_kinks = path_points == 1 and not ladder.clips
+            limit, largest = _limit(search, noise, 1, seed) if before_kinks else limit, ladder.largest
+            step = limit.step if limit.regime == "kinks" else ladder.best()
+            limit = _Limit("staircase", step, 0.0, None, limit.kink_distance)
+        error = ladder.error(min(limit.step, largest))
+    step = float(f"{min(max(limit.step, 2 * search.resolution * search.scale), largest):.2g}")
+    if error is None:
+        error = math.hypot(search.rounding(noise / math.sqrt(path_points), step), limit.truncation)
+    return StepChoice(
+        step=step,
+        scheme=scheme,
+        regime=limit.regime,
+        noise=noise,
+        curvature=limit.curvature,
+        kink_distance=limit.kink_distance,
+        error=error,
+        evaluations=checked + search.probe.evaluations,
+        quantum=quantum,
+    )
+
+
+def _limit(search: Search, noise: float, path_points: int, seed: int) -> _Limit:
+    """Return what limits the step of a function with this noise, were it not for stairs."""
     scale = search.bend_scale(noise)
     bends, larger = search.bends(scale, PAIRS)
     seen = search.seen(bends, noise, scale)
     averaged_noise = noise / math.sqrt(path_points)
-    curvature = kink_distance = None
-    truncation = 0.0
     if not seen.any():
-        regime, step = "linear", search.scale
-    elif _is_smooth(bends, larger, seen & search.seen(larger, noise, RATIO * scale), search.order):
-        regime = "smooth"
+        return _Limit("linear", search.scale, 0.0)
+    if _is_smooth(bends, larger, seen & search.seen(larger, noise, RATIO * scale), search.order):
         bend = math.sqrt(max(0.0, float(np.mean(bends**2)) - search.bend_noise(noise, scale) ** 2))
         curvature = search.derivative(bend, scale)
         step = smooth_step(averaged_noise, curvature, search.order)
-        truncation = search.truncation(bend) * (step / scale) ** search.order
-    else:
-        regime = "kinks"
-        rounding = search.features * search.rounding(averaged_noise, 1.0) ** 2
-        density = search.features * search.kink_density(seen, scale)
+        return _Limit("smooth", step, search.truncation(bend) * (step / scale) ** search.order, curvature)
+    rounding = search.features * search.rounding(averaged_noise, 1.0) ** 2
+    density = search.features * search.kink_density(seen, scale)
 
-        def best(kinks: Kinks, clear: float) -> tuple[float, float]:
-            return best_step(kinks, np.abs(bends[seen]), density, rounding, path_points, clear, seed)
+    def best(kinks: Kinks, clear: float) -> tuple[float, float]:
+        return best_step(kinks, np.abs(bends[seen]), density, rounding, path_points, clear, seed)
 
-        kinks = search.kinks(noise, scale / math.sqrt(search.features))
-        step, error = best(kinks, COUNTED if kinks.counted else SAMPLED)
-        first = float(kinks.reach(np.log([2.0]) / path_points)[0])
-        if step < first:
-            # All depends on staying before the first kink, which takes a finer count, or a margin.
-            counted = search.counted_kinks(first)
-            kinks, clear = (kinks, ESTIMATED) if counted is None else (counted[0], COUNTED if counted[1] else SAMPLED)
-            step, error = best(kinks, clear)
-        kink_distance = float(kinks.reach(np.log([2.0]))[0])
-        truncation = error / math.sqrt(search.features)
-    # A step below the resolution of the inputs is lost in them; one above their size leaves the data.
-    step = float(f"{min(max(step, 2 * search.resolution * search.scale), search.scale):.2g}")
-    return StepChoice(
-        step=step,
-        scheme=scheme,
-        regime=regime,
-        noise=noise,
-        curvature=curvature,
-        kink_distance=kink_distance,
-        error=math.hypot(search.rounding(averaged_noise, step), truncation),
-        evaluations=search.probe.evaluations,
-    )
+    kinks = search.kinks(noise, scale / math.sqrt(search.features))
+    step, error = best(kinks, COUNTED if kinks.counted else SAMPLED)
+    first = float(kinks.reach(np.log([2.0]) / path_points)[0])
+    if step < first:
+        # All depends on staying before the first kink, which takes a finer count, or a margin.
+        counted = search.counted_kinks(first)
+        kinks, clear = (kinks, ESTIMATED) if counted is None else (counted[0], COUNTED if counted[1] else SAMPLED)
+        step, error = best(kinks, clear)
+    distance = float(kinks.reach(np.log([2.0]))[0])
+    return _Limit("kinks", step, error / math.sqrt(search.features), kink_distance=distance)
 
 
 def smooth_step(noise: float, curvature: float, order: int) -> float:

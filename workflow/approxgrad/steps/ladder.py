@@ -1,0 +1,253 @@
+"""The error of a difference of a noisy function, predicted from differences on a ladder of steps."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from approxgrad.gradients.batching import balanced_slices
+from approxgrad.gradients.stencils import Stencil
+from approxgrad.steps.distances import Flags, Rows
+from approxgrad.steps.probing import Array, Probe
+
+PAIRS = 256
+"""Pairs of a point and a feature at which differences are taken."""
+
+NODES = 8
+"""Most path points of one input among them."""
+
+LARGEST = 8.0
+"""Largest step in units of the inputs' size: above stairs that are coarse, steps have to leave the data."""
+
+RUNGS = 12
+"""Number of the steps, each half of the next."""
+
+APART = 2
+"""Rungs between the two steps that the central scheme is compared at."""
+
+CENTRAL = 0.75
+"""Mean square of that comparison over that of the error: 9/16 for many kinks, (15/16)^2 for a smooth function."""
+
+CLEAR = 1.5
+"""Mean squares above this multiple of what noise explains hold something else."""
+
+EVENTS = 8
+"""Least number of pairs that have to show it; few of them tell nothing of a mean square."""
+
+VISIBLE = 3.0
+"""A difference of more standard deviations of its noise than this is no noise, if it is one of several."""
+
+LEVEL, MOST = 1.5, 3.0
+"""Three squares in a row that differ by no more than this factor are those of noise, at most so many times the one that
+was measured along lines."""
+
+FITTED = 3
+"""Rungs that tell how the truncation error goes on towards smaller steps."""
+
+CANDIDATES = 400
+"""Steps that are compared."""
+
+SMALLEST = 1e-3
+"""The smallest of them, in units of the lowest rung."""
+
+ELEMENTS = 2**22
+"""Elements of the directions that are made at a time."""
+
+
+class Ladder:
+    """Differences along single features at steps that double, and what they say of the error at any step.
+
+    A one-sided difference of a smooth function is wrong by half the difference of the two one-sided ones (its mean
+    square by a quarter), one of a function with kinks by a half of the mean square: each kink is met on one side. The
+    central difference is compared with one over a smaller step; kinks at the point itself keep such two equal, and
+    are seen from the one-sided differences, of which they are a share that does not grow with the step.
+
+    A feature at whose end of the range a model clips its inputs has no difference on one side, at any step. There the
+    other side has the derivative.
+
+    Parameters
+    ----------
+    probe : Probe
+        Evaluates and counts. Its points come in turns: one of each input, then another one of each.
+    stencil : Stencil
+        Of the finite difference.
+    inputs, nodes : int
+        Number of inputs, and of the points that each of them has.
+    path_points : int
+        Points that an attribution averages over.
+    noise, scale : float
+        Standard deviation of the noise of one evaluation, and the size of the inputs.
+    generator : Generator
+        Draws the features.
+
+    Attributes
+    ----------
+    largest : float
+        The largest step at which all outputs are finite.
+    clips : bool
+        Whether there are features that the model clips.
+    """
+
+    def __init__(
+        self,
+        probe: Probe,
+        stencil: Stencil,
+        inputs: int,
+        nodes: int,
+        path_points: int,
+        noise: float,
+        scale: float,
+        generator: np.random.Generator,
+    ) -> None:
+        self._probe = probe
+        self._stencil = stencil
+        self._order = stencil.order
+        self._path_points, self._noise, self._scale = path_points, noise, scale
+        nodes = min(nodes, NODES)
+        owner = np.arange(PAIRS // nodes) % inputs
+        self._places = owner[:, None] + inputs * np.arange(nodes)
+        self._features = self._drawn_features(generator)
+        self._measure(scale * LARGEST * 2.0 ** np.arange(1.0 - RUNGS, 1.0))
+
+    def error(self, step: float) -> float:
+        """Return the root mean square error of a derivative over a step, averaged over the path."""
+        edge = np.interp(step, self._steps, self._edge)
+        return math.sqrt(float(self._rounding(step) + self._truncation(np.array([step]))[0]) + float(edge))
+
+    def best(self) -> float:
+        """Return the step with the smallest error, features at the end of their range left out."""
+        steps = np.geomspace(SMALLEST * self._steps[0], self.largest, CANDIDATES)
+        return float(steps[np.argmin(self._rounding(steps) + self._truncation(steps))])
+
+    def _drawn_features(self, generator: np.random.Generator) -> Rows:
+        """Return a feature for each row of places: along paths as often as the square of what its derivative counts."""
+        features = self._probe.points[0].numel()
+        if self._places.shape[1] == 1:
+            return generator.integers(features, size=len(self._places))
+        ends = (self._probe.points[torch.from_numpy(self._places[:, side])].flatten(1).double() for side in (0, 1))
+        weights = (next(ends) - next(ends)).square().cpu().numpy() + np.finfo(np.float64).tiny
+        return np.array([generator.choice(features, p=row / row.sum()) for row in weights])
+
+    def _values(self, steps: Array) -> tuple[Array, Array, Array]:
+        """Return the outputs a step before the points, at them and a step behind them: two with an axis of steps."""
+        rows, moved = self._places.ravel(), np.repeat(self._features, self._places.shape[1])
+        features = self._probe.points[0].numel()
+        near, far = [], []
+        for part in balanced_slices(len(rows), max(1, ELEMENTS // features)):
+            directions = torch.zeros(len(rows[part]), features, dtype=self._probe.points.dtype)
+            directions[np.arange(len(directions)), moved[part]] = 1
+            directions = directions.to(self._probe.points.device)
+            # At the smallest step the model has to be finite; where it ends, larger ones are left out.
+            near.append(self._probe(directions, [-steps[0], 0, steps[0]], rows[part]))
+            far.append(self._probe(directions, [*-steps[1:], *steps[1:]], rows[part], finite=False))
+        first, others = (np.concatenate(found).reshape(*self._places.shape, -1) for found in (near, far))
+        before, behind = np.split(others, 2, axis=-1)
+        return (
+            np.concatenate([first[..., :1], before], axis=-1),
+            first[..., 1:2],
+            np.concatenate([first[..., 2:], behind], axis=-1),
+        )
+
+    def _measure(self, steps: Array) -> None:
+        """Evaluate, and keep what the error is made of."""
+        before, at, behind = self._values(steps)
+        finite = np.isfinite(before + behind).all(axis=(0, 1))
+        rungs = len(steps) if finite.all() else int(np.argmin(finite))
+        self._steps = steps = steps[:rungs]
+        self.largest = float(steps[-1])
+        backward, forward = (at - before[..., :rungs]) / steps, (behind[..., :rungs] - at) / steps
+        clipped = self._clipped(backward, forward)
+        inside = ~(clipped[0] | clipped[1])[..., None]
+        share = float(inside.mean())
+        self._noise = max(self._noise, _level((inside * (forward - backward) * steps) ** 2 / (6 * share), self._noise))
+        rounding = self._noise**2 / steps**2
+        self.clips = bool(share < 1)
+        self._edge = self._edges(backward, forward, clipped, rounding)
+        two_sided, seen = self._mean_square(inside * (forward - backward), 6 * share * rounding)
+        growth = _growth(steps, two_sided, seen)
+        if self._order == 1:
+            squares = two_sided / 2 ** np.clip(growth, 1, 2)
+        else:
+            central = inside * (forward + backward) / 2
+            apart = central[..., APART:] - central[..., :-APART]
+            compared, clear = self._mean_square(apart, (1 + 4.0**APART) / 2 * share * rounding[APART:])
+            at_points = two_sided / 4 * max(0.0, 1 - growth / 2)
+            at_points[~seen] = 0
+            squares = np.maximum(np.concatenate([np.zeros(APART), compared / CENTRAL]), at_points)
+            seen = np.concatenate([np.zeros(APART, bool), clear]) | (at_points > 0)
+        # What is unseen at some step says nothing of smaller ones. What seems larger below is what noise left there,
+        # what seems smaller above is a function that ends.
+        first = rungs - int(np.argmin(np.append(seen[::-1], False)))
+        near = squares[first:][steps[first:] <= self._scale]
+        first += int(np.argmin(near)) if len(near) else 0
+        self._known_steps, self._known = steps[first:], np.maximum.accumulate(squares[first:])
+        self._growth = min(_growth(steps[first:], self._known, seen[first:]), 2.0 * self._order)
+
+    def _clipped(self, backward: Array, forward: Array) -> tuple[Flags, Flags]:
+        """Return the pairs that are level before, and behind, the point at all steps, and only there."""
+        level = [(side == 0).all(axis=-1) for side in (backward, forward)]
+        noise = VISIBLE * math.sqrt(2) * self._noise / self._steps
+        alive = [(np.abs(side) > noise).any(axis=-1) for side in (backward, forward)]
+        return level[0] & alive[1], level[1] & alive[0]
+
+    def _edges(self, backward: Array, forward: Array, clipped: tuple[Flags, Flags], rounding: Array) -> Array:
+        """Return the mean squared error that clipped features add at each step."""
+        coefficients = dict(zip(self._stencil.offsets, self._stencil.coefficients, strict=True))
+        weights = [abs(coefficients.get(side, 0.0)) for side in (-1, 1)]
+        lost = sum(
+            weight * flags[..., None] * other
+            for weight, flags, other in zip(weights, clipped, (forward, backward), strict=True)
+        )
+        shares = [weight**2 * float(flags.mean()) for weight, flags in zip(weights, clipped, strict=True)]
+        return self._mean_square(np.asarray(lost), 2 * sum(shares) * rounding)[0]
+
+    def _mean_square(self, values: Array, noise: Array) -> tuple[Array, Flags]:
+        """Return the mean square of what is no noise, averaged over the path, and where it stands clear."""
+        squares = (values**2).mean(axis=(0, 1))
+        events = (np.abs(values) > VISIBLE * np.sqrt(noise)).sum(axis=(0, 1))
+        clear = (squares > CLEAR * noise) & (events >= EVENTS)
+        squares, nodes = np.maximum(squares - noise, 0), values.shape[1]
+        if nodes > 1:
+            # Points of one path have some of it in common, which does not average out.
+            common = (values.sum(axis=1) ** 2 - (values**2).sum(axis=1)).mean(axis=0) / (nodes * (nodes - 1))
+            common = np.clip(common, 0, squares)
+            squares = common + (squares - common) / self._path_points
+        return squares, clear & (squares > 0)
+
+    def _rounding(self, step: Array | float) -> Array:
+        return np.asarray((2 if self._order == 1 else 0.5) * self._noise**2 / self._path_points / np.square(step))
+
+    def _truncation(self, step: Array) -> Array:
+        """Return the mean squared truncation error at some steps, interpolated and continued by powers."""
+        if not len(self._known):
+            return np.zeros(len(step))
+        inner = np.exp(np.interp(np.log(step), np.log(self._known_steps), np.log(self._known)))
+        return np.asarray(inner * np.minimum(step / self._known_steps[0], 1) ** self._growth)
+
+
+def _level(squares: Array, noise: float) -> float:
+    """Return the noise that is seen where squares of differences do not grow with the step, or 0.
+
+    Truncation makes them grow at least as the square of the step, stairs that are seldom crossed as the step.
+    """
+    means = squares.mean(axis=(0, 1))
+    for rung in range(len(means) - 2):
+        group = means[rung : rung + 3]
+        if noise**2 < group.min() and group.max() < min(LEVEL * group.min(), (MOST * noise) ** 2):
+            return math.sqrt(float(group.mean()))
+    return 0.0
+
+
+def _growth(steps: Array, squares: Array, seen: Flags) -> float:
+    """Return the power of the step that squares grow with on the lowest rungs where they are seen, at least 0."""
+    lowest = np.flatnonzero(seen)[:FITTED]
+    if len(lowest) < 2:
+        return 1.0
+    return max(0.0, float(np.polyfit(np.log(steps[lowest]), np.log(squares[lowest]), 1)[0]))
+
+
+def most_ladder_evaluations() -> int:
+    """Return the largest number of evaluations of a ladder."""
+    return PAIRS * (2 * RUNGS + 1)
