@@ -34,13 +34,17 @@ from approxgrad.steps.kinks import Kinks, best_step
 from approxgrad.steps.noise import Array
 from approxgrad.steps.search import PAIRS, RATIO, Search
 
-COUNTED, SAMPLED, ESTIMATED = 2 ** -(0.5**0.5), 0.7, 0.8
+COUNTED, SAMPLED, ESTIMATED, ACROSS_STAIRS = 2 ** -(0.5**0.5), 0.7, 0.8, 0.57
 """Share of the inputs whose error does not exceed the one that is minimised. The median input would do, but just past
 the first kink the error is larger by orders of magnitude, while a step that is too small by some factor loses no more
 than that factor. With kinks of constant density, the first share takes a step that is the square root of two below the
 median's: where kinks were counted along every feature. The second takes a factor of 1.9, where they were counted for
 some of the inputs, or where rounding takes the step past first kinks, so that no single one decides. The third takes a
-factor of 3.1: estimates tell the distance to a factor of two only."""
+factor of 3.1: estimates tell the distance to a factor of two only. The last is for counted
+kinks of a staircase, whose noise leaves less to be lost past the first kink."""
+
+SMOOTH, SMOOTH_STAIRS = 0.5, 0.75
+"""Share of the bends that have to grow as those of a smooth function; on a staircase, noise makes some do so."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,10 @@ def choose_step(
         Of the points, features and signs that are tried; the same seed gives the same step.
     batch_size : int, optional
         Inputs per evaluation; by default :func:`approxgrad.gradients.batching.batch_size`.
+    check_rows : bool
+        Whether to refuse a model whose output for a row depends on more than the row, as
+        :func:`approxgrad.gradients.rows.check_rows` does: 27 evaluations, up to 105 where outputs differ. False is for
+        a model that is known.
 
     Returns
     -------
@@ -145,7 +153,7 @@ def choose_step(
         If the inputs are not floating-point, or an argument is of the wrong type.
     ValueError
         If the scheme is unknown, inputs or outputs are not finite, a target is out of range, the baselines do not fit
-        the inputs, or a layer of the model is in training mode.
+        the inputs, a layer of the model is in training mode, or rows are not independent and repeatable.
 
     Notes
     -----
@@ -153,11 +161,16 @@ def choose_step(
     sought on which most features show a bend that stands clear of the noise. If bends of that scale grow as those of a
     smooth function do, :func:`smooth_step` is the answer. Otherwise the distance to the first kink is measured
     (:meth:`approxgrad.steps.search.Search.kinks`) and the step minimises the error, rounding and kinks together, that
-    most inputs (:data:`CLEAR`) do not exceed (:func:`approxgrad.steps.kinks.best_step`).
+    most inputs (:data:`COUNTED`) do not exceed (:func:`approxgrad.steps.kinks.best_step`).
+
+    Jumps of the output tell a staircase (:mod:`approxgrad.steps.stairs`). Its noise takes the step over several stairs,
+    to where the sum of noise and truncation is smallest, as differences at steps up to eight times the size of the
+    inputs show (:mod:`approxgrad.steps.ladder`); before the first kink, if kinks stand clear of the stairs.
 
     Cost for networks of rectifiers: some thousand evaluations, and where the step has to stay before the first kink two
-    for each feature of each path point of the inputs that are tried, in at most 65,536 pairs; about 600 for smooth
-    models. It is at most :func:`approxgrad.steps.search.most_evaluations`.
+    for each feature of each path point of the inputs that are tried, in at most 65,536 pairs; about 1,000 for smooth
+    models, of which 300 to 500 look for jumps. Staircases take 8,000 to 10,000, and as many again as kinks do where
+    these decide. It is at most :func:`approxgrad.steps.search.most_evaluations`.
 
     Examples
     --------
@@ -184,14 +197,16 @@ def choose_step(
     # A step below the resolution of the inputs is lost in them; one above their size leaves the data.
     largest, error = search.scale, None
     if stairs is None or not stairs.named:
-        limit, quantum = _limit(search, noise, path_points, seed), None
+        limit, quantum = _limit(search, noise, path_points, seed, COUNTED, SMOOTH), None
     else:
         limit, quantum, ladder = _Limit("piecewise constant", largest, 0.0), stairs.quantum, search.ladder(noise)
         if stairs.even:
             # At single points, the usual input loses by kinks only from its first one on, if they stand clear of the
             # stairs: the mean square over all inputs, which the ladder tells, would not wait for that.
             before_kinks = path_points == 1 and not ladder.clips
-            limit, largest = _limit(search, noise, 1, seed) if before_kinks else limit, ladder.largest
+            largest = ladder.largest
+            if before_kinks:
+                limit = _limit(search, noise, 1, seed, ACROSS_STAIRS, SMOOTH_STAIRS)
             step = limit.step if limit.regime == "kinks" else ladder.best()
             limit = _Limit("staircase", step, 0.0, None, limit.kink_distance)
         error = ladder.error(min(limit.step, largest))
@@ -211,15 +226,19 @@ def choose_step(
     )
 
 
-def _limit(search: Search, noise: float, path_points: int, seed: int) -> _Limit:
-    """Return what limits the step of a function with this noise, were it not for stairs."""
+def _limit(search: Search, noise: float, path_points: int, seed: int, clear: float, smooth: float) -> _Limit:
+    """Return what limits the step of a function with this noise.
+
+    With counted kinks, a share `clear` of the inputs has no larger error; a share `smooth` of the bends makes the
+    function smooth.
+    """
     scale = search.bend_scale(noise)
     bends, larger = search.bends(scale, PAIRS)
     seen = search.seen(bends, noise, scale)
     averaged_noise = noise / math.sqrt(path_points)
     if not seen.any():
         return _Limit("linear", search.scale, 0.0)
-    if _is_smooth(bends, larger, seen & search.seen(larger, noise, RATIO * scale), search.order):
+    if _is_smooth(bends, larger, seen & search.seen(larger, noise, RATIO * scale), search.order, smooth):
         bend = math.sqrt(max(0.0, float(np.mean(bends**2)) - search.bend_noise(noise, scale) ** 2))
         curvature = search.derivative(bend, scale)
         step = smooth_step(averaged_noise, curvature, search.order)
@@ -227,17 +246,17 @@ def _limit(search: Search, noise: float, path_points: int, seed: int) -> _Limit:
     rounding = search.features * search.rounding(averaged_noise, 1.0) ** 2
     density = search.features * search.kink_density(seen, scale)
 
-    def best(kinks: Kinks, clear: float) -> tuple[float, float]:
-        return best_step(kinks, np.abs(bends[seen]), density, rounding, path_points, clear, seed)
+    def best(kinks: Kinks, share: float) -> tuple[float, float]:
+        return best_step(kinks, np.abs(bends[seen]), density, rounding, path_points, share, seed)
 
     kinks = search.kinks(noise, scale / math.sqrt(search.features))
-    step, error = best(kinks, COUNTED if kinks.counted else SAMPLED)
+    step, error = best(kinks, clear if kinks.counted else SAMPLED)
     first = float(kinks.reach(np.log([2.0]) / path_points)[0])
     if step < first:
         # All depends on staying before the first kink, which takes a finer count, or a margin.
         counted = search.counted_kinks(first)
-        kinks, clear = (kinks, ESTIMATED) if counted is None else (counted[0], COUNTED if counted[1] else SAMPLED)
-        step, error = best(kinks, clear)
+        kinks, share = (kinks, ESTIMATED) if counted is None else (counted[0], clear if counted[1] else SAMPLED)
+        step, error = best(kinks, share)
     distance = float(kinks.reach(np.log([2.0]))[0])
     return _Limit("kinks", step, error / math.sqrt(search.features), kink_distance=distance)
 
@@ -262,12 +281,12 @@ def smooth_step(noise: float, curvature: float, order: int) -> float:
     return 8**0.25 * math.sqrt(noise / curvature) if order == 1 else (3 * noise / curvature) ** (1 / 3)
 
 
-def _is_smooth(bends: Array, larger: Array, seen: NDArray[np.bool_], order: int) -> bool:
-    """Whether most bends grow with the scale as those of a smooth function do; a single kink does so in few places."""
+def _is_smooth(bends: Array, larger: Array, seen: NDArray[np.bool_], order: int, share: float) -> bool:
+    """Whether this share of the bends grows with the scale as those of a smooth function do, as few single kinks do."""
     if not seen.any():
         return False
     growth = larger[seen] / bends[seen] / RATIO**order
-    return bool(np.mean((growth > 0.7) & (growth < 1.4)) > 0.5)
+    return bool(np.mean((growth > 0.7) & (growth < 1.4)) > share)
 
 
 def _check_integer(name: str, value: object, least: int) -> None:

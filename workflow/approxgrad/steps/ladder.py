@@ -25,10 +25,11 @@ RUNGS = 12
 """Number of the steps, each half of the next."""
 
 APART = 2
-"""Rungs between the two steps that the central scheme is compared at."""
+"""Rungs between two steps whose differences are compared."""
 
-CENTRAL = 0.75
-"""Mean square of that comparison over that of the error: 9/16 for many kinks, (15/16)^2 for a smooth function."""
+ONE_SIDED, CENTRAL = 0.56, 0.75
+"""Mean square of that comparison over that of the error: 9/16 for one-sided differences of any function; for the
+central one 9/16 if there are many kinks, (15/16)^2 if the function is smooth."""
 
 CLEAR = 1.5
 """Mean squares above this multiple of what noise explains hold something else."""
@@ -59,10 +60,10 @@ ELEMENTS = 2**22
 class Ladder:
     """Differences along single features at steps that double, and what they say of the error at any step.
 
-    A one-sided difference of a smooth function is wrong by half the difference of the two one-sided ones (its mean
-    square by a quarter), one of a function with kinks by a half of the mean square: each kink is met on one side. The
-    central difference is compared with one over a smaller step; kinks at the point itself keep such two equal, and
-    are seen from the one-sided differences, of which they are a share that does not grow with the step.
+    Two things show the truncation error. One is how far the differences on both sides are apart: its mean square is
+    four times that of a one-sided difference of a smooth function, and twice that of one with kinks, each of which is
+    met on one side. The other is how far differences over this and over a smaller step are apart, which kinks at the
+    point itself leave out. For the central scheme the first counts as far as it does not grow with the step.
 
     A feature at whose end of the range a model clips its inputs has no difference on one side, at any step. There the
     other side has the derivative.
@@ -168,15 +169,19 @@ class Ladder:
         two_sided, seen = self._mean_square(inside * (forward - backward), 6 * share * rounding)
         growth = _growth(steps, two_sided, seen)
         if self._order == 1:
-            squares = two_sided / 2 ** np.clip(growth, 1, 2)
+            own, factor = (
+                (forward if 1 in self._stencil.offsets else backward),
+                (1 + 4.0**APART) + (2.0**APART - 1) ** 2,
+            )
+            squares, part = two_sided / 2 ** np.clip(growth, 1, 2), ONE_SIDED
         else:
-            central = inside * (forward + backward) / 2
-            apart = central[..., APART:] - central[..., :-APART]
-            compared, clear = self._mean_square(apart, (1 + 4.0**APART) / 2 * share * rounding[APART:])
-            at_points = two_sided / 4 * max(0.0, 1 - growth / 2)
-            at_points[~seen] = 0
-            squares = np.maximum(np.concatenate([np.zeros(APART), compared / CENTRAL]), at_points)
-            seen = np.concatenate([np.zeros(APART, bool), clear]) | (at_points > 0)
+            own, factor = (forward + backward) / 2, (1 + 4.0**APART) / 2
+            squares, part = two_sided / 4 * max(0.0, 1 - growth / 2), CENTRAL
+        apart = inside * (own[..., APART:] - own[..., :-APART])
+        compared, clear = self._mean_square(apart, factor * share * rounding[APART:])
+        squares = np.where(seen, squares, 0)
+        squares[APART:] = np.maximum(squares[APART:], np.where(clear, compared / part, 0))
+        seen = squares > 0
         # What is unseen at some step says nothing of smaller ones. What seems larger below is what noise left there,
         # what seems smaller above is a function that ends.
         first = rungs - int(np.argmin(np.append(seen[::-1], False)))

@@ -50,6 +50,12 @@ RUNGS = 16
 FREQUENT = 0.4
 """Share of the pilots that a bend has to be seen at: more is a matter of scale, fewer leave too little to measure."""
 
+ROUNDED = 1.1 / math.sqrt(12)
+"""Noise in quanta below which an output was rounded to multiples of one quantum, and nothing else."""
+
+SECOND = 2.1
+"""Largest second difference of rounding alone, in quanta, with a little for what is rounded before and after."""
+
 MOST_CHECKS = 35
 """Most evaluations of each row that :func:`approxgrad.gradients.rows.check_rows` looks at."""
 
@@ -87,7 +93,7 @@ class Search:
         batch_size: int,
     ) -> None:
         self._stencil = stencil(scheme)
-        self._seed, self._stairs = seed, 0.0
+        self._seed, self._stairs, self._most = seed, 0.0, math.inf
         self.order = self._stencil.order
         self._generator = generator = np.random.default_rng(seed)
         device = inputs.device
@@ -131,7 +137,10 @@ class Search:
     def stairs(self) -> Stairs | None:
         """Return the stairs of the output, if it has any; from then on they count as noise."""
         found = find_stairs(self.probe, self._inputs, self.resolution, self.scale, self._seed)
-        self._stairs = found.noise if found else 0.0
+        if found:
+            self._stairs = found.noise
+            # Rounded outputs are off by half a quantum at most.
+            self._most = SECOND * found.quantum if found.noise < ROUNDED * found.quantum else math.inf
         return found
 
     def ladder(self, noise: float) -> Ladder:
@@ -203,7 +212,7 @@ class Search:
         survey = self._survey(self._inputs, self._nodes)
         signs = torch.from_numpy(self._generator.choice([-1.0, 1.0], self._axes[:LINES].shape)).to(self._axes)
         visible = VISIBLE * math.sqrt(6)
-        self._visible = visible * noise, visible * self._noise_along(signs)
+        self._visible = min(visible * noise, self._most), min(visible * self._noise_along(signs), self._most)
         return survey.kinks(guess, *self._visible)
 
     def counted_kinks(self, distance: float) -> tuple[Kinks, bool] | None:
