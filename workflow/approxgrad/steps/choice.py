@@ -139,8 +139,8 @@ def choose_step(
         Inputs per evaluation; by default :func:`approxgrad.gradients.batching.batch_size`.
     check_rows : bool
         Whether to refuse a model whose output for a row depends on more than the row, as
-        :func:`approxgrad.gradients.rows.check_rows` does: 27 evaluations, up to 105 where outputs differ. False is for
-        a model that is known.
+        :func:`approxgrad.gradients.rows.check_rows` does, in at most 105 evaluations. False is for a model that
+        is known.
 
     Returns
     -------
@@ -199,13 +199,13 @@ def choose_step(
     if stairs is None or not stairs.named:
         limit, quantum = _limit(search, noise, path_points, seed, COUNTED, SMOOTH), None
     else:
-        limit, quantum, ladder = _Limit("piecewise constant", largest, 0.0), stairs.quantum, search.ladder(noise)
+        quantum, ladder = stairs.quantum, search.ladder(noise)
+        limit = _Limit("piecewise constant", min(largest, ladder.largest), 0.0)
         if stairs.even:
             # At single points, the usual input loses by kinks only from its first one on, if they stand clear of the
             # stairs: the mean square over all inputs, which the ladder tells, would not wait for that.
-            before_kinks = path_points == 1 and not ladder.clips
             largest = ladder.largest
-            if before_kinks:
+            if path_points == 1 and not ladder.clips and largest >= RATIO * search.scale:
                 limit = _limit(search, noise, 1, seed, ACROSS_STAIRS, SMOOTH_STAIRS)
             step = limit.step if limit.regime == "kinks" else ladder.best()
             limit = _Limit("staircase", step, 0.0, None, limit.kink_distance)

@@ -78,9 +78,9 @@ class Probe:
         used = torch.arange(count, device=device) if rows is None else torch.from_numpy(rows).to(device)
         offsets = torch.tensor(shifts, dtype=torch.float64, device=device).to(self.points.dtype)
         total = count * len(offsets)
-        outputs = torch.empty(total, dtype=torch.float64)
         # Not inference_mode, in which a model could neither differentiate nor keep a tensor for later.
         with torch.inference_mode(mode=False), torch.no_grad():
+            outputs = torch.empty(total, dtype=torch.float64)
             for part in balanced_slices(total, self.batch_size):
                 item = torch.arange(part.start, part.stop, device=device)
                 point, shift = item // len(offsets), item % len(offsets)
