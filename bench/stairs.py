@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.ao import quantization
 
 from approxgrad import ExactGradient, FiniteDifference, attribute, choose_step
-from approxgrad.models.device import set_up_torch
 
 RATIO, HONEST = 2.0, 3.0
 """Largest allowed ratios: of the error to the smallest of the grid, and of the predicted error to the real one."""
@@ -115,7 +114,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="also write the table as CSV")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # torch announces the end of eager quantisation with every model
-    set_up_torch("cpu", 1)
+    # Not with deterministic algorithms, of which torch has none for quantised layers.
+    torch.set_num_threads(1)
     digits = load_digits()
     labels = torch.tensor(digits.target)
     results = []

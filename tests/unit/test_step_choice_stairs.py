@@ -139,6 +139,7 @@ STAIRCASES = {
     "cancellation": (lambda f, x: (f(x) + 1e6) - 1e6, 1 / 16),
     "sum": (lambda f, x: torch.round(f(x) * 100).sum(dim=1, keepdim=True).expand(-1, 10) / 100, 0.01),
     "branches": (branches, 0.05),
+    "coarse branches": (lambda f, x: torch.round(2 * f(x)) / 2 + 0.3 * x.sum(dim=1, keepdim=True), 0.5),
     "constant rows": (lambda f, x: torch.round(f(x).clamp(max=9.0), decimals=2), 0.01),
     "bfloat16": (lambda f, x: copy.deepcopy(f).bfloat16()(x.bfloat16()).float(), None),
     "float16": (lambda f, x: copy.deepcopy(f).half()(x.half()).float(), None),

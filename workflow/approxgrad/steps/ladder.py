@@ -162,7 +162,7 @@ class Ladder:
         clipped = self._clipped(backward, forward)
         inside = ~(clipped[0] | clipped[1])[..., None]
         share = float(inside.mean())
-        self._noise = max(self._noise, _level((inside * (forward - backward) * steps) ** 2 / (6 * share), self._noise))
+        self._noise = max(self._noise, _level(((forward - backward) * steps)[inside[..., 0]] ** 2 / 6, self._noise))
         rounding = self._noise**2 / steps**2
         self.clips = bool(share < 1)
         self._edge = self._edges(backward, forward, clipped, rounding)
@@ -237,7 +237,7 @@ def _level(squares: Array, noise: float) -> float:
 
     Truncation makes them grow at least as the square of the step, stairs that are seldom crossed as the step.
     """
-    means = squares.mean(axis=(0, 1))
+    means = squares.mean(axis=0) if len(squares) else np.zeros(0)
     for rung in range(len(means) - 2):
         group = means[rung : rung + 3]
         if noise**2 < group.min() and group.max() < min(LEVEL * group.min(), (MOST * noise) ** 2):
