@@ -46,6 +46,7 @@ def test_a_step_out_of_the_range_on_both_sides_is_seen_to_be_too_large(scheme):
     assert not found.clips
     assert 0.25 <= found.best() <= 0.75
     assert found.error(2.0) > 0.4 * SLOPE
+    assert found.error(8.0) > 0.6 * SLOPE
 
 
 @pytest.mark.parametrize("scheme", ["forward", "backward", "central"])
@@ -58,6 +59,12 @@ def test_the_error_of_a_smooth_function_is_predicted(scheme, step):
     truncation = float(((high - low) / (shifts[1] - shifts[0]) / step - torch.cos(x)).square().mean().sqrt())
     rounding = NOISE / step * (0.5**0.5 if scheme == "central" else 2**0.5)
     assert found.error(step) == pytest.approx(np.hypot(truncation, rounding), rel=0.3)
+
+
+def test_what_all_points_of_a_path_have_in_common_does_not_average_out():
+    points = torch.cat([share * normal(64, 6) for share in np.arange(1, 9) / 8])
+    found = ladder(lambda x: 2 * (x**2).sum(dim=1), points, "forward", nodes=8)
+    assert found.error(0.5) == pytest.approx(1.0, rel=0.1)
 
 
 def kinks(x):

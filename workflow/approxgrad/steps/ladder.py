@@ -105,7 +105,7 @@ class Ladder:
         self._probe = probe
         self._stencil = stencil
         self._order = stencil.order
-        self._path_points, self._noise, self._scale = path_points, noise, scale
+        self._path_points, self._noise = path_points, noise
         nodes = min(nodes, NODES)
         owner = np.arange(PAIRS // nodes) % inputs
         self._places = owner[:, None] + inputs * np.arange(nodes)
@@ -182,11 +182,9 @@ class Ladder:
         squares = np.where(seen, squares, 0)
         squares[APART:] = np.maximum(squares[APART:], np.where(clear, compared / part, 0))
         seen = squares > 0
-        # What is unseen at some step says nothing of smaller ones. What seems larger below is what noise left there,
-        # what seems smaller above is a function that ends.
+        # What is unseen at some step says nothing of smaller ones. Where the function ends, differences fall with the
+        # step, which makes them no better.
         first = rungs - int(np.argmin(np.append(seen[::-1], False)))
-        near = squares[first:][steps[first:] <= self._scale]
-        first += int(np.argmin(near)) if len(near) else 0
         self._known_steps, self._known = steps[first:], np.maximum.accumulate(squares[first:])
         self._growth = min(_growth(steps[first:], self._known, seen[first:]), 2.0 * self._order)
 
