@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -46,6 +47,10 @@ was measured along lines."""
 
 FITTED = 3
 """Rungs that tell how the truncation error goes on towards smaller steps."""
+
+USUAL, LEAST = 0.9, 0.05
+"""For the best step, squares count up to this quantile: few inputs with large errors decide the mean, not the median.
+At least this share of the mean square is left."""
 
 CANDIDATES = 400
 """Steps that are compared."""
@@ -115,12 +120,12 @@ class Ladder:
     def error(self, step: float) -> float:
         """Return the root mean square error of a derivative over a step, averaged over the path."""
         edge = np.interp(step, self._steps, self._edge)
-        return math.sqrt(float(self._rounding(step) + self._truncation(np.array([step]))[0]) + float(edge))
+        return math.sqrt(float(self._rounding(step) + self._mean(np.array([step]))[0]) + float(edge))
 
     def best(self) -> float:
-        """Return the step with the smallest error, features at the end of their range left out."""
+        """Return the step with the smallest error of usual inputs, features at the end of their range left out."""
         steps = np.geomspace(SMALLEST * self._steps[0], self.largest, CANDIDATES)
-        return float(steps[np.argmin(self._rounding(steps) + self._truncation(steps))])
+        return float(steps[np.argmin(self._rounding(steps) + self._usual(steps))])
 
     def _drawn_features(self, generator: np.random.Generator) -> Rows:
         """Return a feature for each row of places: along paths as often as the square of what its derivative counts."""
@@ -161,32 +166,31 @@ class Ladder:
         backward, forward = (at - before[..., :rungs]) / steps, (behind[..., :rungs] - at) / steps
         clipped = self._clipped(backward, forward)
         inside = ~(clipped[0] | clipped[1])[..., None]
-        share = float(inside.mean())
         self._noise = max(self._noise, _level(((forward - backward) * steps)[inside[..., 0]] ** 2 / 6, self._noise))
-        rounding = self._noise**2 / steps**2
-        self.clips = bool(share < 1)
-        self._edge = self._edges(backward, forward, clipped, rounding)
-        two_sided, seen = self._mean_square(inside * (forward - backward), 6 * share * rounding)
-        growth = _growth(steps, two_sided, seen)
+        self.clips = not bool(inside.all())
+        self._edge = self._edges(backward, forward, clipped)
+        self._mean, self._usual = (self._truncation(backward, forward, inside, cap) for cap in (1.0, USUAL))
+
+    def _truncation(self, backward: Array, forward: Array, inside: Flags, cap: float) -> _Powers:
+        """Return the mean squared truncation error, that of each row of places capped at a quantile of all rows."""
+        rounding = float(inside.mean()) * self._noise**2 / self._steps**2
+        two_sided, seen = self._mean_square(inside * (forward - backward), 6 * rounding, cap)
+        growth = _growth(self._steps, two_sided, seen)
         if self._order == 1:
-            own, factor = (
-                (forward if 1 in self._stencil.offsets else backward),
-                (1 + 4.0**APART) + (2.0**APART - 1) ** 2,
-            )
+            own, factor = forward if 1 in self._stencil.offsets else backward, (1 + 4.0**APART) + (2.0**APART - 1) ** 2
             squares, part = two_sided / 2 ** np.clip(growth, 1, 2), ONE_SIDED
         else:
             own, factor = (forward + backward) / 2, (1 + 4.0**APART) / 2
             squares, part = two_sided / 4 * max(0.0, 1 - growth / 2), CENTRAL
         apart = inside * (own[..., APART:] - own[..., :-APART])
-        compared, clear = self._mean_square(apart, factor * share * rounding[APART:])
+        compared, clear = self._mean_square(apart, factor * rounding[APART:], cap)
         squares = np.where(seen, squares, 0)
         squares[APART:] = np.maximum(squares[APART:], np.where(clear, compared / part, 0))
-        seen = squares > 0
         # What is unseen at some step says nothing of smaller ones. Where the function ends, differences fall with the
         # step, which makes them no better.
-        first = rungs - int(np.argmin(np.append(seen[::-1], False)))
-        self._known_steps, self._known = steps[first:], np.maximum.accumulate(squares[first:])
-        self._growth = min(_growth(steps[first:], self._known, seen[first:]), 2.0 * self._order)
+        first = len(squares) - int(np.argmin(np.append(squares[::-1] > 0, False)))
+        steps, squares = self._steps[first:], np.maximum.accumulate(squares[first:])
+        return _Powers(steps, squares, min(_growth(steps, squares, squares > 0), 2.0 * self._order))
 
     def _clipped(self, backward: Array, forward: Array) -> tuple[Flags, Flags]:
         """Return the pairs that are level before, and behind, the point at all steps, and only there."""
@@ -195,7 +199,7 @@ class Ladder:
         alive = [(np.abs(side) > noise).any(axis=-1) for side in (backward, forward)]
         return level[0] & alive[1], level[1] & alive[0]
 
-    def _edges(self, backward: Array, forward: Array, clipped: tuple[Flags, Flags], rounding: Array) -> Array:
+    def _edges(self, backward: Array, forward: Array, clipped: tuple[Flags, Flags]) -> Array:
         """Return the mean squared error that clipped features add at each step."""
         coefficients = dict(zip(self._stencil.offsets, self._stencil.coefficients, strict=True))
         weights = [abs(coefficients.get(side, 0.0)) for side in (-1, 1)]
@@ -204,30 +208,41 @@ class Ladder:
             for weight, flags, other in zip(weights, clipped, (forward, backward), strict=True)
         )
         shares = [weight**2 * float(flags.mean()) for weight, flags in zip(weights, clipped, strict=True)]
-        return self._mean_square(np.asarray(lost), 2 * sum(shares) * rounding)[0]
+        return self._mean_square(np.asarray(lost), 2 * sum(shares) * self._noise**2 / self._steps**2)[0]
 
-    def _mean_square(self, values: Array, noise: Array) -> tuple[Array, Flags]:
+    def _mean_square(self, values: Array, noise: Array, cap: float = 1.0) -> tuple[Array, Flags]:
         """Return the mean square of what is no noise, averaged over the path, and where it stands clear."""
-        squares = (values**2).mean(axis=(0, 1))
         events = (np.abs(values) > VISIBLE * np.sqrt(noise)).sum(axis=(0, 1))
-        clear = (squares > CLEAR * noise) & (events >= EVENTS)
-        squares, nodes = np.maximum(squares - noise, 0), values.shape[1]
+        of_rows = (values**2).mean(axis=1)
+        seen, nodes = of_rows.mean(axis=0), values.shape[1]
+        clear = (seen > CLEAR * noise) & (events >= EVENTS)
+        squares = np.maximum(seen - noise, 0)
         if nodes > 1:
             # Points of one path have some of it in common, which does not average out.
             common = (values.sum(axis=1) ** 2 - (values**2).sum(axis=1)).mean(axis=0) / (nodes * (nodes - 1))
             common = np.clip(common, 0, squares)
             squares = common + (squares - common) / self._path_points
-        return squares, clear & (squares > 0)
+        capped = np.minimum(of_rows, np.quantile(of_rows, cap, axis=0)).mean(axis=0)
+        share = np.where(clear, (capped - noise) / np.where(clear, seen - noise, 1), 1)
+        return squares * np.clip(share, LEAST, 1), clear & (squares > 0)
 
     def _rounding(self, step: Array | float) -> Array:
         return np.asarray((2 if self._order == 1 else 0.5) * self._noise**2 / self._path_points / np.square(step))
 
-    def _truncation(self, step: Array) -> Array:
-        """Return the mean squared truncation error at some steps, interpolated and continued by powers."""
-        if not len(self._known):
+
+@dataclass(frozen=True)
+class _Powers:
+    """Squares at some steps, interpolated and continued to smaller ones by powers; none are 0 everywhere."""
+
+    steps: Array
+    squares: Array
+    growth: float
+
+    def __call__(self, step: Array) -> Array:
+        if not len(self.steps):
             return np.zeros(len(step))
-        inner = np.exp(np.interp(np.log(step), np.log(self._known_steps), np.log(self._known)))
-        return np.asarray(inner * np.minimum(step / self._known_steps[0], 1) ** self._growth)
+        inner = np.exp(np.interp(np.log(step), np.log(self.steps), np.log(self.squares)))
+        return np.asarray(inner * np.minimum(step / self.steps[0], 1) ** self.growth)
 
 
 def _level(squares: Array, noise: float) -> float:
