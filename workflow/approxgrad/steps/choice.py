@@ -6,6 +6,9 @@ does between x and x + h grows with h. Both are measured at some of the inputs, 
 A smooth model bends, and the rule is the one of the literature. A network of rectifiers does not: it is linear up to
 its first kink, where the error jumps from rounding alone to the size of the kink. There the best step is about the
 largest one with no kink in reach of any feature, for most inputs.
+
+The output of a quantised or rounded model is a staircase. Its stairs are noise that no smaller step gets rid of, so the
+step has to lead over several of them, and what the function does on that way is measured there.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from approxgrad.gradients import rows
 from approxgrad.gradients.batching import batch_size as default_batch_size
 from approxgrad.gradients.checks import (
     Model,
@@ -30,13 +34,17 @@ from approxgrad.steps.kinks import Kinks, best_step
 from approxgrad.steps.noise import Array
 from approxgrad.steps.search import PAIRS, RATIO, Search
 
-COUNTED, SAMPLED, ESTIMATED = 2 ** -(0.5**0.5), 0.7, 0.8
+COUNTED, SAMPLED, ESTIMATED, ACROSS_STAIRS = 2 ** -(0.5**0.5), 0.7, 0.8, 0.57
 """Share of the inputs whose error does not exceed the one that is minimised. The median input would do, but just past
 the first kink the error is larger by orders of magnitude, while a step that is too small by some factor loses no more
 than that factor. With kinks of constant density, the first share takes a step that is the square root of two below the
 median's: where kinks were counted along every feature. The second takes a factor of 1.9, where they were counted for
 some of the inputs, or where rounding takes the step past first kinks, so that no single one decides. The third takes a
-factor of 3.1: estimates tell the distance to a factor of two only."""
+factor of 3.1: estimates tell the distance to a factor of two only. The last is for counted
+kinks of a staircase, whose noise leaves less to be lost past the first kink."""
+
+SMOOTH, SMOOTH_STAIRS = 0.5, 0.75
+"""Share of the bends that have to grow as those of a smooth function; on a staircase, noise makes some do so."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +60,25 @@ class StepChoice:
     regime : str
         What limits the step: ``smooth`` (curvature), ``kinks`` (of a piecewise linear model), or ``linear`` if no
         truncation error was seen: then the step is the size of the inputs, and a smaller one has more rounding error
-        (none, if the function is constant).
+        (none, if the function is constant). ``staircase`` for the output of a quantised or rounded model, half
+        precision included. ``piecewise constant`` if no smooth function was found below the jumps, as for a forest or
+        class labels: there is no gradient to approximate, and the step is the size of the inputs.
     noise : float
-        Standard deviation of the rounding error of the target output.
+        Standard deviation of the rounding error of the target output; of a staircase, of what the stairs add to a
+        smooth function, at least quantum / sqrt(12).
     curvature : float or None
         In the smooth regime: root mean square of the second derivative along a feature (central: of the third).
     kink_distance : float or None
         In the regime of kinks: the step within which half of the points meet a kink in some feature.
     error : float
         Predicted root mean square error of a derivative along a feature, averaged over the path for Integrated
-        Gradients.
+        Gradients. In the regime of kinks it is that of an input at which the error is not above the usual. For a
+        piecewise constant model it says by how much differences over steps of this size disagree.
     evaluations : int
         Model evaluations made, at most :func:`approxgrad.steps.search.most_evaluations`.
+    quantum : float or None
+        Height of the stairs of a staircase or a piecewise constant model: the unit of which its jumps are multiples, or
+        their root mean square if there is none.
     """
 
     step: float
@@ -74,6 +89,18 @@ class StepChoice:
     kink_distance: float | None
     error: float
     evaluations: int
+    quantum: float | None = None
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """What limits the step, as in :class:`StepChoice`, and the truncation error there."""
+
+    regime: str
+    step: float
+    truncation: float
+    curvature: float | None = None
+    kink_distance: float | None = None
 
 
 def choose_step(
@@ -110,6 +137,10 @@ def choose_step(
         Of the points, features and signs that are tried; the same seed gives the same step.
     batch_size : int, optional
         Inputs per evaluation; by default :func:`approxgrad.gradients.batching.batch_size`.
+    check_rows : bool
+        Whether to refuse a model whose output for a row depends on more than the row, as
+        :func:`approxgrad.gradients.rows.check_rows` does, in at most 105 evaluations. False is for a model that
+        is known.
 
     Returns
     -------
@@ -122,7 +153,7 @@ def choose_step(
         If the inputs are not floating-point, or an argument is of the wrong type.
     ValueError
         If the scheme is unknown, inputs or outputs are not finite, a target is out of range, the baselines do not fit
-        the inputs, or a layer of the model is in training mode.
+        the inputs, a layer of the model is in training mode, or rows are not independent and repeatable.
 
     Notes
     -----
@@ -130,11 +161,16 @@ def choose_step(
     sought on which most features show a bend that stands clear of the noise. If bends of that scale grow as those of a
     smooth function do, :func:`smooth_step` is the answer. Otherwise the distance to the first kink is measured
     (:meth:`approxgrad.steps.search.Search.kinks`) and the step minimises the error, rounding and kinks together, that
-    most inputs (:data:`CLEAR`) do not exceed (:func:`approxgrad.steps.kinks.best_step`).
+    most inputs (:data:`COUNTED`) do not exceed (:func:`approxgrad.steps.kinks.best_step`).
+
+    Jumps of the output tell a staircase (:mod:`approxgrad.steps.stairs`). Its noise takes the step over several stairs,
+    to where the sum of noise and truncation is smallest, as differences at steps up to eight times the size of the
+    inputs show (:mod:`approxgrad.steps.ladder`); before the first kink, if kinks stand clear of the stairs.
 
     Cost for networks of rectifiers: some thousand evaluations, and where the step has to stay before the first kink two
-    for each feature of each path point of the inputs that are tried, in at most 65,536 pairs; about 600 for smooth
-    models. It is at most :func:`approxgrad.steps.search.most_evaluations`.
+    for each feature of each path point of the inputs that are tried, in at most 65,536 pairs; about 1,000 for smooth
+    models, of which 300 to 500 look for jumps. Staircases take 8,000 to 10,000, and as many again as kinks do where
+    these decide. It is at most :func:`approxgrad.steps.search.most_evaluations`.
 
     Examples
     --------
@@ -153,52 +189,76 @@ def choose_step(
     path_points = 1 if begin is None else n_steps
     size = checked_batch_size(batch_size) or default_batch_size(model, (inputs,))
     search = Search(model, inputs.detach(), target, scheme, begin, path_points, seed, size)
+    checked = rows.check_rows(model, inputs, batch_size=batch_size) if check_rows else 0
 
     noise = search.noise()
+    stairs = search.stairs()
+    noise = max(noise, stairs.noise if stairs else 0.0)
+    # A step below the resolution of the inputs is lost in them; one above their size leaves the data.
+    largest, error = search.scale, None
+    if stairs is None or not stairs.named:
+        limit, quantum = _limit(search, noise, path_points, seed, COUNTED, SMOOTH), None
+    else:
+        quantum, ladder = stairs.quantum, search.ladder(noise)
+        limit = _Limit("piecewise constant", min(largest, ladder.largest), 0.0)
+        if stairs.even:
+            # At single points, the usual input loses by kinks only from its first one on, if they stand clear of the
+            # stairs: the mean square over all inputs, which the ladder tells, would not wait for that.
+            largest = ladder.largest
+            if path_points == 1 and not ladder.clips and largest >= RATIO * search.scale:
+                limit = _limit(search, noise, 1, seed, ACROSS_STAIRS, SMOOTH_STAIRS)
+            step = limit.step if limit.regime == "kinks" else ladder.best()
+            limit = _Limit("staircase", step, 0.0, None, limit.kink_distance)
+        error = ladder.error(min(limit.step, largest))
+    step = float(f"{min(max(limit.step, 2 * search.resolution * search.scale), largest):.2g}")
+    if error is None:
+        error = math.hypot(search.rounding(noise / math.sqrt(path_points), step), limit.truncation)
+    return StepChoice(
+        step=step,
+        scheme=scheme,
+        regime=limit.regime,
+        noise=noise,
+        curvature=limit.curvature,
+        kink_distance=limit.kink_distance,
+        error=error,
+        evaluations=checked + search.probe.evaluations,
+        quantum=quantum,
+    )
+
+
+def _limit(search: Search, noise: float, path_points: int, seed: int, clear: float, smooth: float) -> _Limit:
+    """Return what limits the step of a function with this noise.
+
+    With counted kinks, a share `clear` of the inputs has no larger error; a share `smooth` of the bends makes the
+    function smooth.
+    """
     scale = search.bend_scale(noise)
     bends, larger = search.bends(scale, PAIRS)
     seen = search.seen(bends, noise, scale)
     averaged_noise = noise / math.sqrt(path_points)
-    curvature = kink_distance = None
-    truncation = 0.0
     if not seen.any():
-        regime, step = "linear", search.scale
-    elif _is_smooth(bends, larger, seen & search.seen(larger, noise, RATIO * scale), search.order):
-        regime = "smooth"
+        return _Limit("linear", search.scale, 0.0)
+    if _is_smooth(bends, larger, seen & search.seen(larger, noise, RATIO * scale), search.order, smooth):
         bend = math.sqrt(max(0.0, float(np.mean(bends**2)) - search.bend_noise(noise, scale) ** 2))
         curvature = search.derivative(bend, scale)
         step = smooth_step(averaged_noise, curvature, search.order)
-        truncation = search.truncation(bend) * (step / scale) ** search.order
-    else:
-        regime = "kinks"
-        rounding = search.features * search.rounding(averaged_noise, 1.0) ** 2
-        density = search.features * search.kink_density(seen, scale)
+        return _Limit("smooth", step, search.truncation(bend) * (step / scale) ** search.order, curvature)
+    rounding = search.features * search.rounding(averaged_noise, 1.0) ** 2
+    density = search.features * search.kink_density(seen, scale)
 
-        def best(kinks: Kinks, clear: float) -> tuple[float, float]:
-            return best_step(kinks, np.abs(bends[seen]), density, rounding, path_points, clear, seed)
+    def best(kinks: Kinks, share: float) -> tuple[float, float]:
+        return best_step(kinks, np.abs(bends[seen]), density, rounding, path_points, share, seed)
 
-        kinks = search.kinks(noise, scale / math.sqrt(search.features))
-        step, error = best(kinks, COUNTED if kinks.counted else SAMPLED)
-        first = float(kinks.reach(np.log([2.0]) / path_points)[0])
-        if step < first:
-            # All depends on staying before the first kink, which takes a finer count, or a margin.
-            counted = search.counted_kinks(first)
-            kinks, clear = (kinks, ESTIMATED) if counted is None else (counted[0], COUNTED if counted[1] else SAMPLED)
-            step, error = best(kinks, clear)
-        kink_distance = float(kinks.reach(np.log([2.0]))[0])
-        truncation = error / math.sqrt(search.features)
-    # A step below the resolution of the inputs is lost in them; one above their size leaves the data.
-    step = float(f"{min(max(step, 2 * search.resolution * search.scale), search.scale):.2g}")
-    return StepChoice(
-        step=step,
-        scheme=scheme,
-        regime=regime,
-        noise=noise,
-        curvature=curvature,
-        kink_distance=kink_distance,
-        error=math.hypot(search.rounding(averaged_noise, step), truncation),
-        evaluations=search.probe.evaluations,
-    )
+    kinks = search.kinks(noise, scale / math.sqrt(search.features))
+    step, error = best(kinks, clear if kinks.counted else SAMPLED)
+    first = float(kinks.reach(np.log([2.0]) / path_points)[0])
+    if step < first:
+        # All depends on staying before the first kink, which takes a finer count, or a margin.
+        counted = search.counted_kinks(first)
+        kinks, share = (kinks, ESTIMATED) if counted is None else (counted[0], clear if counted[1] else SAMPLED)
+        step, error = best(kinks, share)
+    distance = float(kinks.reach(np.log([2.0]))[0])
+    return _Limit("kinks", step, error / math.sqrt(search.features), kink_distance=distance)
 
 
 def smooth_step(noise: float, curvature: float, order: int) -> float:
@@ -221,12 +281,12 @@ def smooth_step(noise: float, curvature: float, order: int) -> float:
     return 8**0.25 * math.sqrt(noise / curvature) if order == 1 else (3 * noise / curvature) ** (1 / 3)
 
 
-def _is_smooth(bends: Array, larger: Array, seen: NDArray[np.bool_], order: int) -> bool:
-    """Whether most bends grow with the scale as those of a smooth function do; a single kink does so in few places."""
+def _is_smooth(bends: Array, larger: Array, seen: NDArray[np.bool_], order: int, share: float) -> bool:
+    """Whether this share of the bends grows with the scale as those of a smooth function do, as few single kinks do."""
     if not seen.any():
         return False
     growth = larger[seen] / bends[seen] / RATIO**order
-    return bool(np.mean((growth > 0.7) & (growth < 1.4)) > 0.5)
+    return bool(np.mean((growth > 0.7) & (growth < 1.4)) > share)
 
 
 def _check_integer(name: str, value: object, least: int) -> None:

@@ -22,7 +22,7 @@ class Probe:
     Parameters
     ----------
     model : callable
-        A batch of inputs to a batch of outputs.
+        A batch of inputs to a batch of outputs. It is given copies, so it may change them.
     points : Tensor
         Shape (P, ...): the points.
     indices : Tensor or None
@@ -43,7 +43,13 @@ class Probe:
         self.batch_size = batch_size
         self.evaluations = 0
 
-    def __call__(self, directions: Tensor, shifts: Sequence[float], rows: NDArray[np.int64] | None = None) -> Array:
+    def __call__(
+        self,
+        directions: Tensor,
+        shifts: Sequence[float],
+        rows: NDArray[np.int64] | None = None,
+        finite: bool = True,
+    ) -> Array:
         """Return the output at ``points[i] + shift * directions[i]``.
 
         Parameters
@@ -55,6 +61,8 @@ class Probe:
             :class:`approxgrad.FiniteDifference` are, so that the rounding of x + h counts as noise here too.
         rows : ndarray, optional
             Numbers of these points; by default the first K.
+        finite : bool
+            Whether an output that is not finite is refused; otherwise it is returned.
 
         Returns
         -------
@@ -64,14 +72,15 @@ class Probe:
         Raises
         ------
         ValueError
-            If an output is not finite or does not fit the target.
+            If an output is not finite, or does not fit the target.
         """
         count, device = len(directions), self.points.device
         used = torch.arange(count, device=device) if rows is None else torch.from_numpy(rows).to(device)
         offsets = torch.tensor(shifts, dtype=torch.float64, device=device).to(self.points.dtype)
         total = count * len(offsets)
-        outputs = torch.empty(total, dtype=torch.float64)
-        with torch.inference_mode():
+        # Not inference_mode, in which a model could neither differentiate nor keep a tensor for later.
+        with torch.inference_mode(mode=False), torch.no_grad():
+            outputs = torch.empty(total, dtype=torch.float64)
             for part in balanced_slices(total, self.batch_size):
                 item = torch.arange(part.start, part.stop, device=device)
                 point, shift = item // len(offsets), item % len(offsets)
@@ -81,9 +90,9 @@ class Probe:
                 indices = None if self.indices is None else self.indices[used[point]]
                 outputs[part] = select_outputs(raw, indices, len(item)).double().cpu()
         self.evaluations += total
-        finite = torch.isfinite(outputs)
-        if not finite.all():
-            first = int((~finite).nonzero()[0])
+        found = torch.isfinite(outputs)
+        if finite and not found.all():
+            first = int((~found).nonzero()[0])
             near = f"near an input, features shifted by {float(offsets[first % len(offsets)]):+g}"
             raise ValueError(f"model: output is {outputs[first].item()} {near}")
         return outputs.reshape(count, -1).numpy()

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from approxgrad.gradients.checks import Model
+from approxgrad.gradients.rows import CHECKED_ROWS
 from approxgrad.gradients.stencils import stencil
 from approxgrad.gradients.targets import Target, target_indices
 from approxgrad.steps.kink_survey import COUNTABLE, KinkSurvey, most_survey_evaluations
 from approxgrad.steps.kinks import Kinks
+from approxgrad.steps.ladder import Ladder, most_ladder_evaluations
 from approxgrad.steps.noise import POINTS, Array, measured_noise, spacings
 from approxgrad.steps.probing import Probe
+from approxgrad.steps.stairs import Stairs, find_stairs, most_stairs_evaluations
 
 LINES = 6
 """Lines along which the noise is measured."""
@@ -46,6 +49,15 @@ RUNGS = 16
 
 FREQUENT = 0.4
 """Share of the pilots that a bend has to be seen at: more is a matter of scale, fewer leave too little to measure."""
+
+ROUNDED = 1.1 / math.sqrt(12)
+"""Noise in quanta below which an output was rounded to multiples of one quantum, and nothing else."""
+
+SECOND = 2.1
+"""Largest second difference of rounding alone, in quanta, with a little for what is rounded before and after."""
+
+MOST_CHECKS = 35
+"""Most evaluations of each row that :func:`approxgrad.gradients.rows.check_rows` looks at."""
 
 VISIBLE = 6.0
 """A difference of more standard deviations of its noise than this is no noise."""
@@ -81,6 +93,7 @@ class Search:
         batch_size: int,
     ) -> None:
         self._stencil = stencil(scheme)
+        self._seed, self._stairs, self._most = seed, 0.0, math.inf
         self.order = self._stencil.order
         self._generator = generator = np.random.default_rng(seed)
         device = inputs.device
@@ -92,7 +105,7 @@ class Search:
         self._countable = min(self._inputs, COUNTABLE // (path_points * inputs[0].numel()))
         if self._countable < min(self._inputs, COUNTED_INPUTS):
             self._countable = 0
-        made = path_points if self._countable else self._nodes
+        self._made = made = path_points if self._countable else self._nodes
         # One point of every input, then another one of every input; few inputs are used again along other features.
         count = max(self._inputs * made, PAIRS)
         row = torch.from_numpy(np.resize(tried, count)).to(device)
@@ -114,11 +127,27 @@ class Search:
         self._axes[torch.arange(PAIRS, device=device), chosen] = 1
 
     def noise(self) -> float:
-        """Return the noise of the output, the rounding of x + h along a feature included."""
+        """Return the noise of the output, the rounding of x + h along a feature included, and its stairs."""
         return self._noise_along(self._axes)
 
     def _noise_along(self, directions: Tensor) -> float:
-        return measured_noise(lambda shifts: self.probe(directions[:LINES], shifts), self.resolution, self.scale)
+        noise = measured_noise(lambda shifts: self.probe(directions[:LINES], shifts), self.resolution, self.scale)
+        return max(noise, self._stairs)
+
+    def stairs(self) -> Stairs | None:
+        """Return the stairs of the output, if it has any; from then on they count as noise."""
+        found = find_stairs(self.probe, self._inputs, self.resolution, self.scale, self._seed)
+        if found:
+            self._stairs = found.noise
+            # Rounded outputs are off by half a quantum at most.
+            self._most = SECOND * found.quantum if found.noise < ROUNDED * found.quantum else math.inf
+        return found
+
+    def ladder(self, noise: float) -> Ladder:
+        """Return the errors that differences have at steps of all sizes, the larger ones most of all."""
+        generator = np.random.default_rng([self._seed, 2])
+        nodes, path = self._made, self._path_points
+        return Ladder(self.probe, self._stencil, self._inputs, nodes, path, noise, self.scale, generator)
 
     def rounding(self, noise: float, step: float) -> float:
         """Return the standard deviation of the rounding error of a derivative."""
@@ -183,7 +212,7 @@ class Search:
         survey = self._survey(self._inputs, self._nodes)
         signs = torch.from_numpy(self._generator.choice([-1.0, 1.0], self._axes[:LINES].shape)).to(self._axes)
         visible = VISIBLE * math.sqrt(6)
-        self._visible = visible * noise, visible * self._noise_along(signs)
+        self._visible = min(visible * noise, self._most), min(visible * self._noise_along(signs), self._most)
         return survey.kinks(guess, *self._visible)
 
     def counted_kinks(self, distance: float) -> tuple[Kinks, bool] | None:
@@ -205,7 +234,7 @@ class Search:
 
 
 def most_evaluations(dtype: torch.dtype, scheme: str, features: int, points: int = INPUTS) -> int:
-    """Return the largest number of evaluations that the measurements make together.
+    """Return the largest number of evaluations that the measurements make together, the check of the rows included.
 
     Parameters
     ----------
@@ -221,4 +250,5 @@ def most_evaluations(dtype: torch.dtype, scheme: str, features: int, points: int
     shifts = 3 if stencil(scheme).order == 1 else 4
     noise = 2 * LINES * POINTS * len(spacings(torch.finfo(dtype).eps, 1.0))
     bends = int(math.log2(RUNGS)) * PILOTS * shifts + PAIRS * (shifts + 2)
-    return noise + bends + most_survey_evaluations(features, points)
+    stairs = most_stairs_evaluations() + most_ladder_evaluations()
+    return MOST_CHECKS * CHECKED_ROWS + noise + stairs + bends + most_survey_evaluations(features, points)
