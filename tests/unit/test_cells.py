@@ -149,7 +149,7 @@ def test_classes_are_explained_by_their_own_output(tmp_path):
     inputs = torch.from_numpy(result.inputs).requires_grad_()
     chosen = model(inputs)[range(SAMPLES), result.target.tolist()].sum()
     np.testing.assert_allclose(result.attribution, torch.autograd.grad(chosen, inputs)[0].abs(), rtol=1e-5, atol=1e-7)
-    ends = path_ends(model, inputs.detach(), torch.ones(1, FEATURES), torch.from_numpy(result.target))
+    ends = path_ends(model, inputs.detach(), torch.ones(1, FEATURES), torch.from_numpy(result.target), 100)
     with torch.inference_mode():
         for end, points in zip(ends, (inputs, torch.ones(SAMPLES, FEATURES)), strict=True):
             expected = model(points)[range(SAMPLES), result.target.tolist()]
@@ -271,24 +271,31 @@ def test_rows_that_see_each_other_are_refused_unless_they_are_evaluated_one_by_o
 
 def test_the_check_is_counted_apart_and_can_be_switched_off(files, neighbours):
     unchecked = cell(files, {"attribution": "saliency"}, check_rows=False)
-    assert unchecked.metadata["check_evaluations"] == 0
+    # Three rows alone, and a batch of six, to see how much memory they take.
+    assert unchecked.metadata["check_evaluations"] == 9
     checked = cell(files, {"attribution": "saliency"}, batch_size=1)
-    # Three rows, twice.
-    assert checked.metadata["check_evaluations"] == 6
+    # One row, twice.
+    assert checked.metadata["check_evaluations"] == 2
     counts = {result.metadata["model_evaluations"] for result in (checked, unchecked)}
     assert counts == {SAMPLES * evaluations("saliency", "forward", FEATURES)}
 
 
 def test_every_shard_checks_the_same_rows(files, neighbours, monkeypatch):
     seen = []
-    monkeypatch.setattr(subjects, "check_rows", lambda model, rows, **_: seen.append(rows.numpy()) or 5)
+
+    class Noted(FiniteDifference):
+        def prepare(self, model, inputs, *arguments, **options):
+            seen.append(inputs[0].numpy())
+            return super().prepare(model, inputs, *arguments, **options)
+
+    monkeypatch.setattr(subjects, "FiniteDifference", Noted)
     monkeypatch.setattr(shards, "BLOCK_EVALUATIONS", 1)
     options = {"scheme": "forward", "step": 0.5, "dtype": "float32", "samples": SAMPLES, "sample_seed": SEED}
-    options |= {"method": {"attribution": "saliency"}, "memory_mib": None, "device": CPU}
+    options |= {"method": {"attribution": "saliency"}, "memory_mib": None, "device": CPU, "batch_size": 1}
     parts = [attribute_cell(**files, **options, shard=(number, 5))[0] for number in range(1, 6)]
     # Of five shards of three samples, some are empty.
     assert sorted(len(part.sample) for part in parts) == [0, 0, 1, 1, 1]
-    assert merged([part.metadata for part in parts])["check_evaluations"] == 5
+    assert merged([part.metadata for part in parts])["check_evaluations"] == 2
     rows = split(8, 1, mean=(0.5,), std=(2.0,)).rows(draw_samples(8, 8, SEED)).model_inputs()
     assert all(np.array_equal(own, rows) for own in seen)
 

@@ -170,7 +170,7 @@ def test_the_seed_decides_and_the_check_of_the_rows_does_not(files):
     again, unchecked = chosen(files, check_rows=False)
     assert first == again
     assert chosen(files, seed=4)[0].noise != first.noise
-    assert metadata["check_evaluations"] > unchecked["check_evaluations"] == 0
+    assert metadata["check_evaluations"] > unchecked["check_evaluations"]
 
 
 def test_a_model_that_is_no_function_of_its_rows_is_refused(files, monkeypatch):

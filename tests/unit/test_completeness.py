@@ -47,7 +47,7 @@ def test_integrated_gradients_are_complete_and_the_published_variant_is_not(tmp_
     weight, rows = torch.rand(FEATURES) + 0.5, torch.rand(ROWS, FEATURES) + 0.5
     model = lambda x: (x * weight).sum(dim=1) ** 2  # noqa: E731 - its exact path integral is known
     baseline, steps = torch.zeros(1), 8
-    ends = path_ends(model, rows, baseline, None)
+    ends = path_ends(model, rows, baseline, None, 100)
     paths, cells = [], []
     for method in ("integrated_gradients", "integrated_gradients_published"):
         for gradient in ("exact", FiniteDifference(0.5, "central")):
@@ -69,15 +69,14 @@ def test_integrated_gradients_are_complete_and_the_published_variant_is_not(tmp_
 def test_outputs_do_not_depend_on_the_batches(monkeypatch):
     rows = torch.arange(12.0).reshape(6, 2)
     model = torch.nn.Identity()
-    whole = explained_outputs(model, rows, torch.tensor([0, 1, 0, 1, 0, 1]))
-    monkeypatch.setattr("approxgrad.methods.path_ends.batch_size", lambda *_: 4)
+    whole = explained_outputs(model, rows, torch.tensor([0, 1, 0, 1, 0, 1]), 100)
     np.testing.assert_array_equal(whole, [0, 3, 4, 7, 8, 11])
-    np.testing.assert_array_equal(explained_outputs(model, rows, torch.tensor([0, 1, 0, 1, 0, 1])), whole)
+    np.testing.assert_array_equal(explained_outputs(model, rows, torch.tensor([0, 1, 0, 1, 0, 1]), 4), whole)
 
 
 def test_a_model_that_changes_its_inputs_leaves_the_callers_alone():
     rows = torch.ones(2, 3)
-    assert explained_outputs(lambda x: x.mul_(2).sum(dim=1), rows, None).tolist() == [6, 6]
+    assert explained_outputs(lambda x: x.mul_(2).sum(dim=1), rows, None, 100).tolist() == [6, 6]
     assert (rows == 1).all()
 
 

@@ -300,7 +300,7 @@ def test_rows_that_see_each_other_are_refused_unless_the_check_is_off(mlp):
     def model(x):
         return mlp(x - x.mean(dim=0))
 
-    with pytest.raises(RowError, match="beside other rows"):
+    with pytest.raises(RowError, match="beside others"):
         choose_step(model, ROWS, TARGETS)
     with_check, without = (choose_step(mlp, ROWS, TARGETS, check_rows=check) for check in (True, False))
     assert choose_step(model, ROWS, TARGETS, check_rows=False).step > 0

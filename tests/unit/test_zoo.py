@@ -90,7 +90,9 @@ def test_they_are_refused_wherever_a_model_enters(member, entry):
         if len(inputs) > 1:
             pytest.skip("takes several inputs, which only FiniteDifference does")
         before = wiring(model), numbers(model)
-        with zoo.seeded(3), pytest.raises((ValueError, TypeError), match=member.refused) as caught:
+        # A step is chosen from points near the inputs, which have no numbers.
+        refusal = member.refused.partition(" for input")[0] if entry == "choose_step" else member.refused
+        with zoo.seeded(3), pytest.raises((ValueError, TypeError), match=refusal) as caught:
             ENTRIES[entry](model, inputs[0], member.target)
         after = wiring(model), numbers(model)
     assert len(str(caught.value).splitlines()) == 1

@@ -40,6 +40,9 @@ DISTANT = (-3.0, 0.5, 2.0)
 DRAWS = 8
 """Roundings of the inputs that are drawn before outputs that differ are called different."""
 
+MOST_EVALUATIONS = CHECKED_ROWS * (2 + 2 + 2 + 2 + 2 * DRAWS)
+"""Evaluations that looking at a model takes at most: alone, again, three times in a batch, with rounded inputs."""
+
 SINGLY = "batch_size=1 evaluates rows one by one"
 SWITCH = "check_rows=False switches this check off for a model that is known"
 
@@ -137,6 +140,7 @@ class Rows:
         self.chosen = sorted({0, last // 2, last})[: max(1, min(CHECKED_ROWS, most // 2))]
         self.several = min(max(FEWEST, 2 * len(self.chosen)), most)
         self.evaluations = 0
+        self._explained: Tensor | None = None
         module = unwrapped(model)
         parts = layers(module) if isinstance(module, nn.Module) else ()
         weights = (tensor for _, part in parts for tensor in part._parameters.values() if tensor is not None)
@@ -266,6 +270,8 @@ class Rows:
 
     def _rounding(self, outputs: Tensor) -> Tensor:
         """Return the largest difference of each output that rounding explains, measured by rounding the inputs."""
+        if self._explained is not None:
+            return self._explained
         eps = self._eps
         changes = torch.zeros_like(_size(outputs))
         # A model that does not see roundings of float64 computes in float32.
@@ -273,7 +279,8 @@ class Rows:
             changes, eps = self._changes(outputs, coarser), coarser
             if changes.any():
                 break
-        return self._roundings(eps) * eps * _size(outputs) + changes
+        self._explained = self._roundings(eps) * eps * _size(outputs) + changes
+        return self._explained
 
     def _changes(self, outputs: Tensor, eps: float) -> Tensor:
         """Return by how much roundings of the inputs change each output."""

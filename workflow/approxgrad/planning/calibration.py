@@ -194,13 +194,12 @@ def _measured(
     inputs = torch.randn(rows, *shape, device=place)
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
     engine = FiniteDifference(step=0.1, batch_size=batch, memory_budget=budget)
-    ready, watched = engine.prepare(model, (inputs,)), ExactGradient(batch).prepare(model, (inputs,))
+    exact_gradient = ExactGradient(batch)
+    ready, watched = engine.prepare(model, (inputs,)), exact_gradient.prepare(model, (inputs,))
     # Of a large input only as many features as fill a batch: the rate is the same.
     batch = batch or ready.rows_at_once(place, memory_budget(place) if budget is None else budget)
     columns = torch.arange(min(features, max(1, batch - 1)), device=place)
     filled = min(rows, math.ceil(batch / (len(columns) + 1)))
-
-    exact_gradient = ExactGradient(batch)
 
     def forward(count: int) -> int:
         float(engine.partial_derivatives(ready, (inputs[:count],), columns).sum())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from approxgrad.gradients.checks import Model
-from approxgrad.gradients.rows import CHECKED_ROWS
+from approxgrad.gradients.rows import MOST_EVALUATIONS
 from approxgrad.gradients.stencils import stencil
 from approxgrad.gradients.targets import Target, target_indices
 from approxgrad.steps.kink_survey import COUNTABLE, KinkSurvey, most_survey_evaluations
@@ -55,9 +55,6 @@ ROUNDED = 1.1 / math.sqrt(12)
 
 SECOND = 2.1
 """Largest second difference of rounding alone, in quanta, with a little for what is rounded before and after."""
-
-MOST_CHECKS = 35
-"""Most evaluations of each row that :func:`approxgrad.gradients.rows.check_rows` looks at."""
 
 VISIBLE = 6.0
 """A difference of more standard deviations of its noise than this is no noise."""
@@ -251,4 +248,4 @@ def most_evaluations(dtype: torch.dtype, scheme: str, features: int, points: int
     noise = 2 * LINES * POINTS * len(spacings(torch.finfo(dtype).eps, 1.0))
     bends = int(math.log2(RUNGS)) * PILOTS * shifts + PAIRS * (shifts + 2)
     stairs = most_stairs_evaluations() + most_ladder_evaluations()
-    return MOST_CHECKS * CHECKED_ROWS + noise + stairs + bends + most_survey_evaluations(features, points)
+    return MOST_EVALUATIONS + noise + stairs + bends + most_survey_evaluations(features, points)
