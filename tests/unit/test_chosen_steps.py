@@ -174,7 +174,11 @@ def test_the_seed_decides_and_the_check_of_the_rows_does_not(files):
 
 
 def test_a_model_that_is_no_function_of_its_rows_is_refused(files, monkeypatch):
-    monkeypatch.setattr(subjects, "load_model", lambda *_: torch.nn.Softmax(dim=0))
+    class Centred(torch.nn.Module):
+        def forward(self, rows):
+            return (rows - rows.mean(dim=0)).sum(dim=1)
+
+    monkeypatch.setattr(subjects, "load_model", lambda *_: Centred())
     with pytest.raises(ValueError, match=r"^model: .*batch_size=1 evaluates rows one by one"):
         chosen(files)
 

@@ -233,7 +233,8 @@ def read_pieces(path):
 
 def write_shard(path):
     row = np.arange(6.0)
-    metadata = {"scheme": "forward", "step": 0.1, "dtype": "float32", "feature_shape": [3], "model_evaluations": 24}
+    metadata = {"scheme": "forward", "step": 0.1, "dtype": "float32", "feature_shape": [3]}
+    metadata |= {"model_evaluations": 24, "check_evaluations": 9, "lost_steps": 0}
     metadata |= {"batch_size": 4, "device": "cpu", "versions": {"torch": "2"}, "rounding_ratios": [0.5]}
     maps = random().normal(size=(6, FEATURES))
     write_attributions(

@@ -77,7 +77,15 @@ def test_parts_from_several_machines_are_one_result_but_not_of_several_codes():
     whole = {"device": "cpu, gpu", "environment": {}}
     assert joined_provenance(parts) == {"code": "a", "machine": whole, "libraries": {"torch": "1, 2"}}
     assert joined_provenance(parts[:1]) == parts[0]
-    cost = {"model_evaluations": 1, "batch_size": 1, "device": "cpu", "versions": {}, "rounding_ratios": []}
+    cost = {
+        "model_evaluations": 1,
+        "check_evaluations": 9,
+        "lost_steps": 0,
+        "batch_size": 1,
+        "device": "cpu",
+        "versions": {},
+        "rounding_ratios": [],
+    }
     assert merged([{**cost, "provenance": part} for part in parts])["provenance"] == joined_provenance(parts)
     with pytest.raises(ProvenanceError, match="code differs between parts of one result"):
         joined_provenance([parts[0], parts[0] | {"code": "b"}])
