@@ -1,9 +1,11 @@
 """captum's methods take their gradient from the undocumented attribute `gradient_func`: what the package relies on."""
 
+import captum.attr
 import numpy as np
 import pytest
 import torch
-from captum.attr import InputXGradient, IntegratedGradients, Saliency
+from captum.attr import GradientShap, InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
+from torch import nn
 
 from approxgrad import ExactGradient, FiniteDifference
 from problems import difference_rounding, magnitude, points, softplus_mlp, softplus_third_derivative
@@ -85,3 +87,63 @@ def test_additional_arguments_are_repeated_along_the_path():
     assert [len(argument) for argument in spy.calls[0]["additional"]] == [4 * N_STEPS]
     # The weights of the path are float32, each off by at most half an ulp, and add up to one.
     torch.testing.assert_close(result, factor * x, rtol=torch.finfo(torch.float32).eps, atol=0)
+
+
+RANDOM_METHODS = {
+    "GradientShap": (GradientShap, {"baselines": points(6, 4, seed=1), "n_samples": 7}),
+    **{
+        f"NoiseTunnel over {method.__name__}, {kind}": (
+            lambda model, method=method: NoiseTunnel(method(model)),
+            {"nt_type": kind, "nt_samples": 5, "stdevs": 0.1, **METHODS[method]},
+        )
+        for method in METHODS
+        for kind in ("smoothgrad", "vargrad")
+    },
+}
+
+
+@pytest.mark.parametrize(("make", "options"), RANDOM_METHODS.values(), ids=RANDOM_METHODS)
+def test_methods_that_draw_numbers_take_a_source_too(make, options):
+    model, x = softplus_mlp(), points(4, 4)
+    source, results = FiniteDifference(STEP, "central"), []
+    for gradient in (None, source):
+        explainer = make(model)
+        if gradient is not None:
+            getattr(explainer, "attribution_method", explainer).gradient_func = gradient
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002 - what captum draws with
+        results.append(explainer.attribute(x.clone(), target=1, **options).detach())
+    assert source.used_batch_size is not None
+    # Gradients are as close as those above; variances and products with inputs are below ten times as far apart.
+    gradient_error = STEP**2 / 6 * softplus_third_derivative(model) + difference_rounding(magnitude(model, x), STEP) / 2
+    bound = 10 * 4 * gradient_error
+    torch.testing.assert_close(results[1], results[0], rtol=0, atol=bound)
+    assert results[0].abs().max() > 100 * bound
+
+
+def rectifiers():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+
+
+@pytest.mark.filterwarnings("ignore:Setting")
+@pytest.mark.parametrize("name", ["GuidedBackprop", "Deconvolution", "DeepLift", "DeepLiftShap", "LRP"])
+def test_methods_that_change_the_gradient_inside_the_model_are_refused(name):
+    model, x = rectifiers(), torch.randn(4, 4)
+    explainer = getattr(captum.attr, name)(model)
+    explainer.gradient_func = FiniteDifference(0.01)
+    options = {"baselines": torch.zeros(3, 4)} if name == "DeepLiftShap" else {}
+    with pytest.raises(
+        ValueError, match=r"^gradient: .* changes the gradient inside the model.*NoiseTunnel over these"
+    ):
+        explainer.attribute(x, target=1, **options)
+    FiniteDifference(0.01)(model, x, 1)  # captum has taken its hooks away again
+
+
+@pytest.mark.parametrize("name", ["LayerIntegratedGradients", "LayerGradCam", "LayerConductance", "InternalInfluence"])
+def test_methods_of_layers_ask_no_source(name):
+    model, spy = rectifiers(), Spy(FiniteDifference(0.01))
+    explainer = getattr(captum.attr, name)(model, model[0])
+    explainer.gradient_func = spy
+    explainer.attribute(torch.randn(4, 4), target=1)
+    assert spy.calls == []
