@@ -303,6 +303,36 @@ def test_only_the_chosen_steps_of_the_study_are_targets(target, complaint):
     assert str(error.value) == f"{path}: {complaint}"
 
 
+def with_options(**options):
+    return {"models": DEFAULT["models"] | {"mlp": DEFAULT["models"]["mlp"] | options}}
+
+
+def test_how_a_model_is_evaluated_is_no_part_of_its_network():
+    usual, own = (
+        study(entry()),
+        study(entry(), **with_options(batch_size=1, check_rows=False), memory_mib=64, threads=2),
+    )
+    assert own.architecture("mlp") == usual.architecture("mlp")
+    assert own.architecture("mlp").keys() == {"architecture", "hidden", "dropout"}
+    expected = {"batch_size": None, "check_rows": True, "memory_mib": None, "threads": 1}
+    assert usual.evaluation("mlp") == expected
+    assert own.evaluation("mlp") == {"batch_size": 1, "check_rows": False, "memory_mib": 64, "threads": 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"batch_size": 0}, "models.mlp.batch_size: got 0, expected at least 1"),
+        ({"batch_size": True}, "models.mlp.batch_size: got True, expected an integer"),
+        ({"batch_size": 2.0}, "models.mlp.batch_size: got 2.0, expected an integer"),
+        ({"check_rows": "no"}, "models.mlp.check_rows: got 'no', expected true or false"),
+        ({"check_rows": 0}, "models.mlp.check_rows: got 0, expected true or false"),
+    ],
+)
+def test_unfit_options_of_evaluation_are_refused(options, complaint):
+    assert faults(entry(), **with_options(**options)) == [complaint]
+
+
 def test_a_study_that_chooses_no_step_has_none_as_target():
     with pytest.raises(ConfigError, match=r"points is 'inputs', expected none, because the study chooses no step$"):
         study(entry()).check_targets(["results/steps/dataset=synthetic_linear/model=mlp/points=inputs/part-0.parquet"])

@@ -205,6 +205,7 @@ def _article(name: str) -> str:
         "integer": "an integer",
         "number": "a finite number",
         "string": "text",
+        "boolean": "true or false",
     }
     return names.get(name, name)
 
