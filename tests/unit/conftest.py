@@ -34,6 +34,12 @@ def _one_thread():
 
 
 @pytest.fixture
+def fresh_compiler():
+    """Forget what was compiled before: all models of layers in sequence count as one, which is compiled a few times."""
+    torch._dynamo.reset()
+
+
+@pytest.fixture
 def no_gpu_cache(monkeypatch):
     """Let tests raise out-of-memory errors of a GPU on machines without one."""
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)

@@ -224,6 +224,7 @@ def test_hooks_and_functions_of_layers_are_those_of_the_user():
     assert vars(model[1])["forward"] is own
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_model_that_the_user_compiled_is_not_compiled_for_the_faster_functions(whole):
     model, compilations = small_network(), []

@@ -115,6 +115,7 @@ def test_a_model_in_training_mode_is_refused():
         CompiledModel(network().train())
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 def test_a_machine_without_a_compiler_is_one_clear_line():
     with (
         torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}),

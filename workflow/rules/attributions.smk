@@ -6,7 +6,7 @@ rule choose_step:
         training=lambda wildcards: (
             rules.prepare_data.output.train if study.choice(wildcards).path_options.get("baseline") == "mean" else []
         ),
-        factory=lambda wildcards: study.factory_files(wildcards.model),
+        factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
         code=code("choose_step.py"),
     output:
         choice=STEPS,

@@ -25,8 +25,7 @@ with job(snakemake) as log:
             snakemake.input.weights,
             test,
             device,
-            rows=parameters.check_rows,
-            batch_size=parameters.batch_size,
+            **parameters.looks,
         )
     log.info("test %s", measures)
     log.summary = f"test {measures_summary(measures)}"

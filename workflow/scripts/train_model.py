@@ -30,8 +30,7 @@ with job(snakemake) as log:
             parameters.training,
             device,
             seed=parameters.seed,
-            rows=parameters.check_rows,
-            batch_size=parameters.batch_size,
+            **parameters.looks,
             bar=bar,
         )
     log.info("learning curves\n%s", result.curves.to_string(index=False))

@@ -215,3 +215,8 @@ def check_outputs(
         feature, shift = int(features[(item - base) // len(shifts)]), shifts[(item - base) % len(shifts)]
         where = f" with feature {feature} shifted by {shift * float(steps[feature]):+g}"
     raise ValueError(f"model: output is {outputs[row, item].item()} for input {first_row + row}{where}")
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a real number, which True is not."""
+    return isinstance(value, Real) and not isinstance(value, bool)

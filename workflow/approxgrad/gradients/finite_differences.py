@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator
-from numbers import Real
 from typing import Any
 
 import torch
@@ -21,13 +19,14 @@ from approxgrad.gradients.checks import (
     checked_batch_size,
     checked_inputs,
     halved,
-    rows_of,
+    is_number,
 )
-from approxgrad.gradients.perturbations import Perturbations, Steps, steps_of_features
-from approxgrad.gradients.prepared import PreparedModel, prepared, says_the_same
-from approxgrad.gradients.rows import SINGLY, RowError, Rows, evaluation, failure
+from approxgrad.gradients.evaluation import evaluation
+from approxgrad.gradients.perturbations import Perturbations, Steps, checked_step, steps_of_features
+from approxgrad.gradients.prepared import PreparedModel, prepared
 from approxgrad.gradients.stencils import stencil
-from approxgrad.gradients.targets import OutputSelector, Target, target_indices
+from approxgrad.gradients.stream import Stream
+from approxgrad.gradients.targets import Target, target_indices
 
 OUTPUT_BUFFERS = 14
 """Arrays of 8-byte numbers, one for each evaluation of the rows that are differentiated together, held at once."""
@@ -98,8 +97,8 @@ class FiniteDifference:
         check_rows: bool = True,
         nominal: bool = False,
     ) -> None:
-        self.step: Steps = tuple(map(_checked_step, step)) if isinstance(step, tuple) else _checked_step(step)
-        if memory_budget is not None and not (_is_number(memory_budget) and memory_budget > 0):
+        self.step: Steps = tuple(map(checked_step, step)) if isinstance(step, tuple) else checked_step(step)
+        if memory_budget is not None and not (is_number(memory_budget) and memory_budget > 0):
             raise ValueError(f"memory_budget: expected a positive number of bytes, got {memory_budget!r}")
         self.stencil = stencil(scheme)
         self.scheme = scheme
@@ -245,19 +244,18 @@ class FiniteDifference:
         budget = self._budget(device)
         size = self.batch_size or ready.rows_at_once(device, budget)
         bytes_per_row = OUTPUT_BUFFERS * 8 * self.stencil.evaluations(len(features))
-        lost = 0
+        stream, lost = Stream(model, ready, arguments, indices, rows), 0
         for part in balanced_slices(rows, max(1, int(OUTPUT_SHARE * budget) // bytes_per_row)):
             moved = Perturbations(self.stencil, steps, inputs, features, part)
             while True:
                 try:
-                    outputs = self._evaluate(model, moved, indices, arguments, rows, size)
+                    outputs = stream.evaluate(moved, size)
                     break
                 except torch.cuda.OutOfMemoryError:
                     size = halved(size)
             self.used_batch_size = size
-            if size > 1 and not ready.seen_at_work and says_the_same(model, ready):
-                self._check_work(ready, moved, outputs, indices, arguments, rows)
-                ready.seen_at_work = True
+            if size > 1:
+                self.check_evaluations += stream.check(moved, outputs)
             outputs = outputs.reshape(part.stop - part.start, -1)
             base = int(self.stencil.uses_base)
             check_outputs(outputs, base, self.stencil.shifts, steps, features, first_row=part.start)
@@ -265,47 +263,6 @@ class FiniteDifference:
             divisors = steps[features].expand_as(moved.divisors) if nominal else moved.divisors
             yield part, self._combine(outputs).div_(divisors).masked_fill_(moved.divisors == 0, 0)
         self._note_lost(lost, rows * len(features), inputs[0].dtype)
-
-    def _evaluate(
-        self,
-        model: Model,
-        moved: Perturbations,
-        indices: Tensor | None,
-        arguments: tuple[Any, ...],
-        rows: int,
-        size: int,
-    ) -> Tensor:
-        """Evaluate the model at all points of the stencil for some rows: float64, (points,)."""
-        select = OutputSelector(indices)
-        outputs = torch.empty(len(moved), dtype=torch.float64, device=moved.row.device)
-        for items in balanced_slices(len(moved), size):
-            own, copies = moved.row[items], moved.copies(items)
-            try:
-                found = model(*copies, *rows_of(arguments, own, rows))
-            except (MemoryError, torch.cuda.OutOfMemoryError):
-                raise
-            except Exception as error:
-                raise RowError(failure(copies, error)) from error
-            outputs[items] = select(found, own)
-        return outputs
-
-    def _check_work(
-        self,
-        model: Model,
-        moved: Perturbations,
-        outputs: Tensor,
-        indices: Tensor | None,
-        arguments: tuple[Any, ...],
-        rows: int,
-    ) -> None:
-        """Evaluate one of the points again, alone, and refuse a model that says something else then."""
-        items = torch.tensor([len(moved) - 1], device=outputs.device)
-        copies, numbers = tuple(moved.copies(items)), moved.row[items]
-        single = Rows(model, copies, arguments, OutputSelector(indices), numbers, rows)
-        alone, found = single.alone(), outputs[items].unsqueeze(1)
-        if not single.agree(alone, found):
-            single.refuse(alone, found, "a row alone and the same row in a batch of the engine", SINGLY)
-        self.check_evaluations += single.evaluations
 
     def _budget(self, device: torch.device) -> int:
         return memory_budget(device) if self.memory_budget is None else self.memory_budget
@@ -330,24 +287,3 @@ class FiniteDifference:
                 "x + h is x; they are taken as 0. A larger step, one step for each feature, or float64 helps",
                 stacklevel=4,
             )
-
-
-def _checked_step(step: float | Tensor) -> float | Tensor:
-    """Return a step as a float, or as a tensor of its own in float64."""
-    if isinstance(step, Tensor) and step.ndim > 0:
-        if not step.is_floating_point():
-            raise TypeError(f"step: expected floating-point numbers, got {step.dtype}")
-        values = step.detach().to(torch.float64, copy=True)
-        if not (torch.isfinite(values) & (values > 0)).all():
-            raise ValueError("step: expected positive finite numbers for all features")
-        return values
-    value = step.item() if isinstance(step, Tensor) else step
-    if not _is_number(value):
-        raise TypeError(f"step: expected a positive number, got {step!r}; a tensor holds one for each feature")
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"step: expected a positive finite number, got {step!r}")
-    return float(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)

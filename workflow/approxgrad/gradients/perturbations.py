@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from approxgrad.gradients.checks import is_number
 from approxgrad.gradients.stencils import Stencil
 
 Steps = float | Tensor | tuple[float | Tensor, ...]
 """One step for all features; a tensor that broadcasts to one input; or one of these for each input tensor."""
+
+
+def checked_step(step: float | Tensor) -> float | Tensor:
+    """Return a step as a float, or as a tensor of its own in float64."""
+    if isinstance(step, Tensor) and step.ndim > 0:
+        if not step.is_floating_point():
+            raise TypeError(f"step: expected floating-point numbers, got {step.dtype}")
+        values = step.detach().to(torch.float64, copy=True)
+        if not (torch.isfinite(values) & (values > 0)).all():
+            raise ValueError("step: expected positive finite numbers for all features")
+        return values
+    value = step.item() if isinstance(step, Tensor) else step
+    if not is_number(value):
+        raise TypeError(f"step: expected a positive number, got {step!r}; a tensor holds one for each feature")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"step: expected a positive finite number, got {step!r}")
+    return float(value)
 
 
 def steps_of_features(step: Steps, inputs: Sequence[Tensor]) -> Tensor:

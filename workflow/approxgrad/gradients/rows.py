@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from typing import Any
 
@@ -13,10 +12,10 @@ from torch import Tensor, nn
 
 from approxgrad.gradients.batching import bytes_at_once, memory_budget
 from approxgrad.gradients.checks import Model, as_tuple, halved, layers, rows_of
+from approxgrad.gradients.evaluation import evaluated, failure
 from approxgrad.gradients.footprint import MemoryMeter
 from approxgrad.gradients.targets import as_outputs
 from approxgrad.gradients.wrapping import unwrapped
-from approxgrad.messages import one_line
 
 CHECKED_ROWS = 3
 """Rows of the inputs that are looked at at most: the first, the middle and the last."""
@@ -246,7 +245,7 @@ class Rows:
         numbers = self._numbers[index]
         arguments = rows_of(self._arguments, numbers, self._total)
         try:
-            found = _call(self._model, copies, arguments, meter)
+            found = evaluated(self._model, copies, arguments, meter)
         except torch.OutOfMemoryError:
             half = halved(len(index))
             parts = [slice(half), slice(half, None)]
@@ -299,30 +298,6 @@ class Rows:
             ]
             largest = torch.maximum(largest, _difference(torch.cat(alone), outputs).amax(dim=0))
         return largest
-
-
-def _call(model: Model, copies: list[Tensor], arguments: list[Any], meter: MemoryMeter | None) -> Any:
-    with evaluation():
-        if meter is not None:
-            try:
-                return meter.run(model, [copy.clone() for copy in copies], arguments)
-            except Exception:  # noqa: BLE001 - some models, such as of a compiler, do not bear to be watched
-                meter.failed = True
-        return model(*copies, *arguments)
-
-
-def failure(inputs: Sequence[Tensor], error: Exception) -> str:
-    """Return in one line that a model fails for a batch, and what it says."""
-    rows, shapes = len(inputs[0]), ", ".join(str(tuple(tensor.shape[1:])) for tensor in inputs)
-    said = one_line(f"{type(error).__name__}: {error}")
-    return f"model: fails for {rows} {inputs[0].dtype} row{'s' * (rows > 1)} of shape {shapes} ({said})"
-
-
-@contextmanager
-def evaluation() -> Iterator[None]:
-    """Evaluate models without a graph, so that what they cache is of use afterwards, and they may differentiate."""
-    with torch.inference_mode(mode=False), torch.no_grad():
-        yield
 
 
 def _eps(tensor: Tensor) -> float:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from approxgrad.gradients.checks import Baseline, Model, check_deterministic, check_inputs
+from approxgrad.gradients.evaluation import evaluation
 from approxgrad.gradients.finite_differences import FiniteDifference
-from approxgrad.gradients.rows import evaluation
 from approxgrad.gradients.targets import Target, as_outputs
 from approxgrad.methods.attribution import attribute
 

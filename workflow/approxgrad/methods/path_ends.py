@@ -9,7 +9,7 @@ from torch import Tensor
 
 from approxgrad.gradients.batching import balanced_slices
 from approxgrad.gradients.checks import Model
-from approxgrad.gradients.rows import evaluation
+from approxgrad.gradients.evaluation import evaluation
 from approxgrad.gradients.targets import Target, select_outputs, target_indices
 
 

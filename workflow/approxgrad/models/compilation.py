@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from approxgrad.gradients.checks import check_deterministic
-from approxgrad.gradients.rows import Rows, evaluation
+from approxgrad.gradients.evaluation import evaluation
+from approxgrad.gradients.rows import Rows
 from approxgrad.gradients.small_images import Geometry, Product, product
 from approxgrad.gradients.wrapping import ModelWrapper
 
