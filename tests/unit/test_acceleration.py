@@ -176,6 +176,25 @@ def test_what_a_layer_refuses_is_refused_in_its_words(batch):
     assert said[0] == said[1]
 
 
+@pytest.mark.parametrize("shape", [lambda x: (len(x), -1), lambda x: ((x.size(0), -1),), lambda x: (torch.int64,)])
+def test_maps_are_seen_in_another_shape_or_dtype(shape):
+    class Flattened(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = nn.Conv2d(2, 3, 3, padding=1)
+
+        def forward(self, x):
+            return self.convolution(x).view(*shape(x)).flatten(1).double()
+
+    torch.manual_seed(0)
+    model, batch = Flattened().double().eval(), images(2, 2, 5, 5)
+    outputs, used = fast(model, batch)
+    assert used
+    # The pattern of bits of a number that is rounded otherwise is another number.
+    tolerance = 1e-12 if outputs.abs().max() < 1e3 else 1e4
+    torch.testing.assert_close(outputs, model(batch).detach(), rtol=0, atol=tolerance)
+
+
 def test_other_threads_compute_as_ever():
     model, batch, seen = small_network(), images(1, 2, 4, 4), []
     expected = model(batch)

@@ -25,8 +25,8 @@ KEPT_BYTES = 2**30
 class FastFunctions(TorchFunctionMode):
     """While it is active in a thread, convolutions and max-pooling of images are computed faster.
 
-    The model itself runs, with its own layers, weights, hooks and caches. Only two functions of torch that it calls are
-    computed in another way. Weights of two-dimensional convolutions are copied into channels-last order, which the
+    The model itself runs, with its own layers, weights, hooks and caches. Only a few functions of torch that it calls
+    are computed in another way. Weights of two-dimensional convolutions are copied into channels-last order, which the
     batches follow by themselves. Convolutions of images no larger than their kernel become matrix products
     (:mod:`approxgrad.gradients.small_images`): the same products, added in another order. Max-pooling gives the very
     same numbers (:mod:`approxgrad.gradients.pooling`).
@@ -91,6 +91,12 @@ class FastFunctions(TorchFunctionMode):
     def _max_pooling(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor | None:
         return fast_max_pool2d(input, *args, **kwargs) if _plain(input) else None
 
+    def _view(self, input: Tensor, *shape: Any) -> Tensor | None:
+        # Models flatten maps with `view`, which torch refuses for those that follow weights in channels-last order.
+        follows = _plain(input) and not input.is_contiguous() and input.is_contiguous(memory_format=torch.channels_last)
+        sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+        return input.reshape(*sizes) if follows and all(type(size) is int for size in sizes) else None
+
 
 class _Weight:
     """A parameter of convolutions in channels-last order, and as matrices for the sizes of images that were seen."""
@@ -132,6 +138,7 @@ def _plain(input: Tensor, *others: Tensor) -> bool:
 _FAST: dict[Any, Callable[..., Tensor | None]] = {
     torch.conv2d: FastFunctions._convolution,
     functional.max_pool2d: FastFunctions._max_pooling,
+    Tensor.view: FastFunctions._view,
 }
 
 
