@@ -21,7 +21,7 @@ from bench.subjects import STEP, TARGET, subject
 MEBIBYTE = 2**20
 
 
-class _OutOfTimeError(Exception):
+class _OutOfTime(BaseException):  # noqa: N818 - no error, and none that the engine tells of
     """The model has been evaluated for as long as it should."""
 
 
@@ -35,7 +35,7 @@ class _Limited(ModelWrapper):
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         if self.evaluations and time.perf_counter() - self.start > self.seconds:
-            raise _OutOfTimeError
+            raise _OutOfTime
         self.evaluations += len(images)
         return self.__wrapped__(images)
 
@@ -51,7 +51,7 @@ def measure(name: str, side: int, path_points: int, device: torch.device, second
     options = {"n_steps": path_points} if path_points > 1 else {}
     method = "integrated_gradients" if path_points > 1 else "saliency"
     source = FiniteDifference(STEP)
-    with contextlib.suppress(_OutOfTimeError):
+    with contextlib.suppress(_OutOfTime):
         attribute(model, own.images, target=TARGET, method=method, gradient=source, **options)
     return {
         "model": name,

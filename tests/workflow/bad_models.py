@@ -119,7 +119,7 @@ MODELS = [
     ),
     factory(
         "rows that see each other",
-        "between a row alone and beside other rows; batch_size=1 evaluates",
+        "between a row alone and the same row beside others; batch_size=1 evaluates",
         module("return self.layer(x - x.mean(0))"),
     ),
     factory(
