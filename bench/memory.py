@@ -21,7 +21,7 @@ from bench.subjects import STEP, TARGET, subject
 MEBIBYTE = 2**20
 
 
-class _OutOfTime(BaseException):  # noqa: N818 - no error, and none that the engine tells of
+class _OutOfTime(BaseException):
     """The model has been evaluated for as long as it should."""
 
 

@@ -104,7 +104,8 @@ def test_all_choices_are_one_table_and_stand_in_the_attributions(chosen):
     # A shard makes the check that a whole cell makes.
     gathered = document(place, "long", "central-auto")
     assert gathered["model_evaluations"] == 2 * evaluations("integrated_gradients", "central", 12, n_steps=LONG)
-    assert gathered["check_evaluations"] == document(place, "long", "exact")["check_evaluations"] > 0
+    # One more, of a point that was in a batch of the engine.
+    assert gathered["check_evaluations"] == document(place, "long", "exact")["check_evaluations"] + 1 > 1
     assert gathered["lost_steps"] == 0
 
 

@@ -29,8 +29,6 @@ rule train_model:
         seed=lambda wildcards: derive_seed(study.config["seed"], "model", wildcards.dataset, wildcards.model),
         device=study.config["device"],
         torch_threads=study.config["threads"],
-        # One parameter, because Snakemake compares the values of parameters without their names.
-        looks=lambda wildcards: study.looks(wildcards.model),
         states=lambda wildcards: [file_state(path) for path in study.own_files(wildcards.model)],
         versions=lambda wildcards: versions("train_model.py", model=wildcards.model),
     script:
@@ -89,8 +87,6 @@ rule load_model:
         source=lambda wildcards: study.config["models"][wildcards.model]["weights"],
         device=study.config["device"],
         torch_threads=study.config["threads"],
-        # One parameter, because Snakemake compares the values of parameters without their names.
-        looks=lambda wildcards: study.looks(wildcards.model),
         states=lambda wildcards: [file_state(path) for path in study.own_files(wildcards.model)],
         versions=lambda wildcards: versions("load_model.py", model=wildcards.model),
     script:

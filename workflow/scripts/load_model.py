@@ -2,7 +2,7 @@
 
 import approxgrad.running.startup  # noqa: F401 - comes first
 from approxgrad.models.device import machine, set_up_torch
-from approxgrad.models.making import fitted_model
+from approxgrad.models.making import fitted_model, looks
 from approxgrad.models.training import measure_table
 from approxgrad.models.weights import read_weights
 from approxgrad.provenance.document import provenance
@@ -25,7 +25,7 @@ with job(snakemake) as log:
             snakemake.input.weights,
             test,
             device,
-            **parameters.looks,
+            **looks(snakemake.config["models"][snakemake.wildcards.model]),
         )
     log.info("test %s", measures)
     log.summary = f"test {measures_summary(measures)}"

@@ -4,7 +4,7 @@ import pyarrow as pa
 import torch
 
 from approxgrad.models.device import machine, set_up_torch
-from approxgrad.models.making import trained_model
+from approxgrad.models.making import looks, trained_model
 from approxgrad.models.training import measure_table
 from approxgrad.progress import progress_bar
 from approxgrad.provenance.document import provenance
@@ -30,7 +30,7 @@ with job(snakemake) as log:
             parameters.training,
             device,
             seed=parameters.seed,
-            **parameters.looks,
+            **looks(snakemake.config["models"][snakemake.wildcards.model]),
             bar=bar,
         )
     log.info("learning curves\n%s", result.curves.to_string(index=False))

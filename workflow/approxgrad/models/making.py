@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,11 @@ def _save(
 ) -> None:
     _check(model, inputs, rows, batch_size)
     save_model(path, model, description, inputs=inputs)
+
+
+def looks(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a model is looked at, from its entry in the configuration, on which its weights do not depend."""
+    return {"rows": options.get("check_rows", True), "batch_size": options.get("batch_size")}
 
 
 def _check(model: nn.Module, inputs: Tensor, rows: bool, batch_size: int | None) -> None:

@@ -124,11 +124,6 @@ class Study:
             "threads": self.config["threads"],
         }
 
-    def looks(self, model: str) -> dict[str, Any]:
-        """Return how jobs that make a model look at it."""
-        options = self.config["models"][model]
-        return {"rows": options["check_rows"], "batch_size": options.get("batch_size")}
-
     def weight_file(self, model: str) -> str:
         """Return the weight file of a loaded model: the user's own, or one that a rule downloads."""
         source = self.config["models"][model]["weights"]
