@@ -11,7 +11,7 @@ import pandas as pd
 from approxgrad.models.device import set_up_torch
 from bench.ceiling import matrix_product_rate, share_of_ceiling
 from bench.memory import peak_memory
-from bench.peers import compare
+from bench.peers import compare, looks
 from bench.report import write_report
 from bench.scaling import scaling
 from bench.subjects import ARCHITECTURES, subject
@@ -67,7 +67,7 @@ def main() -> None:
         return {"name": name, "side": settings["side"], "device": device, "images": count}
 
     timing = {"repeats": settings["repeats"], "seconds": settings["seconds"]}
-    peers, ceilings = [], []
+    peers, ceilings, costs = [], [], []
     for name in ARCHITECTURES:
         own = subject(**images(name))
         compiled = name in settings["compiled"]
@@ -76,6 +76,7 @@ def main() -> None:
             peers.append(compare(own, points, settings["sizes"][name], compiled, arguments.threads, **timing))
         print(f"{name}: dense ceiling ...", flush=True)
         ceilings.append(share_of_ceiling(own, settings["largest_seconds"], compiled, **timing))
+        costs.append(looks(own, settings["repeats"]))
     print("scaling ...", flush=True)
     sizes = settings["scaling"]
     if device.type == "cpu":
@@ -87,6 +88,7 @@ def main() -> None:
     tables = {
         "peers": pd.concat(peers, ignore_index=True),
         "ceiling": pd.concat(ceilings, ignore_index=True),
+        "looks": pd.concat(costs, ignore_index=True),
         "scaling": growth,
         "memory": memory,
     }

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from approxgrad.gradients.batching import LARGEST_BATCH
 from approxgrad.gradients.checks import Model
-from bench.peers import chosen_batch, engine, set_allocator
+from bench.peers import chosen_batch, engine, looked_at, set_allocator
 from bench.subjects import Subject, some_features
 from bench.timing import Work, interleaved, rates, synchronise
 
@@ -46,7 +46,8 @@ def share_of_ceiling(
     """
     set_allocator(own=True)
     device = subject.images.device
-    size = chosen_batch(subject.model, subject.images)
+    ready = looked_at(subject.model, subject.images)
+    size = chosen_batch(ready, subject.images)
     models = {name: copy.deepcopy(subject.model).to(memory_format=layout) for name, layout in FORMATS.items()}
     ways: dict[str, Work] = {}
     sizes: dict[str, int] = {}
@@ -63,10 +64,11 @@ def share_of_ceiling(
             count *= 2
     # As many evaluations as fill whole batches, and no fewer than an image has if the time allows it.
     features = some_features(subject, max(size, min(subject.features, 2 * max(sizes.values()))))
-    ways[ENGINE], sizes[ENGINE] = partial(_engine, subject.model, subject.images, features), size
+    ways[ENGINE], sizes[ENGINE] = partial(_engine, ready, subject.images, features), size
     if compiled:
-        ways[COMPILED] = partial(_engine, subject.compiled, subject.images, features)
-        sizes[COMPILED] = chosen_batch(subject.compiled, subject.images)
+        fused = looked_at(subject.compiled, subject.images)
+        ways[COMPILED] = partial(_engine, fused, subject.images, features)
+        sizes[COMPILED] = chosen_batch(fused, subject.images)
     table = rates(interleaved(ways, repeats, seconds, device))
     best = table.loc[~table["way"].isin([ENGINE, COMPILED]), "median"].max()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,10 +15,13 @@ from torch import Tensor, nn
 
 from approxgrad import FiniteDifference
 from approxgrad.gradients.acceleration import KEPT_BYTES, MMAP_THRESHOLD, TRIM_THRESHOLD
+from approxgrad.gradients.batching import memory_budget
 from approxgrad.gradients.checks import Model
+from approxgrad.gradients.prepared import PreparedModel
+from approxgrad.gradients.targets import target_indices
 from approxgrad.models.device import set_up_torch
 from bench.subjects import STEP, TARGET, Subject, some_features, subject
-from bench.timing import Work, interleaved_processes, rates
+from bench.timing import Work, interleaved_processes, rates, synchronise
 
 PERTURBATIONS = (16, 64, 256, 1024)
 LOOP, ABLATION, TUNED, ENGINE = "element loop", "FeatureAblation", "FeatureAblation, same layout", "approxgrad"
@@ -54,16 +58,41 @@ def feature_ablation(perturbations: int, model: nn.Module, points: Tensor, featu
     return differences.reshape(len(points), -1)[:, features] / -STEP
 
 
+def looked_at(model: Model, points: Tensor, check_rows: bool = True) -> PreparedModel:
+    """Return a model as this package evaluates it, once for all derivatives of an attribution."""
+    indices = target_indices(TARGET, len(points), points.device)
+    return FiniteDifference(STEP).prepare(model, (points,), (), indices, check_rows=check_rows)
+
+
 def engine(model: Model, points: Tensor, features: Tensor) -> Tensor:
     """Differentiate with this package, its defaults untouched."""
     return FiniteDifference(STEP).partial_derivatives(model, (points,), features, TARGET)
 
 
-def chosen_batch(model: Model, points: Tensor) -> int:
+def chosen_batch(ready: PreparedModel, points: Tensor) -> int:
     """Return the batch size that this package chooses."""
-    source = FiniteDifference(STEP)
-    source.partial_derivatives(model, (points,), torch.arange(1, device=points.device), TARGET)
-    return source.used_batch_size or 1
+    return ready.rows_at_once(points.device, memory_budget(points.device))
+
+
+def looks(own: Subject, repeats: int) -> pd.DataFrame:
+    """Time what an attribution does to a model before it differentiates.
+
+    Returns
+    -------
+    DataFrame
+        ``model``, ``check_rows``, ``evaluations``, and ``median``, ``min`` and ``max`` in seconds.
+    """
+    rows = []
+    for check in (True, False):
+        seconds = []
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            ready = looked_at(own.model, own.images, check)
+            synchronise(own.images.device)
+            seconds.append(time.perf_counter() - start)
+        measured = {"median": np.median(seconds[1:]), "min": min(seconds[1:]), "max": max(seconds[1:])}
+        rows.append({"model": own.name, "check_rows": check, "evaluations": ready.evaluations, **measured})
+    return pd.DataFrame(rows)
 
 
 def set_allocator(own: bool) -> None:
@@ -102,6 +131,9 @@ class Peer:
 
     def prepared(self, own: Subject) -> Subject:
         """Return the model as this way takes it."""
+        if self.way in (ENGINE, COMPILED):
+            model = own.compiled if self.way == COMPILED else own.model
+            return replace(own, model=looked_at(model, path(own, self.path_points)))
         if self.way != TUNED:
             return own
         return replace(own, model=copy.deepcopy(own.model).to(memory_format=torch.channels_last))
@@ -113,7 +145,7 @@ class Peer:
             return element_loop(own.model, points[-1:], features)
         if self.perturbations is not None:
             return feature_ablation(self.perturbations, own.model, points, features)
-        return engine(own.compiled if self.way == COMPILED else own.model, points, features)
+        return engine(own.model, points, features)
 
     def evaluations(self, features: int, all_features: int) -> int:
         """Return the evaluations for the derivatives of one point along some of its features."""

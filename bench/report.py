@@ -153,6 +153,14 @@ GFLOP/s here.
 
 {ceiling}
 
+## What looking at a model costs
+
+Before it differentiates, an attribution evaluates up to three rows alone, again, in company and in batches of two
+sizes, sees how much memory that takes, and whether the faster functions agree with the model. It does so once for all
+inputs and path points, and it is not in the times above. Seconds for one image:
+
+{looks}
+
 ## Scaling
 
 Slope of the logarithm of the time over that of the size (CNN); 1 is proportional.
@@ -184,6 +192,7 @@ def page(tables: dict[str, pd.DataFrame], machine: str, settings: dict[str, Any]
         **{key: settings[key] for key in ("side", "repeats", "seconds", "path_points")},
         peers=_peers(tables["peers"]),
         ceiling=_ceiling(tables["ceiling"]),
+        looks=_looks(tables["looks"]),
         scaling=_markdown(slopes.reset_index(), {"slope": "{:.3f}"}),
         memory=_markdown(tables["memory"], {"peak_mib": "{:.0f}", "budget_mib": "{:.0f}", "features": "{:,}"}),
     )
@@ -207,6 +216,19 @@ def _peers(table: pd.DataFrame) -> str:
             )
     columns = ["model", "method", "way", "seconds per image (range)", "times the engine's", "difference"]
     return _markdown(pd.DataFrame(rows, columns=columns), {})
+
+
+def _looks(table: pd.DataFrame) -> str:
+    rows = [
+        (
+            name_label(row.model),
+            "yes" if row.check_rows else "no",
+            row.evaluations,
+            f"{row.median:.3g} ({row.min:.3g} to {row.max:.3g})",
+        )
+        for row in table.itertuples()
+    ]
+    return _markdown(pd.DataFrame(rows, columns=["model", "check_rows", "evaluations", "seconds (range)"]), {})
 
 
 def _ceiling(table: pd.DataFrame) -> str:

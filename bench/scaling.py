@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from approxgrad import FiniteDifference, attribute
 from bench.peers import engine, set_allocator
@@ -77,13 +78,15 @@ def scaling(subject: Subject, sizes: dict[str, list[int]], repeats: int, seconds
     return pd.concat(parts, ignore_index=True)[["axis", "size", "median", "min", "max", "slope"]]
 
 
-class _Padded:
+class _Padded(nn.Module):
     """A model of small images, which are padded to the size that the wrapped model takes: few features, full cost."""
 
-    def __init__(self, model: torch.nn.Module, sides: torch.Size) -> None:
-        self.__wrapped__ = model
+    def __init__(self, model: nn.Module, sides: torch.Size) -> None:
+        super().__init__()
+        self.model = model.eval()
         self.sides = sides
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Pad and evaluate."""
         height, width = self.sides[0] - images.shape[2], self.sides[1] - images.shape[3]
-        return self.__wrapped__(torch.nn.functional.pad(images, (0, width, 0, height)))
+        return self.model(nn.functional.pad(images, (0, width, 0, height)))

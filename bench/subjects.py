@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from approxgrad import CompiledModel
+from approxgrad.gradients.checks import Model
 from approxgrad.models.architectures import build_model
 
 STEP = 0.01
@@ -20,7 +21,7 @@ class Subject:
     """A model in evaluation mode and the images it is given."""
 
     name: str
-    model: nn.Module
+    model: Model
     images: Tensor
 
     @property

@@ -117,6 +117,7 @@ def test_the_closed_form_minimises_the_error():
         assert smooth_step(1e-7, 3, order) == pytest.approx(steps[error.argmin()], rel=0.005)
 
 
+@pytest.mark.filterwarnings("ignore:step. lost")
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("scheme", ["forward", "backward", "central"])
 def test_the_error_of_a_smooth_network_is_near_the_best_of_all_steps(scheme, dtype):
@@ -139,6 +140,7 @@ def test_the_error_is_predicted(scheme):
 # The step for piecewise linear functions
 
 
+@pytest.mark.filterwarnings("ignore:step. lost")
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("scheme", ["forward", "backward", "central"])
 def test_the_error_of_a_network_of_rectifiers_is_near_the_best_of_all_steps(scheme, dtype):
