@@ -137,8 +137,8 @@ def test_the_used_batch_size_is_recorded():
     source(linear, points(2, 3))
     assert source.used_batch_size == 7
     # Operations have 13/16 of the budget. There are 24 bytes of an input, as many of its product, and 8 of their sum;
-    # the product may work with twice what it takes and makes.
-    bounded = FiniteDifference(0.5, memory_budget=3 * (24 + 24 + 8 + 2 * 48) * 16 // 13 + 1)
+    # the product may work with four times what it takes and makes.
+    bounded = FiniteDifference(0.5, memory_budget=3 * (24 + 24 + 8 + 4 * 48) * 16 // 13 + 1)
     bounded(linear, points(2, 3))
     assert bounded.used_batch_size == 3
 

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -103,6 +105,13 @@ def test_weights_of_small_images_are_counted_as_the_matrix():
 
 def test_a_model_without_convolutions_uses_weights_as_often_as_it_likes():
     assert measured(nn.Sequential(nn.Flatten(), nn.Linear(32, 3)), IMAGES).weight_uses == math.inf
+
+
+def test_the_compiler_is_not_imported():
+    code = "import sys, torch; from approxgrad import FiniteDifference; "
+    code += "FiniteDifference(0.1)(torch.nn.Conv2d(1, 1, 3).eval(), torch.ones(1, 1, 3, 3), (0, 0, 0)); "
+    code += "sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_model_that_makes_large_arrays_gets_small_batches():

@@ -25,7 +25,7 @@ PATH_SHARE = 1 / 8
 OUTPUT_SHARE = 1 / 16
 """Share of the memory budget for the outputs of the rows that are differentiated together, and for their numbering."""
 
-WORKSPACES = 2
+WORKSPACES = 4
 """Memory of the widest operation that it takes besides what it is given and returns: other orders of numbers, slack of
 the allocator."""
 

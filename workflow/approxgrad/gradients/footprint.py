@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +82,11 @@ class MemoryMeter(TorchDispatchMode):
         often all inputs together use each of them.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Else the first operation imports the compiler: a second and 170 MiB.
+        return False
+
     def __init__(self) -> None:
         super().__init__()
         self.peak = self.total = self.widest = 0
@@ -153,6 +159,23 @@ class MemoryMeter(TorchDispatchMode):
     def _forget(self) -> None:
         for key in [key for key, (reference, _, _) in self._live.items() if reference.expired()]:
             del self._live[key]
+
+
+class MeterBesideCompiler(MemoryMeter):
+    """The same where the compiler of torch is in use, which leaves it alone."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return True
+
+    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        """Run an operation and note what it takes and makes."""
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+def memory_meter() -> MemoryMeter:
+    """Return a meter for the models of this process."""
+    return MeterBesideCompiler() if "torch._dynamo" in sys.modules else MemoryMeter()
 
 
 def footprint(one: MemoryMeter, several: MemoryMeter | None, rows: int) -> Footprint:

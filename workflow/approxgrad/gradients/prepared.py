@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from approxgrad.gradients.acceleration import FastFunctions, is_compiled, keep_freed_memory
 from approxgrad.gradients.batching import batch_size
 from approxgrad.gradients.checks import Model, check_deterministic
-from approxgrad.gradients.footprint import Footprint, MemoryMeter, footprint, guessed
+from approxgrad.gradients.footprint import Footprint, footprint, guessed, memory_meter
 from approxgrad.gradients.rows import RowError, Rows
 from approxgrad.gradients.targets import OutputSelector
 from approxgrad.gradients.wrapping import ModelWrapper, unwrapped, weights_in_order
@@ -87,7 +87,7 @@ class PreparedModel(ModelWrapper):
         # What was compiled compares itself with the module that it was made from.
         looked_at = unwrapped(model) if weights_in_order(model) else model
         rows = Rows(looked_at, inputs, arguments, OutputSelector(indices), batch_size=batch_size)
-        one, several = MemoryMeter(), MemoryMeter()
+        one, several = memory_meter(), memory_meter()
         alone = rows.alone(one, budget)
         if check_rows:
             rows.check_repeated(alone)

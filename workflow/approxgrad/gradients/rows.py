@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from approxgrad.gradients.batching import bytes_at_once, memory_budget
 from approxgrad.gradients.checks import Model, as_tuple, halved, layers, rows_of
 from approxgrad.gradients.evaluation import evaluated, failure
-from approxgrad.gradients.footprint import MemoryMeter
+from approxgrad.gradients.footprint import MemoryMeter, memory_meter
 from approxgrad.gradients.targets import as_outputs
 from approxgrad.gradients.wrapping import unwrapped
 
@@ -84,7 +84,7 @@ def check_rows(
         Naming which of the comparisons failed, by how much, and what helps; or that the model fails, and why.
     """
     rows = Rows(model, as_tuple(inputs), as_tuple(arguments), batch_size=batch_size)
-    alone = rows.alone(MemoryMeter(), memory_budget(as_tuple(inputs)[0].device))
+    alone = rows.alone(memory_meter(), memory_budget(as_tuple(inputs)[0].device))
     rows.check_repeated(alone)
     rows.check_company(alone)
     rows.check_size(alone)
