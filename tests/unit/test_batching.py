@@ -15,7 +15,9 @@ NETWORK = Footprint(widest=700, peak=900, total=1500, fixed=300, weight_uses=16,
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("budget", [1, 5_000, 100_000, 102_600, 10**12])
 def test_the_size_is_the_largest_within_the_budget(budget, backward, device):
-    per_input = 2 * NETWORK.total if backward else NETWORK.peak + batching.WORKSPACES * NETWORK.widest
+    per_input = (
+        batching.BACKWARD_COPIES * NETWORK.total if backward else NETWORK.peak + batching.WORKSPACES * NETWORK.widest
+    )
     rest = int((1 - 1 / 8 - 1 / 16) * budget) - NETWORK.fixed  # path points and outputs have their own shares
     if not backward and device == CPU:
         rest -= NETWORK.weight_copies

@@ -29,6 +29,9 @@ WORKSPACES = 4
 """Memory of the widest operation that it takes besides what it is given and returns: other orders of numbers, slack of
 the allocator."""
 
+BACKWARD_COPIES = 4
+"""Memory of a backward pass over that of all that a forward pass makes: the graph, gradients, workspaces."""
+
 CPU_WORKING_SET = 6 * MEBIBYTE
 """Bytes that the widest operation of a batch may occupy on the CPU: what is larger does not stay in its caches."""
 
@@ -86,7 +89,7 @@ def batch_size(
     on_cpu = device.type == "cpu" and not backward
     copies = size.weight_copies if on_cpu and not weights_in_order else 0
     free = int((1 - PATH_SHARE - OUTPUT_SHARE) * budget) - size.fixed - copies
-    each = 2 * size.total if backward else bytes_at_once(size)
+    each = BACKWARD_COPIES * size.total if backward else bytes_at_once(size)
     limit = free // max(1, each)
     if on_cpu:
         uses = ORDERED_WEIGHT_USES if weights_in_order else WEIGHT_USES
