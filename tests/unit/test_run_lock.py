@@ -77,6 +77,29 @@ def test_a_living_run_keeps_others_out_and_a_killed_one_does_not():
     assert hold().startswith(f"another run (process {other.pid}, ")
 
 
+def test_a_holder_that_has_not_written_its_record_yet_gets_a_moment_to_do_so():
+    code = (
+        "import fcntl, json, pathlib, time; path = pathlib.Path('.snakemake/approxgrad.run'); path.parent.mkdir();"
+        "file = path.open('a+'); fcntl.flock(file, fcntl.LOCK_EX); print('held', flush=True); time.sleep(0.5);"
+        "file.write(json.dumps({'process': 8})); file.flush(); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RunLockError, match=r"^another run \(process 8\) is at work"):
+            hold()
+        other.kill()
+
+
+def test_a_run_that_is_just_ending_is_waited_for():
+    code = (
+        "import time; from approxgrad.running.lock import hold, let_go; hold(); let_go(); print('held', flush=True);"
+        "time.sleep(1)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        assert hold() == ""
+
+
 def test_a_job_ends_with_the_process_that_started_it():
     code = "import time; from approxgrad.running.lock import end_with_run; end_with_run(); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as run:

@@ -31,6 +31,9 @@ RUN_VARIABLE = "APPROXGRAD_RUN"
 
 WATCH_SECONDS = 0.5
 
+PATIENCE_SECONDS = 5
+"""How long to wait for a run that holds the lock without a record: it has just begun or is just ending."""
+
 NOT_RUNNING = (
     *("dryrun", "nolock", "unlock", "summary", "detailed_summary", "report", "lint", "dag", "rulegraph", "filegraph"),
     *("d3dag", "list_rules", "list_target_rules", "list_conda_envs", "list_changes", "list_input_changes"),
@@ -66,11 +69,11 @@ def hold() -> str:
     OWNER.parent.mkdir(exist_ok=True)
     file = OWNER.open("a+", encoding="utf-8")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RunLockError(f"{_described(_owner(file))} is at work in this folder; wait until it has ended") from None
+        locked = _locked(file)
     except OSError:
         return ""  # A file system without locks: Snakemake's own remain, and are not touched.
+    if not locked:
+        raise RunLockError(f"{_described(_owner(file))} is at work in this folder; wait until it has ended")
     killed = _owner(file)
     if killed and killed.get("host") != socket.gethostname() and any(SNAKEMAKE_LOCKS.glob("*.lock")):
         raise RunLockError(
@@ -84,6 +87,20 @@ def hold() -> str:
     shutil.rmtree(SNAKEMAKE_LOCKS, ignore_errors=True)
     remove_leftovers(Path("data"), Path("results"))
     return f"{_described(killed)} was killed; going on where it stopped"
+
+
+def _locked(file: IO[str]) -> bool:
+    """Try to lock; a holder that has not said yet who it is, or is just ending, gets a moment."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _owner(file) or time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def let_go() -> None:
