@@ -49,7 +49,7 @@ def path_point(inputs: Tensor, baseline: float, share: float) -> Tensor:
     return baseline + share * (inputs - baseline)
 
 
-def integrated_gradients_published(
+def path_average_attribution(
     model: Model, inputs: Tensor, target: Any, gradient: GradientSource, baselines: Tensor, n_steps: int
 ) -> Tensor:
     """Return Gradient x Input of the path-averaged model.

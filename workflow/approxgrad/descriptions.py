@@ -1,0 +1,107 @@
+"""How things of one sort are described: a class for each, with typed options, in a registry by name.
+
+A description is a frozen dataclass. Its class attributes say what it is called and what it offers; its fields are its
+options, which a configuration sets. Written with :func:`option`, a field has bounds and a line of text, so that
+validation, defaults, the schema for editors and the reference page all come from the class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, TypeVar
+
+try:  # The Python interface works without pydantic, which only checks configurations.
+    from pydantic import Field
+except ImportError:  # pragma: no cover - the light installation
+
+    def Field(**_bounds: Any) -> Any:  # type: ignore[no-redef]  # noqa: N802 - in place of pydantic's
+        """Return nothing: without pydantic no configuration is checked."""
+
+
+D = TypeVar("D", bound=type)
+
+
+def option(line: str, **bounds: Any) -> Any:
+    """Return what is known of an option, for the second place of ``Annotated``.
+
+    Parameters
+    ----------
+    line : str
+        What the option means.
+    **bounds
+        What pydantic's ``Field`` takes: ``gt``, ``ge``, ``lt``, ``le``, ``min_length``, ``pattern`` and others.
+    """
+    return Field(description=line, **bounds)
+
+
+Integer = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Text = Annotated[str, Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+"""Types of options that are taken as they are written: 2.0 is not an integer, and "yes" is not true."""
+
+
+class Registry(Mapping[str, D]):
+    """Descriptions of one sort by name; those of this package are imported when they are first asked for.
+
+    Parameters
+    ----------
+    noun : str
+        What is described, for messages.
+    package : str
+        The package whose modules describe the members.
+    modules : mapping of str to str
+        Name of the module, in the package, that describes each member of this package.
+    """
+
+    def __init__(self, noun: str, package: str, modules: Mapping[str, str]) -> None:
+        self.noun = noun
+        self._modules = {name: f"{package}.{module}" for name, module in modules.items()}
+        self._members: dict[str, D] = {}
+
+    def add(self, member: D) -> D:
+        """Put a description into the registry under its ``name``; a class decorator.
+
+        Raises
+        ------
+        ValueError
+            If another description has that name.
+        """
+        own = self._modules.get(member.name, member.__module__)
+        if member.name in self._members or own != member.__module__:
+            raise ValueError(f"{member.__module__}: {member.name} is already the name of a {self.noun}")
+        self._members[member.name] = member
+        return member
+
+    def __getitem__(self, name: str) -> D:
+        if name not in self._members and name in self._modules:
+            import_module(self._modules[name])
+        return self._members[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules or name in self._members
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._modules, *self._members]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def module(self, name: str) -> str:
+        """Return the module that describes a member, so that jobs which need it can be made to depend on its file."""
+        return self._modules.get(name) or str(self._members[name].__module__)
+
+
+def written(description: Any) -> dict[str, Any]:
+    """Return the options of a description as plain values, as a configuration writes them; unset ones are left out."""
+    return {name: value for name, value in dataclasses.asdict(description).items() if value is not None}
+
+
+def made(registry: Registry[Any], name: str, options: Mapping[str, Any]) -> Any:
+    """Return a description with options that were validated before, such as those that a job is given."""
+    return registry[name](**options)
+
+
+Describe = Callable[[D], D]

@@ -1,0 +1,73 @@
+"""Finite differences as a gradient source of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from approxgrad.descriptions import Number, option
+from approxgrad.gradients.source import AUTO, SOURCES, Setting, SourceKind
+from approxgrad.gradients.stencils import stencil
+
+STEPS = (
+    "Steps h in units of the normalised features, from 1e-30 to 1e30. The word auto stands for one that is chosen at run "
+    "time, once for each data set, model, scheme, precision and kind of points: the inputs or a path to them."
+)
+
+
+@SOURCES.add
+@dataclass(frozen=True)
+class Difference(SourceKind):
+    """Finite differences: :class:`approxgrad.FiniteDifference`."""
+
+    name: ClassVar[str] = "difference"
+    setting_name: ClassVar[str] = "step"
+    setting_label: ClassVar[str] = "step size h (units of the model's inputs)"
+    symbol: ClassVar[str] = "h"
+    colours: ClassVar[dict[str, str]] = {"forward": "#0072B2", "backward": "#CC79A7", "central": "#009E73"}
+    markers: ClassVar[dict[str, str]] = {"forward": "o", "backward": "v", "central": "s"}
+
+    difference: Annotated[Literal["forward", "backward", "central"], option("Scheme of the differences.")]
+    steps: Annotated[
+        tuple[Annotated[Number, option("", ge=1e-30, le=1e30)] | Literal["auto"], ...], option(STEPS, min_length=1)
+    ]
+    dtypes: Annotated[
+        tuple[Literal["float32", "float64"], ...],
+        option("Precisions in which models are evaluated, by the exact gradient as well.", min_length=1),
+    ] = ("float32",)
+
+    @property
+    def family(self) -> str:
+        """The scheme."""
+        return self.difference
+
+    @property
+    def label(self) -> str:
+        """The scheme for readers."""
+        return f"{self.difference} differences"
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """The steps."""
+        return tuple(step if step == AUTO else float(step) for step in self.steps)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """As configured."""
+        return self.dtypes
+
+    def evaluations(self, setting: Setting, features: int) -> int:  # noqa: ARG002 - those of every kind
+        """Return d + 1, for the central scheme 2 d."""
+        return stencil(self.difference).evaluations(features)
+
+    def shared_evaluations(self, setting: Setting) -> int:  # noqa: ARG002 - those of every kind
+        """Return 1 where the unperturbed output enters."""
+        return int(stencil(self.difference).uses_base)
+
+    def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
+        """Return a :class:`approxgrad.FiniteDifference`."""
+        from approxgrad.gradients.finite_differences import FiniteDifference
+
+        own = {name: limits.get(name) for name in ("batch_size", "memory_budget")}
+        return FiniteDifference(setting, self.difference, **own)  # type: ignore[arg-type]

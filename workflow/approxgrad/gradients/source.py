@@ -1,0 +1,194 @@
+"""What a gradient source is to a study: a kind with options, a setting that the study varies, and a precision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+
+from approxgrad.descriptions import Registry, option
+
+AUTO: Literal["auto"] = "auto"
+"""In place of a number: the setting is chosen at run time, for the model and the precision that it is evaluated in."""
+
+PRECISIONS = ("float32", "float64")
+"""Precisions in which models are evaluated, the lowest first."""
+
+Setting = float | int | Literal["auto"] | None
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """One kind of gradient source with its options.
+
+    Attributes
+    ----------
+    name : str
+        The key that stands for the kind in `gradients`; also a field, whose value says which of its variants.
+    setting_name, setting_label, symbol : str
+        What a study varies: the name in tables, the title of an axis, and the letter in the names of sources.
+    exact : bool
+        Whether it is the exact gradient, which the other sources are compared with.
+    colours, markers : dict
+        How each family is drawn; others take what is left of the palette.
+    """
+
+    name: ClassVar[str]
+    setting_name: ClassVar[str] = ""
+    setting_label: ClassVar[str] = ""
+    symbol: ClassVar[str] = ""
+    exact: ClassVar[bool] = False
+    colours: ClassVar[dict[str, str]] = {}
+    markers: ClassVar[dict[str, str]] = {}
+
+    @property
+    def family(self) -> str:
+        """What sources that differ in their setting only have in common: a curve of the figures."""
+        return self.name
+
+    @property
+    def label(self) -> str:
+        """The family for readers."""
+        return self.family.replace("_", " ")
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """The settings that are studied."""
+        raise NotImplementedError
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions that are studied."""
+        return (PRECISIONS[0],)
+
+    def evaluations(self, setting: Setting, features: int) -> int:
+        """Return the model evaluations for the gradient at one point; for an exact one, forward and backward passes."""
+        raise NotImplementedError
+
+    def shared_evaluations(self, setting: Setting) -> int:
+        """Return how many of them are at the point itself, whatever the number of features."""
+        return 0
+
+    def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
+        """Return a callable with captum's ``gradient_func`` signature.
+
+        Parameters
+        ----------
+        setting : float, int or None
+            What the study varies, as a number.
+        **limits
+            ``batch_size`` and ``memory_budget`` of an evaluation, each perhaps None, and ``seed`` for whatever is drawn.
+        """
+        raise NotImplementedError
+
+
+SOURCES: Registry[type[SourceKind]] = Registry(
+    "gradient source", __package__, {"exact": "source", "difference": "difference"}
+)
+
+
+@SOURCES.add
+@dataclass(frozen=True)
+class Exact(SourceKind):
+    """The exact gradient, by automatic differentiation."""
+
+    name: ClassVar[str] = "exact"
+    exact: ClassVar[bool] = True
+    colours: ClassVar[dict[str, str]] = {"exact": "#D55E00"}
+    markers: ClassVar[dict[str, str]] = {"exact": "D"}
+
+    dtypes: Annotated[tuple[Literal["float32", "float64"], ...], option("Precisions of the model.")] = ("float32",)
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """None: there is nothing to vary."""
+        return (None,)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """As configured."""
+        return self.dtypes
+
+    def evaluations(self, setting: Setting, features: int) -> int:  # noqa: ARG002 - those of every kind
+        """Return 1: a forward pass that a backward pass follows."""
+        return 1
+
+    def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:  # noqa: ARG002 - those of every kind
+        """Return an :class:`approxgrad.ExactGradient`."""
+        from approxgrad.gradients.exact import ExactGradient
+
+        return ExactGradient(limits.get("batch_size"))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A gradient source of a study.
+
+    Attributes
+    ----------
+    kind : SourceKind
+        With its options.
+    setting : float, int, "auto" or None
+        What the study varies; None for the exact gradient.
+    dtype : str
+        Precision in which the model is evaluated.
+    """
+
+    kind: SourceKind
+    setting: Setting = None
+    dtype: str = PRECISIONS[0]
+
+    @property
+    def name(self) -> str:
+        """The name in paths and tables; the setting is written in full, so that the name tells its value exactly."""
+        words = [self.family]
+        if self.chosen:
+            words.append(AUTO)
+        elif self.setting is not None:
+            words.append(f"{self.kind.symbol}{np.format_float_positional(self.setting, trim='-')}")
+        if self.dtype != PRECISIONS[0]:
+            words.append(self.dtype)
+        return "-".join(words)
+
+    @property
+    def family(self) -> str:
+        """What sources that differ in their setting only have in common."""
+        return self.kind.family
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether this is the exact gradient, of whatever precision."""
+        return self.kind.exact
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the setting is chosen at run time."""
+        return self.setting == AUTO
+
+    @property
+    def rank(self) -> tuple[int, str, float]:
+        """Place in an ordered list: by precision, family and setting; a setting that is chosen comes last."""
+        known = isinstance(self.setting, (int, float))
+        return PRECISIONS.index(self.dtype), self.family, float(self.setting) if known else math.inf  # type: ignore[arg-type]
+
+    def evaluations(self, features: int) -> int:
+        """Return the model evaluations for the gradient at one point."""
+        return self.kind.evaluations(self.setting, features)
+
+    @property
+    def shared_evaluations(self) -> int:
+        """How many of them are at the point itself."""
+        return self.kind.shared_evaluations(self.setting)
+
+
+def exact_source(dtype: str = PRECISIONS[0]) -> Source:
+    """Return the exact gradient in a precision."""
+    return Source(Exact(), None, dtype)
+
+
+def sources(kind: SourceKind) -> list[Source]:
+    """Return the gradient sources of a kind: every precision of every setting."""
+    return [Source(kind, setting, dtype) for setting in kind.settings for dtype in kind.precisions]

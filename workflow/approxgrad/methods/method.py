@@ -1,0 +1,138 @@
+"""What an attribution method is: a function of model, inputs and gradient source, with options of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from approxgrad.descriptions import Integer, Number, Registry, Text, option
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from approxgrad.gradients.exact import GradientSource
+    from approxgrad.gradients.source import Source
+
+
+@dataclass(frozen=True)
+class Method:
+    """An attribution method with its options, the fields of a subclass.
+
+    Attributes
+    ----------
+    name, label : str
+        As `attribution` in a configuration, and for readers.
+    signed : bool
+        Whether a map has positive and negative values, so that zero is in the middle of its colour scale.
+    path : bool
+        Whether gradients are taken along a path from a baseline to the input.
+    complete : bool
+        Whether the attributions of an input should sum to the difference of the outputs at the ends of the path.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    signed: ClassVar[bool] = True
+    path: ClassVar[bool] = False
+    complete: ClassVar[bool] = False
+
+    from_gradient: ClassVar[Callable[[Any, Any], Any] | None] = None
+    """``(inputs, gradient) -> attribution``, where that is all there is to the method: such methods share gradients."""
+
+    @property
+    def points(self) -> int:
+        """Gradients for each input."""
+        return 1
+
+    @property
+    def reference_method(self) -> str | None:
+        """Name, in a configuration, of the method whose exact attribution this one is compared with; None: its own."""
+        return None
+
+    def evaluations(self, source: Source, features: int, baseline_values: int = 1) -> int:  # noqa: ARG002
+        """Return the model evaluations for the attribution of one input.
+
+        Parameters
+        ----------
+        source : Source
+            The gradient source; an evaluation for an exact one is a forward and a backward pass.
+        features : int
+            Number of features d.
+        baseline_values : int
+            Distinct values of the baseline.
+        """
+        return self.points * source.evaluations(features)
+
+    def factor(self, inputs: Tensor, baselines: Tensor | None) -> Tensor:
+        """Return what the gradient is multiplied with, shaped like the inputs."""
+        raise NotImplementedError
+
+    def attribute(
+        self, model: Any, inputs: Tensor, target: Any, gradient: GradientSource, baselines: Tensor | None = None
+    ) -> Tensor:
+        """Return the attribution, shaped like the inputs.
+
+        Parameters
+        ----------
+        model : callable
+            A batch of inputs to a batch of outputs.
+        inputs : Tensor
+            Shape (N, ...).
+        target : Any
+            One explained output for each input, or None, as captum takes it.
+        gradient : GradientSource
+            Called with model, points and targets, it returns a tuple with the gradient at the points.
+        baselines : Tensor, optional
+            Shaped like the inputs; there for methods with a path.
+        """
+        own = type(self).from_gradient
+        if own is None:
+            raise NotImplementedError
+        result: Tensor = own(inputs.detach(), gradient(model, inputs, target)[0])
+        return result
+
+
+METHODS: Registry[type[Method]] = Registry(
+    "attribution method",
+    __package__,
+    {
+        "saliency": "gradient_methods",
+        "input_x_gradient": "gradient_methods",
+        "integrated_gradients": "integrated_gradients",
+        "integrated_gradients_published": "integrated_gradients_published",
+    },
+)
+
+
+@dataclass(frozen=True)
+class PathMethod(Method):
+    """A method that takes gradients along the straight path from a baseline to the input."""
+
+    path: ClassVar[bool] = True
+
+    baseline: Annotated[
+        Literal["zero", "mean"] | Number | tuple[Number, ...],
+        option("Start of the path in normalised features: zero, mean (of the training features), a number or a list."),
+    ] = "zero"
+    n_steps: Annotated[Integer, option("Points on the path.", ge=1, le=100000)] = 50
+
+    def __post_init__(self) -> None:
+        if isinstance(self.n_steps, bool) or not isinstance(self.n_steps, int):
+            raise TypeError(f"n_steps: expected a positive integer, got {self.n_steps!r}")
+        if self.n_steps < 1:
+            raise ValueError(f"n_steps: expected a positive integer, got {self.n_steps}")
+
+    @property
+    def points(self) -> int:
+        """The points on the path."""
+        return self.n_steps
+
+    def factor(self, inputs: Tensor, baselines: Tensor | None) -> Tensor:
+        """Return input minus baseline."""
+        return inputs if baselines is None else inputs - baselines
+
+
+Reference = Annotated[
+    Text | None, option("Method whose exact attribution this one is compared with; by default its own.")
+]
