@@ -8,9 +8,9 @@ validation, defaults, the schema for editors and the reference page all come fro
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 try:  # The Python interface works without pydantic, which only checks configurations.
     from pydantic import Field
@@ -21,6 +21,7 @@ except ImportError:  # pragma: no cover - the light installation
 
 
 D = TypeVar("D", bound=type)
+T = TypeVar("T")
 
 
 def option(line: str, **bounds: Any) -> Any:
@@ -41,6 +42,12 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 """Types of options that are taken as they are written: 2.0 is not an integer, and "yes" is not true."""
+
+
+class Description:
+    """Base of everything that a configuration describes; options that a class does not have are refused."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
 
 class Registry(Mapping[str, D]):
@@ -99,9 +106,14 @@ def written(description: Any) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(description).items() if value is not None}
 
 
-def made(registry: Registry[Any], name: str, options: Mapping[str, Any]) -> Any:
-    """Return a description with options that were validated before, such as those that a job is given."""
-    return registry[name](**options)
+def read(description: type[T], options: Mapping[str, Any]) -> T:
+    """Return a description with options from a configuration or a job's parameters.
 
+    Raises
+    ------
+    pydantic.ValidationError
+        If an option is unknown, missing, of another type or out of bounds.
+    """
+    from pydantic import TypeAdapter
 
-Describe = Callable[[D], D]
+    return TypeAdapter(description).validate_python(dict(options))

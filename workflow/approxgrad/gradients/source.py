@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from approxgrad.descriptions import Registry, option
+from approxgrad.descriptions import Description, Registry, option
 
 AUTO: Literal["auto"] = "auto"
 """In place of a number: the setting is chosen at run time, for the model and the precision that it is evaluated in."""
@@ -21,7 +21,7 @@ Setting = float | int | Literal["auto"] | None
 
 
 @dataclass(frozen=True)
-class SourceKind:
+class SourceKind(Description):
     """One kind of gradient source with its options.
 
     Attributes

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from approxgrad.descriptions import Integer, Number, Registry, Text, option
+from approxgrad.descriptions import Description, Integer, Number, Registry, Text, option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(Description):
     """An attribution method with its options, the fields of a subclass.
 
     Attributes
