@@ -11,8 +11,8 @@ from approxgrad.gradients.source import AUTO, SOURCES, Setting, SourceKind
 from approxgrad.gradients.stencils import stencil
 
 STEPS = (
-    "Steps h in units of the normalised features, from 1e-30 to 1e30. The word auto stands for one that is chosen at run "
-    "time, once for each data set, model, scheme, precision and kind of points: the inputs or a path to them."
+    "Steps h in units of the normalised features, from 1e-30 to 1e30. The word auto stands for a step that is chosen at "
+    "run time, once for each data set, model, scheme, precision and kind of points: the inputs or a path to them."
 )
 
 
@@ -57,11 +57,11 @@ class Difference(SourceKind):
         """As configured."""
         return self.dtypes
 
-    def evaluations(self, setting: Setting, features: int) -> int:  # noqa: ARG002 - those of every kind
+    def evaluations(self, setting: Setting, features: int) -> int:
         """Return d + 1, for the central scheme 2 d."""
         return stencil(self.difference).evaluations(features)
 
-    def shared_evaluations(self, setting: Setting) -> int:  # noqa: ARG002 - those of every kind
+    def shared_evaluations(self, setting: Setting) -> int:
         """Return 1 where the unperturbed output enters."""
         return int(stencil(self.difference).uses_base)
 

@@ -80,7 +80,7 @@ class SourceKind(Description):
         setting : float, int or None
             What the study varies, as a number.
         **limits
-            ``batch_size`` and ``memory_budget`` of an evaluation, each perhaps None, and ``seed`` for whatever is drawn.
+            ``batch_size`` and ``memory_budget`` of an evaluation, each perhaps None, and ``seed`` for what is drawn.
         """
         raise NotImplementedError
 
@@ -112,11 +112,11 @@ class Exact(SourceKind):
         """As configured."""
         return self.dtypes
 
-    def evaluations(self, setting: Setting, features: int) -> int:  # noqa: ARG002 - those of every kind
+    def evaluations(self, setting: Setting, features: int) -> int:
         """Return 1: a forward pass that a backward pass follows."""
         return 1
 
-    def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:  # noqa: ARG002 - those of every kind
+    def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return an :class:`approxgrad.ExactGradient`."""
         from approxgrad.gradients.exact import ExactGradient
 

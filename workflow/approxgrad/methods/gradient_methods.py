@@ -21,11 +21,11 @@ class Saliency(Method):
     signed: ClassVar[bool] = False
 
     @staticmethod
-    def from_gradient(inputs: Any, gradient: Any) -> Any:  # noqa: ARG004 - those of every method
+    def from_gradient(inputs: Any, gradient: Any) -> Any:
         """Return the absolute gradient."""
         return abs(gradient)
 
-    def factor(self, inputs: Tensor, baselines: Tensor | None) -> Tensor:  # noqa: ARG002 - those of every method
+    def factor(self, inputs: Tensor, baselines: Tensor | None) -> Tensor:
         """Return ones."""
         return inputs.new_ones(inputs.shape)
 
@@ -43,6 +43,6 @@ class InputXGradient(Method):
         """Return the product."""
         return inputs * gradient
 
-    def factor(self, inputs: Tensor, baselines: Tensor | None) -> Tensor:  # noqa: ARG002 - those of every method
+    def factor(self, inputs: Tensor, baselines: Tensor | None) -> Tensor:
         """Return the inputs."""
         return inputs

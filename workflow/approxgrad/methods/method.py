@@ -50,7 +50,7 @@ class Method(Description):
         """Name, in a configuration, of the method whose exact attribution this one is compared with; None: its own."""
         return None
 
-    def evaluations(self, source: Source, features: int, baseline_values: int = 1) -> int:  # noqa: ARG002
+    def evaluations(self, source: Source, features: int, baseline_values: int = 1) -> int:
         """Return the model evaluations for the attribution of one input.
 
         Parameters
