@@ -11,8 +11,8 @@ from approxgrad.gradients.source import AUTO, SOURCES, Setting, SourceKind
 from approxgrad.gradients.stencils import stencil
 
 STEPS = (
-    "Steps h in units of the normalised features, from 1e-30 to 1e30. The word auto stands for a step that is chosen at "
-    "run time, once for each data set, model, scheme, precision and kind of points: the inputs or a path to them."
+    "Steps h in units of the normalised features, from 1e-30 to 1e30. The word auto stands for a step that is chosen at"
+    " run time, once for each data set, model, scheme, precision and kind of points: the inputs or a path to them."
 )
 
 
