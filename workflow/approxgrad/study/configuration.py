@@ -176,7 +176,7 @@ class Section:
         """Return the name of an entry's kind; None if it names none."""
         if self.key in entry:
             return str(entry[self.key]) if entry[self.key] in self.registry else None
-        return next((name for name in self.registry if name in entry and not self._keyed(name)), None)
+        return next((name for name in self.registry if name in entry and not self.names_by_key(name)), None)
 
     def options(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of an entry, without the key that names its kind."""
@@ -184,17 +184,17 @@ class Section:
 
     def written(self, member: Any) -> dict[str, Any]:
         """Return an entry that describes a member."""
-        own = {self.key: member.name} if self.key and self._keyed(member.name) else {}
+        own = {self.key: member.name} if self.key and self.names_by_key(member.name) else {}
         return own | written(member)
 
-    def _keyed(self, name: str) -> bool:
-        """Whether a kind is named by the key of the section, and not by a field of its own."""
+    def names_by_key(self, name: str) -> bool:
+        """Return whether a kind is named by the key of the section, and not by a field of its own."""
         return name not in {own.name for own in dataclasses.fields(self.registry[name])}
 
     def expected(self) -> str:
         """Return what an entry must say, for messages."""
-        keyed = [name for name in self.registry if self._keyed(name)] if self.key else []
-        named = [name for name in self.registry if not self._keyed(name)]
+        keyed = [name for name in self.registry if self.names_by_key(name)] if self.key else []
+        named = [name for name in self.registry if not self.names_by_key(name)]
         own = [f"{self.key}: one of {', '.join(keyed)}"] if keyed else []
         return " or ".join([*own, *(f"the key {name}" for name in named)])
 
