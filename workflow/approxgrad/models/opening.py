@@ -28,7 +28,7 @@ def open_model(
     shape: Shape,
     outputs: int,
     device: torch.device,
-    dtype: torch.dtype,
+    dtype: torch.dtype = torch.float32,
 ) -> Callable[[Tensor], Tensor]:
     """Return a model in evaluation mode.
 
