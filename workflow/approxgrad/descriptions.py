@@ -13,11 +13,14 @@ from importlib import import_module
 from typing import Annotated, Any, ClassVar, TypeVar
 
 try:  # The Python interface works without pydantic, which only checks configurations.
-    from pydantic import Field
-except ImportError:  # pragma: no cover - the light installation
+    from pydantic import AfterValidator, Field
+except ImportError:
 
     def Field(**_bounds: Any) -> Any:  # type: ignore[no-redef]  # noqa: N802 - in place of pydantic's
         """Return nothing: without pydantic no configuration is checked."""
+
+    def AfterValidator(_check: Any) -> Any:  # type: ignore[no-redef]  # noqa: N802 - in place of pydantic's
+        """Return nothing, as above."""
 
 
 D = TypeVar("D", bound=type)
@@ -42,6 +45,17 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 """Types of options that are taken as they are written: 2.0 is not an integer, and "yes" is not true."""
+
+
+def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise ValueError(f"expected no value twice ({value!r} is)")
+    return values
+
+
+Once = AfterValidator(_once)
+"""Refuses a list that has a value twice, as a further place of ``Annotated``."""
 
 
 class Description:

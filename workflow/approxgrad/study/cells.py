@@ -107,11 +107,15 @@ def attribute_cell(
     made = source.kind.gradient(setting, batch_size=batch_size, memory_budget=budget, seed=seed)
     compiled = compile_model and not source.is_exact
     ready = subject.prepared(CompiledModel(subject.network) if compiled else subject.network, made)
-    per_sample = own.evaluations(
-        source, subject.features, 1 if baselines is None else len(baselines.unique())
-    )
+    per_sample = own.evaluations(source, subject.features, 1 if baselines is None else len(baselines.unique()))
     work = _Work(
-        own, source, made, ready, subject.network, baselines, batch_size or ready.rows_at_once(device, memory_budget(device))
+        own,
+        source,
+        made,
+        ready,
+        subject.network,
+        baselines,
+        batch_size or ready.rows_at_once(device, memory_budget(device)),
     )
     done = _Results(np.empty((len(rows), subject.features), source.dtype))
     if own.path:

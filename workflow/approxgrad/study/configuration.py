@@ -13,7 +13,19 @@ import yaml
 from pydantic import AfterValidator, ValidationError
 
 from approxgrad.datasets.kind import DATASETS, DatasetKind
-from approxgrad.descriptions import Description, Flag, Integer, Number, Registry, Text, option, plain, read, written
+from approxgrad.descriptions import (
+    Description,
+    Flag,
+    Integer,
+    Number,
+    Once,
+    Registry,
+    Text,
+    option,
+    plain,
+    read,
+    written,
+)
 from approxgrad.gradients.source import SOURCES, SourceKind
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.models.kind import MODELS, ModelKind
@@ -30,22 +42,16 @@ class ConfigError(ValueError):
     """A configuration that no study can be made of; the message has one line for each fault."""
 
 
-def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Refuse a list that has a value twice."""
-    for place, value in enumerate(values):
-        if value in values[:place]:
-            raise ValueError(f"expected no value twice ({shortened(value)} is)")
-    return values
-
-
 Name = Annotated[
     Text,
     option(
-        "Letters, digits, _ and -, starting with a letter or digit.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100
+        "Letters, digits, _ and -, starting with a letter or digit.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        max_length=100,
     ),
     AfterValidator(check_name),
 ]
-Names = Annotated[tuple[Text, ...], option("Names of entries of that section.", min_length=1), AfterValidator(_once)]
+Names = Annotated[tuple[Text, ...], option("Names of entries of that section.", min_length=1), Once]
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,14 @@ class Experiment(Description):
     gradients: Annotated[Names, option("Names from `gradients`; the exact gradient is added wherever there is one.")]
     samples: Annotated[Integer, option("Test rows, the same ones for every model, method and source.", ge=1)]
     samples_by_method: Annotated[
-        dict[Text, Annotated[Integer, option("Test rows.", ge=1)]], option("Other numbers of test rows for some methods.")
+        dict[Text, Annotated[Integer, option("Test rows.", ge=1)]],
+        option("Other numbers of test rows for some methods."),
     ] = field(default_factory=dict)
     reference: Annotated[
         Text | None,
-        option("For models without an exact gradient: the source, such as central-h0.01, that others are compared with."),
+        option(
+            "For models without an exact gradient: the source, such as central-h0.01, that others are compared with."
+        ),
     ] = None
 
 
@@ -125,9 +134,9 @@ class Config(Description):
     methods: Annotated[dict[Name, Any], option("Attribution methods by name.", min_length=1)]
     gradients: Annotated[dict[Name, Any], option("Approximated gradients by name.", min_length=1)]
     experiments: Annotated[tuple[Experiment, ...], option("What is computed.", min_length=1)]
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], option("Where models run; auto takes a GPU if there is one.")
-    ] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], option("Where models run; auto takes a GPU if there is one.")] = (
+        "auto"
+    )
     threads: Annotated[
         Integer, option("Threads of a model. Changes last digits, so --cores does not set it.", ge=1, le=1024)
     ] = 1
@@ -248,7 +257,7 @@ def _member(section: Section, key: str, options: Any, faults: list[str]) -> Any:
     kind = section.kind(options)
     if kind is None:
         if section.key in options:
-            allowed = ", ".join(section.registry)
+            allowed = ", ".join(filter(section.names_by_key, section.registry))
             faults.append(f"{key}.{section.key}: got {options[section.key]!r}, expected one of {allowed}")
         else:
             faults.append(f"{key}: expected {section.expected()}")

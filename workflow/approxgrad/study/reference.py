@@ -59,7 +59,9 @@ def _entry(section: Section, kind: str, definitions: dict[str, Any]) -> dict[str
 def _without_titles(value: Any) -> Any:
     """Drop the titles that pydantic makes from names."""
     if isinstance(value, dict):
-        return {key: _without_titles(item) for key, item in value.items() if key != "title" or not isinstance(item, str)}
+        return {
+            key: _without_titles(item) for key, item in value.items() if key != "title" or not isinstance(item, str)
+        }
     return [_without_titles(item) for item in value] if isinstance(value, list) else value
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from approxgrad.datasets.kind import DatasetKind
-from approxgrad.extensions import load_extensions
+from approxgrad.extensions import ExtensionError, load_extensions
 from approxgrad.gradients.source import PRECISIONS, Source, exact_source, sources
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.models.kind import ModelKind
@@ -52,7 +52,10 @@ class Study:
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        load_extensions(config)
+        try:
+            load_extensions(config)
+        except ExtensionError as error:
+            raise ConfigError(str(error)) from error
         self.config = configured(config)
         _raise(name_faults(self.config))
         _raise(faults(self.config))
@@ -265,7 +268,9 @@ class Study:
     @cached_property
     def cached_methods(self) -> list[tuple[str, str]]:
         """Pairs of source and method for which there are cached arrays."""
-        return _unique((source, file.method) for source in self.config.cached_arrays for file in self.cached_arrays(source))
+        return _unique(
+            (source, file.method) for source in self.config.cached_arrays for file in self.cached_arrays(source)
+        )
 
     def reproduced(self, source: str, method: str) -> bool:
         """Whether this study computes what cached arrays hold, so that the two can be compared."""
@@ -308,7 +313,9 @@ class Study:
         """What the sources of models without an exact gradient are compared with, by data set and model."""
         found = {}
         for experiment in self.config.experiments:
-            named = {source.name: source for name in experiment.gradients for source in sources(self.config.gradients[name])}
+            named = {
+                source.name: source for name in experiment.gradients for source in sources(self.config.gradients[name])
+            }
             for dataset, model in product(experiment.datasets, experiment.models):
                 if not self.model(model).differentiable and experiment.reference is not None:
                     found[dataset, model] = named[experiment.reference]
@@ -353,7 +360,11 @@ def model_weights(dataset: str, model: str) -> str:
 
 
 def _label(name: str, member: Any) -> str:
-    return str(getattr(member, "label", "")) if name == member.name and getattr(member, "label", "") else name.replace("_", " ")
+    return (
+        str(getattr(member, "label", ""))
+        if name == member.name and getattr(member, "label", "")
+        else name.replace("_", " ")
+    )
 
 
 def _unique(values: Iterable[Any]) -> list[Any]:
