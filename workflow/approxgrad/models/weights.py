@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from approxgrad.messages import one_line
-from approxgrad.models.factories import ModelError, explained, switched
+from approxgrad.models.evaluating import explained, switched
+from approxgrad.models.kind import ModelError
 from approxgrad.provenance.seals import SealError, check_weights
 from approxgrad.storage.damage import DAMAGES
 
