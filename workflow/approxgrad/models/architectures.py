@@ -18,7 +18,7 @@ from approxgrad.models.factories import ModelError as ModelError
 from approxgrad.models.factories import explained, made_by_factory, materialise, switched
 from approxgrad.models.shapes import shape_fault
 from approxgrad.models.states import StateError, decoded, encoded, joined_state, split_state
-from approxgrad.provenance.seals import SealError, check_weights, sealed_weights
+from approxgrad.storage.seals import SealError, check_weights, sealed_weights
 from approxgrad.storage.tables import write_atomically
 
 Shape = tuple[int, ...]

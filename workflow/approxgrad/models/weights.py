@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from approxgrad.messages import one_line
 from approxgrad.models.factories import ModelError, explained, switched
-from approxgrad.provenance.seals import SealError, check_weights
 from approxgrad.storage.damage import DAMAGES
+from approxgrad.storage.seals import SealError, check_weights
 
 NAMES_IN_MESSAGE = 3
 
