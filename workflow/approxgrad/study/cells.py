@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from approxgrad import __version__
 from approxgrad.descriptions import read, written
 from approxgrad.gradients.batching import memory_budget
+from approxgrad.gradients.counting import CountedModel
 from approxgrad.gradients.source import Source, source_of
 from approxgrad.methods.attribution import attribute_with
 from approxgrad.methods.method import METHODS, Method, PathMethod
 from approxgrad.methods.path_ends import explained_outputs, path_ends
 from approxgrad.models.compilation import CompiledModel
-from approxgrad.progress import CountedModel, progress_bar
+from approxgrad.progress import progress_bar
 from approxgrad.storage.step_tables import read_choice
 from approxgrad.storage.tables import Attributions
 from approxgrad.study.derived import rounding_ratios, source_columns
