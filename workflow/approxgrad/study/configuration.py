@@ -29,7 +29,7 @@ from approxgrad.descriptions import (
 from approxgrad.gradients.source import SOURCES, SourceKind
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.models.kind import MODELS, ModelKind
-from approxgrad.study.explaining import explain, joined, shortened, unknown_key
+from approxgrad.study.explaining import explain, joined, shortened
 from approxgrad.study.names import check_name
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import product
 
-from approxgrad.datasets.paths import check_text
+from approxgrad.datasets.faults import text_faults
 from approxgrad.gradients.source import sources
 from approxgrad.study.configuration import Config
 
@@ -98,10 +98,7 @@ def _array_faults(config: Config) -> list[str]:
     faults = []
     for name, arrays in config.cached_arrays.items():
         key = f"cached_arrays.{name}"
-        try:
-            check_text(arrays.folder, "folder")
-        except ValueError as error:
-            faults.append(f"{key}.{error}")
+        faults += [f"{key}.{fault}" for fault in text_faults("folder", arrays.folder)]
         faults += [
             f"{key}.pattern: got {arrays.pattern!r}, expected {word} {times}"
             for word, times, allowed in PLACEHOLDERS

@@ -134,10 +134,10 @@ def _kind(option: dict[str, Any], definitions: dict[str, Any]) -> str:
         "array": "a list",
     }
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    own = [f"{sign} {option[name]:g}" for name, sign in bounds.items() if name in option]
+    own = [f"{sign} {option[name]:,}" for name, sign in bounds.items() if name in option]
     text = words.get(str(option.get("type")), "anything")
     if option.get("type") == "array" and "items" in option:
-        text += f" of {_kind(option['items'], definitions).removeprefix('an ').removeprefix('a ')}s"
+        text += f", each {_kind(option['items'], definitions)}"
     return " ".join([text, ", ".join(own)]).strip()
 
 
