@@ -52,9 +52,9 @@ def _model_faults(name: str, files: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"models.{name}.{key}: {fault}" for key, fault in found if fault]
 
 
-def array_faults(name: str, options: Mapping[str, Any]) -> list[str]:
+def array_faults(name: str, folder: str) -> list[str]:
     """Return a line if the folder of cached arrays cannot be read."""
-    fault = _fault(options["folder"], folders=True, files=False)
+    fault = _fault(folder, folders=True, files=False)
     return [f"cached_arrays.{name}.folder: {fault}"] if fault else []
 
 
