@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from approxgrad.datasets.paths import check_text
+from approxgrad.datasets.faults import text_faults
 from approxgrad.descriptions import Description, Flag, Integer, Number, Registry, Text, option, written
 from approxgrad.provenance.dependencies import user_files
 
@@ -216,11 +216,7 @@ class Network(ModelKind):
         if self.trained == self.fitted:
             how = "stands beside weights" if self.trained else "is missing"
             return [f"training: {how}, expected either training or weights"]
-        try:
-            check_text(self.weights.file if self.weights else "none", WEIGHTS_FILE)
-        except ValueError as error:
-            return [str(error)]
-        return []
+        return text_faults(WEIGHTS_FILE, self.weights.file) if self.weights else []
 
     def build(self, input_shape: Shape, outputs: int) -> nn.Module:
         """Return an untrained network, initialised from torch's random state.

@@ -17,7 +17,7 @@ from approxgrad.messages import one_line
 from approxgrad.models.evaluating import explained, switched, try_out
 from approxgrad.models.kind import MODELS, ModelError, Network
 from approxgrad.models.states import StateError, decoded, encoded, joined_state, split_state
-from approxgrad.provenance.seals import SealError, check_weights, sealed_weights
+from approxgrad.storage.seals import SealError, check_weights, sealed_weights
 from approxgrad.storage.tables import write_atomically
 
 NOT_ARCHITECTURE = ("input_shape", "outputs", "provenance", "extra_state")

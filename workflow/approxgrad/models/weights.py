@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from approxgrad.messages import one_line
 from approxgrad.models.evaluating import explained, switched
 from approxgrad.models.kind import ModelError
-from approxgrad.provenance.seals import SealError, check_weights
+from approxgrad.storage.seals import SealError, check_weights
 from approxgrad.storage.damage import DAMAGES
 
 NAMES_IN_MESSAGE = 3

@@ -14,28 +14,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from approxgrad.datasets.kind import DatasetKind
 from approxgrad.messages import one_line
 from approxgrad.models.kind import WEIGHTS_FILE, ModelKind
-
-FOLDERS = {"image_folder"}
-"""Kinds of data sets that may lie in a folder."""
 
 
 class NamedFileError(ValueError):
     """A user's own file that a job cannot use, with the key that names it."""
 
 
-def dataset_keys(name: str, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return the paths of a user's own files that a data set is made from, by the keys that name them."""
-    if "path" in options:
-        return {f"datasets.{name}.path": options["path"]}
-    return {f"datasets.{name}.files.{part}": path for part, path in options.get("files", {}).items()}
+def dataset_keys(name: str, dataset: DatasetKind) -> dict[str, str]:
+    """Return the paths of a user's own files from which a data set is made, by the keys that name them."""
+    return {f"datasets.{name}.{key}": path for key, path in dataset.own_files.items()}
 
 
-def dataset_faults(name: str, options: Mapping[str, Any]) -> list[str]:
+def dataset_faults(name: str, dataset: DatasetKind) -> list[str]:
     """Return a line for each file of a data set that cannot be read."""
-    folders = options["kind"] in FOLDERS
-    found = {key: _fault(path, folders=folders) for key, path in dataset_keys(name, options).items()}
+    found = {key: _fault(path, folders=dataset.folders) for key, path in dataset_keys(name, dataset).items()}
     return [f"{key}: {fault}" for key, fault in found.items() if fault]
 
 
@@ -57,9 +52,9 @@ def _model_faults(name: str, files: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"models.{name}.{key}: {fault}" for key, fault in found if fault]
 
 
-def array_faults(name: str, options: Mapping[str, Any]) -> list[str]:
+def array_faults(name: str, folder: str) -> list[str]:
     """Return a line if the folder of cached arrays cannot be read."""
-    fault = _fault(options["folder"], folders=True, files=False)
+    fault = _fault(folder, folders=True, files=False)
     return [f"cached_arrays.{name}.folder: {fault}"] if fault else []
 
 
