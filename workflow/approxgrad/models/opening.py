@@ -104,7 +104,7 @@ def _tensors(function: Callable[..., Any], outputs: int, inputs: Tensor) -> Tens
 
 def _arrays(function: Callable[..., Any], outputs: int, inputs: Tensor) -> Tensor:
     # A copy, so that the function may change what it is given.
-    return _shaped(function(np.array(inputs.detach().cpu())), outputs, inputs)
+    return _shaped(function(inputs.detach().cpu().numpy().copy()), outputs, inputs)
 
 
 def _shaped(found: Any, outputs: int, inputs: Tensor) -> Tensor:
