@@ -1,6 +1,5 @@
 """The study that the configuration describes, and what all rules share."""
 
-import atexit
 import os
 import shutil
 import sys
@@ -19,7 +18,7 @@ from approxgrad.methods.method import METHODS
 from approxgrad.models.kind import MODELS
 from approxgrad.study.choices import STEPS
 from approxgrad.study.grid import ATTRIBUTIONS, GRADIENTS, keys_pattern, remove_gathered_shards, shards_of
-from approxgrad.running.lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
+from approxgrad.running.lock import RUN_VARIABLE, run_alone
 from approxgrad.seeds import derive_seed
 from approxgrad.study.study import Study, model_weights
 from approxgrad.study.targets import any_of, check_targets
@@ -47,17 +46,14 @@ with one_line_each(DEFAULTS, lambda: [workflow.config_settings.overwrite_config]
     if IS_MAIN:
         check_targets(study, sys.argv[1:])
 
-# Here and not in `onstart`, because Snakemake looks for locks of its own before that.
-if workflow.is_main_process and runs(sys.argv[1:]):
-    try:
-        remark = hold()
-    except RunLockError as error:
-        sys.exit(f"approxgrad: {error}")
-    atexit.register(let_go)
-    if remark:
-        remove_gathered_shards()
-        logger.info(f"approxgrad: {remark}")
 
+
+def resume(remark):
+    remove_gathered_shards()
+    logger.info(f"approxgrad: {remark}")
+
+
+run_alone(workflow, resume)
 
 # Jobs that may use a GPU take one unit of `gpu`, of which a profile grants a number; without a GPU they take none.
 GPU = int(
