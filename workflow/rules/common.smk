@@ -23,7 +23,7 @@ from approxgrad.seeds import derive_seed
 from approxgrad.study.study import Study, model_weights
 from approxgrad.study.targets import any_of, check_targets
 from approxgrad.study.written_options import keep_written_options
-from approxgrad.running.summaries import Run
+from approxgrad.running.terminal import Run
 
 # Resolved, so that a link to it is the same checkout.
 BASE = Path(workflow.current_basedir).resolve().parents[1]
@@ -47,18 +47,19 @@ with one_line_each(DEFAULTS, lambda: [workflow.config_settings.overwrite_config]
         check_targets(study, sys.argv[1:])
 
 
-
+# After a run that was killed.
 def resume(remark):
     remove_gathered_shards()
     logger.info(f"approxgrad: {remark}")
 
 
-run_alone(workflow, resume)
+if workflow.is_main_process:
+    run_alone(workflow, resume)
+
 
 # Jobs that may use a GPU take one unit of `gpu`, of which a profile grants a number; without a GPU they take none.
-GPU = int(
-    study.config.device == "cuda" or (study.config.device == "auto" and shutil.which("nvidia-smi") is not None)
-)
+GPU = int(study.config.device == "cuda" or (study.config.device == "auto" and shutil.which("nvidia-smi") is not None))
+
 
 # Constraints of the first wildcard that look ahead to all others: the files of one rule among those with the same path.
 def just(cells):
