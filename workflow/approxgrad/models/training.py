@@ -32,7 +32,7 @@ class TrainingResult:
     best_epoch : int
         The epoch with the lowest validation loss.
     remark : str
-        Why training stopped before its last epoch, if it had to.
+        What was wrong if training had to stop early.
     """
 
     curves: pd.DataFrame

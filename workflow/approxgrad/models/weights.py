@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from approxgrad.messages import one_line
 from approxgrad.models.evaluating import explained, switched
 from approxgrad.models.kind import ModelError
-from approxgrad.storage.seals import SealError, check_weights
 from approxgrad.storage.damage import DAMAGES
+from approxgrad.storage.seals import SealError, check_weights
 
 NAMES_IN_MESSAGE = 3
 
