@@ -57,12 +57,12 @@ def opened_function(
 ) -> Callable[[Tensor], Tensor]:
     """Return a user's own function as a callable from inputs (N, *shape) to outputs (N, outputs).
 
-    A trial with two random rows tells what it takes: tensors on the device if it returns tensors for them, or else arrays.
+    A trial with two random rows tells what it takes: tensors on the device if it returns tensors for them, else arrays.
 
     Raises
     ------
     ModelError
-        If it fails for both, returns another number of outputs, or computes other outputs from tensors than from arrays.
+        If it fails for both, returns another number of outputs, or other outputs for tensors than for arrays.
     """
     function = own_function(name, "function")
     rows = torch.randn(TRIED_ROWS, *shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
