@@ -8,6 +8,10 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
+from approxgrad.datasets.cifar10 import Cifar10, Download
+from approxgrad.datasets.digits import Digits
+from approxgrad.datasets.image_folder import ImageFolder
+from approxgrad.datasets.table import Files, Table
 from approxgrad.study.configuration import ConfigError
 from approxgrad.study.named_files import NamedFileError, array_faults, dataset_faults, named_by, weight_faults
 from approxgrad.study.study import MODEL_WEIGHTS, Study
@@ -51,23 +55,23 @@ BAD = [
 @pytest.mark.parametrize(("path", "fault"), BAD)
 def test_a_file_that_cannot_be_read_is_named_with_its_key(folder, path, fault):
     fault = fault.format(here=folder)
-    assert dataset_faults("own", {"kind": "table", "path": path}) == [f"datasets.own.path: {fault}"]
-    files = {"train": "file.csv", "test": path}
-    assert dataset_faults("own", {"kind": "table", "files": files}) == [f"datasets.own.files.test: {fault}"]
+    assert dataset_faults("own", Table(task="regression", path=path)) == [f"datasets.own.path: {fault}"]
+    both = Table(task="regression", files=Files("file.csv", path))
+    assert dataset_faults("own", both) == [f"datasets.own.files.test: {fault}"]
     assert weight_faults("own", {"weights": {"file": path}}) == [f"models.own.weights.file: {fault}"]
 
 
 @pytest.mark.parametrize("path", ["file.csv", "./file.csv", "linked.csv", "folder.csv/../file.csv"])
 def test_a_file_that_is_there_is_no_fault(path):
-    assert not dataset_faults("own", {"kind": "table", "path": path})
+    assert not dataset_faults("own", Table(task="regression", path=path))
     assert not weight_faults("own", {"weights": {"file": path}})
-    assert not dataset_faults("own", {"kind": "image_folder", "path": path})
+    assert not dataset_faults("own", ImageFolder(path=path, size=(4, 4)))
 
 
 def test_images_lie_in_a_folder_or_a_file_and_arrays_in_a_folder(folder):
-    assert not dataset_faults("own", {"kind": "image_folder", "path": "folder.csv"})
+    assert not dataset_faults("own", ImageFolder(path="folder.csv", size=(4, 4)))
     assert not array_faults("own", {"folder": "folder.csv"})
-    assert dataset_faults("own", {"kind": "image_folder", "path": "gone"}) == [
+    assert dataset_faults("own", ImageFolder(path="gone", size=(4, 4))) == [
         f"datasets.own.path: gone: no such file or folder in {folder}"
     ]
     assert array_faults("own", {"folder": "gone"}) == [f"cached_arrays.own.folder: gone: no such folder in {folder}"]
@@ -77,8 +81,8 @@ def test_images_lie_in_a_folder_or_a_file_and_arrays_in_a_folder(folder):
 
 
 def test_data_and_weights_that_are_no_files_of_the_user_are_not_looked_for():
-    assert not dataset_faults("digits", {"kind": "digits"})
-    assert not dataset_faults("cifar10", {"kind": "cifar10", "download": {"addresses": ["/gone"]}})
+    assert not dataset_faults("digits", Digits())
+    assert not dataset_faults("cifar10", Cifar10(download=Download(addresses=("/gone",))))
     assert not weight_faults("own", {"weights": {"repository": "a/b", "file": "gone"}})
     assert not weight_faults("own", {"training": {}})
 
