@@ -9,8 +9,8 @@ import pytest
 from approxgrad.datasets import cifar_batches
 from approxgrad.datasets.cifar10 import Cifar10, Download
 from approxgrad.datasets.cifar_batches import read_batch, read_class_names
-from approxgrad.datasets.faults import DatasetError
 from approxgrad.datasets.drawing import Limit
+from approxgrad.datasets.faults import DatasetError
 from approxgrad.datasets.normalisation import Normalisation
 from cifar_archive import FOLDER, NAMES, batch, contents, write_archive
 

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from approxgrad.datasets import image_files
+from approxgrad.datasets.faults import DatasetError
 from approxgrad.datasets.image_files import listing_digest
 from approxgrad.datasets.image_folder import ImageFolder
 from approxgrad.descriptions import read
-from approxgrad.datasets.faults import DatasetError
 from pictures import noise, png
 
 OPTIONS = {"size": [4, 4], "validation": 0.25}
