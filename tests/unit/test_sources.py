@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approxgrad.descriptions import Integer, Number, option
+from approxgrad.descriptions import Integer, option
 from approxgrad.gradients.difference import Difference
 from approxgrad.gradients.source import SOURCES, SourceKind, exact_source, source_of, sources
 from small_studies import DEFAULT, difference, entry, faults, key, source, study
@@ -80,10 +80,10 @@ class Bent(SourceKind):
     setting_label: ClassVar[str] = "bend (turns)"
     symbol: ClassVar[str] = "b"
 
-    bend: Annotated[tuple[Number, ...], option("How far.")]
+    bend: Annotated[tuple[Integer, ...], option("How far.")]
     times: Annotated[Integer, option("How often.")] = 1
 
-    def evaluations(self, setting, features):
+    def cost(self, setting, features):
         return 3
 
 
@@ -93,8 +93,8 @@ def bent(monkeypatch):
 
 
 def test_two_sources_of_one_name_have_the_same_options(bent):
-    own = {"bend": [1.0, 2]}
-    assert faults(entry(own, difference()), entry(difference(), {"bend": [2.0, 3.0], "times": 2})) == [
+    own = {"bend": [1, 2]}
+    assert faults(entry(own, difference()), entry(difference(), {"bend": [2, 3], "times": 2})) == [
         "gradients.g1_1: gives bend-b2, as gradients.g0_0 does with other options"
     ]
     same = study(entry(own), entry({"bend": [2, 3]}, methods=["input_x_gradient"]))
