@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from approxgrad.study.configuration import load_schema
+from approxgrad.models.kind import Training
+from approxgrad.study.configuration import Config
 
-SCHEMA = load_schema()
-TOP = ", ".join(sorted(SCHEMA["properties"]))
-TRAINING = ", ".join(sorted(SCHEMA["$defs"]["training"]["properties"]))
+TOP, TRAINING = (", ".join(sorted(field.name for field in fields(section))) for section in (Config, Training))
 DATASETS = "digits, synthetic_linear, synthetic_nonlinear"
 MODELS = "cnn, resnet18, mlp"
 EXACT_METHODS = "saliency, input_x_gradient, integrated_gradients, integrated_gradients_mean"
 METHODS = f"{EXACT_METHODS}, integrated_gradients_published, integrated_gradients_published_mean"
+GRADIENTS = "forward, forward_on_tables, precisions, tenth"
+STEP = "expected TODO"
 NAME = "expected: Letters, digits, _ and -, starting with a letter or digit."
 READ_BACK = (
     "which readers of the tables take for a number, a date, a truth value or a missing one; "
@@ -46,12 +47,12 @@ def bad(what: str, config: Any, *lines: str) -> Bad:
 
 
 def experiment(**changes: Any) -> dict[str, Any]:
-    entry = {"datasets": ["digits"], "models": ["cnn"], "methods": ["saliency"], "steps": [0.1], "samples": 2}
+    entry = {"datasets": ["digits"], "models": ["cnn"], "methods": ["saliency"], "gradients": ["tenth"], "samples": 2}
     return {"experiments": [entry | changes]}
 
 
-def step(value: Any) -> dict[str, Any]:
-    return experiment(steps=[value])
+def source(**changes: Any) -> dict[str, Any]:
+    return {"gradients": {"tenth": changes}}
 
 
 def dataset(**options: Any) -> dict[str, Any]:
@@ -78,6 +79,7 @@ def cached(**changes: Any) -> dict[str, Any]:
 
 
 FIRST = "experiments[0]"
+STEPS = "gradients.tenth.steps"
 CONFIGS = [
     bad(
         "an option that is no plain value",
@@ -112,7 +114,7 @@ CONFIGS = [
     bad("a fraction for a count", experiment(samples=2.0), f"{FIRST}.samples: got 2.0, expected an integer"),
     bad("a negative seed", {"seed": -1}, "seed: got -1, expected at least 0"),
     bad("an unknown device", {"device": "gpu"}, "device: got 'gpu', expected one of auto, cpu, cuda"),
-    bad("an infinite number", {"map_step": math.inf}, "map_step: got inf, expected a finite number"),
+    bad("an infinite number", {"map_setting": math.inf}, "map_setting: got inf, expected a finite number"),
     bad("more threads than machines have", {"threads": 10**40}, f"threads: got {10**40}, expected at most 1024"),
     bad("no experiment", {"experiments": []}, "experiments: got [], expected at least 1 value(s)"),
     bad("experiments left out", {"experiments": None}, "experiments: is missing"),
@@ -122,9 +124,20 @@ CONFIGS = [
     bad("an unknown method", experiment(methods=["x"]), f"{FIRST}.methods: got 'x', expected one of {METHODS}"),
     bad("an unknown data set", experiment(datasets=["x"]), f"{FIRST}.datasets: got 'x', expected one of {DATASETS}"),
     bad(
+        "an unknown gradient source",
+        experiment(gradients=["tenths"]),
+        f"{FIRST}.gradients: got 'tenths', expected one of {GRADIENTS}",
+    ),
+    bad(
         "an unknown scheme",
-        experiment(schemes=["sideways"]),
-        f"{FIRST}.schemes[0]: got 'sideways', expected one of forward, backward, central",
+        source(difference="sideways"),
+        "gradients.tenth.difference: got 'sideways', expected one of forward, backward, central",
+    ),
+    bad("a source of no kind", {"gradients": {"own": {"steps": [1]}}}, "gradients.own: expected the key difference"),
+    bad(
+        "two sources of one name",
+        {"methods": {"x": {"attribution": "saliency"}}},
+        "TODO",
     ),
     bad(
         "a method twice",
@@ -133,16 +146,23 @@ CONFIGS = [
     ),
     bad(
         "a step twice, written in two ways",
-        experiment(steps=[0.1, "1e-1"]),
-        f"{FIRST}.steps: got [0.1, 0.1], expected no value twice (0.1 is)",
+        source(steps=[0.1, "1e-1"]),
+        f"{STEPS}: got [0.1, 0.1], expected no value twice (0.1 is)",
     ),
-    bad("a step of zero", step(0), f"{FIRST}.steps[0]: got 0, expected more than 0"),
-    bad("a negative step", step(-0.1), f"{FIRST}.steps[0]: got -0.1, expected more than 0"),
-    bad("a step that is no number", step(math.nan), f"{FIRST}.steps[0]: got nan, expected a finite number"),
-    bad("an infinite step", step(math.inf), f"{FIRST}.steps[0]: got inf, expected a finite number"),
-    bad("a step beyond every number", step(10**400), f"{FIRST}.steps[0]: got 1{'0' * 56}..., expected a finite number"),
-    bad("a step in words", step("small"), f"{FIRST}.steps[0]: got 'small', expected: a positive number, or auto"),
-    bad("a step that no precision resolves", step(1e-300), f"{FIRST}.steps[0]: got 1e-300, expected 1e-30 to 1e+30"),
+    bad("no step", source(steps=[]), f"{STEPS}: got [], expected at least 1 value(s)"),
+    bad("a step of zero", source(steps=[0]), f"{STEPS}[0]: got 0, {STEP}"),
+    bad("a negative step", source(steps=[-0.1]), f"{STEPS}[0]: got -0.1, {STEP}"),
+    bad("a step that is not a number", source(steps=[math.nan]), f"{STEPS}[0]: got nan, {STEP}"),
+    bad("an infinite step", source(steps=[math.inf]), f"{STEPS}[0]: got inf, {STEP}"),
+    bad("a step beyond every number", source(steps=[10**400]), f"{STEPS}[0]: got 1{'0' * 56}..., {STEP}"),
+    bad("a step in words", source(steps=["small"]), f"{STEPS}[0]: got 'small', {STEP}"),
+    bad("a step that no precision resolves", source(steps=[1e-300]), f"{STEPS}[0]: got 1e-300, {STEP}"),
+    bad(
+        "steps in an experiment",
+        experiment(gradients=None, schemes=["central"], steps=[0.1]),
+        f"{FIRST}.steps: gradient sources have a section of their own now; write `gradients: "
+        "{central: {difference: central, steps: [0.1]}}` at the top and `gradients: [central]` here",
+    ),
     bad("no sample", experiment(samples=0), f"{FIRST}.samples: got 0, expected at least 1"),
     bad(
         "more samples than test rows",
