@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
 try:  # The Python interface works without pydantic, which only checks configurations.
     from pydantic import AfterValidator, Field
@@ -23,7 +23,7 @@ except ImportError:
         """Return nothing, as above."""
 
 
-D = TypeVar("D", bound=type)
+D = TypeVar("D", bound="Named")
 T = TypeVar("T")
 
 
@@ -62,6 +62,13 @@ class Description:
     """Base of everything that a configuration describes; options that a class does not have are refused."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+
+
+class Named(Protocol):
+    """What a registry holds: classes, or objects, with a name."""
+
+    name: Any
+    __module__: str
 
 
 class Registry(Mapping[str, D]):

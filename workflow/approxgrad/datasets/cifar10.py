@@ -51,6 +51,7 @@ class Cifar10(DatasetKind):
     name: ClassVar[str] = "cifar10"
     downloads: ClassVar[bool] = True
     is_image: ClassVar[bool] = True
+    feature_shape = (3, 32, 32)
 
     download: Annotated[Download, option(f"Where the archive {ARCHIVE} comes from.")] = Download()
     validation: Annotated[Amount, option(VALIDATION)] = 5000
@@ -70,11 +71,6 @@ class Cifar10(DatasetKind):
     def training_rows(self) -> int:
         """Number of training images."""
         return self.limit.train or TRAINING_IMAGES - rows_of(self.validation, TRAINING_IMAGES)
-
-    @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """Channels, height and width."""
-        return (3, 32, 32)
 
     def faults(self) -> list[str]:
         """Return addresses that cannot be used, and numbers that exceed the archive's."""

@@ -25,7 +25,6 @@ PIXELS = 3 * 32 * 32
 CLASSES = 10
 LARGEST_MEMBER = 64 * 2**20
 """Bytes; a batch of 10,000 images has about half of it."""
-CHUNK = 2**20
 
 
 def read_members(archive: Path) -> dict[str, bytes]:
@@ -34,7 +33,7 @@ def read_members(archive: Path) -> dict[str, bytes]:
     Raises
     ------
     DatasetError
-        If the archive cannot be read, or a member is missing, repeated or too large.
+        If the archive cannot be read, or a member is missing or too large.
     """
     wanted = {f"{FOLDER}/{name}": name for name in (*TRAINING, TEST, META)}
     found: dict[str, bytes] = {}
@@ -44,16 +43,8 @@ def read_members(archive: Path) -> dict[str, bytes]:
             if member.size > LARGEST_MEMBER:
                 where = f"{archive}: {one_line(member.name)}"
                 raise DatasetError(f"{where} has {member.size} bytes, expected at most {LARGEST_MEMBER}")
-            name = wanted.get(member.name)
-            if name is None or not member.isreg():
-                continue
-            if name in found:
-                raise DatasetError(f"{archive}: has the member {member.name} twice, expected it once")
-            file = tar.extractfile(member)
-            found[name] = file.read() if file else b""
-        # The checksum stands at the very end of the compressed stream, behind the last member.
-        while tar.fileobj.read(CHUNK):
-            pass
+            if member.name in wanted and member.isreg() and (file := tar.extractfile(member)):
+                found[wanted[member.name]] = file.read()
     missing = [path for path, name in wanted.items() if name not in found]
     if missing:
         raise DatasetError(f"{archive}: lacks {', '.join(missing)}")

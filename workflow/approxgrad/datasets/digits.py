@@ -24,6 +24,7 @@ class Digits(DatasetKind):
 
     name: ClassVar[str] = "digits"
     is_image: ClassVar[bool] = True
+    feature_shape = (1, 8, 8)
 
     validation: Annotated[Number, option("Share of the images that chooses the best epoch.", gt=0, lt=0.5)] = 0.15
     test: Annotated[Number, option("Share of the images that is attributed and tested on.", gt=0, lt=0.5)] = 0.25
@@ -37,11 +38,6 @@ class Digits(DatasetKind):
     def training_rows(self) -> int:
         """Number of training images."""
         return IMAGES - self.test_rows - math.ceil(self.validation * IMAGES)
-
-    @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """Channels, height and width."""
-        return (1, 8, 8)
 
     def prepare(self, seed: int, sources: Sequence[Path] = ()) -> dict[str, Split]:
         """Return a stratified split of the images."""

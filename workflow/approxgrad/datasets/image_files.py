@@ -9,7 +9,6 @@ import posixpath
 import re
 import stat
 import zipfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,21 +62,21 @@ class Archive:
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self._path = path
         self._archive = archive
-        self._members = {_member_name(member): member for member in archive.infolist()}
-        for name, count in Counter(map(_member_name, archive.infolist())).items():
-            if count > 1:
-                raise DatasetError(f"{path}: has the member {name!r} {count} times, expected it once")
-        for name in archive.namelist():
-            if "\\" in name or name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name):
-                raise DatasetError(f"{path}: has the member {name!r}, expected relative paths inside the archive")
-        # The table of contents has no checksum: a damaged entry could name or hide another file.
-        for member in self._members.values():
-            where = f"{path}: {one_line(member.filename)}"
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        for member in archive.infolist():
+            raw, name = member.filename, _member_name(member)
+            where = f"{path}: {one_line(raw)}"
+            if "\\" in raw or raw.startswith("/") or ".." in raw.split("/") or re.match("[A-Za-z]:", raw):
+                raise DatasetError(f"{path}: has the member {raw!r}, expected relative paths inside the archive")
+            if name in self._members:
+                raise DatasetError(f"{path}: has the member {name!r} twice, expected it once")
+            # The table of contents has no checksum: a damaged entry could name or hide another file.
             if ENTRY in member.comment + member.extra:
                 raise DatasetError(f"{where}: its entry in the table of contents is damaged, it contains the next one")
             with reading(f"{where}: cannot be read"):
                 # Compares its name with the one in front of the content.
                 archive.open(member).close()
+            self._members[name] = member
 
     def names(self) -> Iterator[str]:
         """Yield the names of all members except links; folders end in a slash."""

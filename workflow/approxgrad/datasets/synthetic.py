@@ -23,6 +23,7 @@ BETA = {
     "linear": (-1.0, -0.5, 0.8, 0.0, -1.6, 2.0, 0.5, 2.3, 1.5, -1.75, -0.7, 1.9),
     "nonlinear": (-1.0, -2.5, 2.8, 0.0, -1.6, 2.0, 0.5, 2.3, 1.5, -1.75, -1.7, 1.9),
 }
+FEATURES = 12
 OFFSET = 0.25
 PLATEAU_EDGE = NormalDist().inv_cdf(0.75)
 TAIL_EDGE = 1.5
@@ -68,6 +69,8 @@ class Synthetic(DatasetKind):
     """Generated rows with known effects."""
 
     name: ClassVar[str] = "synthetic"
+    feature_shape = (FEATURES,)
+    has_truth = True
 
     effect: Annotated[Literal["linear", "nonlinear"], option("How a feature acts on the target.")]
     rows: Annotated[Rows, option("Rows of each part.")] = Rows(700, 300, 300)
@@ -82,27 +85,16 @@ class Synthetic(DatasetKind):
         """Number of training rows."""
         return self.rows.train
 
-    @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """Number of features."""
-        return (len(BETA[self.effect]),)
-
-    @property
-    def has_truth(self) -> bool:
-        """Yes."""
-        return True
-
     def prepare(self, seed: int, sources: Sequence[Path] = ()) -> dict[str, Split]:
         """Return the generated parts; the seed draws the distribution's parameters, the features and the noise."""
         random = np.random.default_rng(seed)
-        (width,) = self.feature_shape
-        mean = random.uniform(-2, 2, width)
-        variance = random.uniform(0.9, 1.1, width)
+        mean = random.uniform(-2, 2, FEATURES)
+        variance = random.uniform(0.9, 1.1, FEATURES)
         parts = {}
         # The order of the draws, by letter.
         for part in sorted(PARTS):
             rows = getattr(self.rows, part)
-            features = random.normal(mean, np.sqrt(variance), (rows, width))
+            features = random.normal(mean, np.sqrt(variance), (rows, FEATURES))
             true_effects = effects(features, self.effect)
             target = true_effects.sum(axis=1) + OFFSET + random.normal(size=rows)
             parts[part] = Split(

@@ -43,6 +43,7 @@ NORMALISATION = (
     "Mean and standard deviation, or `standardise` for those of each feature in the training rows; computed in double"
     " precision and then given to models in single precision."
 )
+EFFECTS = "Columns of the features' true effects, in the order of the features, if they are known."
 
 Named = Annotated[Text, option("", min_length=1)]
 Columns = tuple[Text, ...]
@@ -84,11 +85,9 @@ class Table(DatasetKind):
     ]
     path: Annotated[Named | None, option("One .csv, .parquet or .npz file with all rows.")] = None
     files: Annotated[Files | None, option("Instead of `path`, one .csv or .parquet file for each part.")] = None
-    features: Annotated[Columns, option("Columns of the features, which hold numbers.")] = ()
+    features: Annotated[Columns | None, option("Columns of the features, which hold numbers.", min_length=1)] = None
     target: Annotated[Text | None, option(TARGET)] = None
-    effects: Annotated[
-        Columns, option("Columns of the features' true effects, in the order of the features, if they are known.")
-    ] = ()
+    effects: Annotated[Columns | None, option(EFFECTS, min_length=1)] = None
     arrays: Annotated[Arrays | None, option(ARRAYS)] = None
     validation: Annotated[Amount, option(VALIDATION)] = 0.15
     test: Annotated[Amount, option(TEST)] = 0.25
@@ -125,7 +124,7 @@ class Table(DatasetKind):
     def _array_faults(self, arrays: Arrays) -> list[str]:
         if self.path is None or Path(self.path).suffix.lower() != ".npz":
             return ["arrays: expected `path` with one .npz file"]
-        if self.features or self.target is not None or self.effects:
+        if any(value is not None for value in (self.features, self.target, self.effects)):
             return ["arrays: stands instead of `features`, `target` and `effects`"]
         if (arrays.all is None) == (arrays.train is None):
             return ["arrays: expected either `all` or `train` and `test`"]
@@ -138,13 +137,14 @@ class Table(DatasetKind):
             if Path(path).suffix.lower() not in SUFFIXES:
                 hint = ", or .npz together with `arrays`" if key == "path" else ""
                 return [f"{key}: got {path!r}, expected a file that ends in {' or '.join(SUFFIXES)}{hint}"]
-        if not self.features or self.target is None:
+        if self.features is None or self.target is None:
             return ["features: expected `features` and `target`, names of columns"]
         if self.target in self.features:
             return [f"target: got {self.target!r}, which is among the features"]
-        if self.effects and len(self.effects) != len(self.features):
-            return [f"effects: got {len(self.effects)} columns, expected {len(self.features)}"]
-        return unique_faults("features", self.features) + unique_faults("effects", self.effects)
+        effects = self.effects or ()
+        if effects and len(effects) != len(self.features):
+            return [f"effects: got {len(effects)} columns, expected {len(self.features)}"]
+        return unique_faults("features", self.features) + unique_faults("effects", effects)
 
     def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
         """Return the rows; draws of a classification keep the proportions of the classes."""
@@ -152,7 +152,7 @@ class Table(DatasetKind):
 
         parts = self._read(sources)
         classes: tuple[str, ...] = ()
-        numbers = {name: np.zeros(len(rows), np.int64) for name, rows in parts.items()}
+        numbers = {name: np.zeros(len(rows.target), np.int64) for name, rows in parts.items()}
         if self.task == "classification":
             labels, wheres = ({name: getattr(rows, key) for name, rows in parts.items()} for key in ("target", "where"))
             as_text = any(source.suffix.lower() == ".csv" for source in sources)
@@ -164,7 +164,7 @@ class Table(DatasetKind):
         else:
             _check_spread(drawn, parts)
         origin, training = drawn["train"]
-        scale = self._scale(parts[origin].rows(training))
+        scale = self._scale(parts[origin].features[training], parts[origin].columns)
         features = {name: _stored(rows, scale) for name, rows in parts.items()}
         splits = {}
         for name, (origin, index) in drawn.items():
@@ -195,8 +195,8 @@ class Table(DatasetKind):
             names = ["all"] if self.path else [key.removeprefix("files.") for key in self.own_files]
             parts = {}
             for name, path in zip(names, sources, strict=True):
-                effects = self.effects if name in ("all", "test") else ()
-                parts[name] = read_columns(path, self.features, self.target or "", effects, self.task)
+                effects = self.effects if name in ("all", "test") else None
+                parts[name] = read_columns(path, self.features or (), self.target or "", effects or (), self.task)
         first, *others = parts.values()
         for rows in others:
             count, expected = rows.features.shape[1], first.features.shape[1]
@@ -219,8 +219,7 @@ class Table(DatasetKind):
         drawn["train"] = (origin, rest)
         return {name: drawn[name] for name in PARTS}
 
-    def _scale(self, training: Rows) -> Normalisation:
-        features = training.features
+    def _scale(self, features: NDArray[np.float64], columns: Sequence[str]) -> Normalisation:
         if self.normalisation != "standardise":
             refuse(self.fixed_scale.faults(features.shape[1]))
             return self.fixed_scale
@@ -232,7 +231,7 @@ class Table(DatasetKind):
         wrong = np.flatnonzero(~(np.isfinite(std) & (std > 0)))
         if wrong.size:
             raise DatasetError(
-                f"{training.columns[wrong[0]]}: got values from {low[wrong[0]]:g} to {high[wrong[0]]:g}, "
+                f"{columns[wrong[0]]}: got values from {low[wrong[0]]:g} to {high[wrong[0]]:g}, "
                 "whose variance is not a number in double precision; expected others to standardise"
             )
         return Normalisation(tuple(mean.tolist()), tuple(std.tolist()))

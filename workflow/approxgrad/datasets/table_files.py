@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -50,14 +50,6 @@ class Rows:
     effects: NDArray[np.float32] | None
     where: str
     columns: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def rows(self, index: NDArray[np.int64]) -> Rows:
-        """Return the chosen rows."""
-        effects = None if self.effects is None else self.effects[index]
-        return replace(self, features=self.features[index], target=self.target[index], effects=effects)
 
 
 def read_columns(path: Path, features: Sequence[str], target: str, effects: Sequence[str], task: str) -> Rows:

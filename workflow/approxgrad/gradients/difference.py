@@ -51,11 +51,11 @@ class Difference(SourceKind):
         """The scheme for readers."""
         return f"{self.difference} differences"
 
-    def evaluations(self, setting: Setting, features: int) -> int:
+    def cost(self, setting: Setting, features: int) -> int:
         """Return d + 1, for the central scheme 2 d."""
         return stencil(self.difference).evaluations(features)
 
-    def shared_evaluations(self, setting: Setting) -> int:
+    def shared_cost(self, setting: Setting) -> int:
         """Return 1 where the unperturbed output enters."""
         return int(stencil(self.difference).uses_base)
 

@@ -5,15 +5,14 @@ No kind imports torch before a model is built or opened, so that planning a stud
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from approxgrad.datasets.faults import text_faults
 from approxgrad.descriptions import Description, Flag, Integer, Number, Registry, Text, option, written
-from approxgrad.models.own_modules import ROOT
-from approxgrad.provenance.dependencies import PACKAGE, user_files
+from approxgrad.provenance.dependencies import user_files
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +48,7 @@ class ModelKind(Description):
     Attributes
     ----------
     name : str
-        What names the kind in a configuration: a value of `architecture`, or a key that is a field of that name.
+        What names the kind in a configuration: the value of `architecture`, or a key if a field has that name.
     label : str
         The kind for readers.
     differentiable : bool
@@ -64,11 +63,6 @@ class ModelKind(Description):
 
     batch_size: Annotated[Integer | None, option(ROWS_AT_ONCE, ge=1)] = None
     check_rows: Annotated[Flag, option(CHECK_ROWS)] = True
-
-    @classmethod
-    def key(cls) -> str:
-        """Return the key of a configuration that names the kind."""
-        return cls.name if cls.name in {field.name for field in fields(cls)} else "architecture"
 
     @property
     def trained(self) -> bool:
@@ -86,9 +80,8 @@ class ModelKind(Description):
 
     @property
     def module(self) -> str:
-        """The user's own module whose code makes the model; empty if this package's does."""
-        name = type(self).__module__
-        return "" if name.partition(".")[0] == PACKAGE else name.removeprefix(f"{ROOT}.")
+        """The user's own module that makes the model; empty if its kind does."""
+        return ""
 
     @property
     def own_files(self) -> dict[str, list[str]]:
@@ -239,8 +232,8 @@ class Network(ModelKind):
 
     def architecture(self) -> dict[str, Any]:
         """Return what the file of weights says of the network, besides the shapes of inputs and outputs."""
-        named = {} if self.key() == self.name else {self.key(): self.name}
-        return named | {key: value for key, value in self._own_options().items() if key not in ("training", "weights")}
+        own = {key: value for key, value in self._own_options().items() if key not in ("training", "weights")}
+        return own if self.name in own else {"architecture": self.name} | own
 
     def opening(self) -> dict[str, Any]:
         """Return nothing: the file of weights says all."""
@@ -259,23 +252,3 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "function": "own_code",
     },
 )
-
-
-def named_kind(entry: Mapping[str, Any]) -> tuple[type[ModelKind], dict[str, Any]]:
-    """Return the kind that an entry of `models`, or the file of a model, names, and the kind's options.
-
-    Raises
-    ------
-    ModelError
-        If there is no such kind.
-    """
-    keys = {name: MODELS[name].key() for name in MODELS}
-    if "architecture" in entry:
-        allowed = [name for name, key in keys.items() if key != name]
-        if entry["architecture"] not in allowed:
-            raise ModelError(f"architecture: got {entry['architecture']!r}, expected one of {', '.join(allowed)}")
-        return MODELS[entry["architecture"]], {key: value for key, value in entry.items() if key != "architecture"}
-    for name, key in keys.items():
-        if key == name and name in entry:
-            return MODELS[name], dict(entry)
-    raise ModelError(f"expected one of the keys {', '.join(dict.fromkeys(keys.values()))}")

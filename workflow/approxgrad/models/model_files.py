@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from approxgrad.descriptions import read
 from approxgrad.messages import one_line
 from approxgrad.models.evaluating import explained, switched, try_out
-from approxgrad.models.kind import ModelError, Network, named_kind
+from approxgrad.models.kind import MODELS, ModelError, Network
 from approxgrad.models.states import StateError, decoded, encoded, joined_state, split_state
 from approxgrad.storage.seals import SealError, check_weights, sealed_weights
 from approxgrad.storage.tables import write_atomically
@@ -32,10 +32,12 @@ def network(description: Mapping[str, Any]) -> Network:
     ModelError
         If there is no such network.
     """
-    kind, options = named_kind({key: value for key, value in description.items() if key not in NOT_ARCHITECTURE})
-    if not issubclass(kind, Network):
-        raise ModelError(f"{kind.name}: is not a network, so it has no file of weights")
-    return read(kind, options)
+    options = {key: value for key, value in description.items() if key not in NOT_ARCHITECTURE}
+    name = options.pop("architecture", None) or next((key for key in options if key in MODELS), None)
+    networks: dict[str, type[Network]] = {own: kind for own, kind in MODELS.items() if issubclass(kind, Network)}
+    if name not in networks:
+        raise ModelError(f"architecture: got {name!r}, expected one of {', '.join(networks)}")
+    return read(networks[name], options)
 
 
 def build_model(input_shape: Sequence[int], outputs: int, *, tried: bool = True, **architecture: Any) -> nn.Module:

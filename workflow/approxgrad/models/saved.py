@@ -19,14 +19,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from approxgrad.extensions import load
 from approxgrad.gradients.rows import ROUNDINGS
 from approxgrad.messages import one_line
 from approxgrad.models.device import set_up_torch
 from approxgrad.models.evaluating import evaluated, explained, kept_randomness, seed_anew
-from approxgrad.models.kind import ModelError
+from approxgrad.models.kind import ModelError, Network
 from approxgrad.models.model_files import load_model, network, save_model
-from approxgrad.models.own_modules import imported
-from approxgrad.provenance.dependencies import PACKAGE_ROOT
+from approxgrad.provenance.dependencies import PACKAGE, PACKAGE_ROOT
 from approxgrad.storage.files import UNFINISHED
 from approxgrad.storage.tables import Split
 
@@ -90,8 +90,9 @@ def check_saved(path: Path | str, model: nn.Module, description: dict[str, Any],
         inputs = torch.randn(CHECKED_ROWS, *description["input_shape"], generator=generator).to(device)
     with evaluated(model), explained(f"model: fails for rows of shape {tuple(inputs.shape[1:])}"):
         expected = model(inputs).detach().clone()
-    module = network(description).module
-    found = _in_new_process(path, inputs, module) if module else _here(path, inputs)
+    own = network(description)
+    extension = _extension(own)
+    found = _in_new_process(path, inputs, extension) if own.module or extension else _here(path, inputs)
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ModelError(
             f"model: loaded again from its file, it returns {_form(found)} instead of {_form(expected)}; {HELPS}"
@@ -106,20 +107,26 @@ def check_saved(path: Path | str, model: nn.Module, description: dict[str, Any],
         )
 
 
-def _here(path: Path | str, inputs: Tensor, module: str = "") -> Tensor:
+def _extension(own: Network) -> str:
+    """Return the file of a user's extension that describes a kind; empty for a kind of this package."""
+    module = type(own).__module__
+    return "" if module.partition(".")[0] == PACKAGE else str(sys.modules[module].__file__)
+
+
+def _here(path: Path | str, inputs: Tensor, extension: str = "") -> Tensor:
     with kept_randomness(), torch.no_grad():
         seed_anew()
         found: Tensor = load_model(path, inputs.device)(inputs)
     return found
 
 
-def _in_new_process(path: Path | str, inputs: Tensor, module: str) -> Tensor:
+def _in_new_process(path: Path | str, inputs: Tensor, extension: str) -> Tensor:
     with tempfile.TemporaryDirectory(prefix="approxgrad-") as name:
         folder = Path(name)
         save_file({"inputs": inputs.cpu()}, folder / "inputs")
         # -P: the working directory must not be the first place that modules are found in.
         command = [sys.executable, "-P", "-m", __name__, str(path), str(folder)]
-        command += [inputs.device.type, str(torch.get_num_threads()), module]
+        command += [inputs.device.type, str(torch.get_num_threads()), extension]
         # Modules are found as in this process.
         folders = dict.fromkeys([str(PACKAGE_ROOT.parent), *filter(None, sys.path)])
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
@@ -162,15 +169,13 @@ def _form(outputs: Tensor) -> str:
     return f"{str(outputs.dtype).removeprefix('torch.')} of shape {tuple(outputs.shape)}"
 
 
-def _answer(path: str, folder: Path, device: str, threads: int, module: str) -> None:
+def _answer(path: str, folder: Path, device: str, threads: int, extension: str) -> None:
     """Load a model and leave its outputs for the inputs in a folder there, or the reason why it fails."""
     place = set_up_torch(device, threads)
     seed_anew()
     inputs = load_file(folder / "inputs")["inputs"].to(place)
+    load([extension] if extension else [])
     try:
-        # It may describe the kind of the model.
-        with explained(f"module {module}: cannot be imported"):
-            imported(module)
         with torch.no_grad():
             outputs = load_model(path, place)(inputs).detach().cpu().contiguous()
     except ModelError as error:

@@ -143,8 +143,8 @@ class Config(Description):
     compile: Annotated[
         Flag,
         option(
-            "Whether models are compiled for differences: faster by a twentieth to a fifth after some seconds in every job, so "
-            "for long jobs only. Changes last digits; needs a C++ compiler."
+            "Whether models are compiled for differences: faster by a twentieth to a fifth after some seconds in every"
+            " job, so for long jobs only. Changes last digits; needs a C++ compiler."
         ),
     ] = False
     memory_mib: Annotated[
@@ -153,8 +153,8 @@ class Config(Description):
     shards: Annotated[
         Annotated[Integer, option("", ge=1)] | Literal["auto"],
         option(
-            "Jobs that an attribution is cut into, each with a share of the samples; auto takes one for about each million model "
-            "evaluations. Results do not depend on it."
+            "Jobs that an attribution is cut into, each with a share of the samples; auto takes one for about each"
+            " million model evaluations. Results do not depend on it."
         ),
     ] = "auto"
     map_setting: Annotated[
@@ -183,7 +183,7 @@ class Section:
 
     def kind(self, entry: Mapping[str, Any]) -> str | None:
         """Return the name of an entry's kind; None if it names none."""
-        if self.key in entry:
+        if self.key is not None and self.key in entry:
             return str(entry[self.key]) if entry[self.key] in self.registry else None
         return next((name for name in self.registry if name in entry and not self.names_by_key(name)), None)
 
@@ -247,7 +247,8 @@ def configured(config: Mapping[str, Any]) -> Config:
                 members[name][entry] = own
     if faults or result is None:
         raise ConfigError("\n".join(sorted(set(faults))))
-    return dataclasses.replace(result, **members)
+    sections: Any = members
+    return dataclasses.replace(result, **sections)
 
 
 def _member(section: Section, key: str, options: Any, faults: list[str]) -> Any:
@@ -279,10 +280,12 @@ def _moved(raw: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
         if old:
             schemes = experiment.get("schemes", ["forward"])
             scheme = schemes[0] if isinstance(schemes, list) and schemes else "forward"
+            key = "steps" if "steps" in old else old[-1]
+            steps = shortened(experiment.get("steps", [0.01]))
             faults.append(
-                f"experiments[{number}].{old[-1] if 'steps' not in old else 'steps'}: gradient sources have a section of "
-                f"their own now; write `gradients: {{{scheme}: {{difference: {scheme}, steps: "
-                f"{shortened(experiment.get('steps', [0.01]))}}}}}` at the top and `gradients: [{scheme}]` here"
+                f"experiments[{number}].{key}: gradient sources have a section of their own now; write "
+                f"`gradients: {{{scheme}: {{difference: {scheme}, steps: {steps}}}}}` at the top and "
+                f"`gradients: [{scheme}]` here"
             )
             for key in old:
                 del experiment[key]
@@ -293,7 +296,8 @@ def _moved(raw: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
 
 def document(config: Config) -> dict[str, Any]:
     """Return a configuration as plain values, as it could be written in a file."""
-    own = written(dataclasses.replace(config, **{name: {} for name in SECTIONS}))
+    empty: Any = {name: {} for name in SECTIONS}
+    own = written(dataclasses.replace(config, **empty))
     for name, section in SECTIONS.items():
         own[name] = {entry: section.written(member) for entry, member in getattr(config, name).items()}
     return own

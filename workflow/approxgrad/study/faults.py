@@ -1,4 +1,4 @@
-"""Faults of a configuration that types and bounds cannot state: one line each, with the key and what is allowed there."""
+"""Faults of a configuration that types and bounds cannot state: one line each, with key and what is allowed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def faults(config: Config) -> list[str]:
 
 
 def _source_faults(config: Config) -> list[str]:
-    """Return gradient sources that share a name but not their options, and models that others cannot be compared for."""
+    """Return sources that share a name but not their options, and models without anything to compare with."""
     named: dict[str, tuple[str, object]] = {}
     faults = []
     for name, kind in config.gradients.items():
@@ -65,8 +65,8 @@ def _source_faults(config: Config) -> list[str]:
         lacking = [name for name in experiment.models if not config.models[name].differentiable]
         if lacking and experiment.reference not in own:
             faults.append(
-                f"experiments[{number}].reference: {lacking[0]} has no exact gradient, so name the source that the others "
-                f"are compared with: one of {', '.join(sorted(own))}"
+                f"experiments[{number}].reference: {lacking[0]} has no exact gradient, so name the source that "
+                f"others are compared with: one of {', '.join(sorted(own))}"
             )
         elif experiment.reference is not None and not lacking:
             faults.append(

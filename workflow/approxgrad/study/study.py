@@ -105,7 +105,7 @@ class Study:
 
     def is_derived(self, cell: Cell) -> bool:
         """Whether a cell follows from a shared gradient alone, so that it evaluates nothing."""
-        return not isinstance(cell, SharedGradient) and type(self.method(cell.method)).from_gradient is not None
+        return not isinstance(cell, SharedGradient) and self.method(cell.method).derived
 
     def shared_gradient(self, cell: Cell) -> SharedGradient:
         """Return the gradient that a derived cell follows from."""
@@ -210,8 +210,8 @@ class Study:
                 "exact": kind.exact,
             }
             looks.setdefault(source.family, look | {"settings": []})
-            if isinstance(source.setting, float) and source.setting not in looks[source.family]["settings"]:
-                looks[source.family]["settings"].append(source.setting)
+            if source.number is not None and source.number not in looks[source.family]["settings"]:
+                looks[source.family]["settings"].append(source.number)
         for look in looks.values():
             look["settings"].sort()
         return looks
@@ -241,7 +241,7 @@ class Study:
         return getattr(self.cell_method(cell), "baseline", None) == "mean"
 
     def extension_files(self, modules: Iterable[str]) -> list[str]:
-        """Return the files of extensions, and of modules beside them that they import, that describe something in use."""
+        """Return the files of extensions, and of modules that they import, that describe something in use."""
         wanted = set(modules)
         found: list[str] = []
         for name in self.config.extensions:
@@ -283,7 +283,7 @@ class Study:
         return self.dataset(dataset).sources(dataset)
 
     def factory_files(self, model: str) -> list[str]:
-        """Return the files of a user's own code for a model that lie in the working directory, so that they are tracked."""
+        """Return the files of a user's own code for a model, in the working directory, so that they are tracked."""
         return [str(path) for path in user_files(self.model(model).module, Path())]
 
     def readable_factory(self, model: str) -> list[str]:
@@ -347,7 +347,7 @@ class Study:
 
     def _shard_count(self, dataset: str, method: Method, source: Source, samples: int) -> int:
         """Return the number of shards of a cell; it follows from the configuration alone, so that it never changes."""
-        if type(method).from_gradient is not None and method is not GRADIENT:
+        if method.derived and method is not GRADIENT:
             return 1
         shape = (1,) if source.is_exact else self.dataset(dataset).feature_shape
         per_sample = None if shape is None else method.evaluations(source, prod(shape))
