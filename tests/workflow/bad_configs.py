@@ -1,4 +1,4 @@
-"""Configurations that no study can be made of: what is wrong, what is written, and all that is said."""
+"""Configurations that are refused: what is wrong, what is written, and all that is said."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from approxgrad.study.configuration import Config
 
 TOP, TRAINING = (", ".join(sorted(field.name for field in fields(section))) for section in (Config, Training))
 DATASETS = "digits, synthetic_linear, synthetic_nonlinear"
-MODELS = "cnn, resnet18, mlp"
-EXACT_METHODS = "saliency, input_x_gradient, integrated_gradients, integrated_gradients_mean"
-METHODS = f"{EXACT_METHODS}, integrated_gradients_published, integrated_gradients_published_mean"
+MODELS = "cnn, mlp, resnet18"
+EXACT_METHODS = "input_x_gradient, integrated_gradients, integrated_gradients_mean, saliency"
+METHODS = (
+    "input_x_gradient, integrated_gradients, integrated_gradients_mean, integrated_gradients_published, "
+    "integrated_gradients_published_mean, saliency"
+)
 GRADIENTS = "forward, forward_on_tables, precisions, tenth"
-STEP = "expected TODO"
+STEP = "expected a number of at least 1e-30 or auto"
+FINITE = "expected a finite number or auto"
 NAME = "expected: Letters, digits, _ and -, starting with a letter or digit."
 READ_BACK = (
     "which readers of the tables take for a number, a date, a truth value or a missing one; "
@@ -82,12 +86,12 @@ FIRST = "experiments[0]"
 STEPS = "gradients.tenth.steps"
 CONFIGS = [
     bad(
-        "an option that is no plain value",
+        "an option that is not a plain value",
         options(a=[1, {"b": b"x"}]),
         "models.own.options.a[1].b: got b'x', expected null, true, false, a number, text, a list or a mapping",
     ),
     bad(
-        "options that are no arguments",
+        "options that are not arguments",
         model(factory="a:b", training={"epochs": 1, "batch_size": 2, "learning_rate": 0.1}, options={1: 2, "a b": 3}),
         "models.own.options: got the name 1, expected one that Python takes for an argument",
         "models.own.options: got the name 'a b', expected one that Python takes for an argument",
@@ -135,11 +139,6 @@ CONFIGS = [
     ),
     bad("a source of no kind", {"gradients": {"own": {"steps": [1]}}}, "gradients.own: expected the key difference"),
     bad(
-        "two sources of one name",
-        {"methods": {"x": {"attribution": "saliency"}}},
-        "TODO",
-    ),
-    bad(
         "a method twice",
         experiment(methods=["saliency", "saliency"]),
         f"{FIRST}.methods: got ['saliency', 'saliency'], expected no value twice ('saliency' is)",
@@ -152,11 +151,12 @@ CONFIGS = [
     bad("no step", source(steps=[]), f"{STEPS}: got [], expected at least 1 value(s)"),
     bad("a step of zero", source(steps=[0]), f"{STEPS}[0]: got 0, {STEP}"),
     bad("a negative step", source(steps=[-0.1]), f"{STEPS}[0]: got -0.1, {STEP}"),
-    bad("a step that is not a number", source(steps=[math.nan]), f"{STEPS}[0]: got nan, {STEP}"),
-    bad("an infinite step", source(steps=[math.inf]), f"{STEPS}[0]: got inf, {STEP}"),
-    bad("a step beyond every number", source(steps=[10**400]), f"{STEPS}[0]: got 1{'0' * 56}..., {STEP}"),
-    bad("a step in words", source(steps=["small"]), f"{STEPS}[0]: got 'small', {STEP}"),
+    bad("a step that is not a number", source(steps=[math.nan]), f"{STEPS}[0]: got nan, {FINITE}"),
+    bad("an infinite step", source(steps=[math.inf]), f"{STEPS}[0]: got inf, {FINITE}"),
+    bad("a step beyond every number", source(steps=[10**400]), f"{STEPS}[0]: got 1{'0' * 56}..., {FINITE}"),
+    bad("a step in words", source(steps=["small"]), f"{STEPS}[0]: got 'small', {FINITE}"),
     bad("a step that no precision resolves", source(steps=[1e-300]), f"{STEPS}[0]: got 1e-300, {STEP}"),
+    bad("a step too large", source(steps=[1e31]), f"{STEPS}[0]: got 1e+31, expected a number of at most 1e+30 or auto"),
     bad(
         "steps in an experiment",
         experiment(gradients=None, schemes=["central"], steps=[0.1]),
@@ -175,7 +175,7 @@ CONFIGS = [
         f"{FIRST}.samples_by_method.input_x_gradient: is not among the entry's methods, saliency",
     ),
     bad(
-        "a reference without exact gradients",
+        "a reference method without exact gradients",
         {"methods": {"integrated_gradients_published": {"reference": "saliencey"}}},
         "methods.integrated_gradients_published.reference: got 'saliencey', "
         f"expected a method with an exact counterpart: {EXACT_METHODS}",
@@ -200,7 +200,7 @@ CONFIGS = [
     bad(
         "a baseline in words",
         {"methods": {"integrated_gradients": {"baseline": "meen"}}},
-        "methods.integrated_gradients.baseline: got 'meen', expected zero, mean, a number or a list of numbers",
+        "methods.integrated_gradients.baseline: got 'meen', expected zero, mean, a finite number or a list",
     ),
     bad(
         "a normalisation of another length",
@@ -268,12 +268,32 @@ CONFIGS = [
         "datasets.own.validation: leaves 0 rows to train on, expected at least 2",
     ),
     bad(
-        "a checksum that is none",
+        "a malformed checksum",
         dataset(kind="cifar10", download={"md5": "abc"}),
         "datasets.own.download.md5: got 'abc', expected: MD5 sum of the archive, 32 hexadecimal digits; an archive "
         "with another one is refused.",
     ),
-    bad("a model without weights", model(architecture="mlp"), "models.own: expected either training or weights"),
+    bad(
+        "a model with training and weights",
+        {"models": {"mlp": {"weights": {"file": "w.pt"}}}},
+        "models.mlp.training: stands beside weights, expected either training or weights",
+    ),
+    bad(
+        "a reference beside exact gradients",
+        experiment(reference="forward-h0.1"),
+        f"{FIRST}.reference: all models have an exact gradient, which others are compared with; leave it out",
+    ),
+    bad(
+        "a model without a gradient and without a reference",
+        {**model(function="a:b"), **experiment(models=["own"], reference="exact")},
+        f"{FIRST}.reference: own has no exact gradient, so name the source that others are compared with: one of "
+        "forward-h0.1",
+    ),
+    bad(
+        "a model without weights",
+        model(architecture="mlp"),
+        "models.own.training: is missing, expected either training or weights",
+    ),
     bad(
         "a file of weights without a name",
         model(architecture="mlp", weights={"file": ""}),
@@ -397,7 +417,7 @@ FILES = [
         "'tag:yaml.org,2002:python/name:os.system')",
     ),
     bad(
-        "a day that there is not",
+        "an impossible day",
         b"seed: 2001-02-30\n",
         "config.yaml: holds a value that is none (day is out of range for month)",
     ),
