@@ -16,6 +16,7 @@ from approxgrad.models.making import looks, measured_model
 from approxgrad.models.model_files import build_model, load_model, save_model
 from approxgrad.models.opening import open_model
 from approxgrad.storage.tables import Split
+from approxgrad.study.named_files import factory_faults
 
 CPU = torch.device("cpu")
 TRAINING = {"epochs": 2, "batch_size": 4, "learning_rate": 0.1}
@@ -216,6 +217,10 @@ def test_the_module_of_a_function_is_tracked(folder):
     assert not own.differentiable
     assert not own.trained
     assert not own.fitted
+    assert factory_faults("own", own) == []
+    missing = kind("function", function="nowhere_to_be_found:predict")
+    here = f"no module nowhere_to_be_found in {folder}, and none of that name is installed"
+    assert factory_faults("own", missing) == [f"models.own.function: {here}"]
 
 
 # Kinds of a user's own.
