@@ -80,7 +80,7 @@ MODELS = [
     weights("a pickle with code", NEITHER, lambda path: path.write_bytes(pickle.dumps(Code()))),
     weights("a model pickled whole", NEITHER, lambda path: torch.save(nn.Linear(2, 2), path)),
     weights("truncated safetensors", NEITHER, truncated),
-    weights("a list for a dictionary", "own.weights: is no state dictionary", lambda path: torch.save([NAN], path)),
+    weights("a list for a dictionary", "own.weights: is not a state dictionary", lambda path: torch.save([NAN], path)),
     factory("no such module", "factory nowhere:build: cannot be imported (ModuleNotFound", "", factory="nowhere:build"),
     factory(
         "no such function",
@@ -101,7 +101,7 @@ MODELS = [
     ),
     factory("a factory that makes no network", "returned int, expected a torch module", "    return 1\n"),
     factory(
-        "other inputs", "its model fails for inputs of shape (12,) (RuntimeError:", "    return nn.Linear(5, outputs)\n"
+        "other inputs", "model: fails for inputs of shape (12,) (RuntimeError:", "    return nn.Linear(5, outputs)\n"
     ),
     factory(
         "too many outputs", "returns (2, 3) for 2 inputs, expected (2, 1)", "    return nn.Linear(*input_shape, 3)\n"
@@ -142,7 +142,7 @@ MODELS = [
     ),
     factory(
         "no gradient",
-        "training: the gradient of the loss cannot be had (RuntimeError: ",
+        "training: there is no gradient of the loss (RuntimeError: ",
         module("return self.layer(x.detach()).detach()"),
     ),
     factory(
@@ -153,7 +153,7 @@ MODELS = [
     factory("a factory that ends", "own_networks:build: failed (it called sys.exit(3))", "    raise SystemExit(3)\n"),
     factory(
         "a network that ends",
-        "its model fails for inputs of shape (12,) (it called sys.exit())",
+        "model: fails for inputs of shape (12,) (it called sys.exit())",
         module("raise SystemExit"),
     ),
     factory(

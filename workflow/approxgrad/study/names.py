@@ -18,8 +18,8 @@ FORMS = re.compile(
 )
 
 
-def check_name(name: str) -> bool:
-    """Accept a name that every reader of the tables takes for text.
+def check_name(name: str) -> str:
+    """Return a name that every reader of the tables takes for text.
 
     Raises
     ------
@@ -31,4 +31,4 @@ def check_name(name: str) -> bool:
             "which readers of the tables take for a number, a date, a truth value or a missing one; "
             f"expected a name that is none, such as x{name}"
         )
-    return True
+    return name
