@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from approxgrad.gradients.stencils import stencil
-from approxgrad.steps import kink_survey
+from approxgrad.steps import kink_survey, probing
 from approxgrad.steps.distances import distances
 from approxgrad.steps.kink_survey import KinkSurvey, most_survey_evaluations
 from approxgrad.steps.probing import Probe
@@ -74,7 +74,7 @@ def counted(points, scheme, places, distance, model=rectifiers):
 @pytest.mark.parametrize("scheme", ["forward", "backward", "central"])
 @pytest.mark.parametrize("used", [50, 20])
 def test_kinks_along_many_path_points_are_counted_exactly(scheme, used, monkeypatch):
-    monkeypatch.setattr(kink_survey, "ELEMENTS", 1000)  # in many parts
+    monkeypatch.setattr(probing, "ELEMENTS", 1000)  # in many parts
     x = points(1000)
     places = np.arange(1000).reshape(20, 50)[:, :used]
     exact = exact_distances(x, scheme)[places].min(axis=0)

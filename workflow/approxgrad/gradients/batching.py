@@ -10,38 +10,22 @@ import torch
 from approxgrad.gradients.footprint import Footprint, MemoryMeter
 
 MEBIBYTE = 2**20
+# Default bytes for an attribution on the CPU, besides model, inputs and result.
 CPU_MEMORY_BUDGET = 512 * MEBIBYTE
-"""Default bytes for an attribution on the CPU, besides model, inputs and result."""
-
-GPU_MEMORY_SHARE = 0.25
-"""Default share of a GPU's memory for an attribution."""
-
-GPU_FREE_SHARE = 0.8
-"""Upper bound as a share of the GPU's free memory, for GPUs that others use too."""
-
-PATH_SHARE = 1 / 8
-"""Share of the memory budget for the path points that are differentiated together."""
-
-OUTPUT_SHARE = 1 / 16
-"""Share of the memory budget for the outputs and row numbers of the rows that are differentiated together."""
-
+# Default share of a GPU's memory for an attribution; at most the second share of its free memory.
+GPU_MEMORY_SHARE, GPU_FREE_SHARE = 0.25, 0.8
+PATH_SHARE = 1 / 8  # of the budget, for the path points that are differentiated together
+OUTPUT_SHARE = 1 / 16  # of the budget, for outputs and row numbers of the rows that are differentiated together
+# Extra memory of the widest operation, over its inputs and outputs: reordered copies, allocator slack.
 WORKSPACES = 4
-"""Extra memory of the widest operation, in multiples of its inputs and outputs: reordered copies, allocator slack."""
-
+# Memory of a backward pass (graph, gradients, workspaces) over that of everything a forward pass makes.
 BACKWARD_COPIES = 4
-"""Memory of a backward pass (graph, gradients, workspaces) over that of everything a forward pass makes."""
-
+# Bytes of the widest operation of a batch on the CPU; anything larger falls out of its caches.
 CPU_WORKING_SET = 6 * MEBIBYTE
-"""Bytes of the widest operation of a batch on the CPU; anything larger falls out of its caches."""
-
-WEIGHT_USES = 2600
-"""How often a batch should use each convolution weight on the CPU, which reads and reorders the weights every time."""
-
-ORDERED_WEIGHT_USES = 1600
-"""The same if a compiler has already reordered the weights, so that they are only read."""
-
-LARGEST_BATCH = 4096
-"""Beyond this size the overhead per call is negligible for every model."""
+# How often a batch should use each convolution weight on the CPU, which reads and reorders the weights every time; the
+# second number is for weights that a compiler has reordered.
+WEIGHT_USES, ORDERED_WEIGHT_USES = 2600, 1600
+LARGEST_BATCH = 4096  # beyond this size the overhead per call is negligible for every model
 
 
 def memory_budget(device: torch.device) -> int:

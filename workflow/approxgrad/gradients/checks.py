@@ -19,8 +19,7 @@ Model = Callable[..., Any]
 Baseline = float | Tensor
 """A number for all features, or a tensor that broadcasts to the inputs, such as one input."""
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Dtypes of inputs; torch has no arithmetic for shorter ones."""
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # torch has no arithmetic for shorter ones
 
 CHANGES = (
     "changes the gradient inside the model, which differences of outputs do not see; Saliency, InputXGradient, "

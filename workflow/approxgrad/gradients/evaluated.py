@@ -43,8 +43,8 @@ class GradientSource(Protocol):
 class BatchedGradient:
     """Base class of gradient sources that evaluate a model in batches of bounded memory.
 
-    A subclass has a ``__call__`` as in :class:`GradientSource`. It makes a :class:`Stream` with :meth:`stream`, which
-    checks inputs, target, model and outputs, and evaluates the model.
+    The ``__call__`` of a subclass makes a :class:`Stream` with :meth:`stream`, which checks inputs, target, model and
+    outputs, and evaluates the model.
 
     Parameters
     ----------
@@ -123,14 +123,8 @@ class BatchedGradient:
 
         Parameters
         ----------
-        model : callable
-            A batch of inputs to a batch of outputs.
-        inputs : tuple of Tensor
-            Each of shape (N, ...); up to three rows are evaluated.
-        arguments : tuple
-            Further arguments of the model; a tensor whose first axis has length N is taken row by row.
-        indices : Tensor or None
-            Targets: :func:`approxgrad.gradients.targets.target_indices`.
+        model, inputs, arguments, indices
+            As for :class:`approxgrad.gradients.prepared.PreparedModel`.
         check_rows : bool
             Whether to check the rows, if this source does at all.
         """
@@ -159,20 +153,15 @@ class BatchedGradient:
 
 
 class Points(Protocol):
-    """Points at which a model is evaluated, numbered from 0."""
+    """Points at which a model is evaluated: the input of each, batches of them, and what one is in words."""
 
     row: Tensor
-    """For each point the number of its input."""
 
     def __len__(self) -> int: ...
 
-    def copies(self, items: slice | Tensor) -> list[Tensor]:
-        """Return some of the points, a batch of each input tensor."""
-        ...
+    def copies(self, items: slice | Tensor) -> list[Tensor]: ...  # noqa: D102
 
-    def place(self, item: int) -> str:
-        """Return in words what a point is, for messages."""
-        ...
+    def place(self, item: int) -> str: ...  # noqa: D102
 
 
 class Stream:
@@ -182,18 +171,10 @@ class Stream:
 
     Attributes
     ----------
-    inputs : tuple of Tensor
-        Checked and detached, each of shape (N, ...).
-    arguments : tuple
-        Further arguments of the model.
-    indices : Tensor or None
-        Explained outputs: :func:`approxgrad.gradients.targets.target_indices`.
-    rows : int
-        Number of inputs N.
-    device : torch.device
-        Of the inputs.
-    size : int
-        Inputs per evaluation.
+    inputs, rows, device
+        The inputs, checked and detached, each of shape (N, ...); their number N and their device.
+    arguments, indices
+        As for :meth:`BatchedGradient.prepare`.
     """
 
     def __init__(
@@ -216,9 +197,7 @@ class Stream:
     def ready(self) -> PreparedModel:
         """The prepared model."""
         known = prepared(self._given)
-        if known is not None:
-            return known
-        return self._source.prepare(self._given, self.inputs, self.arguments, self.indices)
+        return known or self._source.prepare(self._given, self.inputs, self.arguments, self.indices)
 
     @cached_property
     def model(self) -> Model:
@@ -228,26 +207,19 @@ class Stream:
     @cached_property
     def size(self) -> int:
         """Inputs per evaluation."""
-        source = self._source
-        return source.batch_size or self.ready.rows_at_once(
-            self.device, source.budget(self.device), source.records_graphs
-        )
+        source, budget = self._source, self._source.budget(self.device)
+        return source.batch_size or self.ready.rows_at_once(self.device, budget, source.records_graphs)
 
     def outputs(self, moved: Callable[[Tensor, Tensor], list[Tensor]], copies: int) -> Tensor:
-        """Return the explained outputs at some copies of every input.
+        """Return the explained outputs at K `copies` of every input: float64 of shape (N, K).
 
         Parameters
         ----------
         moved : callable
-            From numbers of inputs and of copies, two tensors of integers of shape (B,), to B points: a list with one
-            tensor of shape (B, ...) for each input tensor. The model may change these.
+            From numbers of inputs and of copies, two tensors of integers of shape (B,), to B points: a list with a new
+            tensor of shape (B, ...) for each input tensor.
         copies : int
-            Number K of copies of every input.
-
-        Returns
-        -------
-        Tensor
-            Float64 of shape (N, K).
+            Number K.
 
         Raises
         ------

@@ -63,16 +63,10 @@ class Perturbations:
 
     Parameters
     ----------
-    stencil : Stencil
-        Where the scheme evaluates.
-    steps : Tensor
-        Step of every feature: float64 of shape (d,).
-    inputs : tuple of Tensor
-        Each of shape (N, ...).
-    features : Tensor
-        Numbers of the features that are moved, counted through the flattened inputs of one row.
-    part : slice
-        The rows.
+    stencil, steps, inputs
+        The scheme; the step of every feature, float64 of shape (d,); the inputs, each of shape (N, ...).
+    features, part
+        Numbers of the features that are moved, counted through the flattened inputs of one row, and the rows.
 
     Attributes
     ----------

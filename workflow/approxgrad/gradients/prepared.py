@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ class PreparedModel(ModelWrapper):
     inputs : tuple of Tensor
         Each of shape (N, ...); up to three rows are evaluated.
     arguments : tuple
-        Further arguments of the model; a tensor with one row for each input is taken row by row.
+        Further arguments of the model; a tensor whose first axis has length N is taken row by row.
     indices : Tensor or None
         Explained outputs: :func:`approxgrad.gradients.targets.target_indices`.
     check_rows : bool
@@ -123,9 +124,7 @@ class PreparedModel(ModelWrapper):
 
     def __call__(self, *inputs: Any) -> Any:
         """Evaluate the model."""
-        if self._fast is None or torch.is_grad_enabled():
-            return self.__wrapped__(*inputs)
-        with self._fast:
+        with nullcontext() if self._fast is None or torch.is_grad_enabled() else self._fast:
             return self.__wrapped__(*inputs)
 
     def rows_at_once(self, device: torch.device, budget: int, backward: bool = False) -> int:

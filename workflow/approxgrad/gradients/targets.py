@@ -100,14 +100,9 @@ def _is_number(value: Any) -> bool:
 
 
 class OutputSelector:
-    """Takes the explained outputs from those of a model, batch after batch.
+    """Takes the outputs that `indices` (:func:`target_indices`) explain from those of a model, batch after batch.
 
     Targets are checked against the shape of one output when it is first seen.
-
-    Parameters
-    ----------
-    indices : Tensor or None
-        Targets of N inputs: :func:`target_indices`.
     """
 
     def __init__(self, indices: Tensor | None) -> None:
@@ -116,14 +111,7 @@ class OutputSelector:
         self._columns: Tensor | None = None
 
     def __call__(self, outputs: Any, rows: Tensor) -> Tensor:
-        """Return the explained outputs of a batch, of shape (B,).
-
-        Parameters
-        ----------
-        outputs : Tensor or array
-            Of the model.
-        rows : Tensor
-            For each of the B elements of the batch the number of its input.
+        """Return the explained outputs, of shape (B,), of a batch; `rows` are the numbers of its inputs.
 
         Raises
         ------
