@@ -45,21 +45,9 @@ def batch_size(
 ) -> int:
     """Return how many inputs to evaluate at once, from 1 to :data:`LARGEST_BATCH`.
 
-    On a GPU it is what fits into the budget. On a CPU the rate stops rising once the widest operation fills
-    :data:`CPU_WORKING_SET` and each weight is used :data:`WEIGHT_USES` times, so the batch is no larger than that.
-
-    Parameters
-    ----------
-    size : Footprint
-        What one input needs.
-    device : torch.device
-        Where the model is evaluated.
-    budget : int
-        Bytes that the evaluation may occupy.
-    backward : bool
-        Whether a backward pass follows, for which all activations are kept.
-    weights_in_order : bool
-        Whether a compiler has already reordered the weights of convolutions.
+    On a GPU it is what fits into the budget of bytes. On a CPU the rate stops rising once the widest operation fills
+    :data:`CPU_WORKING_SET` and each weight is used :data:`WEIGHT_USES` times, so the batch is no larger than that. With
+    a backward pass all activations are kept.
     """
     on_cpu = device.type == "cpu" and not backward
     copies = size.weight_copies if on_cpu and not weights_in_order else 0

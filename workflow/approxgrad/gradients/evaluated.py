@@ -21,6 +21,7 @@ from approxgrad.gradients.checks import (
     rows_of,
 )
 from approxgrad.gradients.evaluation import evaluation, failure
+from approxgrad.gradients.perturbations import Copies, Perturbations
 from approxgrad.gradients.prepared import PreparedModel, prepared, says_the_same
 from approxgrad.gradients.rows import RowError, Rows
 from approxgrad.gradients.targets import OutputSelector, Target, target_indices
@@ -152,18 +153,6 @@ class BatchedGradient:
         return Stream(self, model, inputs, target, additional_arguments)
 
 
-class Points(Protocol):
-    """Points at which a model is evaluated: the input of each, batches of them, and what one is in words."""
-
-    row: Tensor
-
-    def __len__(self) -> int: ...
-
-    def copies(self, items: slice | Tensor) -> list[Tensor]: ...  # noqa: D102
-
-    def place(self, item: int) -> str: ...  # noqa: D102
-
-
 class Stream:
     """The evaluations of one call of a gradient source.
 
@@ -226,10 +215,10 @@ class Stream:
         ValueError
             If an output is not finite, the model fails, or its rows are not independent and repeatable.
         """
-        points = _Copies(moved, copies, torch.arange(self.rows * copies, device=self.device))
+        points = Copies(moved, copies, torch.arange(self.rows * copies, device=self.device))
         return self.evaluate(points).reshape(self.rows, copies)
 
-    def evaluate(self, points: Points) -> Tensor:
+    def evaluate(self, points: Perturbations | Copies) -> Tensor:
         """Return the explained outputs at all points: float64 of shape (points,); errors as in :meth:`outputs`."""
         select = OutputSelector(self.indices)
         outputs = torch.empty(len(points), dtype=torch.float64, device=points.row.device)
@@ -262,7 +251,7 @@ class Stream:
                 self.size = halved(self.size)
         self._source.used_batch_size = self.size
 
-    def _check_alone(self, points: Points, outputs: Tensor) -> None:
+    def _check_alone(self, points: Perturbations | Copies, outputs: Tensor) -> None:
         """Refuse a model that returns something else for the last point alone; once for each prepared model.
 
         A wrapper that returns something else than the prepared model does is not checked.
@@ -277,20 +266,3 @@ class Stream:
             single.refuse(alone, found, "a row alone and the same row in a batch of the engine")
         self.ready.seen_at_work = True
         self._source.check_evaluations += single.evaluations
-
-
-class _Copies:
-    """Points that a function makes: so many copies of every input."""
-
-    def __init__(self, moved: Callable[[Tensor, Tensor], list[Tensor]], copies: int, numbers: Tensor) -> None:
-        self._moved = moved
-        self.row, self._copy = numbers // copies, numbers % copies
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def copies(self, items: slice | Tensor) -> list[Tensor]:
-        return self._moved(self.row[items], self._copy[items])
-
-    def place(self, item: int) -> str:
-        return f"copy {int(self._copy[item])} of input {int(self.row[item])}"

@@ -45,10 +45,8 @@ class FiniteDifference(BatchedGradient):
 
     Raises
     ------
-    TypeError
-        If the step is not a number or a tensor of numbers.
-    ValueError
-        If a step is not positive and finite, or the scheme, batch size or budget is not valid.
+    TypeError, ValueError
+        If an argument is not valid.
 
     Notes
     -----
@@ -107,7 +105,7 @@ class FiniteDifference(BatchedGradient):
         Raises
         ------
         TypeError
-            If an input is not a floating-point tensor, or the outputs are not real floating-point numbers.
+            If inputs or outputs are not real floating-point numbers.
         ValueError
             If an input, a moved input or an output is not finite, a target is out of range, the outputs do not fit the
             inputs, a layer of the model is in training mode, the model fails, its rows are not independent and
@@ -137,12 +135,10 @@ class FiniteDifference(BatchedGradient):
 
         Parameters
         ----------
-        forward_fn, inputs, target, additional_forward_args
-            As in :meth:`__call__`.
+        forward_fn, inputs, target, additional_forward_args, nominal
+            As in :meth:`__call__`; `nominal` replaces the instance's own.
         features : Tensor
             K feature numbers, counted through the flattened inputs of one row.
-        nominal : bool, optional
-            In place of the instance's own.
         """
         divide = self.nominal if nominal is None else nominal
         with evaluation():

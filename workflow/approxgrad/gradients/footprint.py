@@ -63,10 +63,9 @@ class MemoryMeter(TorchDispatchMode):
     ----------
     peak, total, widest : int
         In bytes, as in :class:`Footprint`, but for all inputs together.
-    failed : bool
-        Whether the outputs did not follow from the inputs by operations that it saw.
-    sees_images : bool
-        Whether there was a convolution or max-pooling.
+    failed, sees_images : bool
+        Whether the outputs did not follow from the inputs by operations that it saw, and whether there was a
+        convolution or max-pooling.
     convolutions : list
         For every convolution the size of its weight, or of its matrix if it is better computed as one, and how often
         all inputs together use it.

@@ -34,12 +34,8 @@ class PreparedModel(ModelWrapper):
         Further arguments of the model; a tensor whose first axis has length N is taken row by row.
     indices : Tensor or None
         Explained outputs: :func:`approxgrad.gradients.targets.target_indices`.
-    check_rows : bool
-        Whether to refuse a model whose rows are not independent and repeatable.
-    batch_size : int or None
-        Inputs per evaluation, if given by the user. With 1, only repeatability is checked.
-    budget : int
-        Bytes that an evaluation may occupy.
+    check_rows, batch_size, budget
+        As `check_rows`, `batch_size` and `memory_budget` of :class:`approxgrad.FiniteDifference`.
     faster : bool
         Whether functions may be computed faster while no graph is recorded.
 
@@ -50,15 +46,12 @@ class PreparedModel(ModelWrapper):
     seen_at_work : bool
         Whether rows are known to be independent in the engine's own batches, or need no check.
     evaluations : int
-        Evaluations made here: at most 30, without the check 15, and more only if outputs differ; none if nothing
-        depends on them.
+        Evaluations made here: at most 30, without the check 15, and more only if outputs differ.
 
     Raises
     ------
-    RowError
-        If the model or the check fails.
     ValueError
-        If a layer is in training mode, or a target does not fit.
+        If the model or a check of it fails, or a target does not fit.
     """
 
     def __init__(

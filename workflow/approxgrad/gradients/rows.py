@@ -49,12 +49,8 @@ def check_rows(
 
     Parameters
     ----------
-    model : callable
-        A batch of inputs to a batch of outputs. It is given copies, so it may change its inputs.
-    inputs : Tensor or tuple of Tensor
-        Floating-point, each of shape (N, ...).
-    arguments : Any
-        Passed to the model after the inputs; a tensor whose first axis has length N is taken row by row.
+    model, inputs, arguments
+        As for :meth:`approxgrad.FiniteDifference.__call__`.
     batch_size : int, optional
         Largest batch for the model. With 1, only repeatability is checked.
 
@@ -116,8 +112,8 @@ class Rows:
         self.several = min(max(FEWEST, 2 * len(self.chosen)), most)
         self.evaluations = 0
         self._explained: Tensor | None = None
-        own = (weight for _, part in layers(unwrapped(model)) for weight in part._parameters.values())
-        self._weights_eps = max((_eps(weight) for weight in own if weight is not None), default=0.0)
+        weights = (weight for _, part in layers(unwrapped(model)) for weight in part._parameters.values())
+        self._weights_eps = max((_eps(weight) for weight in weights if weight is not None), default=0.0)
 
     def alone(self, meter: MemoryMeter | None = None, budget: int | None = None) -> Tensor:
         """Return the outputs of the chosen rows, each evaluated alone.

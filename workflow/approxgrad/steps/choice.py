@@ -136,11 +136,8 @@ def choose_step(
 
     Raises
     ------
-    TypeError
-        If the inputs are not floating-point, or an argument is of the wrong type.
-    ValueError
-        If the scheme is unknown, inputs or outputs are not finite, a target is out of range, the baselines do not fit
-        the inputs, a layer of the model is in training mode, or rows are not independent and repeatable.
+    TypeError, ValueError
+        If an argument is not valid, and as in :meth:`approxgrad.FiniteDifference.__call__`.
 
     Notes
     -----
@@ -203,17 +200,9 @@ def choose_step(
     step = float(f"{min(max(limit.step, 2 * search.resolution * search.scale), largest):.2g}")
     if error is None:
         error = math.hypot(search.rounding(noise / math.sqrt(path_points), step), limit.truncation)
-    return StepChoice(
-        step=step,
-        scheme=scheme,
-        regime=limit.regime,
-        noise=noise,
-        curvature=limit.curvature,
-        kink_distance=limit.kink_distance,
-        error=error,
-        evaluations=source.check_evaluations + search.probe.evaluations,
-        quantum=quantum,
-    )
+    evaluations = source.check_evaluations + search.probe.evaluations
+    limited = limit.regime, noise, limit.curvature, limit.kink_distance
+    return StepChoice(step, scheme, *limited, error, evaluations, quantum)
 
 
 def _limit(search: Search, noise: float, path_points: int, seed: int, clear: float, smooth: float) -> _Limit:

@@ -13,7 +13,7 @@ INWARDS = 16  # distances tried below the one at which something is met, each th
 
 
 def distances(met: Callable[[Array, Rows], Flags], items: Rows, first: Array, outwards: int) -> Array:
-    """Return the distances at which something is first met, to a factor of the square root of two.
+    """Return the distance at which each point first meets something, to a factor of the square root of two.
 
     Parameters
     ----------
@@ -21,16 +21,9 @@ def distances(met: Callable[[Array, Rows], Flags], items: Rows, first: Array, ou
         From distances and items to whether each item meets something within its distance.
     items : ndarray
         The same number for each point, one point after the other; the first item to meet something counts.
-    first : ndarray
-        The distance to begin with, for every point.
-    outwards : int
-        How often the distance is doubled while no item of the point meets something.
-
-    Returns
-    -------
-    ndarray
-        One for each point. If nothing is met it is twice the largest distance that was tried, or infinite if only one
-        was.
+    first, outwards
+        For every point the distance to begin with, and how often it is doubled while no item meets something. If none
+        ever does, the result is twice the largest distance that was tried, or infinite if only one was.
     """
     owner = np.repeat(np.arange(len(first)), len(items) // len(first))
     found = first.astype(np.float64)

@@ -18,15 +18,9 @@ CANDIDATES = 300  # steps that are compared, from 0.001 to 1000 kinks within rea
 class Kinks:
     """How far kinks are from an input, whichever feature is moved.
 
-    Attributes
-    ----------
-    steps : ndarray
-        Ascending steps.
-    hazards : ndarray
-        Mean number of kinks within these steps: a share exp(-hazard) of the inputs has none. Between the steps it is
-        interpolated by a power; beyond them, kinks are as dense as at the nearest step.
-    counted : bool
-        Whether every feature of these points was moved; otherwise the distances are estimates.
+    A hazard is the mean number of kinks within a step: a share exp(-hazard) of the inputs has none. Between the
+    ascending steps it is interpolated by a power; beyond them, kinks are as dense as at the nearest step. They are
+    `counted` if every feature of the points was moved; otherwise the distances are estimates.
     """
 
     steps: Array
@@ -56,20 +50,14 @@ def best_step(
 
     Parameters
     ----------
-    kinks : Kinks
-        Distances of the kinks.
-    sizes : ndarray
-        Changes of a derivative by kinks somewhere within a step: root mean square J / sqrt(3).
+    kinks, sizes
+        Distances of the kinks, and changes of a derivative by kinks within a step: root mean square J / sqrt(3).
     density : float
         Kinks per unit of step, summed over the features; a kink counts once for each feature that meets it.
     rounding : float
         Squared rounding error of the gradient at step 1.
-    path_points : int
-        Gradients that an attribution averages over.
-    quantile : float
-        Share of the inputs whose error is not above the minimised one.
-    seed : int
-        Of the simulation.
+    path_points, quantile
+        Gradients that an attribution averages over, and share of the inputs whose error is not above the minimum.
 
     Returns
     -------

@@ -55,16 +55,8 @@ def spacings(resolution: float, scale: float) -> list[float]:
 def measured_noise(lines: Callable[[Sequence[float]], Array], resolution: float, scale: float) -> float:
     """Return the root mean square noise of a function along several lines, in units of the function.
 
-    It is at least a tenth of the function's own rounding to the resolution of the inputs.
-
-    Parameters
-    ----------
-    lines : callable
-        From shifts along the lines to values of shape (lines, shifts).
-    resolution : float
-        Machine epsilon of the inputs.
-    scale : float
-        Size of the inputs.
+    It is at least a tenth of the function's own rounding to the resolution (machine epsilon) of the inputs, whose size
+    is `scale`. `lines` returns values of shape (lines, shifts) for shifts along the lines.
     """
     for spacing in spacings(resolution, scale):
         values = lines([spacing * point for point in range(POINTS)])

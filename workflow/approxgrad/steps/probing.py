@@ -18,25 +18,15 @@ ELEMENTS = 2**22  # most elements of the directions along single features that a
 
 
 class Probe:
-    """The target output of a model along lines through some points, in batches.
+    """The target output of a model along lines through some points, of shape (P, ...), in batches.
 
-    Parameters
-    ----------
-    model : callable
-        A batch of inputs to a batch of outputs. It is given copies, so it may change them.
-    points : Tensor
-        Shape (P, ...).
-    indices : Tensor or None
-        The target of every point: :func:`approxgrad.gradients.targets.target_indices`.
-    batch_size : int
-        Inputs per evaluation.
+    The model may change what it is given. `indices` are the targets of the points
+    (:func:`approxgrad.gradients.targets.target_indices`).
 
     Attributes
     ----------
-    features : int
-        Number of features d of a point.
-    evaluations : int
-        Inputs evaluated so far.
+    features, evaluations : int
+        Number of features d of a point, and of inputs evaluated so far.
     """
 
     def __init__(self, model: Model, points: Tensor, indices: Tensor | None, batch_size: int) -> None:
@@ -50,24 +40,17 @@ class Probe:
     def __call__(
         self, directions: Tensor, shifts: Sequence[float], rows: Rows | None = None, finite: bool = True
     ) -> Array:
-        """Return the output at ``points[i] + shift * directions[i]``: float64 of shape (K, S).
+        """Return the output at ``points[rows[i]] + shift * directions[i]``: float64 of shape (K, S).
 
         Parameters
         ----------
-        directions : Tensor
-            Shape (K, d): one for each of the points that are used.
+        directions, rows
+            Of shape (K, d), and the numbers of K points, by default the first ones.
         shifts : sequence of float
             S multiples of the direction. They are rounded to the dtype of the inputs, like the steps of
             :class:`approxgrad.FiniteDifference`, so that the rounding of x + h counts as noise.
-        rows : ndarray, optional
-            Numbers of these points; by default the first K.
         finite : bool
-            Whether outputs that are not finite are refused; otherwise they are returned.
-
-        Raises
-        ------
-        ValueError
-            If an output is not finite, or does not fit the target.
+            Whether outputs that are not finite raise a ValueError; otherwise they are returned.
         """
         count, device = len(directions), self.points.device
         used = torch.from_numpy(np.arange(count) if rows is None else rows).to(device)

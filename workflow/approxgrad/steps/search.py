@@ -62,6 +62,7 @@ class Search:
         self._stencil = stencil(scheme)
         self._seed, self._stairs, self._most = seed, 0.0, math.inf
         self.order = self._stencil.order
+        self._shifts = (-1, 0, 1) if self.order == 1 else (-1, -1 / RATIO, 1 / RATIO, 1)
         self._generator = generator = np.random.default_rng(seed)
         self.features = inputs[0].numel()
         tried = generator.permutation(len(inputs))[:INPUTS]
@@ -135,11 +136,9 @@ class Search:
         For a one-sided difference a bend is the difference of the derivatives on both sides, twice the truncation error
         of a smooth function; for the central one, the difference of the derivatives over this and a smaller step.
         """
-        shifts = [-RATIO, -1, 0, 1, RATIO] if self.order == 1 else [-RATIO, -1, -1 / RATIO, 1 / RATIO, 1, RATIO]
-        values = self.probe(self._axes, [scale * shift for shift in shifts])
-        if self.order == 1:
-            return self._bend(values[:, 1:4], scale), self._bend(values[:, ::2], RATIO * scale)
-        return self._bend(values[:, 1:5], scale), self._bend(values[:, [0, 1, 4, 5]], RATIO * scale)
+        values = self.probe(self._axes, [scale * shift for shift in (-RATIO, *self._shifts, RATIO)])
+        outer = [0, 2, 4] if self.order == 1 else [0, 1, 4, 5]
+        return self._bend(values[:, 1:-1], scale), self._bend(values[:, outer], RATIO * scale)
 
     def _bend(self, values: Array, scale: float) -> Array:
         if self.order == 1:
@@ -160,12 +159,11 @@ class Search:
 
     def bend_scale(self, noise: float) -> float:
         """Return the smallest scale at which a share of :data:`FREQUENT` of the points shows a bend."""
-        shifts = [-1, 0, 1] if self.order == 1 else [-1, -1 / RATIO, 1 / RATIO, 1]
         above, below = 0, RUNGS
         while below - above > 1:
             rung = (above + below) // 2
             scale = self.scale * RATIO**-rung
-            values = self.probe(self._axes[:PILOTS], [scale * shift for shift in shifts])
+            values = self.probe(self._axes[:PILOTS], [scale * shift for shift in self._shifts])
             frequent = self.seen(self._bend(values, scale), noise, scale).mean() >= FREQUENT
             above, below = (rung, below) if frequent else (above, rung)
         return self.scale * RATIO**-above
