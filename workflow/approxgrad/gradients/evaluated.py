@@ -252,11 +252,13 @@ class Stream:
         self._source.used_batch_size = self.size
 
     def _check_alone(self, points: Perturbations | Copies, outputs: Tensor) -> None:
-        """Refuse a model that returns something else for the last point alone; once for each prepared model.
+        """Refuse a model that returns something else for the last point alone.
 
-        A wrapper that returns something else than the prepared model does is not checked.
+        A prepared model is checked in its first batch, and in one more than twice as large as those before. A wrapper
+        that returns something else than the prepared model does is not checked.
         """
-        if self.ready.seen_at_work or not says_the_same(self.model, self.ready):
+        batch = min(len(points), self.size)
+        if batch <= 2 * self.ready.seen_rows or not says_the_same(self.model, self.ready):
             return
         items = torch.tensor([len(points) - 1], device=outputs.device)
         copies, number = tuple(points.copies(items)), points.row[items]
@@ -264,5 +266,5 @@ class Stream:
         alone, found = single.alone(), outputs[items].unsqueeze(1)
         if not single.agree(alone, found):
             single.refuse(alone, found, "a row alone and the same row in a batch of the engine")
-        self.ready.seen_at_work = True
+        self.ready.seen_rows = batch
         self._source.check_evaluations += single.evaluations

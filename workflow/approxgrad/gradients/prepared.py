@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from typing import Any
 
@@ -43,8 +44,8 @@ class PreparedModel(ModelWrapper):
     ----------
     footprint : Footprint
         What one input needs.
-    seen_at_work : bool
-        Whether rows are known to be independent in the engine's own batches, or need no check.
+    seen_rows : float
+        Largest batch of the engine in which rows are known to be independent; infinite if they need no check.
     evaluations : int
         Evaluations made here: at most 30, without the check 15, and more only if outputs differ.
 
@@ -67,7 +68,7 @@ class PreparedModel(ModelWrapper):
         faster: bool = True,
     ) -> None:
         super().__init__(model)
-        self.seen_at_work = not check_rows
+        self.seen_rows: float = 0 if check_rows else math.inf
         check_deterministic(unwrapped(model))
         self.footprint: Footprint = guessed(inputs)
         self.evaluations = 0
