@@ -27,7 +27,7 @@ AWAY = 5.0
 """A branch begins at this multiple of the smallest error, where the other bends its slope by a twentieth at most."""
 
 TRUNCATION_ENDS, ROUNDING_ENDS = 0.1, 0.3
-"""Relative errors at which the branches end: higher truncation terms count beyond, and a lost step has an error of 1."""
+"""Relative errors at which the branches end: higher terms count beyond, and a lost step has an error of 1."""
 
 OFF_LINE = 2.0
 """A branch begins where the error is within this factor of its power law, past the jump at the kinks of a network."""

@@ -98,7 +98,10 @@ def _measured_file(file: TableFile, exact: TableFile | None) -> list[pa.Table]:
         raise TableError(f"{file.path}: column truth does not hold lists of one length")
     return [
         _measure_table(
-            sample, {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS}, file.metadata, name
+            sample,
+            {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS},
+            file.metadata,
+            name,
         )
         for name, parts in found.items()
         if parts
@@ -200,6 +203,6 @@ def summary_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple
 
 def published_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the summary of cached maps for a rule: the source takes the place of data set and model."""
-    named = params | {"comparisons": [(source, "published", method) for source, method in params["sources"]]}
+    named = {**params, "comparisons": [(source, "published", method) for source, method in params["sources"]]}
     summary, metadata = summary_table(inputs, named)
     return summary.drop(columns="model").rename(columns={"dataset": "source"}), metadata

@@ -40,7 +40,9 @@ def source_pairs(sources: pd.DataFrame) -> list[tuple[str, str, str]]:
         family, the smaller one first. ``family``: two families with the same setting, in alphabetical order.
         ``exact``: an approximated gradient, then one without a setting, the exact gradient.
     """
-    approximated = list(sources[sources["setting_name"] != ""].sort_values(["family", "chosen", "setting"]).itertuples())
+    approximated = list(
+        sources[sources["setting_name"] != ""].sort_values(["family", "chosen", "setting"]).itertuples()
+    )
     fixed = [source for source in approximated if not source.chosen]
     settings = [("setting", a.gradient, b.gradient) for a, b in pairwise(fixed) if a.family == b.family]
     families = [("family", a.gradient, b.gradient) for a, b in combinations(approximated, 2) if _alike(a, b)]
@@ -153,7 +155,7 @@ def _judged(pairs: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def sign_test(better: NDArray[np.integer], worse: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return two-sided p-values of the sign test: is one source better as often as the other?
+    """Return two-sided p-values of the sign test that both sources are better equally often.
 
     Unlike Wilcoxon's test, it does not assume symmetric differences, which those of errors are not, and gives the same
     answer for an error and its logarithm.

@@ -23,9 +23,7 @@ def path_cells(study: Study, dataset: str, model: str) -> list[Cell]:
     return [
         cell
         for cell in own
-        if study.method(cell.method).path
-        and cell.gradient.dtype == lowest[cell.method]
-        and not cell.gradient.chosen
+        if study.method(cell.method).path and cell.gradient.dtype == lowest[cell.method] and not cell.gradient.chosen
     ]
 
 

@@ -108,7 +108,7 @@ def intervals(columns: Sequence[NDArray[np.floating]], bootstrap: Bootstrap) -> 
 
 @dataclass(frozen=True)
 class _Resamples:
-    """Resamples of n sorted values: the share of draws of each (resamples, n), and the two middle ranks (resamples,)."""
+    """Resamples of n sorted values: shares of the draws (resamples, n), and the two middle ranks (resamples,)."""
 
     weights: Array
     lower: NDArray[np.int64]
