@@ -103,7 +103,14 @@ class Registry(Mapping[str, D]):
 
 def written(description: Any) -> dict[str, Any]:
     """Return the options of a description as plain values, as a configuration writes them; unset ones are left out."""
-    return {name: value for name, value in dataclasses.asdict(description).items() if value is not None}
+    return {name: plain(value) for name, value in dataclasses.asdict(description).items() if value is not None}
+
+
+def plain(value: Any) -> Any:
+    """Return a value with dictionaries and lists in place of other mappings and tuples."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def read(description: type[T], options: Mapping[str, Any]) -> T:

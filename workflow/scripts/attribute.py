@@ -1,6 +1,7 @@
 """Attribute the drawn test rows, or a shard of them, with one method and gradient source."""
 
 import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.extensions import load
 from approxgrad.models.device import machine, set_up_torch
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
@@ -10,20 +11,21 @@ from approxgrad.study.cells import attribute_cell
 from approxgrad.study.shards import named_shard
 
 with job(snakemake) as log:
+    load(snakemake.input.get("extensions") or [])
     parameters = snakemake.params
     evaluation = dict(parameters.evaluation)
     device = set_up_torch(parameters.device, evaluation.pop("threads"))
     shard = snakemake.wildcards.get("shard")
     result, seconds = attribute_cell(
-        weights=snakemake.input.weights,
+        model=parameters.model,
+        weights=snakemake.input.get("weights") or None,
         test=snakemake.input.test,
         training=snakemake.input.get("training") or None,
         method=parameters.method,
-        scheme=parameters.scheme,
-        step=parameters.step,
-        dtype=parameters.dtype,
+        gradient=parameters.gradient,
         samples=parameters.samples,
         sample_seed=parameters.sample_seed,
+        seed=parameters.seed,
         choice=snakemake.input.get("choice") or None,
         compile_model=parameters.compile_model,
         device=device,

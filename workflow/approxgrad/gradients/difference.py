@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from approxgrad.descriptions import Number, option
-from approxgrad.gradients.source import AUTO, SOURCES, Setting, SourceKind
+from approxgrad.gradients.source import SOURCES, Setting, SourceKind
 from approxgrad.gradients.stencils import stencil
 
 STEPS = (
@@ -22,6 +22,7 @@ class Difference(SourceKind):
     """Finite differences: :class:`approxgrad.FiniteDifference`."""
 
     name: ClassVar[str] = "difference"
+    varied: ClassVar[str] = "steps"
     setting_name: ClassVar[str] = "step"
     setting_label: ClassVar[str] = "step size h (units of the model's inputs)"
     symbol: ClassVar[str] = "h"
@@ -46,16 +47,6 @@ class Difference(SourceKind):
     def label(self) -> str:
         """The scheme for readers."""
         return f"{self.difference} differences"
-
-    @property
-    def settings(self) -> tuple[Setting, ...]:
-        """The steps."""
-        return tuple(step if step == AUTO else float(step) for step in self.steps)
-
-    @property
-    def precisions(self) -> tuple[str, ...]:
-        """As configured."""
-        return self.dtypes
 
     def evaluations(self, setting: Setting, features: int) -> int:
         """Return d + 1, for the central scheme 2 d."""

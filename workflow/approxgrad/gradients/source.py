@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from approxgrad.descriptions import Description, Registry, option
+from approxgrad.descriptions import Description, Registry, option, read, written
 
 AUTO: Literal["auto"] = "auto"
 """In place of a number: the setting is chosen at run time, for the model and the precision that it is evaluated in."""
@@ -17,7 +18,7 @@ AUTO: Literal["auto"] = "auto"
 PRECISIONS = ("float32", "float64")
 """Precisions in which models are evaluated, the lowest first."""
 
-Setting = float | int | Literal["auto"] | None
+Setting = float | Literal["auto"] | None
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,10 @@ class SourceKind(Description):
     ----------
     name : str
         The key that stands for the kind in `gradients`; also a field, whose value says which of its variants.
+    varied : str
+        The field that holds the settings, which are numbers.
     setting_name, setting_label, symbol : str
-        What a study varies: the name in tables, the title of an axis, and the letter in the names of sources.
+        What a study varies: the name in tables, the title of an axis, and the letters in the names of sources.
     exact : bool
         Whether it is the exact gradient, which the other sources are compared with.
     colours, markers : dict
@@ -37,6 +40,7 @@ class SourceKind(Description):
     """
 
     name: ClassVar[str]
+    varied: ClassVar[str] = ""
     setting_name: ClassVar[str] = ""
     setting_label: ClassVar[str] = ""
     symbol: ClassVar[str] = ""
@@ -56,13 +60,19 @@ class SourceKind(Description):
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """The settings that are studied."""
-        raise NotImplementedError
+        """The settings that are studied: the field :attr:`varied`."""
+        values = getattr(self, self.varied) if self.varied else (None,)
+        return tuple(value if value == AUTO or value is None else float(value) for value in values)
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """The precisions that are studied."""
-        return (PRECISIONS[0],)
+        """The precisions that are studied: the field ``dtypes``, where a kind has it."""
+        return getattr(self, "dtypes", (PRECISIONS[0],))
+
+    def only(self, setting: Setting, dtype: str) -> Self:
+        """Return the kind with a single setting and precision."""
+        own: dict[str, Any] = {self.varied: (setting,)} if self.varied else {}
+        return dataclasses.replace(self, **own, **({"dtypes": (dtype,)} if hasattr(self, "dtypes") else {}))
 
     def evaluations(self, setting: Setting, features: int) -> int:
         """Return the model evaluations for the gradient at one point; for an exact one, forward and backward passes."""
@@ -77,7 +87,7 @@ class SourceKind(Description):
 
         Parameters
         ----------
-        setting : float, int or None
+        setting : float or None
             What the study varies, as a number.
         **limits
             ``batch_size`` and ``memory_budget`` of an evaluation, each perhaps None, and ``seed`` for what is drawn.
@@ -102,16 +112,6 @@ class Exact(SourceKind):
 
     dtypes: Annotated[tuple[Literal["float32", "float64"], ...], option("Precisions of the model.")] = ("float32",)
 
-    @property
-    def settings(self) -> tuple[Setting, ...]:
-        """None: there is nothing to vary."""
-        return (None,)
-
-    @property
-    def precisions(self) -> tuple[str, ...]:
-        """As configured."""
-        return self.dtypes
-
     def evaluations(self, setting: Setting, features: int) -> int:
         """Return 1: a forward pass that a backward pass follows."""
         return 1
@@ -131,7 +131,7 @@ class Source:
     ----------
     kind : SourceKind
         With its options.
-    setting : float, int, "auto" or None
+    setting : float, "auto" or None
         What the study varies; None for the exact gradient.
     dtype : str
         Precision in which the model is evaluated.
@@ -171,8 +171,17 @@ class Source:
     @property
     def rank(self) -> tuple[int, str, float]:
         """Place in an ordered list: by precision, family and setting; a setting that is chosen comes last."""
-        known = isinstance(self.setting, (int, float))
-        return PRECISIONS.index(self.dtype), self.family, float(self.setting) if known else math.inf  # type: ignore[arg-type]
+        known = self.setting if isinstance(self.setting, float) else math.inf
+        return PRECISIONS.index(self.dtype), self.family, known
+
+    def distance(self, setting: float) -> float:
+        """Return the distance from a setting on a logarithmic scale; infinite if this one is chosen or none."""
+        return abs(math.log(self.setting / setting)) if isinstance(self.setting, float) else math.inf
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What makes this source and no other one, as plain values for the parameters of a job."""
+        return {"kind": self.kind.name, **written(self.kind)}
 
     def evaluations(self, features: int) -> int:
         """Return the model evaluations for the gradient at one point."""
@@ -186,9 +195,18 @@ class Source:
 
 def exact_source(dtype: str = PRECISIONS[0]) -> Source:
     """Return the exact gradient in a precision."""
-    return Source(Exact(), None, dtype)
+    return Source(Exact((dtype,)), None, dtype)  # type: ignore[arg-type]
 
 
 def sources(kind: SourceKind) -> list[Source]:
     """Return the gradient sources of a kind: every precision of every setting."""
-    return [Source(kind, setting, dtype) for setting in kind.settings for dtype in kind.precisions]
+    return [
+        Source(kind.only(setting, dtype), setting, dtype) for setting in kind.settings for dtype in kind.precisions
+    ]
+
+
+def source_of(entry: Mapping[str, Any]) -> Source:
+    """Return the source of :attr:`Source.entry`."""
+    options = dict(entry)
+    (source,) = sources(read(SOURCES[options.pop("kind")], options))
+    return source

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from approxgrad.methods.method import METHODS, Method
 
-if TYPE_CHECKING:
-    from torch import Tensor
+
+@METHODS.add
+@dataclass(frozen=True)
+class Gradient(Method):
+    """The gradient itself, with its sign."""
+
+    name: ClassVar[str] = "gradient"
+    label: ClassVar[str] = "Gradient"
+
+    @staticmethod
+    def from_gradient(inputs: Any, gradient: Any) -> Any:
+        """Return the gradient."""
+        return gradient
 
 
 @METHODS.add
@@ -25,10 +36,6 @@ class Saliency(Method):
         """Return the absolute gradient."""
         return abs(gradient)
 
-    def factor(self, inputs: Tensor, baselines: Tensor | None) -> Tensor:
-        """Return ones."""
-        return inputs.new_ones(inputs.shape)
-
 
 @METHODS.add
 @dataclass(frozen=True)
@@ -43,6 +50,6 @@ class InputXGradient(Method):
         """Return the product."""
         return inputs * gradient
 
-    def factor(self, inputs: Tensor, baselines: Tensor | None) -> Tensor:
+    def factor(self, inputs: Any, baselines: Any) -> Any:
         """Return the inputs."""
         return inputs

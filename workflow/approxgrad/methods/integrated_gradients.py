@@ -10,7 +10,7 @@ from approxgrad.methods.method import METHODS, PathMethod
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from approxgrad.gradients.exact import GradientSource
+    from approxgrad.gradients.evaluated import GradientSource
 
 PATH_BUFFERS = 4
 """Tensors of inputs x path points that captum's Integrated Gradients holds at once."""

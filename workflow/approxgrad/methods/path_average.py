@@ -1,4 +1,4 @@
-"""The variant of Integrated Gradients that the thesis published, kept only for comparison with it."""
+"""Gradient x Input of a model that is averaged along a path: what the thesis published as Integrated Gradients."""
 
 from __future__ import annotations
 

@@ -26,10 +26,13 @@ ATTRIBUTION_SCHEMA = pa.schema(
     [
         ("sample", pa.int64()),
         ("target", pa.int64()),
-        ("scheme", pa.string()),
-        ("step", pa.float64()),
+        ("family", pa.string()),
+        ("setting", pa.float64()),
+        ("setting_name", pa.string()),
+        ("chosen", pa.bool_()),
         ("dtype", pa.string()),
-        # Float64 whatever a map was computed in: who reads a folder gives all its files the schema of the first, which
+        ("evaluations", pa.int64()),
+        # Float64 whatever a map was computed in: readers of a folder give all its files the schema of the first, which
         # would round the others to it.
         ("attribution", pa.list_(pa.float64())),
         ("input", pa.list_(pa.float32())),
@@ -38,6 +41,9 @@ ATTRIBUTION_SCHEMA = pa.schema(
         ("baseline_output", pa.float64()),
     ]
 )
+SOURCE_COLUMNS = ["family", "setting", "setting_name", "chosen", "dtype", "evaluations"]
+"""Columns that say what gradient an attribution has; the same for all its rows, and entries of the metadata."""
+
 OPTIONAL_COLUMNS = ["output", "baseline_output"]
 """Columns that an attribution file may lack: without them it has no completeness residual, but all else."""
 
@@ -241,15 +247,13 @@ class Attributions:
 
 
 def write_attributions(path: Path | str, result: Attributions) -> None:
-    """Write one attribution file; the metadata names the gradient's ``scheme``, ``step`` and ``dtype``."""
+    """Write one attribution file; its metadata hold :data:`SOURCE_COLUMNS`."""
     rows = len(result.sample)
     none = pa.nulls(rows, pa.list_(pa.float32()))
     columns = [
         pa.array(result.sample),
         pa.nulls(rows, pa.int64()) if result.target is None else pa.array(result.target),
-        pa.array([result.metadata["scheme"]] * rows),
-        pa.array([result.metadata["step"]] * rows, pa.float64()),
-        pa.array([result.metadata["dtype"]] * rows),
+        *(pa.array([result.metadata[name]] * rows, ATTRIBUTION_SCHEMA.field(name).type) for name in SOURCE_COLUMNS),
         lists(result.attribution.astype(np.float64)),
         lists(result.inputs),
         none if result.truth is None else lists(result.truth),
