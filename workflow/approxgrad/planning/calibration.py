@@ -9,15 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from importlib import import_module
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from approxgrad.descriptions import read, written
+from approxgrad.extensions import load
 from approxgrad.models.kind import MODELS
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def measure_model(
     threads: int,
     memory_mib: int | None,
     training_rows: int | None = None,
+    extensions: Iterable[str] = (),
 ) -> Speed:
     """Time a model, with random weights if it has any, in a fresh process: a few seconds.
 
@@ -77,7 +78,7 @@ def measure_model(
         Shape of one input.
     model : ModelKind
         The model's description.
-    device, threads, memory_mib
+    device, threads, memory_mib, extensions
         As in the configuration.
     training_rows : int, optional
         Rows that the model is trained on; without them, its training is not timed.
@@ -89,8 +90,8 @@ def measure_model(
     """
     request = {
         "shape": list(shape),
+        "extensions": extensions,
         "kind": model.name,
-        "module": MODELS.module(model.name),
         "options": written(model),
         "device": device,
         "threads": threads,
@@ -169,9 +170,14 @@ def _measured(request: Mapping[str, Any]) -> dict[str, Any]:
 
     gc.enable()
     device = set_up_torch(request["device"], request["threads"])
-    description = _description(request)
+    load(request["extensions"])
+    description = read(MODELS[request["kind"]], request["options"])
     shape, batch = request["shape"], description.batch_size
-    model = _model(description, shape, device)
+    # With one output a model needs no target; their number hardly matters for the speed.
+    if description.trained or description.fitted:
+        model = description.build(tuple(shape), 1).to(device).eval()
+    else:
+        model = description.open(tuple(shape), 1, device, torch.float32)
     features = math.prod(shape)
     rows = max(1, min(LARGEST_INPUTS, INPUT_BYTES // (4 * features)))
     inputs = torch.randn(rows, *shape, device=device)
@@ -208,22 +214,6 @@ def _measured(request: Mapping[str, Any]) -> dict[str, Any]:
     return result | {"measuring": time.perf_counter() - start}
 
 
-def _description(request: Mapping[str, Any]) -> Any:
-    if request["kind"] not in MODELS:  # a user's own kind, which its module adds
-        sys.path.append(str(Path.cwd()))
-        import_module(request["module"])
-    return read(MODELS[request["kind"]], request["options"])
-
-
-def _model(description: Any, shape: list[int], device: Any) -> Any:
-    """Return a model with one output, which needs no target; their number hardly matters for the speed."""
-    if description.trained or description.fitted:
-        return description.build(tuple(shape), 1).to(device).eval()
-    from approxgrad.models.opening import open_model
-
-    return open_model(description.name, written(description), None, tuple(shape), 1, device, "float32")
-
-
 def _training_seconds(model: Any, shape: list[int], training: Any, rows: int, device: Any) -> float:
     """Return the seconds per row of an epoch on random rows, its evaluations included."""
     import numpy as np
@@ -238,7 +228,7 @@ def _training_seconds(model: Any, shape: list[int], training: Any, rows: int, de
     features = random.normal(size=(rows, width)).astype(np.float32)
     split = Split(features, random.normal(size=rows).astype(np.float32), feature_shape=tuple(shape))
     # A small learning rate keeps the weights finite, although they are fitted to noise.
-    options = replace(training, epochs=1, learning_rate=1e-6)
+    options = written(training) | {"epochs": 1, "learning_rate": 1e-6}
 
     def epoch(count: int) -> int:
         part = split.rows(np.arange(count))

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from approxgrad.methods.method import METHODS, Method
 from approxgrad.storage.table_file import TableFile
 from approxgrad.storage.tables import read_mean_input
-from approxgrad.study.shards import shard_blocks
+from approxgrad.study.shards import Shard, shard_blocks
 
 if TYPE_CHECKING:
+    from approxgrad.methods.method import Method
     from approxgrad.study.choices import Choice
+    from approxgrad.study.grid import Cell
     from approxgrad.study.study import Study
 
 GRADIENT = "gradient"
@@ -96,14 +97,14 @@ def evaluations(study: Study, inputs: Mapping[str, Inputs]) -> list[Evaluation]:
     An attribution that is derived from a shared gradient counts 0 evaluations, a choice the most that it may take.
     """
     evaluating = {path for cell in study.evaluating for path in cell.jobs}
-    shared = [(cell, GRADIENT, METHODS[GRADIENT](), whole) for whole, cell in study.gradients.items()]
-    own = [(cell, cell.method, study.method(cell.method), cell.path) for cell in study.cells]
+    shared = [(GRADIENT, cell) for cell in study.gradients.values()]
     found = []
-    for cell, task, method, whole in shared + own:
+    for task, cell in shared + [(cell.method, cell) for cell in study.cells]:
+        method, known = study.cell_method(cell), inputs[cell.dataset]
         for path, shard in cell.jobs.items():
-            count = _evaluations(method, cell, inputs[cell.dataset], shard) if path in evaluating else 0
+            count = _evaluations(method, cell, known, shard) if path in evaluating else 0
             counts = (0, count) if cell.gradient.is_exact else (count, 0)
-            found.append(Evaluation(path, whole, cell.dataset, cell.model, task, False, cell.samples, *counts))
+            found.append(Evaluation(path, cell.path, cell.dataset, cell.model, task, False, cell.samples, *counts))
     for path, choice in study.choices.items():
         count = _most_evaluations(choice, inputs[choice.dataset].features)
         keys = choice.dataset, choice.model, choice.points
@@ -111,7 +112,7 @@ def evaluations(study: Study, inputs: Mapping[str, Inputs]) -> list[Evaluation]:
     return found
 
 
-def _evaluations(method: Method, cell: Any, inputs: Inputs, shard: Any) -> int | None:
+def _evaluations(method: Method, cell: Cell, inputs: Inputs, shard: Shard) -> int | None:
     features = 1 if cell.gradient.is_exact else inputs.features  # the cost of an exact gradient does not depend on it
     values = _baseline_values(getattr(method, "baseline", "zero"), inputs)
     if features is None or values is None:

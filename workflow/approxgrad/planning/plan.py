@@ -76,7 +76,7 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
     try:
         listed = output_files(snakefile, study.document)
     except JobListError as error:
-        remarks.append(f"jobs other than attributions cannot be listed: {error}")
+        remarks.append(f"only jobs that evaluate models are listed: {error}")
         there = [Path(job.path).exists() or Path(job.whole).exists() for job in counted]
         files = [OutputFile(job.path, UNLISTED, known, not known) for job, known in zip(counted, there, strict=True)]
     else:
@@ -86,7 +86,9 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
         attributions = {job.whole for job in counted if not job.chooses}
         outdated = sum(file.there and file.pending for file in listed if file.path in attributions)
         if outdated:
-            remarks.append(f"{outdated:,} attribution files exist but are out of date; a run computes them again")
+            remarks.append(
+                f"{outdated:,} files of attributions and gradients exist but are out of date; a run makes them again"
+            )
     calibration = _calibration(study, inputs, overhead, remarks)
     return Plan(job_table(files, counted, needs, calibration), UNLISTED not in needs, remarks)
 
@@ -120,10 +122,17 @@ def _calibration(
         elif kind.trained:
             remarks.append(f"{dataset}/{model}: the number of training rows is {UNKNOWN}")
         key = repr((known.shape, kind, rows))
-        limits = {"device": options.device, "threads": options.threads, "memory_mib": options.memory_mib}
         if key not in measured:
             try:
-                measured[key] = measure_model(known.shape, kind, **limits, training_rows=rows)
+                measured[key] = measure_model(
+                    known.shape,
+                    kind,
+                    device=options.device,
+                    threads=options.threads,
+                    memory_mib=options.memory_mib,
+                    training_rows=rows,
+                    extensions=options.extensions,
+                )
             except CalibrationError as error:
                 measured[key] = error
         result = measured[key]
@@ -178,7 +187,7 @@ def _totals(plan: Plan, cores: int) -> Iterator[str]:
         own, choices = jobs[jobs["chooses"].eq(False)], jobs[jobs["chooses"].eq(True)]
         least = "at least " if own["forward"].isna().any() else ""
         text = (
-            f"{name}: {len(jobs):,} {'jobs' if plan.listed else 'jobs that evaluate models'}, {least}"
+            f"{name}: {len(jobs):,} jobs, {least}"
             f"{own['forward'].sum():,.0f} model evaluations and {own['exact'].sum():,.0f} forward and backward passes"
         )
         if len(choices):
