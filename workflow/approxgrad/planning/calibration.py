@@ -88,6 +88,8 @@ def measure_model(
     CalibrationError
         If the model cannot be built or run; the message gives the reason.
     """
+    if fault := model.shape_fault(shape):
+        raise CalibrationError(fault)
     request = {
         "shape": list(shape),
         "extensions": extensions,

@@ -141,7 +141,9 @@ def job_table(
             if own:
                 row["busy"] = _quotient(own["forward"], speed.forward) + _quotient(own["exact"], speed.exact)
             else:
-                row["busy"] = calibration.training.get(pair, float("nan")) * speed.training if file.rule == "train_model" else 0.0
+                row["busy"] = (
+                    calibration.training.get(pair, float("nan")) * speed.training if file.rule == "train_model" else 0.0
+                )
             row["seconds"] = speed.start_up + row["busy"]
         rows.append(row)
     names = ["path", "rule", "left", *Evaluation.__dataclass_fields__, "busy", "seconds", "threads", "gpu"]
