@@ -35,6 +35,7 @@ include: "workflow/rules/published.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/verify.smk"
+include: "workflow/rules/tidy.smk"
 
 
 rule all:
@@ -59,7 +60,11 @@ onstart:
 
 
 onsuccess:
-    run_report.end()
+    run_report.end(leftovers(study))
+
+
+onerror:
+    run_report.fail()
 
 
 localrules:

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from approxgrad import FiniteDifference
 from approxgrad.gradients.acceleration import FastFunctions
-from approxgrad.progress import CountedModel
+from approxgrad.gradients.counting import CountedModel
 from problems import small_cnn
 
 EPS = torch.finfo(torch.float64).eps

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from approxgrad.models import saved
-from approxgrad.models.architectures import ModelError, build_model, load_model, save_model
+from approxgrad.models.kind import ModelError
+from approxgrad.models.model_files import build_model, load_model, save_model
 from approxgrad.models.own_modules import ROOT
 from approxgrad.models.saved import try_saving
 from approxgrad.models.states import StateError, decoded, encoded, split_state

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 
 from approxgrad.models.architectures import build_model, load_model, save_model
 from approxgrad.provenance.document import ProvenanceError, read_provenance
-from approxgrad.provenance.seals import MARK, WEIGHTS_KEY, SealError, check_weights, sealed_weights
+from approxgrad.storage.seals import MARK, WEIGHTS_KEY, SealError, check_weights, sealed_weights
 from approxgrad.storage.row_groups import document_schema, write_row_groups
 from approxgrad.storage.table_checks import TableError
 from approxgrad.storage.table_file import TableFile

@@ -4,8 +4,9 @@ import torch
 from torch import nn
 
 from approxgrad.models import training
-from approxgrad.models.architectures import ModelError, build_model
-from approxgrad.models.factories import evaluated
+from approxgrad.models.evaluating import evaluated
+from approxgrad.models.kind import ModelError
+from approxgrad.models.model_files import build_model
 from approxgrad.models.training import evaluate, measure_table, tensors, train
 from approxgrad.storage.tables import Split, read_table
 

@@ -10,17 +10,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
 try:  # The Python interface works without pydantic, which only checks configurations.
-    from pydantic import Field
-except ImportError:  # pragma: no cover - the light installation
+    from pydantic import AfterValidator, Field
+except ImportError:
 
     def Field(**_bounds: Any) -> Any:  # type: ignore[no-redef]  # noqa: N802 - in place of pydantic's
         """Return nothing: without pydantic no configuration is checked."""
 
+    def AfterValidator(_check: Any) -> Any:  # type: ignore[no-redef]  # noqa: N802 - in place of pydantic's
+        """Return nothing, as above."""
 
-D = TypeVar("D", bound=type)
+
+D = TypeVar("D", bound="Named")
 T = TypeVar("T")
 
 
@@ -44,10 +47,28 @@ Flag = Annotated[bool, Field(strict=True)]
 """Types of options that are taken as they are written: 2.0 is not an integer, and "yes" is not true."""
 
 
+def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise ValueError(f"expected no value twice ({value!r} is)")
+    return values
+
+
+Once = AfterValidator(_once)
+"""Refuses a list that has a value twice, as a further place of ``Annotated``."""
+
+
 class Description:
     """Base of everything that a configuration describes; options that a class does not have are refused."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+
+
+class Named(Protocol):
+    """What a registry holds: classes, or objects, with a name."""
+
+    name: Any
+    __module__: str
 
 
 class Registry(Mapping[str, D]):

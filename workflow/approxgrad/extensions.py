@@ -42,8 +42,8 @@ def load(paths: Iterable[str]) -> None:
             raise ExtensionError(f"extensions: there is no file {one_line(name)} in {Path.cwd()}")
         if path.stem in sys.modules or not path.stem.isidentifier() or path.suffix != ".py":
             raise ExtensionError(
-                f"extensions: {one_line(name)} cannot be imported as {path.stem!r}; expected a file such as my_methods.py, "
-                "named like no other module"
+                f"extensions: {one_line(name)} cannot be imported as {path.stem!r}; expected a name such as "
+                "my_methods.py that no other module has"
             )
         folder = str(path.resolve().parent)
         if folder not in sys.path:

@@ -1,6 +1,5 @@
 """The study that the configuration describes, and what all rules share."""
 
-import atexit
 import os
 import shutil
 import sys
@@ -19,12 +18,12 @@ from approxgrad.methods.method import METHODS
 from approxgrad.models.kind import MODELS
 from approxgrad.study.choices import STEPS
 from approxgrad.study.grid import ATTRIBUTIONS, GRADIENTS, keys_pattern, remove_gathered_shards, shards_of
-from approxgrad.running.lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
+from approxgrad.running.lock import RUN_VARIABLE, run_alone
 from approxgrad.seeds import derive_seed
 from approxgrad.study.study import Study, model_weights
 from approxgrad.study.targets import any_of, check_targets
 from approxgrad.study.written_options import keep_written_options
-from approxgrad.running.summaries import Run
+from approxgrad.running.terminal import Run
 
 # Resolved, so that a link to it is the same checkout.
 BASE = Path(workflow.current_basedir).resolve().parents[1]
@@ -47,22 +46,20 @@ with one_line_each(DEFAULTS, lambda: [workflow.config_settings.overwrite_config]
     if IS_MAIN:
         check_targets(study, sys.argv[1:])
 
-# Here and not in `onstart`, because Snakemake looks for locks of its own before that.
-if workflow.is_main_process and runs(sys.argv[1:]):
-    try:
-        remark = hold()
-    except RunLockError as error:
-        sys.exit(f"approxgrad: {error}")
-    atexit.register(let_go)
-    if remark:
-        remove_gathered_shards()
-        logger.info(f"approxgrad: {remark}")
+
+# After a run that was killed.
+def resume(remark):
+    remove_gathered_shards()
+    logger.info(f"approxgrad: {remark}")
+
+
+if workflow.is_main_process:
+    run_alone(workflow, resume)
 
 
 # Jobs that may use a GPU take one unit of `gpu`, of which a profile grants a number; without a GPU they take none.
-GPU = int(
-    study.config.device == "cuda" or (study.config.device == "auto" and shutil.which("nvidia-smi") is not None)
-)
+GPU = int(study.config.device == "cuda" or (study.config.device == "auto" and shutil.which("nvidia-smi") is not None))
+
 
 # Constraints of the first wildcard that look ahead to all others: the files of one rule among those with the same path.
 def just(cells):

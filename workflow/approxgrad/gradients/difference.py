@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from approxgrad.descriptions import Number, option
+from approxgrad.descriptions import Number, Once, option
 from approxgrad.gradients.source import SOURCES, Setting, SourceKind
 from approxgrad.gradients.stencils import stencil
 
@@ -31,11 +31,14 @@ class Difference(SourceKind):
 
     difference: Annotated[Literal["forward", "backward", "central"], option("Scheme of the differences.")]
     steps: Annotated[
-        tuple[Annotated[Number, option("", ge=1e-30, le=1e30)] | Literal["auto"], ...], option(STEPS, min_length=1)
+        tuple[Annotated[Number, option("", ge=1e-30, le=1e30)] | Literal["auto"], ...],
+        option(STEPS, min_length=1),
+        Once,
     ]
     dtypes: Annotated[
         tuple[Literal["float32", "float64"], ...],
         option("Precisions in which models are evaluated, by the exact gradient as well.", min_length=1),
+        Once,
     ] = ("float32",)
 
     @property
@@ -48,11 +51,11 @@ class Difference(SourceKind):
         """The scheme for readers."""
         return f"{self.difference} differences"
 
-    def evaluations(self, setting: Setting, features: int) -> int:
+    def cost(self, setting: Setting, features: int) -> int:
         """Return d + 1, for the central scheme 2 d."""
         return stencil(self.difference).evaluations(features)
 
-    def shared_evaluations(self, setting: Setting) -> int:
+    def shared_cost(self, setting: Setting) -> int:
         """Return 1 where the unperturbed output enters."""
         return int(stencil(self.difference).uses_base)
 

@@ -19,6 +19,7 @@ PRECISIONS = ("float32", "float64")
 """Precisions in which models are evaluated, the lowest first."""
 
 Setting = float | Literal["auto"] | None
+"""An integer is a float here, too."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,7 @@ class SourceKind(Description):
     @property
     def settings(self) -> tuple[Setting, ...]:
         """The settings that are studied: the field :attr:`varied`."""
-        values = getattr(self, self.varied) if self.varied else (None,)
-        return tuple(value if value == AUTO or value is None else float(value) for value in values)
+        return getattr(self, self.varied) if self.varied else (None,)
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -74,12 +74,12 @@ class SourceKind(Description):
         own: dict[str, Any] = {self.varied: (setting,)} if self.varied else {}
         return dataclasses.replace(self, **own, **({"dtypes": (dtype,)} if hasattr(self, "dtypes") else {}))
 
-    def evaluations(self, setting: Setting, features: int) -> int:
+    def cost(self, setting: Setting, features: int) -> int:
         """Return the model evaluations for the gradient at one point; for an exact one, forward and backward passes."""
         raise NotImplementedError
 
-    def shared_evaluations(self, setting: Setting) -> int:
-        """Return how many of them are at the point itself, whatever the number of features."""
+    def shared_cost(self, setting: Setting) -> int:
+        """Return how many of these are at the point itself, whatever the number of features."""
         return 0
 
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
@@ -112,7 +112,7 @@ class Exact(SourceKind):
 
     dtypes: Annotated[tuple[Literal["float32", "float64"], ...], option("Precisions of the model.")] = ("float32",)
 
-    def evaluations(self, setting: Setting, features: int) -> int:
+    def cost(self, setting: Setting, features: int) -> int:
         """Return 1: a forward pass that a backward pass follows."""
         return 1
 
@@ -145,10 +145,10 @@ class Source:
     def name(self) -> str:
         """The name in paths and tables; the setting is written in full, so that the name tells its value exactly."""
         words = [self.family]
-        if self.chosen:
-            words.append(AUTO)
+        if self.number is not None:
+            words.append(f"{self.kind.symbol}{np.format_float_positional(self.number, trim='-')}")
         elif self.setting is not None:
-            words.append(f"{self.kind.symbol}{np.format_float_positional(self.setting, trim='-')}")
+            words.append(AUTO)
         if self.dtype != PRECISIONS[0]:
             words.append(self.dtype)
         return "-".join(words)
@@ -169,14 +169,18 @@ class Source:
         return self.setting == AUTO
 
     @property
+    def number(self) -> float | None:
+        """The setting as a number; None if it is chosen at run time, or there is none."""
+        return None if self.setting is None or self.setting == AUTO else float(self.setting)
+
+    @property
     def rank(self) -> tuple[int, str, float]:
         """Place in an ordered list: by precision, family and setting; a setting that is chosen comes last."""
-        known = self.setting if isinstance(self.setting, float) else math.inf
-        return PRECISIONS.index(self.dtype), self.family, known
+        return PRECISIONS.index(self.dtype), self.family, math.inf if self.number is None else self.number
 
     def distance(self, setting: float) -> float:
         """Return the distance from a setting on a logarithmic scale; infinite if this one is chosen or none."""
-        return abs(math.log(self.setting / setting)) if isinstance(self.setting, float) else math.inf
+        return math.inf if self.number is None else abs(math.log(self.number / setting))
 
     @property
     def entry(self) -> dict[str, Any]:
@@ -185,12 +189,12 @@ class Source:
 
     def evaluations(self, features: int) -> int:
         """Return the model evaluations for the gradient at one point."""
-        return self.kind.evaluations(self.setting, features)
+        return self.kind.cost(self.setting, features)
 
     @property
     def shared_evaluations(self) -> int:
         """How many of them are at the point itself."""
-        return self.kind.shared_evaluations(self.setting)
+        return self.kind.shared_cost(self.setting)
 
 
 def exact_source(dtype: str = PRECISIONS[0]) -> Source:
@@ -200,9 +204,7 @@ def exact_source(dtype: str = PRECISIONS[0]) -> Source:
 
 def sources(kind: SourceKind) -> list[Source]:
     """Return the gradient sources of a kind: every precision of every setting."""
-    return [
-        Source(kind.only(setting, dtype), setting, dtype) for setting in kind.settings for dtype in kind.precisions
-    ]
+    return [Source(kind.only(setting, dtype), setting, dtype) for setting in kind.settings for dtype in kind.precisions]
 
 
 def source_of(entry: Mapping[str, Any]) -> Source:

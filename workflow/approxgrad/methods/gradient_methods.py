@@ -16,8 +16,7 @@ class Gradient(Method):
     name: ClassVar[str] = "gradient"
     label: ClassVar[str] = "Gradient"
 
-    @staticmethod
-    def from_gradient(inputs: Any, gradient: Any) -> Any:
+    def from_gradient(self, inputs: Any, gradient: Any) -> Any:
         """Return the gradient."""
         return gradient
 
@@ -31,8 +30,7 @@ class Saliency(Method):
     label: ClassVar[str] = "Saliency"
     signed: ClassVar[bool] = False
 
-    @staticmethod
-    def from_gradient(inputs: Any, gradient: Any) -> Any:
+    def from_gradient(self, inputs: Any, gradient: Any) -> Any:
         """Return the absolute gradient."""
         return abs(gradient)
 
@@ -45,8 +43,7 @@ class InputXGradient(Method):
     name: ClassVar[str] = "input_x_gradient"
     label: ClassVar[str] = "Gradient × Input"
 
-    @staticmethod
-    def from_gradient(inputs: Any, gradient: Any) -> Any:
+    def from_gradient(self, inputs: Any, gradient: Any) -> Any:
         """Return the product."""
         return inputs * gradient
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -41,13 +40,22 @@ class Method(Description):
     refers: ClassVar[bool] = False
     """Whether there is no exact attribution of its own, so that it is compared with that of another method."""
 
-    from_gradient: ClassVar[Callable[[Any, Any], Any] | None] = None
-    """``(inputs, gradient) -> attribution``, where that is all there is to the method: such methods share gradients."""
-
     @property
     def points(self) -> int:
         """Gradients for each input."""
         return 1
+
+    def from_gradient(self, inputs: Any, gradient: Any) -> Any:
+        """Return the attribution from inputs and gradient alone, both tensors or both arrays of shape (N, ...).
+
+        To be defined where that is all there is to a method: such methods share gradients in a study.
+        """
+        raise NotImplementedError
+
+    @property
+    def derived(self) -> bool:
+        """Whether the attribution follows from inputs and gradient alone."""
+        return type(self).from_gradient is not Method.from_gradient
 
     @property
     def reference_method(self) -> str | None:
@@ -95,10 +103,7 @@ class Method(Description):
         baselines : Tensor, optional
             Shaped like the inputs; there for methods with a path.
         """
-        own = type(self).from_gradient
-        if own is None:
-            raise NotImplementedError
-        result: Tensor = own(inputs.detach(), gradient(model, (inputs,), target)[0])
+        result: Tensor = self.from_gradient(inputs.detach(), gradient(model, (inputs,), target)[0])
         return result
 
 
@@ -128,10 +133,11 @@ class PathMethod(Method):
     n_steps: Annotated[Integer, option("Points on the path.", ge=1, le=100000)] = 50
 
     def __post_init__(self) -> None:
-        if isinstance(self.n_steps, bool) or not isinstance(self.n_steps, Integral):
-            raise TypeError(f"n_steps: expected a positive integer, got {self.n_steps!r}")
-        if self.n_steps < 1:
-            raise ValueError(f"n_steps: expected a positive integer, got {self.n_steps}")
+        given: Any = self.n_steps
+        if isinstance(given, bool) or not isinstance(given, Integral):
+            raise TypeError(f"n_steps: expected a positive integer, got {given!r}")
+        if given < 1:
+            raise ValueError(f"n_steps: expected a positive integer, got {given}")
 
     @property
     def points(self) -> int:

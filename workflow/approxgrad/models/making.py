@@ -1,20 +1,20 @@
-"""The models of a study: trained here or fitted with weights from elsewhere, checked, measured and saved."""
+"""The models of a study: trained, fitted with weights from elsewhere, or only opened; checked, measured and saved."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from approxgrad.gradients.rows import check_rows
-from approxgrad.models.architectures import build_model, save_model
-from approxgrad.models.factories import ModelError, evaluated
-from approxgrad.models.randomness import seed_all
+from approxgrad.gradients.rows import check_rows as check_row_by_row
+from approxgrad.models.evaluating import evaluated, seed_all
+from approxgrad.models.kind import EVALUATION, ModelError
+from approxgrad.models.model_files import build_model, save_model
 from approxgrad.models.saved import some_inputs, try_saving
 from approxgrad.models.training import TrainingResult, evaluate, train
 from approxgrad.models.weights import fit_weights
@@ -29,20 +29,20 @@ def trained_model(
     device: torch.device,
     *,
     seed: int,
-    rows: bool = True,
+    check_rows: bool = True,
     batch_size: int | None = None,
     bar: tqdm[Any] | None = None,
 ) -> tuple[TrainingResult, dict[str, float]]:
     """Train a model, save it and return how it went, with its measures on the test rows.
 
-    What would be refused after training is refused before it, or after its first step, as far as it can be known.
+    What can be refused before training, or after its first step, is not refused only after it.
 
     Parameters
     ----------
     path : path
         Where the weights go.
     description : dict
-        Of the model, as :func:`approxgrad.models.architectures.save_model` takes it.
+        Of the model: :func:`approxgrad.models.model_files.save_model`.
     parts : dict of str to Split
         ``train``, ``validation`` and ``test``.
     options : dict
@@ -50,9 +50,9 @@ def trained_model(
     device : torch.device
         Where to train.
     seed : int
-        Decides the first weights and all that is random in training.
-    rows : bool
-        Whether rows must be independent, repeatable and not random, see :func:`approxgrad.gradients.rows.check_rows`.
+        Of the first weights and of training.
+    check_rows : bool
+        Whether rows must be independent and repeatable: :func:`approxgrad.gradients.rows.check_rows`.
     batch_size : int, optional
         Rows that the model is evaluated with at once.
     bar : tqdm, optional
@@ -64,9 +64,9 @@ def trained_model(
         If the model cannot be built, trained, saved or loaded again, or fails a check.
     """
     seed_all(seed)
-    model = build_model(**_architecture(description)).to(device)
+    model = build_model(**description).to(device)
     inputs = some_inputs(parts["test"], device)
-    _check(model, inputs, rows, batch_size)
+    _check(model, inputs, check_rows, batch_size)
     with evaluated(model):
         evaluate(model, parts["test"], device, batch_size)
     result = train(
@@ -80,7 +80,8 @@ def trained_model(
         begun=lambda: try_saving(path, model, description, inputs),
     )
     measures = evaluate(model, parts["test"], device, batch_size)
-    _save(path, model, description, inputs, rows, batch_size)
+    _check(model, inputs, check_rows, batch_size)
+    save_model(path, model, description, inputs=inputs)
     return result, measures
 
 
@@ -92,14 +93,14 @@ def fitted_model(
     test: Split,
     device: torch.device,
     *,
-    rows: bool = True,
+    check_rows: bool = True,
     batch_size: int | None = None,
 ) -> dict[str, float]:
     """Fit weights from elsewhere to a model, save it and return its measures on the test rows.
 
     Parameters
     ----------
-    path, description, device, rows, batch_size
+    path, description, device, check_rows, batch_size
         As for :func:`trained_model`.
     weights : dict
         As :func:`approxgrad.models.weights.read_weights` returns them.
@@ -113,38 +114,49 @@ def fitted_model(
     ModelError, RowError, OSError
         If the weights do not fit, or the model cannot be saved and loaded again or fails a check.
     """
-    model = build_model(**_architecture(description))
+    model = build_model(**description)
     fit_weights(model, weights, source)
     model.to(device)
-    measures = evaluate(model, test, device, batch_size)
-    if not math.isfinite(measures["loss"]):
-        raise ModelError(f"model: the test loss is {measures['loss']}, expected outputs that are finite")
-    _save(path, model, description, some_inputs(test, device), rows, batch_size)
+    measures = measured_model(model, test, device, check_rows=check_rows, batch_size=batch_size)
+    save_model(path, model, description, inputs=some_inputs(test, device))
     return measures
 
 
-def _architecture(description: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in description.items() if key != "provenance"}
+def measured_model(
+    model: Callable[[Tensor], Tensor],
+    test: Split,
+    device: torch.device,
+    *,
+    check_rows: bool = True,
+    batch_size: int | None = None,
+) -> dict[str, float]:
+    """Return the measures of a model on the test rows.
+
+    Parameters
+    ----------
+    model : callable
+        From inputs (N, ...) to outputs (N, outputs).
+    test, device, check_rows, batch_size
+        As for :func:`fitted_model`.
+
+    Raises
+    ------
+    ModelError, RowError
+        If the model fails, its loss is not finite, or it fails a check.
+    """
+    measures = evaluate(model, test, device, batch_size)
+    if not math.isfinite(measures["loss"]):
+        raise ModelError(f"model: the test loss is {measures['loss']}, expected outputs that are finite")
+    _check(model, some_inputs(test, device), check_rows, batch_size)
+    return measures
 
 
-def _save(
-    path: Path | str,
-    model: nn.Module,
-    description: dict[str, Any],
-    inputs: Tensor,
-    rows: bool,
-    batch_size: int | None,
-) -> None:
-    _check(model, inputs, rows, batch_size)
-    save_model(path, model, description, inputs=inputs)
+def looks(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how jobs evaluate a model, from its entry in the configuration; its weights do not depend on it."""
+    return {name: entry[name] for name in EVALUATION if name in entry}
 
 
-def looks(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how a model is looked at, from its entry in the configuration, on which its weights do not depend."""
-    return {"rows": options.get("check_rows", True), "batch_size": options.get("batch_size")}
-
-
-def _check(model: nn.Module, inputs: Tensor, rows: bool, batch_size: int | None) -> None:
-    if rows:
+def _check(model: Callable[[Tensor], Tensor], inputs: Tensor, wanted: bool, batch_size: int | None) -> None:
+    if wanted:
         with evaluated(model):
-            check_rows(model, inputs, batch_size=batch_size)
+            check_row_by_row(model, inputs, batch_size=batch_size)

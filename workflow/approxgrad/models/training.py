@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from approxgrad.models.factories import explained
+from approxgrad.models.evaluating import explained
 from approxgrad.storage.tables import Split, write_table
 
 EVALUATION_BATCH = 512

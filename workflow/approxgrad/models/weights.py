@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from approxgrad.messages import one_line
-from approxgrad.models.factories import ModelError, explained, switched
-from approxgrad.provenance.seals import SealError, check_weights
+from approxgrad.models.evaluating import explained, switched
+from approxgrad.models.kind import ModelError
+from approxgrad.storage.seals import SealError, check_weights
 from approxgrad.storage.damage import DAMAGES
 
 NAMES_IN_MESSAGE = 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from approxgrad.provenance.seals import seal_parquet
 from approxgrad.storage.files import write_atomically as write_atomically
 from approxgrad.storage.row_groups import METADATA_KEY as METADATA_KEY
 from approxgrad.storage.row_groups import document_schema, group_rows, write_row_groups, writer_options
+from approxgrad.storage.seals import seal_parquet
 from approxgrad.storage.table_checks import TableError as TableError
-from approxgrad.storage.table_checks import check_attributions, check_split
+from approxgrad.storage.table_checks import check_attributions
 from approxgrad.storage.table_checks import matrix as matrix
 from approxgrad.storage.table_file import TableFile
 
@@ -210,8 +211,24 @@ def _split(
     except (TypeError, ValueError):
         raise TableError(f"{path}: has metadata that do not describe a data set") from None
     split = Split(features, target, effects, shape, classes, mean, std)
-    check_split(split, path)
+    _check_split(split, path)
     return split
+
+
+def _check_split(split: Split, path: Path | str) -> None:
+    """Refuse a part of a data set whose columns and metadata do not fit each other."""
+    shape, width, target = split.feature_shape, split.features.shape[1], split.target
+    if not shape or min(shape) < 1 or math.prod(shape) != width:
+        raise TableError(f"{path}: has {width} features, which do not fill the shape {shape}")
+    for key, values in (("mean", split.mean), ("std", split.std)):
+        if len(values) not in (1, shape[0]) or not np.isfinite(values).all() or (key == "std" and min(values) <= 0):
+            raise TableError(f"{path}: normalisation.{key} does not fit the shape {shape}")
+    if split.effects is not None and split.effects.shape[1] != width:
+        raise TableError(f"{path}: has {split.effects.shape[1]} effects for {width} features")
+    if split.classes and (target.dtype.kind != "i" or not ((target >= 0) & (target < len(split.classes))).all()):
+        raise TableError(f"{path}: column target does not hold class numbers from 0 to {len(split.classes) - 1}")
+    if not split.classes and (target.dtype.kind != "f" or not np.isfinite(target).all()):
+        raise TableError(f"{path}: column target does not hold finite numbers only")
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from approxgrad import __version__
 from approxgrad.descriptions import read, written
 from approxgrad.gradients.batching import memory_budget
+from approxgrad.gradients.counting import CountedModel
 from approxgrad.gradients.source import Source, source_of
 from approxgrad.methods.attribution import attribute_with
 from approxgrad.methods.method import METHODS, Method, PathMethod
 from approxgrad.methods.path_ends import explained_outputs, path_ends
 from approxgrad.models.compilation import CompiledModel
-from approxgrad.progress import CountedModel, progress_bar
+from approxgrad.progress import progress_bar
 from approxgrad.storage.step_tables import read_choice
 from approxgrad.storage.tables import Attributions
 from approxgrad.study.derived import rounding_ratios, source_columns
@@ -100,18 +101,22 @@ def attribute_cell(
         values = baseline_values(own.baseline, training, part.feature_shape)  # type: ignore[arg-type]
         baselines = torch.from_numpy(values).to(device)
     chosen = read_choice(choice, source.family) if source.chosen and choice is not None else None
-    setting = chosen["step"] if chosen else source.setting
-    if setting == "auto":
+    setting = chosen["step"] if chosen else source.number
+    if source.chosen and chosen is None:
         raise ValueError("step: auto needs the table of a chosen step")
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
     made = source.kind.gradient(setting, batch_size=batch_size, memory_budget=budget, seed=seed)
-    compiled = compile_model and not source.is_exact
+    compiled = compile_model and not source.is_exact and isinstance(subject.network, torch.nn.Module)
     ready = subject.prepared(CompiledModel(subject.network) if compiled else subject.network, made)
-    per_sample = own.evaluations(
-        source, subject.features, 1 if baselines is None else len(baselines.unique())
-    )
+    per_sample = own.evaluations(source, subject.features, 1 if baselines is None else len(baselines.unique()))
     work = _Work(
-        own, source, made, ready, subject.network, baselines, batch_size or ready.rows_at_once(device, memory_budget(device))
+        own,
+        source,
+        made,
+        ready,
+        subject.network,
+        baselines,
+        batch_size or ready.rows_at_once(device, memory_budget(device)),
     )
     done = _Results(np.empty((len(rows), subject.features), source.dtype))
     if own.path:
@@ -180,7 +185,7 @@ class _Results:
 
 @dataclass(frozen=True)
 class _Work:
-    """What all blocks of a cell have in common; `size` rows of the network are evaluated at once at the ends of paths."""
+    """What all blocks of a cell have in common; `size` is the number of ends of paths that are evaluated at once."""
 
     method: Method
     source: Source

@@ -1,4 +1,4 @@
-"""The settings of a study that are chosen at run time: each once, for all cells that differentiate at the same points."""
+"""Settings that are chosen at run time: each once, for all cells that differentiate at the same points."""
 
 from __future__ import annotations
 

@@ -13,11 +13,23 @@ import yaml
 from pydantic import AfterValidator, ValidationError
 
 from approxgrad.datasets.kind import DATASETS, DatasetKind
-from approxgrad.descriptions import Description, Flag, Integer, Number, Registry, Text, option, plain, read, written
+from approxgrad.descriptions import (
+    Description,
+    Flag,
+    Integer,
+    Number,
+    Once,
+    Registry,
+    Text,
+    option,
+    plain,
+    read,
+    written,
+)
 from approxgrad.gradients.source import SOURCES, SourceKind
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.models.kind import MODELS, ModelKind
-from approxgrad.study.explaining import explain, joined, shortened, unknown_key
+from approxgrad.study.explaining import explain, joined, shortened
 from approxgrad.study.names import check_name
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -30,22 +42,16 @@ class ConfigError(ValueError):
     """A configuration that no study can be made of; the message has one line for each fault."""
 
 
-def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Refuse a list that has a value twice."""
-    for place, value in enumerate(values):
-        if value in values[:place]:
-            raise ValueError(f"expected no value twice ({shortened(value)} is)")
-    return values
-
-
 Name = Annotated[
     Text,
     option(
-        "Letters, digits, _ and -, starting with a letter or digit.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100
+        "Letters, digits, _ and -, starting with a letter or digit.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        max_length=100,
     ),
     AfterValidator(check_name),
 ]
-Names = Annotated[tuple[Text, ...], option("Names of entries of that section.", min_length=1), AfterValidator(_once)]
+Names = Annotated[tuple[Text, ...], option("Names of entries of that section.", min_length=1), Once]
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,14 @@ class Experiment(Description):
     gradients: Annotated[Names, option("Names from `gradients`; the exact gradient is added wherever there is one.")]
     samples: Annotated[Integer, option("Test rows, the same ones for every model, method and source.", ge=1)]
     samples_by_method: Annotated[
-        dict[Text, Annotated[Integer, option("Test rows.", ge=1)]], option("Other numbers of test rows for some methods.")
+        dict[Text, Annotated[Integer, option("Test rows.", ge=1)]],
+        option("Other numbers of test rows for some methods."),
     ] = field(default_factory=dict)
     reference: Annotated[
         Text | None,
-        option("For models without an exact gradient: the source, such as central-h0.01, that others are compared with."),
+        option(
+            "For models without an exact gradient: the source, such as central-h0.01, that others are compared with."
+        ),
     ] = None
 
 
@@ -125,17 +134,17 @@ class Config(Description):
     methods: Annotated[dict[Name, Any], option("Attribution methods by name.", min_length=1)]
     gradients: Annotated[dict[Name, Any], option("Approximated gradients by name.", min_length=1)]
     experiments: Annotated[tuple[Experiment, ...], option("What is computed.", min_length=1)]
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], option("Where models run; auto takes a GPU if there is one.")
-    ] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], option("Where models run; auto takes a GPU if there is one.")] = (
+        "auto"
+    )
     threads: Annotated[
         Integer, option("Threads of a model. Changes last digits, so --cores does not set it.", ge=1, le=1024)
     ] = 1
     compile: Annotated[
         Flag,
         option(
-            "Whether models are compiled for differences: faster by a twentieth to a fifth after some seconds in every job, so "
-            "for long jobs only. Changes last digits; needs a C++ compiler."
+            "Whether models are compiled for differences: faster by a twentieth to a fifth after some seconds in every"
+            " job, so for long jobs only. Changes last digits; needs a C++ compiler."
         ),
     ] = False
     memory_mib: Annotated[
@@ -144,8 +153,8 @@ class Config(Description):
     shards: Annotated[
         Annotated[Integer, option("", ge=1)] | Literal["auto"],
         option(
-            "Jobs that an attribution is cut into, each with a share of the samples; auto takes one for about each million model "
-            "evaluations. Results do not depend on it."
+            "Jobs that an attribution is cut into, each with a share of the samples; auto takes one for about each"
+            " million model evaluations. Results do not depend on it."
         ),
     ] = "auto"
     map_setting: Annotated[
@@ -174,7 +183,7 @@ class Section:
 
     def kind(self, entry: Mapping[str, Any]) -> str | None:
         """Return the name of an entry's kind; None if it names none."""
-        if self.key in entry:
+        if self.key is not None and self.key in entry:
             return str(entry[self.key]) if entry[self.key] in self.registry else None
         return next((name for name in self.registry if name in entry and not self.names_by_key(name)), None)
 
@@ -238,7 +247,8 @@ def configured(config: Mapping[str, Any]) -> Config:
                 members[name][entry] = own
     if faults or result is None:
         raise ConfigError("\n".join(sorted(set(faults))))
-    return dataclasses.replace(result, **members)
+    sections: Any = members
+    return dataclasses.replace(result, **sections)
 
 
 def _member(section: Section, key: str, options: Any, faults: list[str]) -> Any:
@@ -248,7 +258,7 @@ def _member(section: Section, key: str, options: Any, faults: list[str]) -> Any:
     kind = section.kind(options)
     if kind is None:
         if section.key in options:
-            allowed = ", ".join(section.registry)
+            allowed = ", ".join(filter(section.names_by_key, section.registry))
             faults.append(f"{key}.{section.key}: got {options[section.key]!r}, expected one of {allowed}")
         else:
             faults.append(f"{key}: expected {section.expected()}")
@@ -270,10 +280,12 @@ def _moved(raw: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
         if old:
             schemes = experiment.get("schemes", ["forward"])
             scheme = schemes[0] if isinstance(schemes, list) and schemes else "forward"
+            key = "steps" if "steps" in old else old[-1]
+            steps = shortened(experiment.get("steps", [0.01]))
             faults.append(
-                f"experiments[{number}].{old[-1] if 'steps' not in old else 'steps'}: gradient sources have a section of "
-                f"their own now; write `gradients: {{{scheme}: {{difference: {scheme}, steps: "
-                f"{shortened(experiment.get('steps', [0.01]))}}}}}` at the top and `gradients: [{scheme}]` here"
+                f"experiments[{number}].{key}: gradient sources have a section of their own now; write "
+                f"`gradients: {{{scheme}: {{difference: {scheme}, steps: {steps}}}}}` at the top and "
+                f"`gradients: [{scheme}]` here"
             )
             for key in old:
                 del experiment[key]
@@ -284,7 +296,8 @@ def _moved(raw: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
 
 def document(config: Config) -> dict[str, Any]:
     """Return a configuration as plain values, as it could be written in a file."""
-    own = written(dataclasses.replace(config, **{name: {} for name in SECTIONS}))
+    empty: Any = {name: {} for name in SECTIONS}
+    own = written(dataclasses.replace(config, **empty))
     for name, section in SECTIONS.items():
         own[name] = {entry: section.written(member) for entry, member in getattr(config, name).items()}
     return own

@@ -39,13 +39,10 @@ def derive_cell(path: Path | str, entry: Mapping[str, Any]) -> Attributions:
     """
     options = dict(entry)
     method = read(METHODS[options.pop("attribution")], options)
-    own = type(method).from_gradient
-    if own is None:
-        raise ValueError(f"method: {method.name} is not a function of input and gradient")
     shared = read_attributions(path)
     dtype = shared.metadata["dtype"]
     inputs, gradient = shared.inputs.astype(dtype), shared.attribution.astype(dtype)
-    maps = np.asarray(own(inputs, gradient))
+    maps = np.asarray(method.from_gradient(inputs, gradient))
     metadata = {**shared.metadata, "method": dict(entry), "signed": method.signed}
     if shared.output is not None:
         ratios = rounding_ratios(shared.output, method.factor(inputs, np.zeros((), dtype)), maps)

@@ -32,10 +32,15 @@ BOUNDS = {
     "less_than_equal": ("at most", "le"),
 }
 
+KEY = "[key]"
+"""How pydantic marks a fault of a key and not of what stands under it."""
+
 LENGTHS = {"too_short": ("at least", "min_length"), "too_long": ("at most", "max_length")}
 
 
-def explain(error: ValidationError, description: Any, options: Any, key: str = "", extra: Iterable[str] = ()) -> list[str]:
+def explain(
+    error: ValidationError, description: Any, options: Any, key: str = "", extra: Iterable[str] = ()
+) -> list[str]:
     """Return one line for each thing that is wrong with the options of a description.
 
     Parameters
@@ -57,21 +62,28 @@ def explain(error: ValidationError, description: Any, options: Any, key: str = "
         path, value = _followed(fault["loc"], options)
         missing = fault["type"] in ("missing", "unexpected_keyword_argument")
         place = (*path, fault["loc"][-1]) if missing and path != tuple(fault["loc"]) else path
-        found.setdefault((place, fault["loc"][-1] == "[key]"), []).append({**fault, "value": value})
+        found.setdefault((place, fault["loc"][-1] == KEY), []).append({**fault, "value": value})
     lines = []
+    # What is wrong inside a list or mapping says more than that the list as a whole does not fit.
+    within = {place[:end] for place, _ in found for end in range(len(place))}
     for (place, is_key), faults in found.items():
+        if place in within and faults[0]["type"] not in ("unexpected_keyword_argument", "missing") and not is_key:
+            continue
         where = _key(place[:-1] if is_key else place, key)
         got = shortened(place[-1] if is_key else faults[0]["value"])
-        lines.append(_line(where, got, faults, lambda own=place: _class_at(description, own), extra))
+        owner, line = _class_at(description, (*place[:-1], KEY) if is_key else place)
+        lines.append(_line(where, got, faults, owner, line, extra))
     return lines
 
 
-def _line(where: str, got: str, faults: Sequence[Mapping[str, Any]], owner: Any, extra: Iterable[str]) -> str:
+def _line(
+    where: str, got: str, faults: Sequence[Mapping[str, Any]], owner: Any, line: str, extra: Iterable[str]
+) -> str:
     kind, context = faults[0]["type"], faults[0].get("ctx", {})
     if kind == "missing":
         return f"{where}: is missing"
     if kind == "unexpected_keyword_argument":
-        allowed = sorted([*(field.name for field in dataclasses.fields(owner()[0])), *extra])
+        allowed = sorted([*(field.name for field in dataclasses.fields(owner)), *extra])
         return unknown_key(where, str(faults[0]["loc"][-1]), allowed)
     if kind in BOUNDS and len(faults) == 1:
         words, name = BOUNDS[kind]
@@ -83,22 +95,24 @@ def _line(where: str, got: str, faults: Sequence[Mapping[str, Any]], owner: Any,
         words, name = LENGTHS[kind.removeprefix("string_")]
         return f"{where}: got {got}, expected {words} {context[name]} character(s)"
     if kind == "string_pattern_mismatch":
-        return f"{where}: got {got}, expected: {owner()[1]}"
+        return f"{where}: got {got}, expected: {line}"
     if kind == "value_error":
         return f"{where}: got {got}, {one_line(context['error'])}"
-    allowed = dict.fromkeys(_expected(fault) for fault in faults)
-    return f"{where}: got {got}, expected {' or '.join(allowed)}"
+    allowed = list(dict.fromkeys(name for fault in faults for name in _expected(fault)))
+    if kind == "literal_error" and len(faults) == 1 and len(allowed) > 1:
+        return f"{where}: got {got}, expected one of {', '.join(allowed)}"
+    return f"{where}: got {got}, expected {' or '.join(filter(None, [', '.join(allowed[:-1]), allowed[-1]]))}"
 
 
-def _expected(fault: Mapping[str, Any]) -> str:
+def _expected(fault: Mapping[str, Any]) -> list[str]:
+    """Return what would be allowed in place of what is wrong."""
     kind, context = fault["type"], fault.get("ctx", {})
     if kind == "literal_error":
-        names = context["expected"].replace("'", "").replace(" or ", ", ")
-        return f"one of {names}" if ", " in names else str(names)
+        return str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
     if kind in BOUNDS:
         words, name = BOUNDS[kind]
-        return f"a number of {words} {context[name]:g}"
-    return KINDS.get(kind) or one_line(fault["msg"])
+        return [f"a number of {words} {context[name]:g}"]
+    return [KINDS.get(kind) or one_line(fault["msg"])]
 
 
 def unknown_key(where: str, name: str, allowed: Sequence[str]) -> str:
@@ -128,7 +142,8 @@ def _class_at(description: Any, place: Sequence[Any]) -> tuple[Any, str]:
             owner = hint
             hint = get_type_hints(hint, include_extras=True).get(part, Any)
         else:
-            hint = next(iter(get_args(hint)[-1:]), Any)
+            members = get_args(hint) or (Any,)
+            hint = members[0] if part == KEY or len(members) == 1 or members[-1] is ... else members[-1]
         line = next((own.description for own in getattr(hint, "__metadata__", ()) if own.description), line)
         hint = _inner(hint)
     return (hint if dataclasses.is_dataclass(hint) else owner), line

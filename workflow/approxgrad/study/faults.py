@@ -1,11 +1,11 @@
-"""Faults of a configuration that types and bounds cannot state: one line each, with the key and what is allowed there."""
+"""Faults of a configuration that types and bounds cannot state: one line each, with key and what is allowed."""
 
 from __future__ import annotations
 
 import math
 from itertools import product
 
-from approxgrad.datasets.paths import check_text
+from approxgrad.datasets.faults import text_faults
 from approxgrad.gradients.source import sources
 from approxgrad.study.configuration import Config
 
@@ -52,7 +52,7 @@ def faults(config: Config) -> list[str]:
 
 
 def _source_faults(config: Config) -> list[str]:
-    """Return gradient sources that share a name but not their options, and models that others cannot be compared for."""
+    """Return sources that share a name but not their options, and models without anything to compare with."""
     named: dict[str, tuple[str, object]] = {}
     faults = []
     for name, kind in config.gradients.items():
@@ -65,8 +65,8 @@ def _source_faults(config: Config) -> list[str]:
         lacking = [name for name in experiment.models if not config.models[name].differentiable]
         if lacking and experiment.reference not in own:
             faults.append(
-                f"experiments[{number}].reference: {lacking[0]} has no exact gradient, so name the source that the others "
-                f"are compared with: one of {', '.join(sorted(own))}"
+                f"experiments[{number}].reference: {lacking[0]} has no exact gradient, so name the source that "
+                f"others are compared with: one of {', '.join(sorted(own))}"
             )
         elif experiment.reference is not None and not lacking:
             faults.append(
@@ -98,10 +98,7 @@ def _array_faults(config: Config) -> list[str]:
     faults = []
     for name, arrays in config.cached_arrays.items():
         key = f"cached_arrays.{name}"
-        try:
-            check_text(arrays.folder, "folder")
-        except ValueError as error:
-            faults.append(f"{key}.{error}")
+        faults += [f"{key}.{fault}" for fault in text_faults("folder", arrays.folder)]
         faults += [
             f"{key}.pattern: got {arrays.pattern!r}, expected {word} {times}"
             for word, times, allowed in PLACEHOLDERS

@@ -28,8 +28,8 @@ OPENING = f"""# The configuration, key by key
 
 A study is one YAML file. What you leave out has the default that is given here; what your file says is merged with
 `config.yaml` beside the Snakefile (mappings key by key, lists as a whole; `null` leaves a default out). An entry of
-`datasets`, `models`, `methods` and `gradients` has a name of your choice, which appears in paths and tables, a kind, and
-the options of that kind.
+`datasets`, `models`, `methods` and `gradients` has a name of your choice, which appears in paths and tables, a kind,
+and the options of that kind.
 """
 
 
@@ -59,7 +59,9 @@ def _entry(section: Section, kind: str, definitions: dict[str, Any]) -> dict[str
 def _without_titles(value: Any) -> Any:
     """Drop the titles that pydantic makes from names."""
     if isinstance(value, dict):
-        return {key: _without_titles(item) for key, item in value.items() if key != "title" or not isinstance(item, str)}
+        return {
+            key: _without_titles(item) for key, item in value.items() if key != "title" or not isinstance(item, str)
+        }
     return [_without_titles(item) for item in value] if isinstance(value, list) else value
 
 
@@ -132,10 +134,10 @@ def _kind(option: dict[str, Any], definitions: dict[str, Any]) -> str:
         "array": "a list",
     }
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    own = [f"{sign} {option[name]:g}" for name, sign in bounds.items() if name in option]
+    own = [f"{sign} {option[name]:,}" for name, sign in bounds.items() if name in option]
     text = words.get(str(option.get("type")), "anything")
     if option.get("type") == "array" and "items" in option:
-        text += f" of {_kind(option['items'], definitions).removeprefix('an ').removeprefix('a ')}s"
+        text += f", each {_kind(option['items'], definitions)}"
     return " ".join([text, ", ".join(own)]).strip()
 
 

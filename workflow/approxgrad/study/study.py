@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from approxgrad.datasets.kind import DatasetKind
-from approxgrad.extensions import load_extensions
+from approxgrad.extensions import ExtensionError, load_extensions
 from approxgrad.gradients.source import PRECISIONS, Source, exact_source, sources
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.models.kind import ModelKind
@@ -52,7 +52,10 @@ class Study:
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        load_extensions(config)
+        try:
+            load_extensions(config)
+        except ExtensionError as error:
+            raise ConfigError(str(error)) from error
         self.config = configured(config)
         _raise(name_faults(self.config))
         _raise(faults(self.config))
@@ -102,7 +105,7 @@ class Study:
 
     def is_derived(self, cell: Cell) -> bool:
         """Whether a cell follows from a shared gradient alone, so that it evaluates nothing."""
-        return not isinstance(cell, SharedGradient) and type(self.method(cell.method)).from_gradient is not None
+        return not isinstance(cell, SharedGradient) and self.method(cell.method).derived
 
     def shared_gradient(self, cell: Cell) -> SharedGradient:
         """Return the gradient that a derived cell follows from."""
@@ -207,8 +210,8 @@ class Study:
                 "exact": kind.exact,
             }
             looks.setdefault(source.family, look | {"settings": []})
-            if isinstance(source.setting, float) and source.setting not in looks[source.family]["settings"]:
-                looks[source.family]["settings"].append(source.setting)
+            if source.number is not None and source.number not in looks[source.family]["settings"]:
+                looks[source.family]["settings"].append(source.number)
         for look in looks.values():
             look["settings"].sort()
         return looks
@@ -238,7 +241,7 @@ class Study:
         return getattr(self.cell_method(cell), "baseline", None) == "mean"
 
     def extension_files(self, modules: Iterable[str]) -> list[str]:
-        """Return the files of extensions, and of modules beside them that they import, that describe something in use."""
+        """Return the files of extensions, and of modules that they import, that describe something in use."""
         wanted = set(modules)
         found: list[str] = []
         for name in self.config.extensions:
@@ -265,7 +268,9 @@ class Study:
     @cached_property
     def cached_methods(self) -> list[tuple[str, str]]:
         """Pairs of source and method for which there are cached arrays."""
-        return _unique((source, file.method) for source in self.config.cached_arrays for file in self.cached_arrays(source))
+        return _unique(
+            (source, file.method) for source in self.config.cached_arrays for file in self.cached_arrays(source)
+        )
 
     def reproduced(self, source: str, method: str) -> bool:
         """Whether this study computes what cached arrays hold, so that the two can be compared."""
@@ -278,7 +283,7 @@ class Study:
         return self.dataset(dataset).sources(dataset)
 
     def factory_files(self, model: str) -> list[str]:
-        """Return the files of a user's own code for a model that lie in the working directory, so that they are tracked."""
+        """Return the files of a user's own code for a model, in the working directory, so that they are tracked."""
         return [str(path) for path in user_files(self.model(model).module, Path())]
 
     def readable_factory(self, model: str) -> list[str]:
@@ -308,7 +313,9 @@ class Study:
         """What the sources of models without an exact gradient are compared with, by data set and model."""
         found = {}
         for experiment in self.config.experiments:
-            named = {source.name: source for name in experiment.gradients for source in sources(self.config.gradients[name])}
+            named = {
+                source.name: source for name in experiment.gradients for source in sources(self.config.gradients[name])
+            }
             for dataset, model in product(experiment.datasets, experiment.models):
                 if not self.model(model).differentiable and experiment.reference is not None:
                     found[dataset, model] = named[experiment.reference]
@@ -340,7 +347,7 @@ class Study:
 
     def _shard_count(self, dataset: str, method: Method, source: Source, samples: int) -> int:
         """Return the number of shards of a cell; it follows from the configuration alone, so that it never changes."""
-        if type(method).from_gradient is not None and method is not GRADIENT:
+        if method.derived and method is not GRADIENT:
             return 1
         shape = (1,) if source.is_exact else self.dataset(dataset).feature_shape
         per_sample = None if shape is None else method.evaluations(source, prod(shape))
@@ -353,7 +360,11 @@ def model_weights(dataset: str, model: str) -> str:
 
 
 def _label(name: str, member: Any) -> str:
-    return str(getattr(member, "label", "")) if name == member.name and getattr(member, "label", "") else name.replace("_", " ")
+    return (
+        str(getattr(member, "label", ""))
+        if name == member.name and getattr(member, "label", "")
+        else name.replace("_", " ")
+    )
 
 
 def _unique(values: Iterable[Any]) -> list[Any]:

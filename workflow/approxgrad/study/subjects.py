@@ -110,7 +110,7 @@ def read_subject(
     split = read_split(test)
     options = dict(model)
     kind = options.pop("kind")
-    network = open_model(kind, options, weights, split.feature_shape, split.outputs, device, dtype)
+    network = open_model(kind, options, weights, split.feature_shape, split.outputs, device, getattr(torch, dtype))
     return Subject(network, split, sample_seed, device, dtype, check_rows)
 
 
