@@ -58,8 +58,8 @@ def test_derived_maps_are_those_of_captum_bit_for_bit(files, tmp_path, scheme, d
     function = ExactGradient() if scheme == "exact" else FiniteDifference(0.5, scheme)
     for method in METHODS:
         own = derived(files, tmp_path / "gradient.parquet", method, scheme, dtype)
-        inputs = torch.from_numpy(own.inputs).to(getattr(torch, dtype)).reshape(-1, *SHAPE).requires_grad_()
-        target = torch.from_numpy(own.target)
+        inputs = torch.tensor(own.inputs).to(getattr(torch, dtype)).reshape(-1, *SHAPE).requires_grad_()
+        target = torch.tensor(own.target)
         if method == "gradient":
             expected = function(model, (inputs,), target)[0]
         else:
@@ -90,7 +90,7 @@ def test_the_rounding_scale_weighs_the_output_with_the_factors_of_the_method(fil
     shared = read_attributions(tmp_path / "gradient.parquet")
     model = load_model(files["weights"], CPU).double()
     with torch.inference_mode():
-        outputs = model(torch.from_numpy(own.inputs).double().reshape(-1, *SHAPE))[range(SAMPLES), own.target.tolist()]
+        outputs = model(torch.tensor(own.inputs).double().reshape(-1, *SHAPE))[range(SAMPLES), own.target.tolist()]
     np.testing.assert_allclose(shared.output, outputs, rtol=1e-12)
     factors = own.inputs.astype(float) if method == "input_x_gradient" else np.ones_like(shared.attribution)
     norms = np.linalg.norm(factors, axis=1) / np.linalg.norm(factors * shared.attribution, axis=1)
