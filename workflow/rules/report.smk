@@ -118,7 +118,11 @@ rule describe_run:
         config=study.document,
         benchmarks="benchmarks",
         names=sorted(
-            {name for cell in study.cells for name in (*cell.keys.values(), *cell.shard_names)}
+            {
+                name
+                for cell in [*study.cells, *study.gradients.values()]
+                for name in (*cell.keys.values(), *cell.shard_names)
+            }
             | {choice.points for choice in study.choices.values()}
         ),
         states=[file_state(path) for path in templates("page.css")],

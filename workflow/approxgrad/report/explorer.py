@@ -138,10 +138,11 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``boxes``, a row for each reference and source, with the distribution of each metric; ``points``, a row for each
-        of them and sample, with the values; ``scales``, for each reference and metric the ends of an axis and whether
-        it is logarithmic; ``shape``, that of a map; ``rows``, for each sample with maps the input and the exact map; ``differences``, a row for
-        each of these samples and approximated source. Maps are integers with the ``scale`` that gives their values.
+        ``boxes``: a row for each reference and source, with the distribution of each metric. ``points``: a row for each
+        of them and sample, with the values. ``scales``: for each reference and metric, the ends of an axis and whether
+        it is logarithmic. ``shape`` of a map. ``rows``: for each sample with maps, the input and the exact map.
+        ``differences``: a row for each of these samples and approximated source. Maps are integers with the factor that
+        gives their values.
     """
     present = [set(result.sample.tolist()) for result in item.approximated]
     mapped = [int(n) for n in item.exact.sample if all(n in known for known in present)][: room.samples]
@@ -161,7 +162,12 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
         "scales": _scales(boxes, points),
         "shape": item.map_shape(side),
         "rows": [
-            {"sample": sample, "input": _input(item, sample, side), **_packed(values, "exact")}
+            {
+                "sample": sample,
+                "name": _name(item, sample),
+                "input": _input(item, sample, side),
+                **_packed(values, "exact"),
+            }
             | {name: [_rounded(value) for value in own[row]] for name, own in extra.items()}
             for row, (sample, values) in enumerate(zip(mapped, exact, strict=True))
         ],
@@ -171,6 +177,11 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
             for sample, values, base in zip(mapped, _maps(item, result, mapped, side), exact, strict=True)
         ],
     }
+
+
+def _name(item: Comparison, sample: int) -> str:
+    target = item.exact.target
+    return f"row {sample}" + ("" if target is None else f", class {target[_rows(item.exact, [sample])[0]]}")
 
 
 def _source(item: Comparison, result: Attributions) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import altair as alt
@@ -31,11 +32,11 @@ CONFIG = {
     "font": "system-ui, sans-serif",
 }
 SCALE = "scales[reference][measure]"
-MEASURE = alt.param(
-    name="measure",
-    value=next(iter(METRICS)),
-    bind=alt.binding_select(options=[*METRICS], labels=[metric.label for metric in METRICS.values()], name="Measure"),
+SOURCE, SAMPLE = (
+    alt.selection_point(name=name, fields=[name], clear=False, on=f"click[event.item && event.item.datum && {clicked}]")
+    for name, clicked in (("source", "event.item.datum.source"), ("sample", "event.item.datum.mapped"))
 )
+"""The chosen source and row: from a list, or by a click on a mark that has it."""
 
 
 def explorer_page(comparisons: Sequence[Comparison]) -> str:
@@ -76,47 +77,43 @@ def explorer_page(comparisons: Sequence[Comparison]) -> str:
 
 def comparison_chart(item: Comparison, data: dict[str, Any]) -> dict[str, Any]:
     """Return the Vega-Lite specification of a comparison with the data of :func:`chart_data` inside."""
-    sources = list(dict.fromkeys(row["source"] for row in data["differences"]))
-    references = list(data["scales"])
-    targets = item.exact.target
-    names = {
-        row["sample"]: f"row {row['sample']}" + ("" if targets is None else f", class {targets[place]}")
-        for place, row in enumerate(data["rows"])
-    }
-    reference = alt.param(
-        name="reference", value=references[0], bind=alt.binding_select(options=references, name="Compared with")
-    )
-    source = _choice("source", sources, sources, sources[len(sources) // 2], "Gradient source", "source")
-    sample = _choice("sample", [*names], [*names.values()], next(iter(names)), "Test row", "mapped")
-    scales = alt.param(name="scales", value=data["scales"])
-    maps = _image(data["shape"], source, sample) if item.is_image else _bars("truth" in data["rows"][0], source, sample)
-    chart = alt.vconcat(
-        _distribution(len({row["source"] for row in data["boxes"]}), source, sample), maps, _measures(source, sample)
-    )
-    specification: dict[str, Any] = chart.resolve_scale(color="independent").to_dict() | {"config": CONFIG}
-    own = [parameter.param.to_dict() for parameter in (MEASURE, reference, scales)]
-    specification["params"] = [*own, *specification["params"]]
+    labels = {name: metric.label for name, metric in METRICS.items()}
+    rows = {row["sample"]: row["name"] for row in data["rows"]}
+    sources = {row["source"]: row["source"] for row in data["differences"]}
+    references = {name: name for name in data["scales"]}
+    boxes = len({row["source"] for row in data["boxes"]})
+    fixed = _chart(tuple(data["shape"]), item.is_image, "truth" in data["rows"][0], boxes)
+    views = {parameter["name"]: parameter for parameter in fixed["params"]}
+    middle = list(sources)[len(sources) // 2]
+    parameters = [
+        {"name": "scales", "value": data["scales"]},
+        {"name": "labels", "value": labels},
+        {"name": "measure", "value": next(iter(labels)), "bind": _list("Measure", labels)},
+        {"name": "reference", "value": next(iter(references)), "bind": _list("Compared with", references)},
+        views["source"] | {"value": [{"source": middle}], "bind": {"source": _list("Gradient source", sources)}},
+        views["sample"] | {"value": [{"sample": next(iter(rows))}], "bind": {"sample": _list("Test row", rows)}},
+    ]
+    datasets = {name: data[name] for name in ("boxes", "points", "rows", "differences")}
+    datasets["metrics"] = [{"metric": name, "label": labels[name], "best": METRICS[name].best} for name in METRICS]
+    return fixed | {"params": parameters, "datasets": datasets}
+
+
+def _list(title: str, labels: Mapping[Any, str]) -> dict[str, Any]:
+    return alt.binding_select(options=[*labels], labels=[*labels.values()], name=title).to_dict()
+
+
+@cache
+def _chart(shape: tuple[int, int], is_image: bool, has_truth: bool, boxes: int) -> dict[str, Any]:
+    """Return what comparisons of one form share: the charts without data and choices, which take long to check."""
+    maps = _image(shape) if is_image else _bars(has_truth)
+    chart = alt.vconcat(_distribution(boxes), maps, _measures()).resolve_scale(color="independent")
+    specification: dict[str, Any] = chart.to_dict() | {"config": CONFIG}
     # The address of the schema: nothing loads it, but the page shall not name one.
     del specification["$schema"]
-    metrics = [{"metric": name, "label": metric.label, "best": metric.best} for name, metric in METRICS.items()]
-    datasets = {name: data[name] for name in ("boxes", "points", "rows", "differences")}
-    return specification | {"datasets": datasets | {"metrics": metrics}}
+    return specification
 
 
-def _choice(name: str, options: list[Any], labels: list[str], value: Any, title: str, clicked: str) -> alt.Parameter:
-    """Return what is chosen from a list, or by a click on a mark that has it."""
-    bind = alt.binding_select(options=options, labels=labels, name=title)
-    return alt.selection_point(
-        name=name,
-        fields=[name],
-        bind={name: bind},
-        value=[{name: value}],
-        on=f"click[event.item && event.item.datum && event.item.datum.{clicked}]",
-        clear=False,
-    )
-
-
-def _distribution(sources: int, source: alt.Parameter, sample: alt.Parameter) -> alt.LayerChart:
+def _distribution(sources: int) -> alt.LayerChart:
     """Return boxes over all rows and points of some, for the chosen metric and reference."""
     labels = {"labelAngle": 0, "labelExpr": "split(datum.label, ', ')"} if sources <= 6 else {"labelAngle": -60}
     x = alt.X("source:N", sort=None, title=None, axis=alt.Axis(labelLimit=200, **labels))
@@ -162,26 +159,26 @@ def _distribution(sources: int, source: alt.Parameter, sample: alt.Parameter) ->
         xOffset=alt.XOffset("jitter:Q", scale=alt.Scale(domain=[-0.8, 0.8])),
         tooltip=["source:N", alt.Tooltip("sample:Q", title="test row"), alt.Tooltip("value:Q", format=".5g")],
     )
-    shown = points.transform_filter(source).transform_filter(sample)
-    title = f"{json.dumps({name: metric.label for name, metric in METRICS.items()})}[measure] + ', compared with ' + reference"
+    shown = points.transform_filter(SOURCE).transform_filter(SAMPLE)
+    title = "labels[measure] + ', compared with ' + reference"
     return alt.layer(
         boxes.mark_rule(color=BLACK).encode(y=y("low"), y2="y_high"),
         boxes.mark_bar(stroke=BLACK, strokeWidth=0.7, cursor="pointer", size=size).encode(
-            y=y("lower"), y2="y_upper", color=alt.condition(source, alt.value(BLUE), alt.value(BOX_COLOUR))
+            y=y("lower"), y2="y_upper", color=alt.condition(SOURCE, alt.value(BLUE), alt.value(BOX_COLOUR))
         ),
         boxes.mark_bar(stroke=BLACK, strokeWidth=2, size=size).encode(y=y("median"), y2="y_median"),
-        points.mark_circle(size=16, opacity=0.45, color=BLACK, cursor="pointer").add_params(source, sample),
+        points.mark_circle(size=16, opacity=0.45, color=BLACK, cursor="pointer").add_params(SOURCE, SAMPLE),
         shown.mark_circle(size=90, opacity=1, color=VERMILLION, stroke="white", strokeWidth=1),
     ).properties(title=alt.Title(alt.ExprRef(title)), width=WIDTH, height=300)
 
 
-def _compared(source: alt.Parameter, sample: alt.Parameter, *more: str) -> alt.Chart:
+def _compared(*more: str) -> alt.Chart:
     """Return the chosen difference, joined with the row's exact map, as one row for each of its numbers."""
     names = ["exact", "exact_scale", *more]
     return (
         alt.Chart(alt.NamedData("differences"))
-        .transform_filter(source)
-        .transform_filter(sample)
+        .transform_filter(SOURCE)
+        .transform_filter(SAMPLE)
         .transform_lookup("sample", alt.LookupData(alt.NamedData("rows"), "sample", names))
         .transform_flatten(["difference", "exact", *more])
         .transform_window(number="row_number()", groupby=["sample"])  # facets need the grouping
@@ -191,12 +188,12 @@ def _compared(source: alt.Parameter, sample: alt.Parameter, *more: str) -> alt.C
     )
 
 
-def _image(shape: Sequence[int], source: alt.Parameter, sample: alt.Parameter) -> alt.ConcatChart:
+def _image(shape: tuple[int, int]) -> alt.ConcatChart:
     """Return the input, the exact and the approximated map with one colour scale, and their difference."""
     height, width = shape
     pixel = max(1, SIDE // max(shape))  # whole screen pixels, so that no seams show
     place = {"row": f"floor((datum.number - 1) / {width}) + 1", "column": f"(datum.number - 1) % {width} + 1"}
-    cells = _compared(source, sample, "input").transform_calculate(**place)
+    cells = _compared("input").transform_calculate(**place)
     where = [alt.Tooltip("row:O"), alt.Tooltip("column:O")]
     legend = alt.Legend(orient="bottom", title=None, format=".2g", tickCount=3, gradientLength=pixel * width)
     colour = alt.Color("value:Q", scale=alt.Scale(scheme="blueorange", domainMid=0), legend=legend)
@@ -228,13 +225,13 @@ def _image(shape: Sequence[int], source: alt.Parameter, sample: alt.Parameter) -
     return alt.hconcat(*parts).resolve_scale(color="independent")
 
 
-def _bars(has_truth: bool, source: alt.Parameter, sample: alt.Parameter) -> alt.VConcatChart:
+def _bars(has_truth: bool) -> alt.VConcatChart:
     """Return bars of the attribution of each feature, and below them the differences."""
     more = ["input", "truth"] if has_truth else ["input"]
     kinds = dict(list(KINDS.items())[: 2 + has_truth])
     largest = [alt.SortField("size", order="descending")]
     features = (
-        _compared(source, sample, *more)
+        _compared(*more)
         .transform_calculate(**{"size": "abs(datum.exact)", "true effect": "datum.truth"})
         .transform_window(rank="rank()", sort=largest, groupby=["sample"])
         .transform_filter(f"datum.rank <= {MOST_FEATURES}")
@@ -265,7 +262,7 @@ def _bars(has_truth: bool, source: alt.Parameter, sample: alt.Parameter) -> alt.
     return alt.vconcat(values.properties(width=WIDTH, height=220), differences.properties(width=WIDTH, height=120))
 
 
-def _measures(source: alt.Parameter, sample: alt.Parameter) -> alt.LayerChart:
+def _measures() -> alt.LayerChart:
     """Return a table of every metric: of the chosen row, its median over all rows, and for perfect agreement."""
 
     def column(name: str, chart: alt.Chart) -> alt.Chart:
@@ -277,11 +274,11 @@ def _measures(source: alt.Parameter, sample: alt.Parameter) -> alt.LayerChart:
         )
 
     def chosen(name: str) -> alt.Chart:
-        own = alt.Chart(alt.NamedData(name)).transform_filter("datum.reference == reference").transform_filter(source)
+        own = alt.Chart(alt.NamedData(name)).transform_filter("datum.reference == reference").transform_filter(SOURCE)
         metrics = alt.LookupData(alt.NamedData("metrics"), "metric", ["label"])
         return own.transform_fold([*METRICS], as_=["metric", "value"]).transform_lookup("metric", metrics)
 
-    row = chosen("points").transform_filter(sample)
+    row = chosen("points").transform_filter(SAMPLE)
     median = chosen("boxes").transform_calculate(value="datum.value.median")
     perfect = alt.Chart(alt.NamedData("metrics")).transform_calculate(value="datum.best")
     columns = column("this row", row), column("median", median), column("perfect", perfect)
