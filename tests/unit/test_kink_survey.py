@@ -20,7 +20,7 @@ def rectifiers(x):
 
 
 def exact_distances(points, scheme):
-    """Return the distance from each point to its first kink along any feature, on the side that the scheme looks at."""
+    """Return the distance from each point to its first kink along any feature, on the side that the scheme uses."""
     heights = points.numpy() @ WEIGHTS.T + OFFSETS
     along = -heights[:, :, None] / WEIGHTS
     sided = (
