@@ -132,7 +132,7 @@ def test_threads_have_the_results_that_they_have_alone(member):
     if not any(
         isinstance(layer, torch.nn.Conv2d) for module in modules_of(model) for layer in torch.nn.Module.modules(module)
     ):
-        return  # only modules are also tried in the middle of each other: an engine has no reason to touch the others
+        return  # only models with convolutions are tried: an engine has no reason to touch the others
     tasks = [lambda: member.gradient(model, inputs, "forward"), *tasks_of(member, model, inputs)]
     alone = [task() for task in tasks]
     barrier = threading.Barrier(len(tasks))

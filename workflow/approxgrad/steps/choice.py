@@ -22,7 +22,7 @@ from torch import Tensor
 from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs
 from approxgrad.gradients.evaluated import BatchedGradient
 from approxgrad.gradients.targets import Target
-from approxgrad.steps import Array, Flags
+from approxgrad.steps.arrays import Array, Flags
 from approxgrad.steps.kinks import Kinks, best_step
 from approxgrad.steps.search import RATIO, Search
 
