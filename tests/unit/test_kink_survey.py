@@ -134,6 +134,23 @@ def test_inputs_on_a_kink_have_one_in_reach_unless_they_are_the_majority(tied):
     np.testing.assert_allclose(shares[near], reached.mean(axis=0)[near], atol=1e-7)
 
 
+def test_noise_is_not_taken_for_a_kink_at_the_point():
+    def noisy(batch):
+        return rectifiers(batch) + 2e-9 * torch.sin(1e9 * batch.sum(dim=1)) * (batch[:, 0] > 50)
+
+    x = points(400)
+    x[:6, 0] += 100  # second differences of noise, up to 8e-9, at a point of 6 of 20 inputs
+    exact = exact_distances(x, "forward").reshape(20, 20).min(axis=0)
+    survey = KinkSurvey(
+        Probe(noisy, x, None, 1000), stencil("forward"), np.arange(400).reshape(20, 20), np.random.default_rng(0)
+    )
+    found = survey.counted_kinks(np.median(exact), 1e-7, 1e-9)
+    shares = 1 - np.exp(-20 * found.hazards)
+    near = shares <= 0.8
+    expected = np.array([(exact <= step).mean() for step in found.steps])
+    np.testing.assert_allclose(shares[near], expected[near], atol=1e-7)
+
+
 def test_distances_are_found_outwards_and_inwards():
     there = np.array([0.3, 5.0, 0.01, 7.0, 1000.0, 2000.0])  # two items for each of three points
 
