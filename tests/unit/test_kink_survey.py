@@ -62,6 +62,21 @@ def test_distances_along_many_path_points_are_estimated(scheme):
     assert abs(math.log(estimated / exact)) < 3 * math.hypot(1 / math.sqrt(50), 1 / 8)
 
 
+def test_features_that_were_not_drawn_bring_kinks_nearer():
+    # Each of 800 features has its own kink, but only 192 are drawn: without a correction distances are four times too
+    # large. One estimate is good to a factor of e, so the mean of eight to e^(3 / sqrt(8)) at three standard errors.
+    errors = []
+    for seed in range(8):
+        generator = np.random.default_rng(seed)
+        x = torch.from_numpy(generator.normal(size=(60, 800)))
+        probe = Probe(lambda batch: torch.relu(batch).sum(dim=1), x, None, 1000)
+        found = KinkSurvey(probe, stencil("central"), np.arange(60)[None], generator).kinks(0.1, 1e-12, 1e-12)
+        assert probe.evaluations <= most_survey_evaluations(800, 60)
+        assert not found.counted
+        errors.append(math.log(found.reach(np.array([math.log(2)]))[0] / float(x.abs().amin(dim=1).median())))
+    assert abs(np.mean(errors)) < 3 / math.sqrt(8)
+
+
 def counted(points, scheme, places, distance, model=rectifiers):
     """Return the counted steps and shares of inputs with a kink in reach, and the evaluations."""
     probe = Probe(model, points, None, 1000)
