@@ -239,7 +239,7 @@ def test_a_model_with_a_thread_and_a_child_that_never_end_is_checked_all_the_sam
     ("state", "words"),
     [
         ({"a": torch.ones(1, dtype=torch.complex128)}, "a: holds complex128, which safetensors cannot store"),
-        ({"a": torch.eye(2).to_sparse()}, "a: is a Tensor of float32 whose values do not lie one after the other"),
+        ({"a": torch.eye(2).to_sparse()}, "a: is a Tensor of float32 whose values are not contiguous"),
         ({"a": torch.ones(1, device="meta")}, "a: is on the device meta"),
         ({"a": nn.UninitializedParameter()}, "a: has no shape yet"),
         ({"a": {"b": object()}}, "a: holds a value of type object, expected numbers, text"),

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from approxgrad.datasets.kinds import DatasetError
+from approxgrad.datasets.faults import DatasetError
 from own_tables import COLUMNS, column, prepare
 
 
@@ -118,7 +118,7 @@ def test_labels_with_types_keep_them(tmp_path, labels, expected):
     [
         (
             pa.array(range(40), pa.timestamp("us")),
-            r"column y: holds datetime64\[us\], expected labels: text, numbers or",
+            r"column y: contains datetime64\[us\], expected labels: text, numbers or",
         ),
         (
             pa.array(range(40), pa.timestamp("us", "UTC")),

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import own_tables
-from approxgrad.datasets.kinds import DatasetError
+from approxgrad.datasets.faults import DatasetError
 from approxgrad.storage.tables import read_mean_input, read_split, write_split
 from own_tables import COLUMNS, column, frame, prepare
 

@@ -110,7 +110,7 @@ def test_a_loss_that_is_lost_later_keeps_the_best_epoch_before():
     [
         (nn.Flatten(), "training: the model's parameters cannot be optimised (ValueError: "),
         (nn.Linear(2, 1), "training: the model fails for 14 rows of shape (3,) (RuntimeError: "),
-        (nn.Linear(3, 1).requires_grad_(False), "training: the gradient of the loss cannot be had (RuntimeError: "),
+        (nn.Linear(3, 1).requires_grad_(False), "training: there is no gradient of the loss (RuntimeError: "),
     ],
     ids=["nothing to train", "other inputs", "no gradient"],
 )

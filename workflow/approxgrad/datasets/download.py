@@ -20,7 +20,7 @@ from approxgrad.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 2**18
+CHUNK = 2**14
 PAUSE = 1.0
 """Seconds before an address is asked for the second time; doubled before each further time."""
 PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
@@ -99,8 +99,8 @@ def _copy(source: Path, part: Path) -> str:
         shutil.copyfile(source, part)
     except FileNotFoundError:
         return "no such file"
-    except (PermissionError, IsADirectoryError) as error:
-        return f"cannot be read ({error.strerror})"
+    except OSError as error:
+        return f"cannot be copied ({one_line(error.strerror or error)})"
     return ""
 
 

@@ -20,14 +20,7 @@ TRIED_ROWS = 2
 
 
 def own_function(name: str, key: str) -> Callable[..., Any]:
-    """Return a user's own function.
-
-    Parameters
-    ----------
-    name : str
-        ``package.module:function``.
-    key : str
-        What names it in a configuration, for messages.
+    """Return a user's own ``package.module:function``, which a key of the configuration names.
 
     Raises
     ------

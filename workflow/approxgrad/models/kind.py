@@ -106,7 +106,7 @@ class ModelKind(Description):
         return self._own_options()
 
     def open(self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """Return the model of a kind without weights as a callable, from inputs (N, *shape) to outputs (N, outputs).
+        """Return a model without weights as a callable, from inputs (N, *shape) to outputs (N, outputs).
 
         Parameters
         ----------
@@ -219,15 +219,7 @@ class Network(ModelKind):
         return text_faults(WEIGHTS_FILE, self.weights.file) if self.weights else []
 
     def build(self, input_shape: Shape, outputs: int) -> nn.Module:
-        """Return an untrained network, initialised from torch's random state.
-
-        Parameters
-        ----------
-        input_shape : tuple of int
-            Shape of one input.
-        outputs : int
-            Number of classes, or 1 for a regression.
-        """
+        """Return an untrained network, initialised from torch's random state; arguments are those of :meth:`open`."""
         raise NotImplementedError
 
     def architecture(self) -> dict[str, Any]:

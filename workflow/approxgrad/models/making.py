@@ -1,4 +1,9 @@
-"""The models of a study: trained, fitted with weights from elsewhere, or only opened; checked, measured and saved."""
+"""The models of a study: trained, fitted with weights from elsewhere, or only opened; checked, measured and saved.
+
+In all functions `description` is what :func:`approxgrad.models.model_files.save_model` takes, `check_rows` says whether
+rows must be independent and repeatable (:func:`approxgrad.gradients.rows.check_rows`), and `batch_size` is the number
+of rows that a model is evaluated with at once.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from approxgrad.gradients.rows import check_rows as check_row_by_row
+from approxgrad.gradients import rows
 from approxgrad.models.evaluating import evaluated, seed_all
 from approxgrad.models.kind import EVALUATION, ModelError
 from approxgrad.models.model_files import build_model, save_model
@@ -35,28 +40,20 @@ def trained_model(
 ) -> tuple[TrainingResult, dict[str, float]]:
     """Train a model, save it and return how it went, with its measures on the test rows.
 
-    What can be refused before training, or after its first step, is not refused only after it.
+    Most faults of a model are found before training, or after its first step.
 
     Parameters
     ----------
     path : path
         Where the weights go.
-    description : dict
-        Of the model: :func:`approxgrad.models.model_files.save_model`.
+    description, check_rows, batch_size
+        See the module.
     parts : dict of str to Split
         ``train``, ``validation`` and ``test``.
-    options : dict
-        Of :func:`approxgrad.models.training.train`.
-    device : torch.device
-        Where to train.
+    options, device, bar
+        As for :func:`approxgrad.models.training.train`.
     seed : int
         Of the first weights and of training.
-    check_rows : bool
-        Whether rows must be independent and repeatable: :func:`approxgrad.gradients.rows.check_rows`.
-    batch_size : int, optional
-        Rows that the model is evaluated with at once.
-    bar : tqdm, optional
-        Moved by one for every epoch.
 
     Raises
     ------
@@ -100,14 +97,14 @@ def fitted_model(
 
     Parameters
     ----------
-    path, description, device, check_rows, batch_size
+    path, description, check_rows, batch_size
         As for :func:`trained_model`.
-    weights : dict
-        As :func:`approxgrad.models.weights.read_weights` returns them.
-    source : str
-        Where they come from, for messages.
+    weights, source
+        As for :func:`approxgrad.models.weights.fit_weights`.
     test : Split
         The test rows.
+    device : torch.device
+        Where the model is measured.
 
     Raises
     ------
@@ -116,8 +113,7 @@ def fitted_model(
     """
     model = build_model(**description)
     fit_weights(model, weights, source)
-    model.to(device)
-    measures = measured_model(model, test, device, check_rows=check_rows, batch_size=batch_size)
+    measures = measured_model(model.to(device), test, device, check_rows=check_rows, batch_size=batch_size)
     save_model(path, model, description, inputs=some_inputs(test, device))
     return measures
 
@@ -130,14 +126,7 @@ def measured_model(
     check_rows: bool = True,
     batch_size: int | None = None,
 ) -> dict[str, float]:
-    """Return the measures of a model on the test rows.
-
-    Parameters
-    ----------
-    model : callable
-        From inputs (N, ...) to outputs (N, outputs).
-    test, device, check_rows, batch_size
-        As for :func:`fitted_model`.
+    """Return the measures of a callable, from inputs (N, ...) to outputs (N, outputs), on the test rows.
 
     Raises
     ------
@@ -159,4 +148,4 @@ def looks(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _check(model: Callable[[Tensor], Tensor], inputs: Tensor, wanted: bool, batch_size: int | None) -> None:
     if wanted:
         with evaluated(model):
-            check_row_by_row(model, inputs, batch_size=batch_size)
+            rows.check_rows(model, inputs, batch_size=batch_size)

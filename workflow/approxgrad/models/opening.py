@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +27,7 @@ def open_model(
     shape: Shape,
     outputs: int,
     device: torch.device,
-    dtype: torch.dtype,
+    dtype: torch.dtype = torch.float32,
 ) -> Callable[[Tensor], Tensor]:
     """Return a model in evaluation mode.
 
@@ -37,15 +36,11 @@ def open_model(
     kind_name : str
         Name of its kind.
     options : mapping
-        What ``opening`` of its description returns.
+        What :meth:`approxgrad.models.kind.ModelKind.opening` returns.
     weights : path, optional
-        File of :func:`approxgrad.models.model_files.save_model`, for kinds with weights.
-    shape : tuple of int
-        Shape of one input.
-    outputs : int
-        Number of classes, or 1 for a regression.
-    device, dtype
-        Where it runs and in which precision.
+        File of :func:`approxgrad.models.model_files.save_model`, which says all of a network.
+    shape, outputs, device, dtype
+        As for :meth:`approxgrad.models.kind.ModelKind.open`.
 
     Raises
     ------
@@ -62,37 +57,34 @@ def opened_function(
 ) -> Callable[[Tensor], Tensor]:
     """Return a user's own function as a callable from inputs (N, *shape) to outputs (N, outputs).
 
-    It is tried with a few random rows, as tensors on the device and as numpy arrays. It is given tensors if it returns
-    tensors for them, and arrays otherwise.
+    A trial with two random rows tells what it takes: tensors on the device if it returns tensors for them, else arrays.
 
     Raises
     ------
     ModelError
-        If it fails for both, returns another number of outputs, or computes something else from tensors than from
-        arrays.
+        If it fails for both, returns another number of outputs, or other outputs for tensors than for arrays.
     """
     function = own_function(name, "function")
     rows = torch.randn(TRIED_ROWS, *shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
-    models: list[Callable[[Tensor], Tensor]] = [partial(form, function, outputs) for form in (_tensors, _arrays)]
     found: dict[Callable[[Tensor], Tensor], Tensor] = {}
     reasons = []
-    for model, form in zip(models, ("tensors", "arrays"), strict=True):
+    for form in (_tensors, _arrays):
+        model = partial(form, function, outputs)
         try:
-            with evaluated(model), explained(form):
-                found[model] = model(rows)
+            with evaluated(model), explained(form.__name__.strip("_")):
+                found[model] = model(rows).double()
         except ModelError as error:
             reasons.append(str(error))
     if not found:
         raise ModelError(f"function {name}: fails for inputs of shape {shape}, given as {' and as '.join(reasons)}")
-    first, *others = found
-    for other in others:
-        scale = float(found[first].abs().max())
-        if not torch.allclose(found[first].double(), found[other].double(), AGREEMENT, AGREEMENT * scale, True):
-            raise ModelError(
-                f"function {name}: returns other outputs for tensors than for arrays of the same numbers, or random "
-                "ones; convert the inputs in the function, such as with numpy.asarray or torch.as_tensor"
-            )
-    return first
+    (chosen, first), *others = found.items()
+    tolerance = AGREEMENT * float(first.abs().max())
+    if any(not torch.allclose(first, other, rtol=0, atol=tolerance, equal_nan=True) for _, other in others):
+        raise ModelError(
+            f"function {name}: returns other outputs for tensors than for arrays of the same numbers, or random "
+            "ones; convert the inputs in the function, such as with numpy.asarray or torch.as_tensor"
+        )
+    return chosen
 
 
 def _tensors(function: Callable[..., Any], outputs: int, inputs: Tensor) -> Tensor:
@@ -104,7 +96,7 @@ def _tensors(function: Callable[..., Any], outputs: int, inputs: Tensor) -> Tens
 
 def _arrays(function: Callable[..., Any], outputs: int, inputs: Tensor) -> Tensor:
     # A copy, so that the function may change what it is given.
-    return _shaped(function(np.array(inputs.detach().cpu())), outputs, inputs)
+    return _shaped(function(inputs.detach().cpu().numpy().copy()), outputs, inputs)
 
 
 def _shaped(found: Any, outputs: int, inputs: Tensor) -> Tensor:

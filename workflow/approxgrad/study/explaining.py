@@ -72,7 +72,7 @@ def explain(
         where = _key(place[:-1] if is_key else place, key)
         got = shortened(place[-1] if is_key else faults[0]["value"])
         owner, line = _class_at(description, (*place[:-1], KEY) if is_key else place)
-        lines.append(_line(where, got, faults, owner, line, extra))
+        lines.append(_line(where, got, faults, owner, line, extra if owner is description else ()))
     return lines
 
 

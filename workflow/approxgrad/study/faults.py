@@ -48,7 +48,8 @@ def faults(config: Config) -> list[str]:
         for name, member in getattr(config, section).items()
         for fault in member.faults()
     ]
-    return [*own, *_array_faults(config), *_source_faults(config), *_sample_faults(config), *_shape_faults(config)]
+    checks = (_array_faults, _source_faults, _reference_faults, _sample_faults, _shape_faults)
+    return [*own, *(fault for check in checks for fault in check(config))]
 
 
 def _source_faults(config: Config) -> list[str]:
@@ -74,6 +75,19 @@ def _source_faults(config: Config) -> list[str]:
                 "leave it out"
             )
     return faults
+
+
+def _reference_faults(config: Config) -> list[str]:
+    """Return the experiments that compare a model without an exact gradient with another source than elsewhere."""
+    named: dict[tuple[str, str], str | None] = {}
+    return [
+        f"experiments[{number}].reference: got {experiment.reference}, elsewhere it is {named[dataset, model]} for "
+        f"{dataset}, {model}; expected one"
+        for number, experiment in enumerate(config.experiments)
+        for dataset, model in product(experiment.datasets, experiment.models)
+        if not config.models[model].differentiable
+        and named.setdefault((dataset, model), experiment.reference) != experiment.reference
+    ]
 
 
 def _sample_faults(config: Config) -> list[str]:
