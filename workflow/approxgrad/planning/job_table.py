@@ -152,7 +152,7 @@ def job_table(
 
 
 def _quotient(count: int | None, rate: float) -> float:
-    return float("nan") if count is None or not rate and count else count / (rate or 1)
+    return float("nan") if count is None or (not rate and count) else count / (rate or 1)
 
 
 def elapsed(jobs: pd.DataFrame, cores: int) -> float:
