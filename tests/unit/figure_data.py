@@ -6,22 +6,89 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from approxgrad.gradients.difference import Difference
+from approxgrad.gradients.source import Exact, Source, SourceKind, exact_source
 from approxgrad.storage.tables import Attributions
 
 STEPS = [1.0, 1e-5, 0.5, 0.01, 5e-5, 1e-4]
 NUMERIC_ORDER = ["1e-5", "5e-5", "0.0001", "0.01", "0.5", "1"]
 CELL = {"dataset": "digits", "model": "cnn", "method": "saliency"}
 IMAGES = {"dataset": "digits", "model": "cnn"}
+METHODS = {
+    "saliency": "Saliency",
+    "input_x_gradient": "Gradient × Input",
+    "integrated_gradients": "Integrated Gradients",
+    "integrated_gradients_published": "Integrated Gradients (published variant)",
+}
 
 
-def metric_rows(scheme, step, reference="exact", samples=50, seed=0, **changed):
+class Directions(SourceKind):
+    """A source whose setting is a number of evaluations and not a step."""
+
+    name = "directions"
+    setting_name = "evaluations"
+    setting_label = "evaluations per gradient"
+    symbol = "n"
+
+    def evaluations(self, setting, features):
+        return setting
+
+
+def source_of(family, setting, dtype="float32"):
+    """Return a source of a study."""
+    if family == "exact":
+        return exact_source(dtype)
+    kind = Directions() if family == "directions" else Difference(family, (setting,))
+    return Source(kind, setting, dtype)
+
+
+def described(family, setting=None, dtype="float32", used=None, features=12):
+    """Return what tables and metadata hold of a source; `used` is the setting that was chosen."""
+    setting = None if setting is not None and setting != "auto" and np.isnan(setting) else setting
+    source = source_of(family, setting, dtype)
+    return {
+        "gradient": source.name,
+        "family": family,
+        "setting": used if source.chosen else setting,
+        "setting_name": source.kind.setting_name,
+        "chosen": source.chosen,
+        "dtype": dtype,
+        "evaluations": source.evaluations(features),
+    }
+
+
+def looks(kind, settings):
+    """Return the looks of a family as a study gives them."""
+    return {
+        "label": kind.label,
+        "setting_name": kind.setting_name,
+        "setting_label": kind.setting_label,
+        "symbol": kind.symbol,
+        "colour": kind.colours.get(kind.family, "#8C8C8C"),
+        "marker": kind.markers.get(kind.family, "P"),
+        "exact": kind.exact,
+        "settings": sorted(set(settings)),
+    }
+
+
+def families(*settings):
+    """Return the looks of the families of a study with some settings."""
+    kinds = [Exact(), *(Difference(name, (1.0,)) for name in ("forward", "backward", "central")), Directions()]
+    return {kind.family: looks(kind, [] if kind.exact else settings) for kind in kinds}
+
+
+def parameters(dataset="digits", model="CNN", method="Saliency", settings=(), **others):
+    """Return the parameters of a figure."""
+    labels = {"dataset": dataset, "model": model, "method": method}
+    return {"labels": labels, "families": families(*settings), "against": "gradients", **others}
+
+
+def metric_rows(family, setting, reference="exact", samples=50, seed=0, **changed):
     rng = np.random.default_rng(seed)
     rows = pd.DataFrame(
         {
             **CELL,
-            "gradient": scheme if np.isnan(step) else f"{scheme}-h{step}",
-            "scheme": scheme,
-            "step": step,
+            **described(family, setting),
             "reference": reference,
             "sample": rng.permutation(samples),
             "pearson": rng.uniform(-1, 1, samples),
@@ -32,8 +99,8 @@ def metric_rows(scheme, step, reference="exact", samples=50, seed=0, **changed):
     return rows.assign(**changed)
 
 
-def metric_table(reference="exact", schemes=("forward",), **options):
-    parts = [metric_rows(s, h, reference, seed=i, **options) for s in schemes for i, h in enumerate(STEPS)]
+def metric_table(reference="exact", families=("forward",), **options):
+    parts = [metric_rows(f, h, reference, seed=i, **options) for f in families for i, h in enumerate(STEPS)]
     if reference == "truth":
         parts.insert(3, metric_rows("exact", np.nan, "truth", seed=99, **options))
     return pd.concat(parts, ignore_index=True)
@@ -58,8 +125,8 @@ NORMALISATION = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.5]}
 
 def attributions(
     samples,
-    scheme="forward",
-    step=0.1,
+    family="forward",
+    setting=0.1,
     shape=(3, 2, 2),
     normalisation=NORMALISATION,
     seed=0,
@@ -76,8 +143,8 @@ def attributions(
         target=np.array(samples) % 10,
         truth=None,
         metadata={
-            "scheme": scheme,
-            "step": step,
+            **described(family, setting),
+            "signed": method != "saliency",
             "feature_shape": list(shape),
             "normalisation": normalisation,
             "method": {"attribution": method},
@@ -91,7 +158,7 @@ def exact(samples, **options):
 
 def curve_table(other="accuracy", epochs=5, best=3):
     rows = [
-        {"epoch": epoch, "split": split, "metric": metric, "value": start / epoch, "best": epoch == best}
+        {**IMAGES, "epoch": epoch, "split": split, "metric": metric, "value": start / epoch, "best": epoch == best}
         for epoch in range(epochs, 0, -1)
         for split, start in [("train", 1.0), ("validation", 2.0)]
         for metric in ["loss", other]

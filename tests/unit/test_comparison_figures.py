@@ -5,32 +5,33 @@ import pandas as pd
 import pytest
 
 from approxgrad.figures import style
-from approxgrad.figures.completeness import completeness_boxplots, completeness_numbers
-from approxgrad.figures.published import published_boxplots, published_numbers
+from approxgrad.figures.completeness import completeness_boxplots
+from approxgrad.figures.published import published_boxplots
 from approxgrad.figures.variants import variant_numbers, variants
+from figure_data import METHODS as LABELS
+from figure_data import described, families, parameters
 
 NAMES = {"dataset": "cifar10", "model": "cnn", "method": "integrated_gradients_published"}
+LOOKS = parameters("CIFAR-10", method=LABELS[NAMES["method"]], against="Integrated Gradients")
 
 
-def table(method, steps, samples, seed, scheme="forward"):
+def table(method, settings, samples, seed, family="forward"):
     random = np.random.default_rng(seed)
     frames = [
         pd.DataFrame(
             {
                 **NAMES,
                 "method": method,
-                "gradient": f"{scheme}-h{step}",
-                "scheme": scheme,
-                "step": step,
+                **described(family, setting),
                 "reference": "exact",
                 "sample": np.arange(samples),
                 "pearson": random.uniform(size=samples),
                 "cosine": random.uniform(size=samples),
                 "mean_squared_error": random.uniform(size=samples),
-                "relative_error": random.uniform(0.1, 1, samples) * step,
+                "relative_error": random.uniform(0.1, 1, samples) * setting,
             }
         )
-        for step in steps
+        for setting in settings
     ]
     return pd.concat(frames, ignore_index=True)
 
@@ -38,11 +39,11 @@ def table(method, steps, samples, seed, scheme="forward"):
 def test_each_published_step_has_both_boxes_with_their_medians():
     published = table(NAMES["method"], [0.01, 0.5], 20, seed=0)
     own = table(NAMES["method"], [0.5, 0.01, 3.0], 7, seed=1)
-    axes = published_boxplots(published, own, **NAMES).axes[0]
+    axes = published_boxplots(published, own, LOOKS)[0].axes[0]
     medians = sorted(
         (line.get_xdata().mean(), line.get_ydata()[0]) for line in axes.lines if line.get_linewidth() == 1.6
     )
-    expected = [t[t["step"] == step]["pearson"].median() for step in (0.01, 0.5) for t in (published, own)]
+    expected = [t[t["setting"] == step]["pearson"].median() for step in (0.01, 0.5) for t in (published, own)]
     np.testing.assert_allclose([value for _, value in medians], expected)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.01\nn = 20, 7", "0.5\nn = 20, 7"]
 
@@ -50,7 +51,7 @@ def test_each_published_step_has_both_boxes_with_their_medians():
 def test_a_step_that_the_study_lacks_keeps_its_published_box():
     published = table(NAMES["method"], [0.01, 0.5], 20, seed=0)
     own = table(NAMES["method"], [0.5], 7, seed=1)
-    axes = published_boxplots(published, own, **NAMES).axes[0]
+    axes = published_boxplots(published, own, LOOKS)[0].axes[0]
     assert axes.get_xticklabels()[0].get_text() == "0.01\nn = 20, 0"
 
 
@@ -58,11 +59,11 @@ def test_variants_show_median_errors_over_the_steps():
     steps = [0.1, 0.001, 1.0]
     correct = table("integrated_gradients", steps, 9, seed=0)
     published = table(NAMES["method"], steps, 5, seed=1)
-    figure = variants(correct, published, **NAMES)
+    figure = variants(correct, published, LOOKS)[0]
     (axes,) = figure.axes
     for line, rows in zip(axes.lines, (correct, published), strict=True):
         np.testing.assert_array_equal(line.get_xdata(), sorted(steps))
-        np.testing.assert_allclose(line.get_ydata(), rows.groupby("step")["relative_error"].median())
+        np.testing.assert_allclose(line.get_ydata(), rows.groupby("setting")["relative_error"].median())
     assert [line.get_label() for line in axes.lines] == [
         "correct, forward differences",
         "published variant, forward differences",
@@ -70,20 +71,31 @@ def test_variants_show_median_errors_over_the_steps():
     assert "n = 5 to 9 samples" in " ".join(figure._supxlabel.get_text().split())
 
 
+def test_variants_have_a_panel_for_each_kind_of_setting():
+    tables = [
+        pd.concat([table(method, [0.1, 1.0], 9, 0), table(method, [8.0, 64.0], 9, 1, family="directions")])
+        for method in ("integrated_gradients", NAMES["method"])
+    ]
+    steps, evaluations = variants(*tables, LOOKS)[0].axes
+    assert [list(line.get_xdata()) for line in steps.lines] == [[0.1, 1.0]] * 2
+    assert [list(line.get_xdata()) for line in evaluations.lines] == [[8.0, 64.0]] * 2
+    assert evaluations.get_xlabel() == "evaluations per gradient"
+
+
 def test_variants_need_both():
     correct = table("integrated_gradients", [0.1], 3, seed=0)
     with pytest.raises(ValueError, match="no rows"):
-        variants(correct, correct.iloc[:0], **NAMES)
+        variants(correct, correct.iloc[:0], LOOKS)[0]
 
 
 def test_variants_keep_the_colours_of_schemes_and_are_told_apart_without_colour():
     steps = [0.1, 1.0]
-    schemes = ("central", "forward")
+    families = ("central", "forward")
     tables = [
-        pd.concat([table(method, steps, 9, seed=number, scheme=scheme) for number, scheme in enumerate(schemes)])
+        pd.concat([table(method, steps, 9, seed=number, family=family) for number, family in enumerate(families)])
         for method in ("integrated_gradients", NAMES["method"])
     ]
-    (axes,) = variants(*tables, **NAMES).axes
+    (axes,) = variants(*tables, LOOKS)[0].axes
     forward, central, published_forward, published_central = axes.lines
     assert (forward.get_color(), central.get_color()) == (style.BLUE, style.GREEN)
     assert {line.get_color() for line in (published_forward, published_central)} == {style.PUBLISHED_COLOUR}
@@ -96,8 +108,8 @@ def test_numbers_of_variants_are_the_lines_and_bands():
     correct = table("integrated_gradients", [0.1, 1.0], 9, seed=0)
     correct.loc[0, "relative_error"] = np.nan
     published = table(NAMES["method"], [0.1], 5, seed=1)
-    numbers = variant_numbers(correct, published, dataset="cifar10", model="cnn")
-    assert numbers[["variant", "step", "n"]].to_numpy().tolist() == [
+    numbers = variant_numbers(correct, published)
+    assert numbers[["variant", "setting", "n"]].to_numpy().tolist() == [
         ["correct", 0.1, 8],
         ["correct", 1.0, 9],
         ["published variant", 0.1, 5],
@@ -110,13 +122,13 @@ def test_numbers_of_variants_are_the_lines_and_bands():
 def test_published_boxes_are_hatched_and_own_ones_have_the_colours_of_their_steps():
     published = table(NAMES["method"], [0.01, 0.5], 20, seed=0)
     own = table(NAMES["method"], [0.5, 0.01, 3.0], 7, seed=1)
-    steps = [0.01, 0.5, 3.0]
-    boxes = published_boxplots(published, own, **NAMES, steps=steps).axes[0].patches
-    expected = [style.source_colour("forward", step, steps) for step in (0.01, 0.5)]
+    looks = LOOKS | {"families": families(0.01, 0.5, 3.0)}
+    boxes = published_boxplots(published, own, looks)[0].axes[0].patches
+    expected = [style.shaded(style.BLUE, shade) for shade in (0, 0.5)]
     assert [box.get_facecolor()[:3] for box in boxes[1::2]] == [pytest.approx(colour) for colour in expected]
     assert [bool(box.get_hatch()) for box in boxes] == [True, False, True, False]
-    numbers = published_numbers(published, own, **NAMES)
-    assert numbers.groupby(["series", "step"]).size().to_dict() == {
+    numbers = published_boxplots(published, own, looks)[1]
+    assert numbers.groupby(["series", "setting"]).size().to_dict() == {
         ("published", 0.01): 20,
         ("published", 0.5): 20,
         ("this study", 0.01): 7,
@@ -128,42 +140,48 @@ PLACE = {"dataset": "digits", "model": "cnn"}
 METHODS = ["integrated_gradients", "integrated_gradients_published"]
 
 
+def complete(methods, *settings):
+    return parameters(settings=settings, methods={name: LABELS[name] for name in methods})
+
+
 def residuals(method, steps, samples=6, exact=False):
     random = np.random.default_rng(len(steps))
     frames = []
-    for scheme, step in [("exact", np.nan)] * exact + [("forward", step) for step in steps]:
+    for family, step in [("exact", np.nan)] * exact + [("forward", step) for step in steps]:
         relative = random.normal(size=samples)
         columns = {"sample": np.arange(samples), "residual": 2 * relative, "relative_residual": relative}
-        keys = {**PLACE, "method": method, "gradient": scheme, "scheme": scheme, "step": step}
+        keys = {**PLACE, "method": method, **described(family, step)}
         frames.append(pd.DataFrame(keys | columns))
     return pd.concat(frames, ignore_index=True)
 
 
 def test_completeness_shows_the_size_of_every_residual_of_both_variants():
     rows = pd.concat([residuals(METHODS[1], [0.5, 2]), residuals(METHODS[0], [2, 1, 0.5], exact=True)])
-    figure = completeness_boxplots(rows, **PLACE, methods=METHODS, steps=[0.5, 1, 2, 3])
+    figure = completeness_boxplots(rows, complete(METHODS, 0.5, 1, 2, 3))[0]
     correct, published = figure.axes
     labels = [[tick.get_text().split("\n")[0] for tick in axes.get_xticklabels()] for axes in figure.axes]
     assert labels == [["exact", "0.5", "1", "2"], ["not", "0.5", "not", "2"]]
-    assert [axes.get_title(loc="left") for axes in figure.axes] == [style.method_label(name) for name in METHODS]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [LABELS[name] for name in METHODS]
     assert correct.get_yscale() == published.get_yscale() == "log"
     assert correct.get_ylim() == published.get_ylim()
     for axes, method, steps in ((correct, METHODS[0], [np.nan, 0.5, 1, 2]), (published, METHODS[1], [0.5, 2])):
         drawn = [line.get_ydata() for line in axes.lines if line.get_marker() == "o"]
         own = rows[rows["method"] == method]
         for values, step in zip(drawn, steps, strict=True):
-            expected = own[own["step"].isna() if np.isnan(step) else own["step"] == step]["relative_residual"].abs()
+            expected = own[own["setting"].isna() if np.isnan(step) else own["setting"] == step][
+                "relative_residual"
+            ].abs()
             np.testing.assert_array_equal(np.sort(values), np.sort(expected))
             assert (values >= axes.get_ylim()[0]).all()
             assert (values <= axes.get_ylim()[1]).all()
-    colour = style.source_colour("forward", 2, [0.5, 1, 2, 3])
+    colour = style.shaded(style.BLUE, 2 / 3)
     assert correct.patches[-1].get_facecolor()[:3] == published.patches[-1].get_facecolor()[:3] == pytest.approx(colour)
 
 
 def test_zero_and_undefined_residuals_are_counted_instead_of_drawn():
     rows = residuals(METHODS[0], [0.5])
     rows.loc[[0, 1, 2], "relative_residual"] = [0, 0, np.nan]
-    (axes,) = completeness_boxplots(rows, **PLACE, methods=METHODS[:1]).axes
+    (axes,) = completeness_boxplots(rows, complete(METHODS[:1]))[0].axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.5\nn = 5\n1 undefined\n2 zero"]
     (points,) = [line for line in axes.lines if line.get_marker() == "o"]
     assert len(points.get_ydata()) == 3
@@ -171,27 +189,27 @@ def test_zero_and_undefined_residuals_are_counted_instead_of_drawn():
 
 def test_numbers_of_completeness_are_signed_and_ordered():
     rows = pd.concat([residuals(METHODS[0], [2, 0.5], exact=True), residuals("other", [1])])
-    numbers = completeness_numbers(rows, **PLACE, methods=METHODS[:1])
+    numbers = completeness_boxplots(rows, complete(METHODS[:1]))[1]
     assert set(numbers["method"]) == {METHODS[0]}
-    assert numbers["step"].dropna().tolist() == [0.5] * 6 + [2.0] * 6
+    assert numbers["setting"].dropna().tolist() == [0.5] * 6 + [2.0] * 6
     assert (numbers["residual"] == 2 * numbers["relative_residual"]).all()
-    with pytest.raises(ValueError, match="no rows"):
-        completeness_numbers(rows, **PLACE, methods=METHODS)
+    with pytest.raises(ValueError, match="residuals: no rows of the method integrated_gradients_published"):
+        completeness_boxplots(rows, complete(METHODS))
 
 
 def test_nothing_is_drawn_outside_the_figures():
     steps = [1e-5, 0.01, 0.1, 1.0]
     tables = [
-        pd.concat([table(method, steps, 9, seed=2, scheme=scheme) for scheme in ("central", "forward")])
+        pd.concat([table(method, steps, 9, seed=2, family=family) for family in ("central", "forward")])
         for method in ("integrated_gradients_mean", NAMES["method"])
     ]
-    published = tables[1][tables[1]["scheme"] == "forward"]
+    published = tables[1][tables[1]["family"] == "forward"]
     figures = [
-        variants(*tables, **NAMES),
-        published_boxplots(published, published, **NAMES),
+        variants(*tables, LOOKS)[0],
+        published_boxplots(published, published, LOOKS)[0],
         completeness_boxplots(
-            pd.concat([residuals(method, steps, exact=True) for method in METHODS]), **PLACE, methods=METHODS
-        ),
+            pd.concat([residuals(method, steps, exact=True) for method in METHODS]), complete(METHODS)
+        )[0],
     ]
     for figure in figures:
         figure.draw_without_rendering()

@@ -1,20 +1,27 @@
 """Completeness: the sum of the attributions against the difference of the outputs."""
 
+from dataclasses import dataclass
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from approxgrad import FiniteDifference, attribute
 from approxgrad.evaluation.completeness import completeness_residuals
+from approxgrad.evaluation.path_cells import complete_methods, path_cells, with_variants
+from approxgrad.gradients.source import exact_source
 from approxgrad.methods.path_ends import explained_outputs, path_ends
 from approxgrad.storage.tables import Attributions, TableError, write_attributions
+from approxgrad.study.grid import Cell
+from figure_data import described, source_of
 
 EPS = 2.0**-23
 ROWS, FEATURES = 5, 4
 
 
-def written(path, maps, ends, scheme="exact", step=None):
-    metadata = {"scheme": scheme, "step": step, "dtype": "float32"}
+def written(path, maps, ends, family="exact", setting=None):
+    metadata = described(family, setting)
     inputs = np.zeros((len(maps), 1), np.float32)
     write_attributions(path, Attributions(np.arange(len(maps)) + 7, maps, inputs, None, None, metadata, *ends))
     return path
@@ -24,10 +31,10 @@ def test_residuals_are_sums_minus_differences(tmp_path):
     maps = np.array([[1, 2], [0.5, -1], [1, 1]], np.float32)
     ends = np.array([5.0, 1.0, 2.0]), np.array([1.0, 3.0, 2.0])
     path = written(tmp_path / "a.parquet", maps, ends, "forward", 0.5)
-    frame = completeness_residuals([path], [("ig", "forward-h0.5")]).to_pandas()
-    assert frame[["method", "gradient", "scheme", "step"]].drop_duplicates().to_numpy().tolist() == [
-        ["ig", "forward-h0.5", "forward", 0.5]
-    ]
+    frame = completeness_residuals([path], ["ig"]).to_pandas()
+    assert frame[
+        ["method", "gradient", "family", "setting", "setting_name", "chosen", "dtype"]
+    ].drop_duplicates().to_numpy().tolist() == [["ig", "forward-h0.5", "forward", 0.5, "step", False, "float32"]]
     assert frame["sample"].tolist() == [7, 8, 9]
     assert frame["attribution_sum"].tolist() == [3, -0.5, 2]
     assert frame["residual"].tolist() == [3 - 4, -0.5 + 2, 2]
@@ -39,7 +46,7 @@ def test_sums_are_taken_in_float64(tmp_path):
     maps = np.full((1, 3), 2.0**24, np.float32)
     maps[0, 1:] = 1, 1
     path = written(tmp_path / "a.parquet", maps, (np.array([2.0**24]), np.array([0.0])))
-    assert completeness_residuals([path], [("ig", "exact")])["residual"].to_pylist() == [2]
+    assert completeness_residuals([path], ["ig"])["residual"].to_pylist() == [2]
 
 
 def test_integrated_gradients_are_complete_and_the_published_variant_is_not(tmp_path):
@@ -48,14 +55,14 @@ def test_integrated_gradients_are_complete_and_the_published_variant_is_not(tmp_
     model = lambda x: (x * weight).sum(dim=1) ** 2  # noqa: E731 - its exact path integral is known
     baseline, steps = torch.zeros(1), 8
     ends = path_ends(model, rows, baseline, None, 100)
-    paths, cells = [], []
+    paths, methods = [], []
     for method in ("integrated_gradients", "integrated_gradients_published"):
         for gradient in ("exact", FiniteDifference(0.5, "central")):
             maps = attribute(model, rows, method=method, gradient=gradient, baselines=0, n_steps=steps)
             name = f"{method}-{gradient}.parquet"
             paths.append(written(tmp_path / name, maps.numpy(), ends))
-            cells.append((method, str(gradient)))
-    frame = completeness_residuals(paths, cells).to_pandas()
+            methods.append(method)
+    frame = completeness_residuals(paths, methods).to_pandas()
     worst = frame["relative_residual"].abs().groupby(frame["method"], sort=False).agg(["min", "max"])
     # The gradient is linear along the path, where Gauss-Legendre nodes and central differences are exact; what is left
     # is float32: outputs below 100 over a step of 0.5 and weights of the quadrature.
@@ -83,4 +90,39 @@ def test_a_model_that_changes_its_inputs_leaves_the_callers_alone():
 def test_files_without_outputs_are_named(tmp_path):
     path = written(tmp_path / "old.parquet", np.ones((2, 2), np.float32), (None, None))
     with pytest.raises(TableError, match=r"old.parquet: lacks the outputs at input and baseline; attribute it again$"):
-        completeness_residuals([path], [("ig", "exact")])
+        completeness_residuals([path], ["ig"])
+
+
+@dataclass(frozen=True)
+class Method:
+    path: bool = True
+    complete: bool = True
+
+
+METHODS = {"ig": Method(), "mean": Method(complete=False), "saliency": Method(False, False)}
+
+
+def study(*cells):
+    """What is asked of a study; "mean" is compared with "ig"."""
+    return SimpleNamespace(
+        cells=[Cell("d", "m", method, gradient, 5) for method, gradient in cells],
+        method=METHODS.get,
+        reference=lambda method: "ig" if method == "mean" else method,
+    )
+
+
+def test_only_paths_in_the_lowest_precision_without_chosen_settings_are_checked():
+    fixed, fixed64, auto = source_of("forward", 0.5), source_of("forward", 0.5, "float64"), source_of("forward", "auto")
+    cells = [("ig", exact_source()), ("ig", fixed), ("ig", auto), ("ig", fixed64), ("saliency", fixed)]
+    checked = path_cells(study(*cells), "d", "m")
+    assert [(cell.method, cell.gradient.name) for cell in checked] == [("ig", "exact"), ("ig", "forward-h0.5")]
+    # The precision is that of the approximated attributions, where there are any.
+    checked = path_cells(study(("ig", exact_source()), ("ig", exact_source("float64")), ("ig", fixed64)), "d", "m")
+    assert [cell.gradient.name for cell in checked] == ["exact-float64", "forward-h0.5-float64"]
+    assert path_cells(study(*cells), "d", "other") == []
+
+
+def test_methods_that_should_be_complete_and_their_variants():
+    own = study(("ig", exact_source()), ("mean", source_of("forward", 0.5)), ("saliency", exact_source()))
+    assert complete_methods(own) == [("d", "m", "ig")]
+    assert with_variants(own, "d", "m", "ig") == ["ig", "mean"]

@@ -8,9 +8,18 @@ import pytest
 import torch
 
 from approxgrad import FiniteDifference, attribute
-from approxgrad.evaluation.convergence import Branch, convergence, error_curves, recommended_steps, textbook_step
+from approxgrad.evaluation.convergence import (
+    AWAY,
+    Branch,
+    convergence,
+    error_curves,
+    recommended_settings,
+    textbook_step,
+)
 from approxgrad.evaluation.metrics import relative_error
+from approxgrad.gradients.stencils import stencil
 from approxgrad.study.cells import rounding_ratios
+from figure_data import described
 from problems import points, softplus_mlp
 
 ORDERS = {"forward": 1, "central": 2}
@@ -36,7 +45,7 @@ def test_the_branches_of_two_terms_are_recovered(order):
     assert found.truncation.coefficient == pytest.approx(TRUNCATION, rel=0.05)
     assert found.rounding.coefficient == pytest.approx(ROUNDING, rel=0.2)
     optimum = (ROUNDING / (order * TRUNCATION)) ** (1 / (order + 1))
-    assert abs(np.log10(found.best_step / optimum)) <= 0.125
+    assert abs(np.log10(found.best_setting / optimum)) <= 0.125
     assert found.best_error == two_terms(steps, order).min()
 
 
@@ -66,7 +75,7 @@ def test_few_points_make_no_branch():
     found = convergence(steps, TRUNCATION * steps, "float32")
     assert (found.truncation.points, found.truncation.low, found.truncation.high) == (3, pytest.approx(0.01), 1.0)
     assert found.rounding is None
-    assert found.best_step == pytest.approx(0.001)
+    assert found.best_setting == pytest.approx(0.001)
 
 
 def test_a_branch_begins_past_the_jump_at_the_kinks():
@@ -75,13 +84,13 @@ def test_a_branch_begins_past_the_jump_at_the_kinks():
     errors = np.where(steps < 2e-4, 1e-13 / steps, 0.2 * steps)
     errors[12] = 1e-6
     found = convergence(steps, errors, "float64")
-    assert found.best_step == steps[11]
+    assert found.best_setting == steps[11]
     assert (found.truncation.slope, found.truncation.low) == (pytest.approx(1), steps[13])
     assert found.rounding.slope == pytest.approx(-1)
     rows = pd.concat(
         [metric_rows([step], dtype="float64").assign(relative_error=e) for step, e in zip(steps, errors, strict=True)]
     )
-    (row,) = recommended_steps(rows, {}).to_dict("records")
+    (row,) = recommended_settings(rows, {}).to_dict("records")
     np.testing.assert_allclose(row["jump"], 0.2 * steps[11] / errors[11], rtol=1e-6)
 
 
@@ -94,7 +103,7 @@ def test_an_error_that_stays_has_no_branch():
 def test_steps_within_ten_percent_are_those_around_the_best_one():
     errors = [1.05, 3, 1.09, 1, 1.1, 1.11, 1]
     found = convergence([1, 2, 3, 4, 5, 6, 7], errors, "float32")
-    assert (found.best_step, found.low, found.high) == (4, 3, 5)
+    assert (found.best_setting, found.low, found.high) == (4, 3, 5)
 
 
 def test_an_error_of_zero_is_the_best_and_bends_no_fit():
@@ -103,7 +112,7 @@ def test_an_error_of_zero_is_the_best_and_bends_no_fit():
     errors = 1e-16 / steps
     errors[-4:] = 0
     found = convergence(steps, errors, "float64")
-    assert (found.best_step, found.best_error) == (steps[-4], 0)
+    assert (found.best_setting, found.best_error) == (steps[-4], 0)
     assert (found.low, found.high) == (steps[-4], 1.0)
     assert found.rounding.slope == pytest.approx(-1)
     # Five eps are 1.1e-15, which 1e-16 / h exceeds below 0.09.
@@ -122,8 +131,8 @@ def test_steps_are_recommended_whatever_errors_are_zero(zeros):
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        (row,) = recommended_steps(pd.concat(rows), {("d", "m", "a", "float64"): 1.0}).to_dict("records")
-    assert (row["best_step"], row["best_error"]) == (steps[zeros[0]], 0)
+        (row,) = recommended_settings(pd.concat(rows), {("d", "m", "a", "float64"): 1.0}).to_dict("records")
+    assert (row["best_setting"], row["best_error"]) == (steps[zeros[0]], 0)
     assert np.isnan(row["jump"])
     if row["truncation_points"]:
         assert row["truncation_slope"] == pytest.approx(1, rel=0.02)
@@ -133,10 +142,10 @@ def test_steps_are_recommended_whatever_errors_are_zero(zeros):
 @pytest.mark.parametrize(
     ("steps", "errors", "complaint"),
     [
-        ([1, 2], [1], "steps: expected as many as errors and at least one"),
-        ([], [], "steps: expected as many as errors and at least one"),
-        ([1, 1], [1, 2], "steps: expected positive numbers, each once"),
-        ([0, 1], [1, 2], "steps: expected positive numbers, each once"),
+        ([1, 2], [1], "settings: expected as many as errors and at least one"),
+        ([], [], "settings: expected as many as errors and at least one"),
+        ([1, 1], [1, 2], "settings: expected positive numbers, each once"),
+        ([0, 1], [1, 2], "settings: expected positive numbers, each once"),
         ([1, 2], [1, np.nan], "errors: expected numbers that are not negative"),
         ([1, 2], [1, -1], "errors: expected numbers that are not negative"),
     ],
@@ -169,20 +178,20 @@ def test_a_smooth_model_has_the_slopes_of_the_theory(scheme, dtype):
     found = convergence(steps, errors, dtype)
     assert found.truncation.slope == pytest.approx(ORDERS[scheme], abs=0.1)
     assert found.rounding.slope == pytest.approx(-1, abs=0.2)
-    textbook = textbook_step(found.truncation, scheme, dtype, scale)
+    textbook = textbook_step(found.truncation, stencil(scheme), dtype, scale)
     # The rounding of a dozen terms is between a tenth of and ten times eps |f|, which enters as its root.
-    assert abs(np.log10(textbook / found.best_step)) < 1 / (ORDERS[scheme] + 1)
+    assert abs(np.log10(textbook / found.best_setting)) < 1 / (ORDERS[scheme] + 1)
 
 
 def test_the_textbook_step_is_that_of_the_formulae():
     # f = exp(x) at x = 0.7 with one feature: all derivatives are |f|, so |f| / |f'| is 1.
     eps = 2.0**-52
-    forward = textbook_step(Branch(1.0, 1 / 2, 1e-4, 1e-2, 5), "forward", "float64", 1.0)
-    central = textbook_step(Branch(2.0, 1 / 6, 1e-4, 1e-2, 5), "central", "float64", 1.0)
+    forward = textbook_step(Branch(1.0, 1 / 2, 1e-4, 1e-2, 5), stencil("forward"), "float64", 1.0)
+    central = textbook_step(Branch(2.0, 1 / 6, 1e-4, 1e-2, 5), stencil("central"), "float64", 1.0)
     np.testing.assert_allclose([forward, central], [2 * eps**0.5, (3 * eps) ** (1 / 3)], rtol=1e-12)
     # A slope that is a little off counts at the middle of the branch.
     off = Branch(1.1, 1 / 2 * 1e-3**-0.1, 1e-4, 1e-2, 5)
-    np.testing.assert_allclose(textbook_step(off, "forward", "float64", 1.0), forward, rtol=1e-12)
+    np.testing.assert_allclose(textbook_step(off, stencil("forward"), "float64", 1.0), forward, rtol=1e-12)
 
 
 def test_rounding_ratios_are_those_of_the_maps_that_are_not_zero():
@@ -193,17 +202,14 @@ def test_rounding_ratios_are_those_of_the_maps_that_are_not_zero():
     assert rounding_ratios(outputs[:2], factors[:2], np.zeros((2, 2))).tolist() == []
 
 
-def metric_rows(steps, scheme="forward", dtype="float32", auto=None, **keys):
-    names = {"dataset": "d", "model": "m", "method": "a", "scheme": scheme, "dtype": dtype, "reference": "exact"}
-    sources = [(f"{scheme}-h{step}", step, two_terms(step, ORDERS[scheme])) for step in steps]
+def metric_rows(steps, family="forward", dtype="float32", auto=None, **keys):
+    names = {"dataset": "d", "model": "m", "method": "a", "reference": "exact"}
+    sources = [(described(family, step, dtype), two_terms(step, ORDERS.get(family, 1))) for step in steps]
     if auto is not None:
-        sources.append((f"{scheme}-auto", auto, two_terms(auto, ORDERS[scheme])))
+        sources.append((described(family, "auto", dtype, auto), two_terms(auto, ORDERS[family])))
     spread = np.array([0.5, 1, 2, 1, 1])
     return pd.concat(
-        [
-            pd.DataFrame(names | keys | {"gradient": name, "step": step, "relative_error": spread * error})
-            for name, step, error in sources
-        ]
+        [pd.DataFrame(names | keys | source | {"relative_error": spread * error}) for source, error in sources]
     )
 
 
@@ -211,41 +217,69 @@ def test_curves_are_medians_and_quartiles_of_the_exact_reference():
     rows = metric_rows([0.1, 0.01])
     rows.iloc[0, rows.columns.get_loc("relative_error")] = np.nan
     curves = error_curves(pd.concat([rows, metric_rows([5.0], reference="truth")]))
-    assert list(curves["step"]) == [0.01, 0.1]
+    assert list(curves["setting"]) == [0.01, 0.1]
     assert list(curves["n"]) == [5, 4]
-    np.testing.assert_allclose(curves["error"], two_terms(curves["step"], 1))
+    np.testing.assert_allclose(curves["error"], two_terms(curves["setting"], 1))
     np.testing.assert_allclose(curves["lower_quartile"][0], two_terms(0.01, 1))
     np.testing.assert_allclose(curves["upper_quartile"][1], 1.25 * two_terms(0.1, 1))
     assert not curves["chosen"].any()
 
 
-def test_recommendations_name_the_best_step_of_every_curve():
+def test_recommendations_name_the_best_setting_of_every_curve():
     steps = grid(-11, 0)
     metrics = pd.concat(
         [
             metric_rows(steps, dtype="float64", auto=3e-6),
-            metric_rows(steps, scheme="central", dtype="float64"),
+            metric_rows(steps, family="central", dtype="float64"),
             metric_rows([0.1, 1.0]),
             metric_rows([], auto=0.25, method="b"),
         ]
     )
-    table = recommended_steps(metrics, {("d", "m", "a", "float64"): 2.0}).set_index(["method", "scheme", "dtype"])
+    table = recommended_settings(metrics, {("d", "m", "a", "float64"): 2.0}).set_index(["method", "family", "dtype"])
     assert table.index.is_unique
     assert len(table) == 4
     forward, central = table.loc[("a", "forward", "float64")], table.loc[("a", "central", "float64")]
-    assert forward["best_step"] == steps[two_terms(steps, 1).argmin()]
-    assert (forward["auto_step"], forward["auto_error"]) == (3e-6, pytest.approx(two_terms(3e-6, 1)))
-    assert (forward["steps"], forward["n"]) == (len(steps), 5)
+    assert forward["best_setting"] == steps[two_terms(steps, 1).argmin()]
+    assert (forward["chosen_setting"], forward["chosen_error"]) == (3e-6, pytest.approx(two_terms(3e-6, 1)))
+    assert (forward["settings"], forward["n"]) == (len(steps), 5)
     assert forward["truncation_slope"] == pytest.approx(1, rel=0.01)
     assert central["truncation_slope"] == pytest.approx(2, rel=0.01)
-    assert np.isnan(central["auto_step"])
+    assert np.isnan(central["chosen_setting"])
     # b is the coefficient of the truncation, |f| |w| / |w f'| was given as 2.
     np.testing.assert_allclose(forward["textbook_step"], (2 * 2.0**-52 * 2 / TRUNCATION) ** 0.5, rtol=0.02)
     np.testing.assert_allclose(central["textbook_step"], (2.0**-52 * 2 / (2 * TRUNCATION)) ** (1 / 3), rtol=0.02)
     coarse = table.loc[("a", "forward", "float32")]
-    assert coarse["best_step"] == 0.1
+    assert coarse["best_setting"] == 0.1
     assert (coarse["truncation_points"], coarse["rounding_points"]) == (0, 0)
     assert coarse[["truncation_slope", "rounding_slope", "textbook_step"]].isna().all()
     chosen = table.loc[("b", "forward", "float32")]
-    assert np.isnan(chosen["best_step"])
-    assert (chosen["auto_step"], chosen["steps"]) == (0.25, 0)
+    assert np.isnan(chosen["best_setting"])
+    assert (chosen["chosen_setting"], chosen["settings"]) == (0.25, 0)
+
+
+def test_a_branch_begins_at_five_times_the_smallest_error():
+    # 4.9 times the smallest error is too near; the points from 5.1 times on are a line of their own.
+    errors = [1e-4, 4.9e-4, 5.1e-4, 1.02e-3, 2.04e-3]
+    found = convergence(2.0 ** np.arange(5), errors, "float64")
+    assert AWAY == 5
+    assert (found.truncation.low, found.truncation.points) == (4, 3)
+    assert found.truncation.slope == pytest.approx(1)
+
+
+def test_other_settings_have_no_textbook_step_and_precisions_are_in_order():
+    counts = metric_rows([8.0, 64.0, 512.0], family="directions")
+    table = recommended_settings(
+        pd.concat([counts, metric_rows(grid(-11, 0), dtype="float64"), metric_rows([0.1])]),
+        {("d", "m", "a", dtype): 1.0 for dtype in ("float32", "float64")},
+    )
+    assert table[["family", "setting_name", "dtype"]].to_numpy().tolist() == [
+        ["directions", "evaluations", "float32"],
+        ["forward", "step", "float32"],
+        ["forward", "step", "float64"],
+    ]
+    assert table["textbook_step"].notna().tolist() == [False, False, True]
+
+
+def test_the_exact_gradient_has_no_curve():
+    exact = metric_rows([0.1]).assign(**described("exact"))
+    assert list(error_curves(pd.concat([metric_rows([0.1]), exact]))["family"]) == ["forward"]

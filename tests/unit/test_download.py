@@ -149,7 +149,7 @@ def test_an_address_without_server_is_told(target):
 
 
 def test_missing_local_files_are_told(target, tmp_path):
-    assert_refused(target, f"{tmp_path}/x: no such file; {tmp_path}: cannot be read", f"{tmp_path}/x", str(tmp_path))
+    assert_refused(target, f"{tmp_path}/x: no such file; {tmp_path}: cannot be copied", f"{tmp_path}/x", str(tmp_path))
 
 
 # It is killed

@@ -2,11 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from approxgrad.evaluation.frames import read_metrics, read_step_metrics, write_both
-from approxgrad.evaluation.metric_tables import KEYS, evaluate_method, summarise
-from approxgrad.evaluation.metrics import METRICS, compare
+from approxgrad.evaluation.frames import KEYS, read_metrics, read_shown, write_both
+from approxgrad.evaluation.metric_tables import evaluate_arrays, evaluate_method, published_table, summarise
+from approxgrad.evaluation.metrics import METRICS, Metric, compare
+from approxgrad.evaluation.paired import compare_sources
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
 from approxgrad.storage.tables import Attributions, TableError, read_table, write_attributions, write_table
+from figure_data import described
 
 SAMPLES = np.array([7, 3, 11, 5])
 
@@ -15,9 +17,9 @@ def maps(seed, rows=4, features=6):
     return np.random.default_rng(seed).normal(size=(rows, features)).astype(np.float32)
 
 
-def store(path, attribution, samples, scheme="exact", step=None, truth=None, **described):
+def store(path, attribution, samples, family="exact", setting=None, truth=None, **options):
     """Write an attribution file and return its path."""
-    metadata = {"scheme": scheme, "step": step, "dtype": "float32"} | described
+    metadata = described(family, setting, **options)
     write_attributions(path, Attributions(samples, attribution, attribution, None, truth, metadata))
     return path
 
@@ -40,8 +42,10 @@ def test_rows_of_each_gradient_follow_each_other(tmp_path, exact):
     paths = [store(tmp_path / f"{h}.parquet", maps(h), SAMPLES, "central", float(h)) for h in (1, 2)]
     table = evaluate_method([exact], paths).to_pandas()
     assert list(table["gradient"]) == ["central-h1"] * 4 + ["central-h2"] * 4
-    assert list(table["step"]) == [1.0] * 4 + [2.0] * 4
-    assert set(table["scheme"]) == {"central"}
+    assert list(table["setting"]) == [1.0] * 4 + [2.0] * 4
+    assert set(table["family"]) == {"central"}
+    assert set(table["setting_name"]) == {"step"}
+    assert set(table["evaluations"]) == {24}
     assert set(table["reference"]) == {"exact"}
 
 
@@ -54,7 +58,7 @@ def test_the_truth_is_a_reference_for_exact_and_approximated_attributions(tmp_pa
     assert counts == {("exact", "truth"): 4, ("forward-h1", "exact"): 2, ("forward-h1", "truth"): 2}
     chosen = table[(table["gradient"] == "forward-h1") & (table["reference"] == "truth")]
     np.testing.assert_array_equal(chosen["pearson"], compare(maps(1), maps(9))["pearson"][order])
-    assert table.loc[table["gradient"] == "exact", "step"].isna().all()
+    assert table.loc[table["gradient"] == "exact", "setting"].isna().all()
 
 
 def test_maps_are_compared_in_their_own_precision(tmp_path, exact):
@@ -87,27 +91,29 @@ def test_a_difference_far_below_float32_is_measured(tmp_path):
 
 
 def test_a_chosen_step_has_its_own_name_and_its_value(tmp_path, exact):
-    choice = {"noise": 1e-7, "curvature": 1.0, "evaluations": 3}
-    path = store(tmp_path / "auto.parquet", maps(1), SAMPLES, "forward", 0.0625, step_choice=choice)
+    path = store(tmp_path / "auto.parquet", maps(1), SAMPLES, "forward", "auto", used=0.0625)
     table = evaluate_method([exact], [path]).to_pandas()
-    assert set(zip(table["gradient"], table["step"], strict=True)) == {("forward-auto", 0.0625)}
+    assert set(zip(table["gradient"], table["setting"], table["chosen"], strict=True)) == {
+        ("forward-auto", 0.0625, True)
+    }
 
 
 def test_figures_over_the_steps_show_one_precision_and_the_steps_of_the_study(tmp_path, exact):
     exact64 = store(tmp_path / "exact64.parquet", maps(0), SAMPLES, truth=maps(9), dtype="float64")
-    choice = {"noise": 1e-7, "curvature": 1.0, "evaluations": 3}
-    auto = store(tmp_path / "auto.parquet", maps(1), SAMPLES, "forward", 0.0625, step_choice=choice)
-    auto64 = store(tmp_path / "auto64.parquet", maps(1), SAMPLES, "forward", 0.1, step_choice=choice, dtype="float64")
+    auto = store(tmp_path / "auto.parquet", maps(1), SAMPLES, "forward", "auto", used=0.0625)
+    auto64 = store(tmp_path / "auto64.parquet", maps(1), SAMPLES, "forward", "auto", used=0.1, dtype="float64")
+    budget = store(tmp_path / "budget.parquet", maps(1), SAMPLES, "directions", 8.0)
     fixed = store(tmp_path / "32.parquet", maps(1), SAMPLES, "forward", 0.5)
     fixed64 = store(tmp_path / "64.parquet", maps(1), SAMPLES, "forward", 0.5, dtype="float64")
 
     def shown(*approximated):
         write_table(tmp_path / "metrics.parquet", evaluate_method([exact, exact64], approximated), {})
-        return list(dict.fromkeys(read_step_metrics(tmp_path / "metrics.parquet", "d", "m", "a")["gradient"]))
+        return list(dict.fromkeys(read_shown(tmp_path / "metrics.parquet", "d", "m", "a")["gradient"]))
 
     assert shown(auto, auto64, fixed, fixed64) == ["forward-h0.5"]
     assert shown(auto64, fixed64) == ["exact-float64", "forward-h0.5-float64"]
     assert shown(auto) == ["forward-auto"]
+    assert shown(auto, budget) == ["forward-auto", "directions-n8"]
     assert shown(auto64) == ["exact-float64", "forward-auto-float64"]
 
 
@@ -147,9 +153,8 @@ def test_another_table_in_place_of_the_metrics_is_refused(tmp_path):
         read_metrics(path, "d", "m", "a")
 
 
-def metric_rows(gradient, step, values):
-    keys = {"dataset": "d", "model": "m", "method": "a", "gradient": gradient, "scheme": gradient, "step": step}
-    keys["dtype"] = "float32"
+def metric_rows(family, setting, values):
+    keys = {"dataset": "d", "model": "m", "method": "a", **described(family, setting)}
     rows = pd.DataFrame(dict.fromkeys(METRICS, values)).assign(**keys, reference="truth", sample=range(len(values)))
     return rows.assign(cosine=-rows["cosine"])
 
@@ -161,9 +166,9 @@ def test_summary_statistics_are_those_of_numpy():
         pd.concat([metric_rows("forward", 0.5, values), metric_rows("exact", np.nan, other)]), Bootstrap(0)
     )
     assert len(summary) == 2 * len(METRICS)
-    for gradient, expected, undefined in (("forward", values, 0), ("exact", other[[0, 2]], 2)):
+    for family, expected, undefined in (("forward", values, 0), ("exact", other[[0, 2]], 2)):
         for metric, sign in (("pearson", 1), ("cosine", -1)):
-            (row,) = summary[(summary["gradient"] == gradient) & (summary["metric"] == metric)].to_dict("records")
+            (row,) = summary[(summary["family"] == family) & (summary["metric"] == metric)].to_dict("records")
             x = sign * expected
             np.testing.assert_allclose([row["mean"], row["std"], row["median"]], [x.mean(), x.std(), np.median(x)])
             np.testing.assert_allclose([row["lower_quartile"], row["upper_quartile"]], np.quantile(x, [0.25, 0.75]))
@@ -186,3 +191,34 @@ def test_both_files_of_a_table_hold_the_same_and_parquet_its_origin(tmp_path):
     pd.testing.assert_frame_equal(table.to_pandas(), frame)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), frame)
     assert document == {"seed": 3}
+
+
+def test_cached_maps_are_measured_like_those_of_a_study(tmp_path):
+    np.savez(tmp_path / "a.npz", arr1=maps(0), arr2=maps(1))
+    table = evaluate_arrays([tmp_path / "a.npz"], [0.5], "forward", {"exact": "arr1", "approximated": "arr2"})
+    write_table(tmp_path / "metrics.parquet", table, {})
+    for name, values in compare(maps(1), maps(0)).items():
+        np.testing.assert_array_equal(table[name], values)
+    expected = {name: [value] * 4 for name, value in described("forward", 0.5, features=6).items()}
+    assert table.select([*expected]).to_pydict() == expected
+    params = {"sources": [("thesis", "saliency")], "seed": 0, "uncertainty": {"level": 0.9, "resamples": 100}}
+    summary, metadata = published_table({"metrics": [tmp_path / "metrics.parquet"]}, params)
+    assert list(summary)[:3] == ["source", "method", "gradient"]
+    assert set(summary["source"]) == {"thesis"}
+    assert metadata["uncertainty"]["level"] == 0.9
+
+
+def test_a_metric_of_ones_own_is_in_every_table(tmp_path, exact, monkeypatch):
+    def largest(attribution, reference):
+        return np.abs(attribution - reference).max(axis=1)
+
+    monkeypatch.setattr(METRICS, "_members", dict(METRICS._members))
+    METRICS.add(Metric("largest", "Largest error", "How large is the worst error?", largest, 0, np.inf, 0))
+    with pytest.raises(ValueError, match="largest is already the name of a metric"):
+        METRICS.add(Metric("largest", "", "", largest, 0, 1, 0))
+    paths = [store(tmp_path / f"{h}.parquet", maps(h), SAMPLES, "forward", float(h)) for h in (1, 2)]
+    write_table(tmp_path / "metrics.parquet", evaluate_method([exact], paths), {})
+    frame = read_metrics(tmp_path / "metrics.parquet", "d", "m", "a")
+    np.testing.assert_array_equal(frame["largest"][:4], np.abs(maps(1).astype(float) - maps(0)).max(axis=1))
+    assert "largest" in set(summarise(frame, Bootstrap(0))["metric"])
+    assert "largest" in set(compare_sources(frame, Bootstrap(0))["metric"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from approxgrad.gradients.stencils import stencil
-from approxgrad.steps import kink_survey
+from approxgrad.steps import kink_survey, probing
 from approxgrad.steps.distances import distances
 from approxgrad.steps.kink_survey import KinkSurvey, most_survey_evaluations
 from approxgrad.steps.probing import Probe
@@ -74,7 +74,7 @@ def counted(points, scheme, places, distance, model=rectifiers):
 @pytest.mark.parametrize("scheme", ["forward", "backward", "central"])
 @pytest.mark.parametrize("used", [50, 20])
 def test_kinks_along_many_path_points_are_counted_exactly(scheme, used, monkeypatch):
-    monkeypatch.setattr(kink_survey, "ELEMENTS", 1000)  # in many parts
+    monkeypatch.setattr(probing, "ELEMENTS", 1000)  # in many parts
     x = points(1000)
     places = np.arange(1000).reshape(20, 50)[:, :used]
     exact = exact_distances(x, scheme)[places].min(axis=0)
@@ -87,6 +87,33 @@ def test_kinks_along_many_path_points_are_counted_exactly(scheme, used, monkeypa
     # Two for every pair, one for every point and four to see whether it lies on a kink; and few for those with kinks.
     pairs = 20 * used * 6
     assert 2 * pairs < evaluations - 5 * 20 * used < 3 * pairs
+
+
+def test_points_are_counted_where_almost_all_inputs_have_a_kink_in_reach():
+    x, places = points(1000), np.arange(1000).reshape(20, 50)
+    probe = Probe(rectifiers, x, None, 1000)
+    exact = exact_distances(x, "forward")
+    median = np.median(exact.reshape(20, 50).min(axis=0))
+    found = KinkSurvey(probe, stencil("forward"), places, np.random.default_rng(0)).counted_kinks(median, 1e-12, 1e-12)
+    of_inputs = np.array([(exact.reshape(20, 50).min(axis=0) <= step).mean() for step in found.steps])
+    of_points = np.array([(exact <= step).mean() for step in found.steps])
+    saturated = of_inputs > 0.9
+    assert saturated.any()
+    assert (of_inputs[~saturated] > 0.8).any()
+    expected = np.where(saturated, kink_survey.hazard(of_points, 1000), kink_survey.hazard(of_inputs, 50) / 20)
+    np.testing.assert_allclose(found.hazards, np.maximum.accumulate(expected), rtol=1e-7)
+
+
+def test_a_model_is_never_given_an_empty_batch():
+    def model(batch):
+        assert len(batch)
+        return rectifiers(batch) + torch.maximum(batch[:, 0], batch[:, 1])
+
+    x = points(400)
+    x[:8, 0] = x[:8, 1]  # a share of 8 of 20 is on a kink, more than rare, whatever the step
+    steps, shares, _ = counted(x, "forward", np.arange(400).reshape(20, 20), 1e-3, model)
+    assert len(steps) == kink_survey.FINE_LEVELS
+    assert shares.min() == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("tied", [4, 10])

@@ -4,9 +4,11 @@ import pytest
 
 from approxgrad.evaluation.metrics import compare
 from approxgrad.figures import style
-from approxgrad.figures.maps import SAMPLES, attribution_maps, colour_limit, map_numbers, map_triples
-from figure_data import IMAGES, attributions, drawn_text, exact
+from approxgrad.figures.maps import attribution_maps, colour_limit
+from approxgrad.figures.triples import SAMPLES, map_numbers, map_triples
+from figure_data import IMAGES, METHODS, attributions, drawn_text, exact, parameters
 
+LOOKS = parameters(methods=METHODS)
 GREY = {"shape": (1, 2, 2), "normalisation": {"mean": [0.25], "std": [0.5]}}
 
 
@@ -34,7 +36,7 @@ def test_samples_are_found_by_their_number_in_every_file():
         ("input_x_gradient", attributions([31, 42, 53], seed=1), exact([53, 42, 31, 64], seed=2)),
         ("integrated_gradients", attributions([42, 31], seed=3), exact([90, 31, 42], seed=4)),
     ]
-    figure = attribution_maps(columns, **IMAGES)
+    figure = attribution_maps(columns, LOOKS)
     drawn = panels(figure)
     assert drawn.shape == (2, 7)
     for sample, row in zip([31, 42], drawn, strict=True):
@@ -54,7 +56,7 @@ def test_samples_are_found_by_their_number_in_every_file():
 def test_the_first_common_samples_are_shown():
     columns = [("saliency", attributions(range(10, 20)), exact([19, *range(11, 19)]))]
     assert [triples[0].sample for triples in map_triples(columns)] == [11, 12, 13]
-    assert len(panels(attribution_maps(columns, **IMAGES))) == SAMPLES == 3
+    assert len(panels(attribution_maps(columns, LOOKS))) == SAMPLES == 3
 
 
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
@@ -62,7 +64,7 @@ def test_exact_and_approximated_share_a_scale_and_the_difference_has_its_own(met
     approximated, reference = attributions([5, 6], method=method, **GREY), exact([5, 6], method=method, **GREY)
     approximated.attribution[:] = [[1, 2, 0, 4], [10, 20, 0, 40]]
     reference.attribution[:] = [[1, 2, 0, 3], [10, 20, 0, 30]]
-    figure = attribution_maps([(method, approximated, reference)], **IMAGES)
+    figure = attribution_maps([(method, approximated, reference)], LOOKS)
     for factor, row in zip([1, 10], panels(figure), strict=True):
         limit = factor * np.quantile([1, 2, 0, 4, 1, 2, 0, 3], 0.99)
         low = 0 if method == "saliency" else -limit
@@ -90,7 +92,7 @@ def test_bars_say_where_they_end():
     approximated.attribution[0] = [-2, 1, 0, 2]
     reference = exact([5], **GREY)
     reference.attribution[0] = [-2, 1, 0, 1.5]
-    shared, own = bars(attribution_maps([("integrated_gradients", approximated, reference)], **IMAGES))
+    shared, own = bars(attribution_maps([("integrated_gradients", approximated, reference)], LOOKS))
     assert [text.get_text() for text in shared.get_xticklabels()] == ["−2", "0", "2"]
     assert [text.get_text() for text in own.get_xticklabels()] == ["−0.48", "0", "0.48"]
     assert shared.get_position().width > 1.9 * own.get_position().width
@@ -99,7 +101,7 @@ def test_bars_say_where_they_end():
 def test_small_print_gives_the_measures_of_the_tables():
     approximated, reference = attributions([5]), exact([5], seed=1)
     measures = compare(approximated.attribution, reference.attribution)
-    (row,) = panels(attribution_maps([("integrated_gradients", approximated, reference)], **IMAGES))
+    (row,) = panels(attribution_maps([("integrated_gradients", approximated, reference)], LOOKS))
     assert row[2].get_xlabel() == f"r = {measures['pearson'][0]:.3f}"
     error = 100 * measures["relative_error"][0]
     assert row[3].get_xlabel() == f"error {error:.0f} %"
@@ -108,14 +110,14 @@ def test_small_print_gives_the_measures_of_the_tables():
 def test_maps_without_a_correlation_can_be_drawn():
     approximated, reference = attributions([5]), exact([5])
     reference.attribution[:] = 0
-    (row,) = panels(attribution_maps([("integrated_gradients", approximated, reference)], **IMAGES))
+    (row,) = panels(attribution_maps([("integrated_gradients", approximated, reference)], LOOKS))
     assert row[2].get_xlabel() == "r undefined"
     assert row[3].get_xlabel() == "error undefined"
 
 
 def test_numbers_are_one_row_for_each_pixel_and_channel(tmp_path):
     approximated, reference = attributions([5, 6], seed=1), exact([6, 5], seed=2)
-    numbers = map_numbers([("integrated_gradients", approximated, reference)], **IMAGES)
+    numbers = map_numbers([("integrated_gradients", approximated, reference)], IMAGES)
     assert len(numbers) == 2 * 12
     row = numbers[
         (numbers["sample"] == 6) & (numbers["channel"] == 2) & (numbers["row"] == 0) & (numbers["column"] == 1)
@@ -128,23 +130,23 @@ def test_numbers_are_one_row_for_each_pixel_and_channel(tmp_path):
     read = pd.read_csv(tmp_path / "maps.csv", dtype=str)
     for name in ("input", "exact", "approximated", "difference"):
         np.testing.assert_array_equal(read[name].to_numpy(numbers[name].dtype), numbers[name])
-    assert read[["dataset", "model", "method", "scheme", "step"]].drop_duplicates().to_numpy().tolist() == [
-        ["digits", "cnn", "integrated_gradients", "forward", "0.1"]
-    ]
+    assert read[
+        ["dataset", "model", "method", "family", "setting", "setting_name"]
+    ].drop_duplicates().to_numpy().tolist() == [["digits", "cnn", "integrated_gradients", "forward", "0.1", "step"]]
 
 
 def test_colour_image_is_shown_in_its_own_units():
     approximated = attributions([5])
     approximated.inputs[0] = [0, 1, 9, -9] * 3
     expected = [[[0.5, 0.4, 0.3], [0.7, 0.65, 0.8]], [[1, 1, 1], [0, 0, 0]]]
-    drawn = panels(attribution_maps([("saliency", approximated, exact([5]))], **IMAGES))
+    drawn = panels(attribution_maps([("saliency", approximated, exact([5]))], LOOKS))
     np.testing.assert_allclose(pixels(drawn[0, 0]), expected, rtol=1e-6)
 
 
 def test_image_of_one_channel_is_grey():
     approximated = attributions([5], **GREY)
     approximated.inputs[0] = [-2, 0, 0.5, 9]
-    figure = attribution_maps([("saliency", approximated, exact([5], **GREY))], **IMAGES)
+    figure = attribution_maps([("saliency", approximated, exact([5], **GREY))], LOOKS)
     panel = panels(figure)[0, 0]
     np.testing.assert_allclose(pixels(panel), [[0, 0.25], [0.5, 1]])
     assert panel.images[0].get_cmap().name == "gray"
@@ -155,29 +157,30 @@ def test_image_of_one_channel_is_grey():
 def test_one_normalisation_serves_all_channels():
     approximated = attributions([5], normalisation={"mean": [0.5], "std": [0.25]})
     approximated.inputs[0] = 1
-    drawn = panels(attribution_maps([("saliency", approximated, exact([5]))], **IMAGES))
+    drawn = panels(attribution_maps([("saliency", approximated, exact([5]))], LOOKS))
     np.testing.assert_allclose(pixels(drawn[0, 0]), np.full((2, 2, 3), 0.75))
 
 
 def test_sources_that_differ_stand_above_their_method():
     columns = [
         ("saliency", attributions([5], "central", 0.01), exact([5])),
-        ("input_x_gradient", attributions([5], "forward", 0.5), exact([5])),
+        ("input_x_gradient", attributions([5], "directions", 64.0), exact([5])),
     ]
-    text = drawn_text(attribution_maps(columns, **IMAGES))
-    assert "Saliency (central, h = 0.01)" in text
-    assert "Gradient × Input (forward, h = 0.5)" in text
+    text = drawn_text(attribution_maps(columns, LOOKS))
+    assert "Saliency (central differences, h = 0.01)" in text
+    assert "Gradient × Input (directions, n = 64)" in text
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 8, 16), (1, 16, 8)])
 @pytest.mark.parametrize("methods", [1, 3])
 def test_nothing_is_drawn_outside_the_figure_or_over_another_part(shape, methods):
-    keys = {"dataset": "synthetic_nonlinear", "model": "resnet18"}
+    labels = METHODS | {"mean": "Integrated Gradients (mean baseline)", "x": "X"}
+    named = parameters("synthetic nonlinear", "ResNet-18", methods=labels)
     columns = [
-        (name, attributions([5, 6], step=step, shape=shape), exact([5, 6], shape=shape, seed=1))
-        for name, step in [("integrated_gradients_mean", 0.0001), ("saliency", 0.1), ("x", 0.5)][:methods]
+        (name, attributions([5, 6], setting=setting, shape=shape), exact([5, 6], shape=shape, seed=1))
+        for name, setting in [("mean", 0.0001), ("saliency", 0.1), ("x", 0.5)][:methods]
     ]
-    figure = attribution_maps(columns, **keys)
+    figure = attribution_maps(columns, named)
     figure.draw_without_rendering()
     renderer = figure._get_renderer()
     box = figure.get_tightbbox()
@@ -196,11 +199,11 @@ def test_nothing_is_drawn_outside_the_figure_or_over_another_part(shape, methods
 def test_inputs_that_are_no_images_are_refused(shape):
     columns = [("saliency", attributions([5], shape=shape), exact([5], shape=shape))]
     with pytest.raises(ValueError, match=r"feature_shape: got \[.*\], expected an image of 1 or 3 channels"):
-        attribution_maps(columns, **IMAGES)
+        attribution_maps(columns, LOOKS)
 
 
 def test_a_column_and_a_common_sample_are_needed():
     with pytest.raises(ValueError, match="columns: expected at least one method"):
-        attribution_maps([], **IMAGES)
+        attribution_maps([], LOOKS)
     with pytest.raises(ValueError, match="columns: the attributions have no sample in common"):
-        attribution_maps([("saliency", attributions([5]), exact([6]))], **IMAGES)
+        attribution_maps([("saliency", attributions([5]), exact([6]))], LOOKS)

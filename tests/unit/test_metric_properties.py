@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from approxgrad.evaluation.metric_tables import KEYS, summarise
+from approxgrad.evaluation.frames import KEYS
+from approxgrad.evaluation.metric_tables import summarise
 from approxgrad.evaluation.metrics import METRICS, compare
 from approxgrad.evaluation.paired import compare_sources
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
+from figure_data import described
 
 EPS = np.finfo(float).eps
 CORRELATIONS = ["pearson", "spearman", "cosine"]
@@ -220,13 +222,12 @@ def test_intervals_hold_at_every_magnitude_and_in_every_order(columns, exponent,
 def metric_tables(draw):
     """Measures of two steps and the exact gradient on samples of their own, some of them undefined."""
     generator, parts = np.random.default_rng(draw(st.integers(0, 2**32 - 1))), []
-    for scheme, step in (("forward", 0.1), ("forward", 1.0), ("exact", np.nan)):
+    for source in (("forward", 0.1), ("forward", 1.0), ("exact",)):
         sample = generator.permutation(8)[: draw(st.integers(1, 8))]
         values = {name: generator.choice([0.5, 0.25, np.nan, 1.0], len(sample)) for name in METRICS}
-        gradient = scheme if np.isnan(step) else f"{scheme}-h{step:g}"
-        keys = {"dataset": "d", "model": "m", "method": "a", "gradient": gradient, "scheme": scheme, "step": step}
-        parts.append(pd.DataFrame({**keys, "dtype": "float32", "reference": "truth", "sample": sample, **values}))
-    return pd.concat(parts, ignore_index=True)
+        keys = {"dataset": "d", "model": "m", "method": "a", **described(*source)}
+        parts.append(pd.DataFrame({**keys, "reference": "truth", "sample": sample, **values}))
+    return pd.concat(parts, ignore_index=True).astype({"setting": float})
 
 
 @given(metric_tables())

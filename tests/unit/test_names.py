@@ -30,19 +30,7 @@ READ_AS_SOMETHING_ELSE = [
     *("nan", "NaN", "NA", "null", "None", "inf", "Infinity", "true", "False", "TRUE", "yes", "No", "epoch"),
 ]
 NAMES = [
-    "digits",
-    "x1",
-    "1a",
-    "3d",
-    "1e",
-    "e5",
-    "0xyz",
-    "resnet-18",
-    "2024-01-photos",
-    "cifar10",
-    "nancy",
-    "info",
-    "T5",
+    *("digits", "x1", "1a", "3d", "1e", "e5", "0xyz", "resnet-18", "2024-01-photos", "cifar10", "nancy", "info", "T5"),
 ]
 
 

@@ -3,20 +3,19 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from approxgrad.evaluation.metric_tables import KEYS
+from approxgrad.evaluation.frames import KEYS, SOURCE
 from approxgrad.evaluation.metrics import METRICS
 from approxgrad.evaluation.paired import WITHIN, compare_sources, holm, sign_test, source_pairs
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
-from approxgrad.study.sources import AUTO, GradientSource, exact_source
+from figure_data import described
 
 
-def rows(scheme, step, values, samples=None, dtype="float32", **keys):
+def rows(family, setting, values, samples=None, dtype="float32", **keys):
     """Return the metrics of one source; `values` are those of every metric, or of each by name."""
-    source = GradientSource(scheme, step, dtype)
     measures = values if isinstance(values, dict) else dict.fromkeys(METRICS, values)
     frame = pd.DataFrame({name: np.asarray(column, float) for name, column in measures.items()})
-    names = dict.fromkeys(WITHIN, "x") | {"dtype": source.dtype, "gradient": source.name, "scheme": scheme} | keys
-    return frame.assign(**names, step=np.nan if step is None else step, sample=samples or range(len(frame)))
+    names = dict.fromkeys(WITHIN, "x") | described(family, setting, dtype) | keys
+    return frame.assign(**names, sample=samples or range(len(frame))).astype({"setting": float})
 
 
 def compared(*frames, **options):
@@ -28,14 +27,18 @@ def chosen(table, metric="relative_error"):
     return row
 
 
-def test_pairs_are_neighbouring_steps_schemes_at_one_step_and_the_exact_gradient():
-    forward = [GradientSource("forward", step) for step in (0.5, 0.1, 2)]
-    central = [GradientSource("central", step) for step in (2, 1)]
-    assert [(differ, a.name, b.name) for differ, a, b in source_pairs([*forward, exact_source(), *central])] == [
-        ("step", "central-h1", "central-h2"),
-        ("step", "forward-h0.1", "forward-h0.5"),
-        ("step", "forward-h0.5", "forward-h2"),
-        ("scheme", "central-h2", "forward-h2"),
+def pairs(*sources):
+    return source_pairs(pd.DataFrame([described(*source) for source in sources]).astype({"setting": float}))
+
+
+def test_pairs_are_neighbouring_settings_families_at_one_setting_and_the_exact_gradient():
+    forward = [("forward", setting) for setting in (0.5, 0.1, 2.0)]
+    central = [("central", setting) for setting in (2.0, 1.0)]
+    assert pairs(*forward, ("exact",), *central) == [
+        ("setting", "central-h1", "central-h2"),
+        ("setting", "forward-h0.1", "forward-h0.5"),
+        ("setting", "forward-h0.5", "forward-h2"),
+        ("family", "central-h2", "forward-h2"),
         ("exact", "central-h1", "exact"),
         ("exact", "central-h2", "exact"),
         ("exact", "forward-h0.1", "exact"),
@@ -44,13 +47,20 @@ def test_pairs_are_neighbouring_steps_schemes_at_one_step_and_the_exact_gradient
     ]
 
 
-def test_a_chosen_step_is_paired_with_another_scheme_and_the_exact_gradient_only():
-    sources = [GradientSource("forward", 0.5), GradientSource("forward", AUTO), GradientSource("central", AUTO)]
-    assert [(differ, a.name, b.name) for differ, a, b in source_pairs([*sources, exact_source()])] == [
-        ("scheme", "central-auto", "forward-auto"),
+def test_a_chosen_setting_is_paired_with_another_family_and_the_exact_gradient_only():
+    assert pairs(("forward", 0.5), ("forward", "auto", "float32", 0.1), ("central", "auto"), ("exact",)) == [
+        ("family", "central-auto", "forward-auto"),
         ("exact", "central-auto", "exact"),
         ("exact", "forward-h0.5", "exact"),
         ("exact", "forward-auto", "exact"),
+    ]
+    # Not even where the chosen setting is that of another source.
+    assert pairs(("forward", 0.5), ("central", "auto", "float32", 0.5)) == []
+
+
+def test_settings_of_different_kinds_are_not_paired():
+    assert pairs(("forward", 8.0), ("directions", 8.0), ("directions", 64.0)) == [
+        ("setting", "directions-n8", "directions-n64")
     ]
 
 
@@ -123,14 +133,14 @@ def test_only_sources_with_the_same_other_keys_are_compared():
     frames = [
         rows("forward", step, np.arange(3.0) + step, **{key: name})
         for key in WITHIN
-        for name in ("a", "b")
+        for name in (("float32", "float64") if key == "dtype" else ("a", "b"))
         for step in (1.0, 2.0)
     ]
     table = compared(*frames, rows("exact", None, np.zeros(3), reference="a"))
-    assert set(table) >= set(KEYS) - {"gradient", "scheme", "step"}
+    assert set(table) >= set(KEYS) - (set(SOURCE) - {"dtype"})
     assert len(table) == (2 * len(WITHIN) + 2) * len(METRICS)
     assert set(table.loc[table["differ"] == "exact", "reference"]) == {"a"}
-    assert (table.loc[table["differ"] == "step", "median_difference"] == -1).all()
+    assert (table.loc[table["differ"] == "setting", "median_difference"] == -1).all()
 
 
 def test_pairing_narrows_the_interval_of_correlated_sources():

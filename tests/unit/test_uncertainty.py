@@ -148,3 +148,12 @@ def test_options_out_of_range_are_refused(options, message):
 def test_intervals_scale_with_the_values_where_their_cubes_leave_the_range(scale):
     values = np.random.default_rng(0).exponential(size=20)
     np.testing.assert_array_equal(intervals([scale * values], Bootstrap(0)), scale * intervals([values], Bootstrap(0)))
+
+
+@pytest.mark.parametrize("samples", [3, 8])
+def test_intervals_of_few_values_are_widened(samples):
+    # Where nothing is skewed, the interval is that of Student: a bootstrap's own spread is sqrt((n - 1) / n) of it.
+    values = np.linspace(-1, 1, samples)
+    (row,) = intervals([values], Bootstrap(0, level=0.6, resamples=50_000)).to_dict("records")
+    student = stats.t.interval(0.6, samples - 1, scale=values.std(ddof=1) / np.sqrt(samples))
+    assert [row["mean_low"], row["mean_high"]] == pytest.approx(student, rel=0.05)

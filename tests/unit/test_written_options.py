@@ -15,9 +15,9 @@ STUDY = {
     "seed": 0,
     "datasets": {"digits": {"kind": "digits"}},
     "methods": {"saliency": {"attribution": "saliency"}},
-    "gradients": {"own": {"difference": "forward", "steps": [1]}},
+    "gradients": {"forward": {"difference": "forward", "steps": [1]}},
     "experiments": [
-        {"datasets": ["digits"], "models": ["own"], "methods": ["saliency"], "gradients": ["own"], "samples": 1}
+        {"datasets": ["digits"], "models": ["own"], "methods": ["saliency"], "gradients": ["forward"], "samples": 1}
     ],
 }
 MODEL = {"factory": "a:b", "training": {"epochs": 1, "batch_size": 2, "learning_rate": 1}}

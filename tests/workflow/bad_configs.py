@@ -22,8 +22,8 @@ STEP = "expected a number of at least 1e-30 or auto"
 FINITE = "expected a finite number or auto"
 NAME = "expected: Letters, digits, _ and -, starting with a letter or digit."
 READ_BACK = (
-    "which readers of the tables take for a number, a date, a truth value or a missing one; "
-    "expected a name that is none, such as "
+    "which readers of the tables take for a number, a date, a truth value or a missing value; "
+    "choose another name, such as "
 )
 
 
@@ -348,23 +348,23 @@ FILES = [
     bad(
         "a bracket left open",
         b"seed: [1\n",
-        "config.yaml, line 2: is no valid YAML or JSON (expected ',' or ']', but got '<stream end>')",
+        "config.yaml, line 2: is not valid YAML or JSON (expected ',' or ']', but got '<stream end>')",
     ),
     bad("Latin-1", b"# caf\xe9\nseed: 1\n", "config.yaml: is not encoded in UTF-8 (byte 6), expected YAML or JSON"),
     bad(
         "a control character",
         b"seed: 1\x07\n",
-        "config.yaml: is no valid YAML or JSON (special characters are not allowed)",
+        "config.yaml: is not valid YAML or JSON (special characters are not allowed)",
     ),
     bad(
         "aliases that explode",
         BOMB.encode(),
-        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+        "config.yaml: stands for more than 100,000 values once its aliases are expanded",
     ),
     bad(
         "mappings that explode",
         MAPPING_BOMB.encode(),
-        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+        "config.yaml: stands for more than 100,000 values once its aliases are expanded",
     ),
     bad(
         "mappings that explode when they are merged",
@@ -374,15 +374,15 @@ FILES = [
         .replace("}", "]}")
         .replace("{b: 1]}", "{b: 1}")
         .encode(),
-        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+        "config.yaml: stands for more than 100,000 values once its aliases are expanded",
     ),
     bad(
         "a list that holds itself",
         b"seed: &s [*s]\n",
-        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+        "config.yaml: stands for more than 100,000 values once its aliases are expanded",
     ),
     bad("two documents", b"seed: 1\n---\nseed: 2\n", "config.yaml, line 2: a second document begins, expected one"),
-    bad("NUL", b"seed: 1\x00\n", "config.yaml: is no valid YAML or JSON (special characters are not allowed)"),
+    bad("NUL", b"seed: 1\x00\n", "config.yaml: is not valid YAML or JSON (special characters are not allowed)"),
     bad(
         "a template",
         b"device: cpu\n__use_yte__: true\n",
@@ -408,18 +408,18 @@ FILES = [
     bad(
         "a mapping that holds itself",
         b"seed: &s {a: *s}\n",
-        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+        "config.yaml: stands for more than 100,000 values once its aliases are expanded",
     ),
     bad(
         "a tag that nothing is made of",
         b"seed: !!python/name:os.system 1\n",
-        "config.yaml, line 1: is no valid YAML or JSON (could not determine a constructor for the tag "
+        "config.yaml, line 1: is not valid YAML or JSON (could not determine a constructor for the tag "
         "'tag:yaml.org,2002:python/name:os.system')",
     ),
     bad(
         "an impossible day",
         b"seed: 2001-02-30\n",
-        "config.yaml: holds a value that is none (day is out of range for month)",
+        "config.yaml: has an invalid value (day is out of range for month)",
     ),
     bad("three thousand brackets", b"seed: " + b"[" * 3000 + b"]" * 3000, "config.yaml: is nested too deeply"),
 ]

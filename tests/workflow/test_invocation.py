@@ -69,7 +69,7 @@ def test_a_merged_default_is_named_in_its_fault(empty):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("bomb.yaml", MAPPING_BOMB, "stands for more than 100,000 values once its aliases are written out"),
+        ("bomb.yaml", MAPPING_BOMB, "stands for more than 100,000 values once its aliases are expanded"),
         (
             "metrics",
             None,

@@ -117,8 +117,9 @@ def test_configurations_are_valid(study):
 
 def test_conda_environment_has_the_dependencies_of_the_package():
     conda = yaml.safe_load((REPOSITORY / "envs" / "approxgrad.yaml").read_text())
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-    assert conda["dependencies"][-1]["pip"] == project["project"]["dependencies"]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    needed = sorted([*project["dependencies"], *project["optional-dependencies"]["study"]])
+    assert conda["dependencies"][-1]["pip"] == needed
 
 
 def test_versions_agree():

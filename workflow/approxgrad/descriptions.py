@@ -8,6 +8,7 @@ validation, defaults, the schema for editors and the reference page all come fro
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar
@@ -68,7 +69,6 @@ class Named(Protocol):
     """What a registry holds: classes, or objects, with a name."""
 
     name: Any
-    __module__: str
 
 
 class Registry(Mapping[str, D]):
@@ -97,29 +97,30 @@ class Registry(Mapping[str, D]):
         ValueError
             If another description has that name.
         """
-        own = self._modules.get(member.name, member.__module__)
-        if member.name in self._members or own != member.__module__:
-            raise ValueError(f"{member.__module__}: {member.name} is already the name of a {self.noun}")
+        module = sys._getframe(1).f_globals["__name__"]
+        if member.name in self._members or self._modules.get(member.name, module) != module:
+            raise ValueError(f"{member.name} is already the name of a {self.noun}")
         self._members[member.name] = member
+        self._modules[member.name] = module
         return member
 
     def __getitem__(self, name: str) -> D:
-        if name not in self._members and name in self._modules:
+        if name not in self._members:
             import_module(self._modules[name])
         return self._members[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._modules or name in self._members
+        return name in self._modules
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys([*self._modules, *self._members]))
+        return iter(self._modules)
 
     def __len__(self) -> int:
-        return len(list(iter(self)))
+        return len(self._modules)
 
     def module(self, name: str) -> str:
         """Return the module that describes a member, so that jobs which need it can be made to depend on its file."""
-        return self._modules.get(name) or str(self._members[name].__module__)
+        return self._modules[name]
 
 
 def written(description: Any) -> dict[str, Any]:

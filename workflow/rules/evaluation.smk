@@ -1,3 +1,8 @@
+from approxgrad.descriptions import written
+from approxgrad.evaluation.files import METRIC_TABLE, PUBLISHED_METRICS, RESIDUALS
+from approxgrad.evaluation.path_cells import complete_methods, path_cells
+
+
 rule evaluate:
     """Compare approximated with exact attributions, and both with the true effects where they are known."""
     input:
@@ -7,9 +12,9 @@ rule evaluate:
         approximated=lambda wildcards: [
             cell.path for cell in study.approximated(wildcards.dataset, wildcards.model, wildcards.method)
         ],
-        code=code("evaluate.py"),
+        code=code("evaluate.py", "approxgrad.evaluation.metric_tables"),
     output:
-        metrics="results/metrics/dataset={dataset}/model={model}/method={method}/part-0.parquet",
+        metrics=METRIC_TABLE,
     log:
         "logs/evaluate/{dataset}/{model}/{method}.log",
     benchmark:
@@ -20,100 +25,152 @@ rule evaluate:
         mem_mb=2000,
         runtime=30,
     params:
-        versions=versions("evaluate.py"),
+        made_by="approxgrad.evaluation.metric_tables:method_table",
+        versions=versions("evaluate.py", "approxgrad.evaluation.metric_tables"),
     script:
         "../scripts/evaluate.py"
 
 
-rule summarise:
-    """Mean, median, their intervals, spread and quartiles of every metric over the samples."""
+use rule evaluate as evaluate_completeness with:
     input:
-        metrics=[
-            rules.evaluate.output.metrics.format(dataset=dataset, model=model, method=method)
-            for dataset, model, method in study.comparisons
-        ],
-        code=code("summarise.py"),
+        attributions=lambda wildcards: [cell.path for cell in path_cells(study, wildcards.dataset, wildcards.model)],
+        code=code("evaluate.py", "approxgrad.evaluation.completeness"),
     output:
-        parquet="results/summary/summary.parquet",
-        csv=report(
-            "results/summary/summary.csv",
-            caption="../report/summary.rst",
-            category="Tables",
-            labels={"table": "summary"},
-        ),
+        residuals=RESIDUALS,
     log:
-        "logs/summarise.log",
+        "logs/evaluate_completeness/{dataset}/{model}.log",
     benchmark:
-        "benchmarks/summarise.tsv"
-    conda:
-        "../../envs/approxgrad.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
+        "benchmarks/evaluate_completeness/{dataset}/{model}.tsv"
     params:
-        comparisons=study.comparisons,
-        seed=study.config["seed"],
-        uncertainty=study.config["uncertainty"],
-        versions=versions("summarise.py"),
-    script:
-        "../scripts/summarise.py"
+        made_by="approxgrad.evaluation.completeness:residuals_table",
+        methods=lambda wildcards: [cell.method for cell in path_cells(study, wildcards.dataset, wildcards.model)],
+        versions=versions("evaluate.py", "approxgrad.evaluation.completeness"),
 
 
-rule compare_sources:
-    """Differences between gradient sources on the same samples."""
+def cached_files(wildcards):
+    return [file for file in study.cached_arrays(wildcards.source) if file.method == wildcards.method]
+
+
+use rule evaluate as evaluate_published with:
     input:
-        metrics=rules.summarise.input.metrics,
-        code=code("compare_sources.py"),
+        arrays=lambda wildcards: [file.path for file in cached_files(wildcards)],
+        code=code("evaluate.py", "approxgrad.evaluation.metric_tables"),
     output:
-        parquet="results/summary/paired.parquet",
-        csv=report(
-            "results/summary/paired.csv",
-            caption="../report/paired.rst",
-            category="Tables",
-            labels={"table": "gradient sources in pairs"},
-        ),
+        metrics=PUBLISHED_METRICS,
     log:
-        "logs/compare_sources.log",
+        "logs/evaluate_published/{source}/{method}.log",
     benchmark:
-        "benchmarks/compare_sources.tsv"
-    conda:
-        "../../envs/approxgrad.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
+        "benchmarks/evaluate_published/{source}/{method}.tsv"
     params:
-        comparisons=study.comparisons,
-        seed=study.config["seed"],
-        uncertainty=study.config["uncertainty"],
-        versions=versions("compare_sources.py"),
-    script:
-        "../scripts/compare_sources.py"
+        made_by="approxgrad.evaluation.metric_tables:arrays_table",
+        steps=lambda wildcards: [file.step for file in cached_files(wildcards)],
+        # A file can be another one although it is older than what was made from the one before.
+        states=lambda wildcards: [file_state(file.path) for file in cached_files(wildcards)],
+        scheme=lambda wildcards: study.config.cached_arrays[wildcards.source].scheme,
+        arrays=lambda wildcards: written(study.config.cached_arrays[wildcards.source].arrays),
+        versions=versions("evaluate.py", "approxgrad.evaluation.metric_tables"),
 
 
-rule tabulate_ranges:
-    """Smallest and largest value of the exact attributions."""
+METRIC_FILES = [
+    METRIC_TABLE.format(dataset=dataset, model=model, method=method) for dataset, model, method in study.comparisons
+]
+INTERVALS = {"seed": study.config.seed, "uncertainty": written(study.config.uncertainty)}
+
+# Tables of the whole study by the names of their rules: what each says and is called, the file, the function that makes
+# it, its inputs and parameters.
+TABLES = {
+    "summarise": (
+        "Mean, median, their intervals, spread and quartiles of every metric over the samples.",
+        "summary",
+        "results/summary/summary",
+        "approxgrad.evaluation.metric_tables:summary_table",
+        {"metrics": METRIC_FILES},
+        INTERVALS | {"comparisons": study.comparisons},
+    ),
+    "compare_sources": (
+        "Differences between gradient sources on the same samples.",
+        "gradient sources in pairs",
+        "results/summary/paired",
+        "approxgrad.evaluation.paired:pairs_table",
+        {"metrics": METRIC_FILES},
+        INTERVALS | {"comparisons": study.comparisons},
+    ),
+    "tabulate_ranges": (
+        "Smallest and largest value of the exact attributions.",
+        "range of exact attributions",
+        "results/summary/exact_ranges",
+        "approxgrad.evaluation.frames:ranges_table",
+        {"exact": [cell.path for cell in study.reference_cells]},
+        {"cells": [(cell.dataset, cell.model, cell.method) for cell in study.reference_cells]},
+    ),
+    "recommend_steps": (
+        "The setting to use for each data set, model, method, family and precision, and why.",
+        "recommended steps",
+        "results/summary/recommended_steps",
+        "approxgrad.evaluation.convergence:recommendations_table",
+        {
+            "metrics": METRIC_FILES,
+            "exact": [cell.path for names in study.comparisons for cell in study.references(*names)],
+        },
+        {
+            "comparisons": study.comparisons,
+            "references": [names for names in study.comparisons for _ in study.references(*names)],
+        },
+    ),
+    "summarise_published": (
+        "Mean, median, their intervals, spread and quartiles of every metric over the cached maps.",
+        "summary of cached arrays",
+        "results/published/summary",
+        "approxgrad.evaluation.metric_tables:published_table",
+        {
+            "metrics": [
+                PUBLISHED_METRICS.format(source=source, method=method) for source, method in study.cached_methods
+            ]
+        },
+        INTERVALS | {"sources": study.cached_methods},
+    ),
+}
+
+for table, (line, label, path, function, inputs, parameters) in TABLES.items():
+
+    rule:
+        f"""{line}"""
+        name:
+            table
+        input:
+            **inputs,
+            code=code("tabulate.py", function.partition(":")[0]),
+        output:
+            parquet=f"{path}.parquet",
+            csv=report(
+                f"{path}.csv",
+                caption=f"../report/{Path(path).name}.rst",
+                category="Tables",
+                labels={"table": label},
+            ),
+        log:
+            f"logs/{table}.log",
+        benchmark:
+            f"benchmarks/{table}.tsv"
+        conda:
+            "../../envs/approxgrad.yaml"
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            **parameters,
+            made_by=function,
+            versions=versions("tabulate.py", function.partition(":")[0]),
+        script:
+            "../scripts/tabulate.py"
+
+
+rule metrics:
+    """All metrics of the study, their summary, the gradient sources in pairs and the settings to use."""
     input:
-        exact=[cell.path for cell in study.exact_cells],
-        code=code("tabulate_ranges.py"),
-    output:
-        parquet="results/summary/exact_ranges.parquet",
-        csv=report(
-            "results/summary/exact_ranges.csv",
-            caption="../report/exact_ranges.rst",
-            category="Tables",
-            labels={"table": "range of exact attributions"},
-        ),
-    log:
-        "logs/tabulate_ranges.log",
-    benchmark:
-        "benchmarks/tabulate_ranges.tsv"
-    conda:
-        "../../envs/approxgrad.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        cells=[(cell.dataset, cell.model, cell.method) for cell in study.exact_cells],
-        versions=versions("tabulate_ranges.py"),
-    script:
-        "../scripts/tabulate_ranges.py"
+        [cell.path for cell in study.cells],
+        METRIC_FILES,
+        rules.summarise.output,
+        rules.compare_sources.output,
+        rules.tabulate_ranges.output,
+        rules.recommend_steps.output,

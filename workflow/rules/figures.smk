@@ -1,210 +1,73 @@
-rule plot_boxplots:
-    """Box plots of agreement with the exact attribution over the step sizes."""
-    input:
-        metrics=rules.evaluate.output.metrics,
-        code=code("plot_boxplots.py"),
-    output:
-        svg=report(
-            "results/figures/dataset={dataset}/model={model}/method={method}/boxplots.svg",
-            caption="../report/boxplots.rst",
-            category="{dataset}",
-            subcategory="{model}",
-            labels={"figure": "approximated against exact", "method": "{method}"},
-        ),
-        png="results/figures/dataset={dataset}/model={model}/method={method}/boxplots.png",
-        csv="results/figures/dataset={dataset}/model={model}/method={method}/boxplots.csv",
-    log:
-        "logs/plot_boxplots/{dataset}/{model}/{method}.log",
-    benchmark:
-        "benchmarks/plot_boxplots/{dataset}/{model}/{method}.tsv"
-    conda:
-        "../../envs/approxgrad.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=30,
-    params:
-        reference=lambda wildcards: study.reference(wildcards.method),
-        steps=lambda wildcards: study.steps(wildcards.dataset),
-        versions=versions("plot_boxplots.py"),
-    script:
-        "../scripts/plot_boxplots.py"
+import inspect
+
+from approxgrad.figures.figure import FIGURES
 
 
-rule plot_truth:
-    """Violins of the correlation with the true effects."""
-    input:
-        metrics=rules.evaluate.output.metrics,
-        code=code("plot_truth.py"),
-    output:
-        svg=report(
-            "results/figures/dataset={dataset}/model={model}/method={method}/truth_correlation.svg",
-            caption="../report/truth.rst",
-            category="{dataset}",
-            subcategory="{model}",
-            labels={"figure": "correlation with the truth", "method": "{method}"},
-        ),
-        png="results/figures/dataset={dataset}/model={model}/method={method}/truth_correlation.png",
-        csv="results/figures/dataset={dataset}/model={model}/method={method}/truth_correlation.csv",
-    log:
-        "logs/plot_truth/{dataset}/{model}/{method}.log",
-    benchmark:
-        "benchmarks/plot_truth/{dataset}/{model}/{method}.tsv"
-    wildcard_constraints:
-        dataset=any_of(filter(study.has_truth, study.datasets)),
-    conda:
-        "../../envs/approxgrad.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=30,
-    params:
-        reference=lambda wildcards: study.reference(wildcards.method),
-        steps=lambda wildcards: study.steps(wildcards.dataset),
-        versions=versions("plot_truth.py"),
-    script:
-        "../scripts/plot_truth.py"
+# Paths of the pictures that a rule asks for.
+def pictures(target):
+    return [
+        f"{figure.path.format(**dict(zip(figure.level, keys)))}.{ending}"
+        for figure in (FIGURES[name]() for name in FIGURES)
+        if figure.target == target
+        for keys in figure.targets(study)
+        for ending in ("svg", "png", "csv")
+    ]
 
 
-rule plot_maps:
-    """Picture of original, exact and approximated attribution maps and their difference."""
-    input:
-        approximated=lambda wildcards: [cell.path for _, cell, _ in study.mapped(wildcards.dataset, wildcards.model)],
-        exact=lambda wildcards: [cell.path for _, _, cell in study.mapped(wildcards.dataset, wildcards.model)],
-        code=code("plot_maps.py"),
-    output:
-        svg=report(
-            "results/figures/dataset={dataset}/model={model}/attribution_maps.svg",
-            caption="../report/maps.rst",
-            category="{dataset}",
-            subcategory="{model}",
-            labels={"figure": "attribution maps", "method": "all"},
-        ),
-        png="results/figures/dataset={dataset}/model={model}/attribution_maps.png",
-        csv="results/figures/dataset={dataset}/model={model}/attribution_maps.csv",
-    log:
-        "logs/plot_maps/{dataset}/{model}.log",
-    benchmark:
-        "benchmarks/plot_maps/{dataset}/{model}.tsv"
-    wildcard_constraints:
-        dataset=any_of(filter(study.is_image, study.datasets)),
-    conda:
-        "../../envs/approxgrad.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=30,
-    params:
-        methods=lambda wildcards: [method for method, _, _ in study.mapped(wildcards.dataset, wildcards.model)],
-        versions=versions("plot_maps.py"),
-    script:
-        "../scripts/plot_maps.py"
+# The caption of a figure: beside the module of a user's own, or in this workflow.
+def caption(figure):
+    own = Path(inspect.getfile(type(figure))).with_name(figure.caption)
+    return str(own) if own.is_file() else f"../report/{figure.caption}"
 
 
-rule plot_learning_curves:
-    """Loss and accuracy (or R2) over the epochs."""
-    input:
-        curves=rules.train_model.output.curves,
-        code=code("plot_learning_curves.py"),
-    output:
-        svg=report(
-            "results/figures/dataset={dataset}/model={model}/learning_curves.svg",
-            caption="../report/learning_curves.rst",
-            category="{dataset}",
-            subcategory="{model}",
-            labels={"figure": "learning curves", "method": "none"},
-        ),
-        png="results/figures/dataset={dataset}/model={model}/learning_curves.png",
-        csv="results/figures/dataset={dataset}/model={model}/learning_curves.csv",
-    log:
-        "logs/plot_learning_curves/{dataset}/{model}.log",
-    benchmark:
-        "benchmarks/plot_learning_curves/{dataset}/{model}.tsv"
-    conda:
-        "../../envs/approxgrad.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=30,
-    params:
-        versions=versions("plot_learning_curves.py"),
-    script:
-        "../scripts/plot_learning_curves.py"
+for figure in [FIGURES[name]() for name in FIGURES]:
 
-
-rule plot_variants:
-    """Error of the published variant of Integrated Gradients beside that of the correct one."""
-    input:
-        correct=lambda wildcards: rules.evaluate.output.metrics.format(
-            dataset=wildcards.dataset, model=wildcards.model, method=study.reference(wildcards.method)
-        ),
-        published=rules.evaluate.output.metrics,
-        code=code("plot_variants.py"),
-    output:
-        svg=report(
-            "results/figures/dataset={dataset}/model={model}/method={method}/variants.svg",
-            caption="../report/variants.rst",
-            category="{dataset}",
-            subcategory="{model}",
-            labels={"figure": "published against correct", "method": "{method}"},
-        ),
-        png="results/figures/dataset={dataset}/model={model}/method={method}/variants.png",
-        csv="results/figures/dataset={dataset}/model={model}/method={method}/variants.csv",
-    log:
-        "logs/plot_variants/{dataset}/{model}/{method}.log",
-    benchmark:
-        "benchmarks/plot_variants/{dataset}/{model}/{method}.tsv"
-    conda:
-        "../../envs/approxgrad.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=30,
-    params:
-        reference=lambda wildcards: study.reference(wildcards.method),
-        versions=versions("plot_variants.py"),
-    script:
-        "../scripts/plot_variants.py"
+    rule:
+        f"""{inspect.getdoc(type(figure))}"""
+        name:
+            f"plot_{figure.name}"
+        input:
+            unpack(lambda wildcards, figure=figure: figure.inputs(study, dict(wildcards.items()))),
+            code=code("plot.py", FIGURES.module(figure.name)),
+        output:
+            svg=report(
+                f"{figure.path}.svg",
+                caption=caption(figure),
+                category=figure.category,
+                subcategory=figure.subcategory,
+                labels=figure.labels,
+            ),
+            png=f"{figure.path}.png",
+            csv=f"{figure.path}.csv",
+        log:
+            "/".join([f"logs/plot_{figure.name}", *(f"{{{key}}}" for key in figure.level)]) + ".log",
+        benchmark:
+            "/".join([f"benchmarks/plot_{figure.name}", *(f"{{{key}}}" for key in figure.level)]) + ".tsv"
+        wildcard_constraints:
+            **{
+                key: any_of(sorted({keys[place] for keys in figure.targets(study)}))
+                for place, key in enumerate(figure.level)
+            },
+        conda:
+            "../../envs/approxgrad.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=30,
+        params:
+            figure=figure.name,
+            options=lambda wildcards, figure=figure: figure.params(study, dict(wildcards.items())),
+            versions=versions("plot.py", FIGURES.module(figure.name)),
+        script:
+            "../scripts/plot.py"
 
 
 rule comparison_figures:
     """All figures that compare attributions; they need nothing but the attributions."""
     input:
         [cell.path for cell in study.cells],
-        rules.summarise.input.metrics,
-        [
-            path.format(dataset=dataset, model=model, method=method)
-            for dataset, model, method in study.comparisons
-            for path in rules.plot_boxplots.output
-        ],
-        [
-            path.format(dataset=dataset, model=model, method=method)
-            for dataset, model, method in study.comparisons
-            if study.has_truth(dataset)
-            for path in rules.plot_truth.output
-        ],
-        [
-            path.format(dataset=dataset, model=model)
-            for dataset, model in study.models
-            if study.is_image(dataset) and study.mapped(dataset, model)
-            for path in rules.plot_maps.output
-        ],
-        [
-            path.format(dataset=dataset, model=model, method=method)
-            for dataset, model, method in study.variants
-            for path in rules.plot_variants.output
-        ],
-        [
-            path.format(dataset=dataset, model=model, method=method)
-            for dataset, model, method in complete_methods(study)
-            for path in rules.plot_completeness.output
-        ],
-        sorted(
-            {
-                rules.evaluate_completeness.output.residuals.format(dataset=dataset, model=model)
-                for dataset, model, _ in complete_methods(study)
-            }
-        ),
-        [
-            path.format(dataset=dataset, model=model)
-            for dataset, model in study.models
-            for path in rules.plot_anatomy.output
-        ],
+        METRIC_FILES,
+        sorted({RESIDUALS.format(dataset=dataset, model=model) for dataset, model, _ in complete_methods(study)}),
+        pictures("comparison_figures"),
 
 
 rule figures:
@@ -212,9 +75,12 @@ rule figures:
     input:
         rules.attributions.input,
         rules.comparison_figures.input,
-        [
-            path.format(dataset=dataset, model=model)
-            for dataset, model in study.models
-            if model in study.trained_models
-            for path in rules.plot_learning_curves.output
-        ],
+        pictures("figures"),
+
+
+rule published:
+    """Metrics and figures of cached arrays."""
+    input:
+        rules.summarise_published.input.metrics,
+        rules.summarise_published.output,
+        pictures("published"),

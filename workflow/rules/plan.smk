@@ -4,7 +4,7 @@ rule plan:
         "logs/plan.log",
     conda:
         "../../envs/approxgrad.yaml"
-    threads: study.config["threads"]
+    threads: study.config.threads
     resources:
         mem_mb=8000,
         runtime=30,

@@ -25,8 +25,11 @@ rule tell_story:
         mem_mb=1000,
         runtime=30,
     params:
-        datasets=study.datasets,
-        references={method: study.reference(method) for _, _, method in study.variants},
+        labels=study.labels,
+        families={dataset: study.families(dataset) for dataset in study.datasets},
+        references={
+            method: study.reference(method) for _, _, method in study.comparisons if study.reference(method) != method
+        },
         states=[file_state(path) for path in templates("page.css")],
         versions=versions("tell_story.py"),
     script:

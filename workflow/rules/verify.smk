@@ -11,7 +11,7 @@ rule verify:
         table="results/verification/cells.csv",
     conda:
         "../../envs/approxgrad.yaml"
-    threads: study.config["threads"]
+    threads: study.config.threads
     resources:
         mem_mb=8000,
         runtime=240,

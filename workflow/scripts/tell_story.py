@@ -8,13 +8,9 @@ from approxgrad.running.job import job
 from approxgrad.storage.tables import write_atomically
 
 with job(snakemake):
-    facts = read_facts(
-        summary=snakemake.input.summary,
-        models=snakemake.input.models,
-        splits=dict(zip(snakemake.params.datasets, snakemake.input.splits, strict=True)),
-        references=snakemake.params.references,
-        paired=snakemake.input.paired,
-    )
+    inputs, described = snakemake.input, {name: snakemake.params[name] for name in ("labels", "families", "references")}
+    splits = dict(zip(snakemake.params.families, inputs.splits, strict=True))
+    facts = read_facts(inputs.summary, inputs.models, splits, inputs.paired, **described)
     html = {
         snakemake.output.page: page("The story of this study", sections_html(tell(facts))),
         snakemake.output.start: sections_html(start(facts)),

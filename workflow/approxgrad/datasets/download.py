@@ -99,8 +99,8 @@ def _copy(source: Path, part: Path) -> str:
         shutil.copyfile(source, part)
     except FileNotFoundError:
         return "no such file"
-    except (PermissionError, IsADirectoryError) as error:
-        return f"cannot be read ({error.strerror})"
+    except OSError as error:
+        return f"cannot be copied ({one_line(error.strerror or error)})"
     return ""
 
 

@@ -223,7 +223,7 @@ def _zip_file(path: Path) -> zipfile.ZipFile:
 
 def _member_name(member: zipfile.ZipInfo) -> str:
     """Return the name of a member in its shortest spelling."""
-    return posixpath.normpath(member.filename) + ("/" if member.is_dir() else "")
+    return posixpath.normpath(member.filename) + "/" * member.filename.endswith("/")
 
 
 def _check_size(size: int, where: str) -> None:

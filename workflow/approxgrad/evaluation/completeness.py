@@ -1,32 +1,35 @@
-"""Completeness of Integrated Gradients: attributions should sum to what the output gained from baseline to input."""
+"""Completeness: the attributions of a path method should sum to what the output gains from baseline to input."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from approxgrad.evaluation.frames import SOURCE
+from approxgrad.evaluation.metric_tables import TYPES
 from approxgrad.storage.table_checks import TableError
 from approxgrad.storage.tables import OPTIONAL_COLUMNS, attribution_file, matrix
 
 
-def completeness_residuals(paths: Sequence[Path | str], cells: Sequence[tuple[str, str]]) -> pa.Table:
+def completeness_residuals(paths: Sequence[Path | str], methods: Sequence[str]) -> pa.Table:
     """Return by how much the attributions of every sample miss the difference of the outputs.
 
     Parameters
     ----------
     paths : sequence of path
         Attribution files of path methods.
-    cells : sequence of (str, str)
-        Method and gradient source of each of them.
+    methods : sequence of str
+        Method of each.
 
     Returns
     -------
     Table
-        One row for each file and sample: ``method``, ``gradient``, ``scheme``, ``step``, ``sample``;
-        ``attribution_sum`` over the features, in float64; ``output`` and ``baseline_output`` of the model;
+        One row for each file and sample: ``method``, the columns :data:`approxgrad.evaluation.frames.SOURCE`,
+        ``sample``; ``attribution_sum`` over the features, in float64; ``output`` and ``baseline_output`` of the model;
         ``residual``, the sum minus the difference of the outputs; and ``relative_residual``, the residual over the
         absolute difference, null where the outputs are equal.
 
@@ -36,7 +39,7 @@ def completeness_residuals(paths: Sequence[Path | str], cells: Sequence[tuple[st
         If a file has no outputs at the ends of the path.
     """
     parts = []
-    for path, (method, gradient) in zip(paths, cells, strict=True):
+    for path, method in zip(paths, methods, strict=True):
         file = attribution_file(path, ["attribution"])
         ends = file.read([name for name in ("sample", *OPTIONAL_COLUMNS) if name in file.schema.names])
         if any(name not in file.schema.names or ends[name].null_count == len(ends) for name in OPTIONAL_COLUMNS):
@@ -51,9 +54,7 @@ def completeness_residuals(paths: Sequence[Path | str], cells: Sequence[tuple[st
         relative = np.divide(residual, size, out=np.zeros(rows), where=size > 0)
         columns = {
             "method": pa.array([method] * rows),
-            "gradient": pa.array([gradient] * rows),
-            "scheme": pa.array([file.metadata["scheme"]] * rows),
-            "step": pa.array([file.metadata["step"]] * rows, pa.float64()),
+            **{name: pa.array([file.metadata[name]] * rows, TYPES.get(name, pa.string())) for name in SOURCE},
             "sample": ends["sample"],
             "attribution_sum": pa.array(total),
             "output": pa.array(output),
@@ -63,3 +64,8 @@ def completeness_residuals(paths: Sequence[Path | str], cells: Sequence[tuple[st
         }
         parts.append(pa.table(columns))
     return pa.concat_tables(parts)
+
+
+def residuals_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.Table:
+    """Return the table of :func:`completeness_residuals` for a rule."""
+    return completeness_residuals(inputs["attributions"], params["methods"])

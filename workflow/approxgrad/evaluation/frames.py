@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,47 +10,63 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from approxgrad.gradients.source import PRECISIONS
 from approxgrad.storage.table_file import TableFile
-from approxgrad.storage.tables import attribution_file, matrix, read_table, write_atomically, write_table
-from approxgrad.study.sources import AUTO
+from approxgrad.storage.tables import attribution_file, matrix, write_atomically, write_table
 
-MEASURED = ("gradient", "scheme", "step", "dtype", "reference", "sample")
-"""Columns that say what the measures in a row are of."""
+SOURCE = ["gradient", "family", "setting", "setting_name", "chosen", "dtype", "evaluations"]
+"""Columns that describe a gradient source, in tables and in the metadata of attribution files."""
+
+KEYS = ["dataset", "model", "method", *SOURCE, "reference"]
+"""Columns that tell the rows of the summary apart, besides the metric."""
 
 
 def read_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:
-    """Return the measures of one data set, model and method with these three names as columns.
+    """Return the metrics of one data set, model and method with these three names as columns.
 
     Raises
     ------
     TableError
-        If the file is no table of measures.
+        If the file is not a table of metrics.
     """
-    return read_keyed(path, MEASURED, dataset=dataset, model=model, method=method)
+    return read_keyed(path, [*SOURCE, "reference", "sample"], dataset=dataset, model=model, method=method)
+
+
+def read_comparisons(paths: Iterable[Path | str], comparisons: Iterable[Sequence[str]]) -> pd.DataFrame:
+    """Return the metrics of several comparisons (data set, model, method), one file each, as one table."""
+    return pd.concat([read_metrics(path, *names) for path, names in zip(paths, comparisons, strict=True)])
 
 
 def read_keyed(path: Path | str, needed: Sequence[str] = (), **keys: str) -> pd.DataFrame:
-    """Return a table that has the needed columns; its first columns hold the names that stand in its path."""
+    """Return a table that has the needed columns; the names in its path become its first columns."""
     frame = TableFile(path, needed).read().to_pandas()
     return pd.concat([pd.DataFrame(keys, index=frame.index), frame], axis=1)
 
 
-def read_step_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:
-    """Return the rows of :func:`study_steps` of one data set, model and method."""
-    return study_steps(read_metrics(path, dataset, model, method))
+def read_shown(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:
+    """Return the :func:`shown_rows` of one data set, model and method."""
+    return shown_rows(read_metrics(path, dataset, model, method))
 
 
-def study_steps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return what figures and sentences about the steps of a study show: one precision, and the steps it names.
+def shown_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that figures and sentences about settings show.
 
-    Of several precisions of a data set, model and method it is float32. Steps that were chosen at run time are left
-    out, unless there are no others.
+    For each data set, model and method these are rows of the lowest precision. Settings that were chosen at run time
+    are left out where others with the same ``setting_name`` were fixed.
     """
     keys = ["dataset", "model", "method"]
-    rows = frame[frame["dtype"] == frame.groupby(keys, observed=True)["dtype"].transform("min")]
-    chosen = rows["gradient"].str.contains(f"-{AUTO}")
-    named = (rows["step"].notna() & ~chosen).groupby([rows[key] for key in keys], observed=True).transform("any")
-    return rows[~(chosen & named)]
+    precision = frame["dtype"].map(PRECISIONS.index)
+    rows = frame[precision == precision.groupby([frame[key] for key in keys]).transform("min")]
+    by_setting = [rows[key] for key in [*keys, "setting_name"]]
+    return rows[~rows["chosen"] | rows["chosen"].groupby(by_setting).transform("all")]
+
+
+def sorted_rows(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return a table sorted by some columns, ``dtype`` by precision."""
+    order = {dtype: place for place, dtype in enumerate(PRECISIONS)}
+    return frame.sort_values(
+        [*columns], key=lambda column: column.map(order) if column.name == "dtype" else column, ignore_index=True
+    )
 
 
 def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
@@ -61,7 +77,7 @@ def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, st
     paths : sequence of path
         Attribution files.
     cells : sequence of tuple of str
-        Data set, model and method of each of them.
+        Data set, model and method of each.
 
     Returns
     -------
@@ -77,33 +93,12 @@ def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, st
     return pd.DataFrame(rows, columns=["dataset", "model", "method", "minimum", "maximum", "samples"])
 
 
-def rounding_scales(
-    paths: Sequence[Path | str], comparisons: Sequence[tuple[str, str, str]]
-) -> dict[tuple[str, str, str, str], float]:
-    """Return what exact attributions say of rounding, for :func:`approxgrad.evaluation.convergence.recommended_steps`.
-
-    Parameters
-    ----------
-    paths : sequence of path
-        Exact attribution files; those of version 0.1 say nothing.
-    comparisons : sequence of tuple of str
-        Data set, model and method of the attributions that are compared with each of them.
-    """
-    scales = {}
-    for path, (dataset, model, method) in zip(paths, comparisons, strict=True):
-        document = read_table(path, [])[1]
-        scale = document.get("rounding_scale")
-        if scale is not None:
-            scales[(dataset, model, method, document["dtype"])] = float(scale)
-    return scales
-
-
 def model_measures(paths: Sequence[Path | str], models: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Return the test measures of all models: columns ``dataset``, ``model``, ``metric``, ``value`` and ``n``."""
-    frames = []
-    for path, (dataset, model) in zip(paths, models, strict=True):
-        frames.append(read_keyed(path, dataset=dataset, model=model))
-    return pd.concat(frames, ignore_index=True)
+    files = zip(paths, models, strict=True)
+    return pd.concat(
+        [read_keyed(path, dataset=dataset, model=model) for path, (dataset, model) in files], ignore_index=True
+    )
 
 
 def write_both(
@@ -112,3 +107,8 @@ def write_both(
     """Write a table as parquet, with a JSON document as its metadata, and as CSV."""
     write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), metadata or {})
     write_atomically(csv, lambda path: frame.to_csv(path, index=False))
+
+
+def ranges_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the table of :func:`exact_ranges` for a rule."""
+    return exact_ranges(inputs["exact"], params["cells"]), {}

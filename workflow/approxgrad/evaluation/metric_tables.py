@@ -1,73 +1,83 @@
-"""From attributions to tables: measures for every sample, and their summary."""
+"""From attributions to tables: metrics of every sample, and their summary."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from approxgrad.evaluation.frames import KEYS, SOURCE, read_comparisons
 from approxgrad.evaluation.metrics import METRICS, Array, compare
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
+from approxgrad.gradients.difference import Difference
+from approxgrad.gradients.source import Source
 from approxgrad.storage.cached_arrays import read_arrays
 from approxgrad.storage.table_checks import TableError
 from approxgrad.storage.table_file import TableFile
 from approxgrad.storage.tables import attribution_file, matrix
-from approxgrad.study.sources import GradientSource, described_source
-
-KEYS = ["dataset", "model", "method", "gradient", "scheme", "step", "dtype", "reference"]
-"""Columns that tell the rows of the summary apart, besides the metric."""
 
 COMPARED = ["attribution", "truth"]
 """Columns of an attribution file that are needed here."""
 
+TYPES = {"setting": pa.float64(), "chosen": pa.bool_(), "evaluations": pa.int64()}
+"""Types of the columns of :data:`SOURCE` that are not text."""
+
 
 def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | str]) -> pa.Table:
-    """Return the measures of every sample of one data set, model and method.
+    """Return the metrics of every sample of one data set, model and method.
 
     Parameters
     ----------
     exact : sequence of path
-        The exact attribution in each precision that the approximated ones have.
+        The exact attribution in each precision of the approximated ones.
     approximated : sequence of path
-        The approximated ones.
+        The approximated attributions.
 
     Returns
     -------
     Table
-        One row for each gradient source, reference and sample: columns ``gradient``, ``scheme``, ``step``,
-        ``dtype``, ``reference``, ``sample`` and the names of :data:`approxgrad.evaluation.metrics.METRICS`. The
-        reference ``exact`` is of the same precision and there for approximated attributions; ``truth``, where known,
-        is there for all. An undefined measure is null.
+        One row for each gradient source, reference and sample: the columns :data:`SOURCE`, ``reference``, ``sample``
+        and a column for each metric. Approximated attributions are compared with ``exact``, of the same precision; all
+        of them with the ``truth``, where it is known. An undefined metric is null.
 
     Raises
     ------
     TableError
-        If a sample or a precision lacks its exact attribution or the maps differ in size.
+        If a sample or a precision lacks its exact attribution, or the maps differ in size.
     """
     references = {}
     parts = []
     for path in exact:
         file = attribution_file(path, COMPARED)
-        references[described_source(file.metadata).dtype] = file
+        references[file.metadata["dtype"]] = file
         parts += _measured_file(file, None)
     for path in approximated:
         file = attribution_file(path, COMPARED)
-        dtype = described_source(file.metadata).dtype
+        dtype = file.metadata["dtype"]
         if dtype not in references:
             raise TableError(f"{path}: has no exact attribution of {dtype}")
         parts += _measured_file(file, references[dtype])
     return pa.concat_tables(parts)
 
 
-def _measured_file(file: TableFile, exact: TableFile | None) -> list[pa.Table]:
-    """Compare the maps of a file with the exact ones, if given, and with the true effects, where known.
+def method_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.Table:
+    """Return the table of :func:`evaluate_method` for a rule."""
+    return evaluate_method(inputs["exact"], inputs["approximated"])
 
-    Both files are read in step, so that few of their rows are in memory at once.
-    """
+
+def arrays_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.Table:
+    """Return the table of :func:`evaluate_arrays` for a rule."""
+    return evaluate_arrays(inputs["arrays"], params["steps"], params["scheme"], params["arrays"])
+
+
+def _measured_file(file: TableFile, exact: TableFile | None) -> list[pa.Table]:
+    """Compare the maps of a file with the exact ones, if given, and with the truth, piece by piece to save memory."""
     sample = file.read(["sample"])["sample"].to_numpy()
     positions = None if exact is None else _positions(exact, sample, file.path)
     found: dict[str, list[dict[str, Array]]] = {"exact": [], "truth": []}
@@ -86,13 +96,11 @@ def _measured_file(file: TableFile, exact: TableFile | None) -> list[pa.Table]:
         done, pieces = done + len(piece), pieces + 1
     if len(found["truth"]) not in (0, pieces):
         raise TableError(f"{file.path}: column truth does not hold lists of one length")
-    gradient, step = described_source(file.metadata), file.metadata["step"]
     return [
         _measure_table(
             sample,
             {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS},
-            gradient,
-            step,
+            file.metadata,
             name,
         )
         for name, parts in found.items()
@@ -101,45 +109,46 @@ def _measured_file(file: TableFile, exact: TableFile | None) -> list[pa.Table]:
 
 
 def evaluate_arrays(
-    paths: Sequence[Path | str], steps: Sequence[float], scheme: str, names: dict[str, str]
+    paths: Sequence[Path | str], steps: Sequence[float], scheme: str, names: Mapping[str, str]
 ) -> pa.Table:
-    """Return the measures of every sample of cached maps: the columns of :func:`evaluate_method`.
+    """Return the metrics of every sample of cached maps, with the columns of :func:`evaluate_method`.
 
     Parameters
     ----------
     paths : sequence of path
         Files as :func:`approxgrad.storage.cached_arrays.read_arrays` takes them.
     steps : sequence of float
-        The step of each of them.
+        The step of each.
     scheme : str
         The finite-difference scheme of all.
-    names : dict
+    names : mapping
         Names of the arrays: ``exact`` and ``approximated``.
     """
     parts = []
     for path, step in zip(paths, steps, strict=True):
         exact, approximated = read_arrays(path, names)
-        source = GradientSource(scheme, step)
-        values = compare(approximated, exact)
-        parts.append(_measure_table(np.arange(len(exact)), values, source, step, "exact"))
+        source = Source(Difference(scheme, (step,)), step)  # type: ignore[arg-type]
+        described = {
+            "gradient": source.name,
+            "family": source.family,
+            "setting": step,
+            "setting_name": source.kind.setting_name,
+            "chosen": source.chosen,
+            "dtype": source.dtype,
+            "evaluations": source.evaluations(exact.shape[1]),
+        }
+        parts.append(_measure_table(np.arange(len(exact)), compare(approximated, exact), described, "exact"))
     return pa.concat_tables(parts)
 
 
 def _measure_table(
-    sample: NDArray[np.int64], values: dict[str, Array], gradient: GradientSource, step: float | None, reference: str
+    sample: NDArray[np.int64], values: Mapping[str, Array], source: Mapping[str, Any], reference: str
 ) -> pa.Table:
-    """Return the measures of some samples as a table; `step` is the one used, also where it was chosen."""
+    """Return the metrics of some samples as a table."""
     rows = len(sample)
-    columns = {
-        "gradient": pa.array([gradient.name] * rows),
-        "scheme": pa.array([gradient.scheme] * rows),
-        "step": pa.array([step] * rows, pa.float64()),
-        "dtype": pa.array([gradient.dtype] * rows),
-        "reference": pa.array([reference] * rows),
-        "sample": pa.array(sample),
-    }
-    for metric, measures in values.items():
-        columns[metric] = pa.array(measures, mask=np.isnan(measures))
+    columns = {name: pa.array([source[name]] * rows, TYPES.get(name, pa.string())) for name in SOURCE}
+    columns |= {"reference": pa.array([reference] * rows), "sample": pa.array(sample)}
+    columns |= {metric: pa.array(measured, mask=np.isnan(measured)) for metric, measured in values.items()}
     return pa.table(columns)
 
 
@@ -153,13 +162,12 @@ def _positions(exact: TableFile, sample: NDArray[np.int64], path: Path | str) ->
 
 
 def summarise(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Return the distribution of every measure over the samples.
+    """Return the distribution of every metric over the samples.
 
     Parameters
     ----------
     metrics : DataFrame
-        One row per sample, with the columns :data:`KEYS`, ``sample`` and the names of
-        :data:`approxgrad.evaluation.metrics.METRICS`.
+        One row per sample, with the columns :data:`KEYS`, ``sample`` and a column for each metric.
     bootstrap : Bootstrap
         How the intervals of mean and median are computed.
 
@@ -168,7 +176,7 @@ def summarise(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     DataFrame
         One row for each of :data:`KEYS` and ``metric``: ``mean``, the ends ``mean_low`` and ``mean_high`` of its
         interval, ``std`` (population), ``median``, ``median_low``, ``median_high``, ``lower_quartile``,
-        ``upper_quartile``, ``n`` (samples that the numbers are over) and ``undefined`` (samples left out).
+        ``upper_quartile``, ``n`` (samples with a value) and ``undefined`` (samples without one).
     """
     tidy = metrics.melt(id_vars=[*KEYS, "sample"], value_vars=list(METRICS), var_name="metric")
     groups = tidy.groupby([*KEYS, "metric"], sort=False, dropna=False, observed=True)["value"]
@@ -184,3 +192,17 @@ def summarise(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
         "undefined": counts["size"] - counts["n"],
     }
     return pd.DataFrame(columns, index=counts.index).reset_index()
+
+
+def summary_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the summary of a study for a rule, and how its intervals were computed."""
+    bootstrap = Bootstrap(params["seed"], **params["uncertainty"])
+    metrics = read_comparisons(inputs["metrics"], params["comparisons"])
+    return summarise(metrics, bootstrap), {"uncertainty": asdict(bootstrap)}
+
+
+def published_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the summary of cached maps for a rule: the source takes the place of data set and model."""
+    named = {**params, "comparisons": [(source, "published", method) for source, method in params["sources"]]}
+    summary, metadata = summary_table(inputs, named)
+    return summary.drop(columns="model").rename(columns={"dataset": "source"}), metadata

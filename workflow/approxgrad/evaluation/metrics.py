@@ -10,30 +10,43 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from approxgrad.descriptions import Registry
+
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a reader needs to know of a measure.
+    """A measure of agreement.
 
     Attributes
     ----------
-    label : str
-        Name on an axis.
+    name, label : str
+        As a column of tables, and on an axis.
+    line : str
+        What it measures.
     function : callable
         ``(attribution, reference) -> values``: two float64 arrays (N, d) to one of shape (N,).
     lower, upper : float
         Range of the values.
     best : float
         The value of perfect agreement.
+    unit : str
+        Of the values, where they have one.
     """
 
+    name: str
     label: str
+    line: str
     function: Callable[[Array, Array], Array]
     lower: float
     upper: float
     best: float
+    unit: str = ""
+
+
+METRICS: Registry[Metric] = Registry("metric", __package__, {})  # type: ignore[type-var]
+"""All metrics by name: columns of the metric tables, rows of the summaries."""
 
 
 def _divide(numerator: Array, denominator: Array) -> Array:
@@ -49,7 +62,7 @@ def _constant(values: Array) -> NDArray[np.bool_]:
 
 def cosine(attribution: Array, reference: Array) -> Array:
     """Return the cosine of the angle between the maps; undefined where one of them is zero."""
-    # Scaled by the largest entry, so that neither tiny nor huge maps leave the range of float64.
+    # Scaled by the largest entry, so that tiny and huge maps stay in the range of float64.
     a, r = _scaled(attribution), _scaled(reference)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(r, axis=1)
     return np.clip(_divide((a * r).sum(axis=1), norms), -1, 1)
@@ -64,8 +77,7 @@ def pearson(attribution: Array, reference: Array) -> Array:
 
 def spearman(attribution: Array, reference: Array) -> Array:
     """Return Spearman's rank correlation over the features, ties ranked by their mean."""
-    # One row after the other in memory: otherwise the order of the sums, and with it the last digit, would depend on
-    # the number of rows.
+    # Rows are contiguous; otherwise the order of the sums, and so the last digit, would depend on the number of rows.
     ranks = [pd.DataFrame(values).rank(axis=1).to_numpy() for values in (attribution, reference)]
     return pearson(*map(np.ascontiguousarray, ranks))
 
@@ -87,14 +99,13 @@ def sign_agreement(attribution: Array, reference: Array) -> Array:
 
 
 def top_overlap(attribution: Array, reference: Array) -> Array:
-    """Return how much of the tenth of the features with the largest absolute values both maps have in common.
+    """Return the overlap of the two maps' top tenths: the features with the largest absolute values.
 
-    The tenth, k features, is rounded up. A zero is never among them, so a map of fewer other values has fewer. Where m
-    values are equal and only j of them have room, none is preferred: each of them belongs to the tenth with the weight
-    j / m, the probability that a random order of equal values puts it there. The overlap of two such weighted sets is
-    Dice's, ``2 sum(min(p, q)) / (sum(p) + sum(q))``; without ties or zeros that is the number of common features over
-    k. It is 1 for equal maps, 0 for maps without a common feature, and does not depend on the order of the features.
-    Undefined where all absolute values of a map are equal.
+    The tenth, k features, is rounded up and never contains a zero. If only j of m equal values have room, each belongs
+    to the tenth with the weight j / m: the probability that a random order of equal values puts it there. The overlap
+    of two such weighted sets is Dice's, ``2 sum(min(p, q)) / (sum(p) + sum(q))``; without ties or zeros it is the
+    number of common features over k. It is 1 for equal maps and 0 for maps without a common feature. It is undefined
+    where all absolute values of a map are equal.
 
     References
     ----------
@@ -105,7 +116,7 @@ def top_overlap(attribution: Array, reference: Array) -> Array:
     """
     a, r = np.abs(attribution), np.abs(reference)
     first, second = _top(a), _top(r)
-    # Products of counts before they are divided: exact where the two maps are tied alike.
+    # Counts are multiplied before they are divided: exact where the two maps are tied alike.
     of_first = second.weighted((first.above & second.tied).sum(axis=1))
     of_second = first.weighted((first.tied & second.above).sum(axis=1))
     tied = (first.tied & second.tied).sum(axis=1)
@@ -118,15 +129,7 @@ def top_overlap(attribution: Array, reference: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Top:
-    """The tenth of the largest values of every row: those that surely belong to it, and those that share the rest.
-
-    Attributes
-    ----------
-    above, tied : ndarray
-        Bool of shape (N, d): larger than the smallest value of the tenth, and equal to it.
-    room : ndarray
-        Integers of shape (N,): how many of the tied ones have room.
-    """
+    """The largest tenth of every row: `above` its smallest value, and `tied` with it for the `room` that is left."""
 
     above: NDArray[np.bool_]
     tied: NDArray[np.bool_]
@@ -150,24 +153,42 @@ def _top(values: Array) -> _Top:
     return _Top(above, tied, np.where(tied.any(axis=1), count - above.sum(axis=1), 0))
 
 
-METRICS: dict[str, Metric] = {
-    "pearson": Metric("Pearson correlation", pearson, -1, 1, 1),
-    "spearman": Metric("Spearman correlation", spearman, -1, 1, 1),
-    "cosine": Metric("Cosine similarity", cosine, -1, 1, 1),
-    "mean_squared_error": Metric("Mean squared error", mean_squared_error, 0, math.inf, 0),
-    "relative_error": Metric("Relative L2 error", relative_error, 0, math.inf, 0),
-    "sign_agreement": Metric("Sign agreement", sign_agreement, 0, 1, 1),
-    "top_overlap": Metric("Overlap of the top 10 %", top_overlap, 0, 1, 1),
-}
+for _metric in (
+    Metric("pearson", "Pearson correlation", "Do the maps vary together?", pearson, -1, 1, 1),
+    Metric("spearman", "Spearman correlation", "Do the maps rank the features alike?", spearman, -1, 1, 1),
+    Metric("cosine", "Cosine similarity", "Do the maps point in the same direction?", cosine, -1, 1, 1),
+    Metric(
+        "mean_squared_error",
+        "Mean squared error",
+        "How large is the squared difference of a feature?",
+        mean_squared_error,
+        0,
+        math.inf,
+        0,
+        "squared attribution units",
+    ),
+    Metric(
+        "relative_error",
+        "Relative L2 error",
+        "How large is the difference, relative to the reference?",
+        relative_error,
+        0,
+        math.inf,
+        0,
+    ),
+    Metric("sign_agreement", "Sign agreement", "How many features have the same sign?", sign_agreement, 0, 1, 1),
+    Metric("top_overlap", "Overlap of the top 10 %", "Are the largest features the same?", top_overlap, 0, 1, 1),
+):
+    METRICS.add(_metric)
 
 
 def compare(attribution: NDArray[np.floating], reference: NDArray[np.floating]) -> dict[str, Array]:
-    """Return every measure for every row.
+    """Return every metric for every row.
 
     Parameters
     ----------
     attribution, reference : ndarray
-        Maps of shape (N, d); computed in float64 whatever their dtype.
+        Maps of shape (N, d), of any dtype; the computation is in float64.
 
     Returns
     -------
@@ -192,10 +213,7 @@ def _centred(values: Array) -> Array:
 
 
 def _norm(values: Array) -> tuple[Array, NDArray[np.int_]]:
-    """Return the Euclidean norm of every row as a number and the exponent of a power of two that it is to be scaled by.
-
-    So scaled, neither tiny nor huge maps leave the range of float64, and nothing is rounded by the scaling.
-    """
+    """Return the Euclidean norm of every row as a number and an exponent of two, so that nothing leaves float64."""
     exponent = np.frexp(np.abs(values).max(axis=1))[1]
     return np.linalg.norm(np.ldexp(values, -exponent[:, None]), axis=1), exponent
 

@@ -1,14 +1,14 @@
 """Which of two gradient sources is better, judged on the same samples.
 
-The samples differ far more from each other than one source from the next, so intervals of two medians overlap where
-the difference within each sample is clear. Pairs are fixed before anything is measured (neighbouring steps, schemes at
-one step, and finite differences against the exact gradient where the truth is known): against the source that turned
-out best on the very same samples, every other would look worse than it is.
+Samples differ far more from each other than one source from the next, so the intervals of two medians overlap where
+the difference within each sample is clear. The pairs are fixed in advance: compared with the source that turned out
+best on the same samples, every other would look worse than it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -17,38 +17,48 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-from approxgrad.evaluation.metric_tables import KEYS
+from approxgrad.evaluation.frames import KEYS, SOURCE, read_comparisons
 from approxgrad.evaluation.metrics import METRICS
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
-from approxgrad.study.sources import AUTO, GradientSource
 
-SOURCE = ["gradient", "scheme", "step"]
-"""Columns that name a gradient source."""
-
-WITHIN = [key for key in KEYS if key not in SOURCE]
+WITHIN = [key for key in KEYS if key not in SOURCE or key == "dtype"]
 """Columns that are the same for both sources of a pair."""
 
-Pair = tuple[str, GradientSource, GradientSource]
 
+def source_pairs(sources: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return the pairs of sources that are compared.
 
-def source_pairs(sources: Sequence[GradientSource]) -> list[Pair]:
-    """Return the pairs that are compared: what they differ in, the first and the second source.
+    Parameters
+    ----------
+    sources : DataFrame
+        Columns ``gradient``, ``family``, ``setting``, ``setting_name`` and ``chosen``.
 
-    ``step``: neighbouring steps of a scheme, the smaller one first; one that was chosen at run time has no neighbour.
-    ``scheme``: two schemes with the same step, in alphabetical order. ``exact``: a finite difference, then the exact
-    gradient.
+    Returns
+    -------
+    list of (str, str, str)
+        What the two differ in, and the names of the first and the second. ``setting``: neighbouring fixed settings of a
+        family, the smaller one first. ``family``: two families with the same setting, in alphabetical order.
+        ``exact``: an approximated gradient, then one without a setting, the exact gradient.
     """
-    approximated = sorted((source for source in sources if not source.is_exact), key=lambda source: source.rank)
-    named = [source for source in approximated if source.step != AUTO]
-    steps: list[Pair] = [("step", a, b) for a, b in pairwise(named) if a.scheme == b.scheme]
-    schemes: list[Pair] = [("scheme", a, b) for a, b in combinations(approximated, 2) if a.step == b.step]
-    references = [source for source in sources if source.is_exact]
-    exact: list[Pair] = [("exact", source, reference) for source in approximated for reference in references]
-    return steps + schemes + exact
+    approximated = list(
+        sources[sources["setting_name"] != ""].sort_values(["family", "chosen", "setting"]).itertuples()
+    )
+    fixed = [source for source in approximated if not source.chosen]
+    settings = [("setting", a.gradient, b.gradient) for a, b in pairwise(fixed) if a.family == b.family]
+    families = [("family", a.gradient, b.gradient) for a, b in combinations(approximated, 2) if _alike(a, b)]
+    references = sources.loc[sources["setting_name"] == "", "gradient"]
+    exact = [("exact", source.gradient, reference) for source in approximated for reference in references]
+    return settings + families + exact
+
+
+def _alike(first: Any, second: Any) -> bool:
+    """Whether two sources have the same setting, or both one that was chosen at run time."""
+    same = first.chosen if first.chosen and second.chosen else first.setting == second.setting
+    return bool(same and first.chosen == second.chosen and first.setting_name == second.setting_name)
 
 
 def compare_sources(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Return the difference between two gradient sources in every measure, over the samples that both have.
+    """Return the difference between two gradient sources in every metric, over the samples that both have.
 
     Parameters
     ----------
@@ -65,16 +75,15 @@ def compare_sources(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame
         ``differ``, ``first``, ``second``, ``metric``
             What the sources differ in, their names, and what they are compared by.
         ``first_median``, ``second_median``
-            Of the measure.
+            Of the metric.
         ``median_difference``, ``low``, ``high``
             Of first minus second within a sample, with its interval.
         ``first_better``, ``equal``
             Share of samples on which the first is nearer to the metric's best value, or as near.
         ``n``, ``undefined``
-            Samples that the numbers are over, and those left out because a measure is undefined.
+            Samples that the numbers are over, and those left out because a metric is undefined.
         ``p_value``, ``p_adjusted``
-            Of the sign test, see :func:`sign_test`, and after Holm's correction for all rows with the same
-            :data:`WITHIN`.
+            Of :func:`sign_test`, and after Holm's correction for all rows with the same :data:`WITHIN`.
     """
     pairs = _pairs(metrics)
     judged = _judged(pairs, metrics).groupby(["pair", "metric"], sort=False, observed=True)
@@ -100,18 +109,21 @@ def compare_sources(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame
     return table.assign(p_adjusted=groups.transform(holm))
 
 
+def pairs_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the table of :func:`compare_sources` for a rule, and how its intervals were computed."""
+    bootstrap = Bootstrap(params["seed"], **params["uncertainty"])
+    metrics = read_comparisons(inputs["metrics"], params["comparisons"])
+    return compare_sources(metrics, bootstrap), {"uncertainty": asdict(bootstrap)}
+
+
 def _pairs(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return one row per pair: its number, the keys that both sources share, what they differ in, and their names."""
     rows: list[dict[Hashable, Any]] = []
-    cells = metrics[[*WITHIN, *SOURCE]].drop_duplicates()
+    cells = metrics[[*dict.fromkeys([*WITHIN, *SOURCE])]].drop_duplicates()
     for _, group in cells.groupby(WITHIN, sort=False, dropna=False, observed=True):
         shared = group[WITHIN].iloc[0].to_dict()
-        steps = group["step"].astype(object).where(group["step"].notna(), None)
-        steps = steps.mask(group["gradient"].str.contains(f"-{AUTO}"), AUTO)
-        schemes = zip(group["scheme"], steps, strict=True)
-        sources = [GradientSource(scheme, step, shared["dtype"]) for scheme, step in schemes]
-        for differ, first, second in source_pairs(sources):
-            rows.append({"pair": len(rows), **shared, "differ": differ, "first": first.name, "second": second.name})
+        for differ, first, second in source_pairs(group):
+            rows.append({"pair": len(rows), **shared, "differ": differ, "first": first, "second": second})
     return pd.DataFrame(rows, columns=["pair", *WITHIN, "differ", "first", "second"])
 
 
@@ -126,7 +138,7 @@ def _judged(pairs: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for name, metric in METRICS.items():
         values = both[[f"{name} first", f"{name} second"]].to_numpy(float)
-        # A measure that is undefined for one source counts for neither.
+        # A metric that is undefined for one source counts for neither.
         values[np.isnan(values).any(axis=1)] = np.nan
         distance = np.abs(values - metric.best)
         columns = {
@@ -143,16 +155,16 @@ def _judged(pairs: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def sign_test(better: NDArray[np.integer], worse: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return two-sided p-values of the sign test, whether one source is better as often as the other.
+    """Return two-sided p-values of the sign test that both sources are better equally often.
 
-    Unlike Wilcoxon's test, it does not take the differences to be symmetric, which those of errors are not, and gives
-    the same answer for an error and its logarithm.
+    Unlike Wilcoxon's test, it does not assume symmetric differences, which those of errors are not, and gives the same
+    answer for an error and its logarithm.
 
     Parameters
     ----------
     better, worse : ndarray
-        Numbers of samples on which the one and the other source is better, any shape. Samples on which both are equally
-        good say nothing; without any other the p-value is 1.
+        Numbers of samples on which the one and the other source is better, any shape. Where there are none, the p-value
+        is 1.
     """
     return np.asarray(np.minimum(1, 2 * bdtr(np.minimum(better, worse), better + worse, 0.5)))
 

@@ -1,125 +1,168 @@
-"""Error against step of every method: rounding to the left, truncation to the right, the best step between them."""
+"""Error over the setting of every method: for steps, rounding below the best step and truncation above it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from itertools import product
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from approxgrad.evaluation.convergence import Convergence, convergence
+from approxgrad.evaluation.files import METRIC_TABLE
 from approxgrad.figures import style
+from approxgrad.figures.figure import FIGURES, Figure, Keys
+from approxgrad.gradients.source import PRECISIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+    from matplotlib.lines import Line2D
+
+    from approxgrad.evaluation.convergence import Convergence
+    from approxgrad.study.study import Study
 
 COLUMNS = 3
-MARKERS = {"forward": "o", "backward": "^", "central": "s"}
-LINES = {"float32": "-", "float64": (0, (4, 1.5))}
+LINES: dict[str, Any] = dict(zip(PRECISIONS, ["-", (0, (4, 1.5))], strict=True))
 BEST: dict[str, Any] = {"marker": "*", "markersize": 9, "markeredgecolor": style.BLACK, "markeredgewidth": 0.6}
 CHOSEN: dict[str, Any] = {"marker": "D", "markersize": 4.5, "markerfacecolor": "white", "markeredgewidth": 1.2}
 GUIDE: dict[str, Any] = {"color": style.BLACK, "linestyle": (0, (1, 1.2)), "linewidth": 1.1, "zorder": 5}
+NOTE = (
+    "Line: median of the n samples. Band: quartiles. Dotted: power laws with the exponents of the panel (left, right "
+    "of the minimum), fitted to at least three points of a branch."
+)
+
+
+@FIGURES.add
+class Anatomy(Figure):
+    """The error over the setting, a panel for each method and kind of setting."""
+
+    name: ClassVar[str] = "anatomy"
+    label: ClassVar[str] = "error against step"
+    level: ClassVar[tuple[str, ...]] = ("dataset", "model")
+    caption: ClassVar[str] = "anatomy.rst"
+
+    def targets(self, study: Study) -> list[tuple[str, ...]]:
+        """Return the models with an approximated attribution."""
+        return list(dict.fromkeys((dataset, model) for dataset, model, _ in study.comparisons))
+
+    def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
+        """Return the metric tables of all methods."""
+        methods = study.compared_methods(keys["dataset"], keys["model"])
+        return {"metrics": [METRIC_TABLE.format(**keys, method=method) for method in methods]}
+
+    def params(self, study: Study, keys: Keys) -> dict[str, Any]:
+        """Return labels and looks, and the methods with their labels."""
+        methods = study.compared_methods(keys["dataset"], keys["model"])
+        return super().params(study, keys) | {"methods": {name: study.labels["method"][name] for name in methods}}
+
+    def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
+        """Return the error curves of the metric tables."""
+        from approxgrad.evaluation.convergence import error_curves
+        from approxgrad.evaluation.frames import read_comparisons
+
+        names = [(keys["dataset"], keys["model"], method) for method in params["methods"]]
+        curves = error_curves(read_comparisons(inputs["metrics"], names))
+        return anatomy(curves, params), curves
 
 
 @style.applied_style()
-def anatomy(curves: pd.DataFrame, *, dataset: str, model: str, methods: Sequence[str]) -> Figure:
-    """Draw the error over the step on logarithmic axes, a panel for each method.
+def anatomy(curves: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
+    """Draw error curves on logarithmic axes.
 
     Parameters
     ----------
     curves : DataFrame
         As :func:`approxgrad.evaluation.convergence.error_curves` returns them.
-    dataset, model : str
-        What is drawn.
-    methods : sequence of str
-        The panels, in this order.
+    params : mapping
+        ``labels``, ``families``, and ``methods`` with their labels, in the order of the panels.
 
     Returns
     -------
     Figure
-        For each scheme and precision a line of the medians over the samples, with the quartiles as a band; the power
-        laws of its branches with their exponents; its best step, and the step chosen at run time where there is one.
+        For each family and precision a line of the medians over the samples, with the quartiles as a band; the power
+        laws of its branches with their exponents; its best setting, and the one chosen at run time where there is one.
 
     Raises
     ------
     ValueError
-        If there are no rows for a method.
+        If a method has no rows.
     """
-    columns = 2 if len(methods) == 4 else min(COLUMNS, len(methods))
-    lines = -(-len(methods) // columns)
-    figure = Figure(figsize=(max(style.COLUMN_WIDTH, 0.5 + 2.5 * columns), 1.8 + 2.3 * lines), layout="constrained")
+    families, methods = params["families"], params["methods"]
+    kinds = {
+        group.title: {source.family for source in group.sources} for group in style.source_groups(curves, families)
+    }
+    wanted = list(product(methods, kinds))
+    columns = 2 if len(wanted) == 4 else min(COLUMNS, len(wanted))
+    lines = -(-len(wanted) // columns)
+    figure = style.new_figure(max(style.COLUMN_WIDTH, 0.5 + 2.5 * columns), 1.8 + 2.3 * lines)
     # The legend has a row of its own, which the layout keeps clear of the title.
     top, body = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.35, 2.3 * lines])[:, 0]
-    panels = body.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    panels = body.subplots(lines, columns, sharex=len(kinds) == 1, sharey=True, squeeze=False)
     handles: dict[str, Line2D] = {}
     positive = False
-    for axes, method in zip(panels.flat, methods, strict=False):
-        rows = style.chosen_rows(curves, dataset=dataset, model=model, method=method)
-        missing = _panel(axes, rows, handles)
+    for axes, (method, kind) in zip(panels.flat, wanted, strict=False):
+        rows = curves[(curves["method"] == method) & curves["family"].isin(kinds[kind])]
+        if rows.empty:
+            raise ValueError(f"metrics: no rows of the method {method} with a {kind}")
+        missing = _panel(axes, rows, families, handles)
         positive = positive or bool((rows["error"] > 0).any())
-        sizes = sorted({rows["n"].min(), rows["n"].max()})
-        title = [style.method_label(method), f"n = {' to '.join(map(str, sizes))}"]
+        title = [methods[method], style.sizes_in_words(rows["n"])]
         if missing:
             title.append(f"too few points for a slope: {', '.join(missing)}")
         axes.set_title("\n".join(fill(line, 44) for line in title))
     if positive:
         # Of all panels, which share the axis; errors that are all zero have no place on it.
         panels[0, 0].set_yscale("log")
-    for axes in panels.flat[len(methods) :]:
+    for axes in panels.flat[len(wanted) :]:
         axes.set_visible(False)
-    for place, axes in enumerate(panels.flat[: len(methods)]):
-        if place + columns >= len(methods):
-            axes.set_xlabel(style.STEP_AXIS)
+    for place, (axes, (_, kind)) in enumerate(zip(panels.flat, wanted, strict=False)):
+        if len(kinds) > 1 or place + columns >= len(wanted):
+            axes.set_xlabel(kind)
             axes.tick_params(labelbottom=True)
         if place % columns == 0:
             axes.set_ylabel("relative L2 error of the attribution")
-    top.legend(
-        handles=sorted(handles.values(), key=lambda handle: handle.get_linestyle() == "None"),
-        loc="center",
-        ncols=max(2, columns),
-    )
-    style.annotate(
-        figure,
-        "Error against step",
-        f"data set: {style.name_label(dataset)}, model: {style.name_label(model)}",
-        "against exact gradients of the same precision",
-        note=(
-            "Line: median of the n samples. Band: quartiles. Dotted: power laws with the exponents of the panel (left, "
-            "right of the minimum), fitted to at least three points of a branch."
-        ),
-    )
+    marks_last = sorted(handles.values(), key=lambda handle: handle.get_linestyle() == "None")
+    top.legend(handles=marks_last, loc="center", ncols=max(2, columns))
+    against = "against exact gradients of the same precision"
+    style.annotate(figure, params["labels"], "Error against step", against, note=NOTE)
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, handles: dict[str, Line2D]) -> list[str]:
+def _panel(axes: Axes, rows: pd.DataFrame, families: style.Families, handles: dict[str, Line2D]) -> list[str]:
     """Draw the curves of one method, add what is new to the legend and return the curves without slopes."""
+    from approxgrad.evaluation.convergence import convergence
+
     missing = []
     exponents = {}
-    for key, curve in rows.groupby(["scheme", "dtype"]):
-        scheme, dtype = map(str, key)
-        colour, line = style.SCHEME_COLOURS.get(scheme, style.ORANGE), LINES[dtype]
-        fixed = curve[~curve["chosen"]].sort_values("step")
+    for name, dtype in product(style.present_families(rows, families), PRECISIONS):
+        curve = rows[(rows["family"] == name) & (rows["dtype"] == dtype)]
+        looks, colour = families[name], families[name]["colour"]
+        fixed, chosen = curve[~curve["chosen"]].sort_values("setting"), curve[curve["chosen"]]
         if len(fixed):
-            shown: dict[str, Any] = {"color": colour, "linestyle": line, "linewidth": 1, "markersize": 2.5}
-            label = f"{scheme} differences, {dtype}"
+            x, line = fixed["setting"], {"color": colour, "linestyle": LINES[dtype], "linewidth": 1}
+            label = f"{looks['label']}, {dtype}"
             (handles[label],) = axes.plot(
-                fixed["step"], fixed["error"], marker=MARKERS.get(scheme, "v"), label=label, **shown
+                x, fixed["error"], marker=looks["marker"], markersize=2.5, label=label, **line
             )
             axes.fill_between(
-                fixed["step"], fixed["lower_quartile"], fixed["upper_quartile"], color=colour, alpha=0.18, linewidth=0
+                x, fixed["lower_quartile"], fixed["upper_quartile"], color=colour, alpha=0.18, linewidth=0
             )
-            found = convergence(fixed["step"], fixed["error"], dtype)
+            found = convergence(x, fixed["error"], dtype)
             _mark(axes, found, colour, handles)
-            if found.truncation is None and found.rounding is None:
-                missing.append(f"{scheme} {dtype}")
+            words = f"{name.replace('_', ' ')} {dtype}"
+            branches = [found.rounding, found.truncation]
+            if any(branches):
+                slopes = ", ".join("none" if branch is None else f"{branch.slope:.2f}" for branch in branches)
+                exponents[words] = (slopes, colour)
             else:
-                exponents[f"{scheme} {dtype}"] = (_exponents(found), colour)
-        chosen = curve[curve["chosen"]]
+                missing.append(words)
         if len(chosen):
-            axes.plot(chosen["step"], chosen["error"], linestyle="none", markeredgecolor=colour, zorder=7, **CHOSEN)
-            handles.setdefault("chosen", _legend_mark("step chosen at run time", CHOSEN, markeredgecolor=style.BLACK))
+            place = chosen["setting"], chosen["error"]
+            axes.plot(*place, linestyle="none", markeredgecolor=colour, zorder=7, **CHOSEN)
+            label = f"{chosen['setting_name'].iloc[0]} chosen at run time"
+            handles.setdefault(label, _legend_mark(label, CHOSEN, markeredgecolor=style.BLACK))
     axes.set_xscale("log")
     axes.grid(which="major")
     if exponents:
@@ -128,20 +171,13 @@ def _panel(axes: Axes, rows: pd.DataFrame, handles: dict[str, Line2D]) -> list[s
 
 
 def _mark(axes: Axes, found: Convergence, colour: str, handles: dict[str, Line2D]) -> None:
-    """Mark the best step and draw the power laws of the branches."""
-    axes.plot(found.best_step, found.best_error, linestyle="none", color=colour, zorder=6, **BEST)
-    handles.setdefault("best", _legend_mark("best step of the study", BEST, color="white"))
+    """Mark the best setting and draw the power laws of the branches."""
+    axes.plot(found.best_setting, found.best_error, linestyle="none", color=colour, zorder=6, **BEST)
+    handles.setdefault("best", _legend_mark("best of the study", BEST, color="white"))
     for branch in (found.rounding, found.truncation):
         if branch is not None:
             ends = np.array([branch.low, branch.high])
             axes.plot(ends, branch.error(ends), **GUIDE)
-
-
-def _exponents(found: Convergence) -> str:
-    """Return the exponents to the left and to the right of the minimum."""
-    return ", ".join(
-        "none" if branch is None else f"{branch.slope:.2f}" for branch in (found.rounding, found.truncation)
-    )
 
 
 def _write_exponents(axes: Axes, exponents: dict[str, tuple[str, str]]) -> None:
@@ -153,5 +189,7 @@ def _write_exponents(axes: Axes, exponents: dict[str, tuple[str, str]]) -> None:
 
 
 def _legend_mark(label: str, look: dict[str, Any], **colours: str) -> Line2D:
+    from matplotlib.lines import Line2D
+
     options: dict[str, Any] = {**look, **colours}
     return Line2D([], [], linestyle="none", label=label, **options)

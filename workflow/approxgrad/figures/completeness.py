@@ -1,111 +1,115 @@
-"""Completeness residual of Integrated Gradients over the gradient sources, the correct variant over the published."""
+"""Completeness residual over the gradient sources: of a method, and of the variants that are compared with it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from approxgrad.evaluation.files import RESIDUALS
+from approxgrad.evaluation.path_cells import complete_methods, with_variants
 from approxgrad.figures import style
-from approxgrad.figures.boxplots import SLOT_WIDTH, draw_box
+from approxgrad.figures.boxes import BOX_NOTE, SLOT_WIDTH, draw_box
+from approxgrad.figures.figure import FIGURES, Figure, Keys
 
-COLUMNS = ["dataset", "model", "method", "gradient", "scheme", "step", "sample", "residual", "relative_residual"]
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from approxgrad.study.study import Study
+
+SOURCE = ["gradient", "family", "setting", "setting_name", "evaluations"]
+COLUMNS = ["dataset", "model", "method", *SOURCE, "sample", "residual", "relative_residual"]
+NOTE = (
+    "Residual: sum of the attributions − (output at the input − output at the baseline), over the absolute value of "
+    f"the bracket; 1 (dashed) means that it is as large as what should be explained. {BOX_NOTE}"
+)
 
 
-def completeness_numbers(residuals: pd.DataFrame, *, dataset: str, model: str, methods: Iterable[str]) -> pd.DataFrame:
-    """Return what :func:`completeness_boxplots` draws: a row for each method, gradient source and sample.
+@FIGURES.add
+class Completeness(Figure):
+    """The absolute relative residual of every sample, a panel for each method."""
 
-    Raises
-    ------
-    ValueError
-        If a method has no rows.
-    """
-    parts = [style.chosen_rows(residuals, dataset=dataset, model=model, method=method) for method in methods]
-    ordered = [part.sort_values(["scheme", "step", "sample"]) for part in parts]
-    return pd.concat(ordered, ignore_index=True)[COLUMNS]
+    name: ClassVar[str] = "completeness"
+    label: ClassVar[str] = "completeness"
+    level: ClassVar[tuple[str, ...]] = ("dataset", "model", "method")
+    caption: ClassVar[str] = "completeness.rst"
+
+    def targets(self, study: Study) -> list[tuple[str, ...]]:
+        """Return the methods that should be complete."""
+        return [*complete_methods(study)]
+
+    def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
+        """Return the residuals."""
+        return {"residuals": RESIDUALS.format(dataset=keys["dataset"], model=keys["model"])}
+
+    def params(self, study: Study, keys: Keys) -> dict[str, Any]:
+        """Return labels and looks, and the methods with their labels."""
+        methods = with_variants(study, keys["dataset"], keys["model"], keys["method"])
+        return super().params(study, keys) | {"methods": {name: study.labels["method"][name] for name in methods}}
+
+    def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
+        """Return the box plots of the residuals."""
+        from approxgrad.evaluation.frames import read_keyed
+
+        residuals = read_keyed(inputs["residuals"], dataset=keys["dataset"], model=keys["model"])
+        return completeness_boxplots(residuals, params)
 
 
 @style.applied_style()
-def completeness_boxplots(
-    residuals: pd.DataFrame, *, dataset: str, model: str, methods: Iterable[str], steps: Iterable[float] = ()
-) -> Figure:
-    """Draw the absolute relative residual of every sample on a logarithmic axis, a panel for each method.
-
-    Parameters
-    ----------
-    residuals : DataFrame
-        The table of :func:`approxgrad.evaluation.completeness.completeness_residuals` with columns ``dataset`` and
-        ``model``.
-    dataset, model : str
-        What to draw.
-    methods : iterable of str
-        One panel each, in this order.
-    steps : iterable of float
-        All steps of the data set, which fix the colours.
+def completeness_boxplots(residuals: pd.DataFrame, params: Mapping[str, Any]) -> tuple[Drawing, pd.DataFrame]:
+    """Draw the residuals on common logarithmic axes, where a source has the same place for each method.
 
     Returns
     -------
-    Figure
-        Panels below each other with common axes; a source has the same place in each.
+    Figure, DataFrame
+        The figure, and the signed residuals that it shows.
 
     Raises
     ------
     ValueError
         If a method has no rows.
     """
-    methods = list(methods)
-    rows = completeness_numbers(residuals, dataset=dataset, model=model, methods=methods)
-    sources = style.gradient_sources(rows, steps)
-    figure = style.source_figure(sources, height=1.3 + 1.85 * len(methods))
-    panels = figure.subplots(len(methods), 1, sharey=True, squeeze=False)[:, 0]
-    for axes, method in zip(panels, methods, strict=True):
-        _panel(axes, rows[rows["method"] == method], sources)
-        title = style.method_label(method)
-        axes.set_title(title, loc="left", pad=14 if _several_schemes(sources) else 4)
-        axes.set_ylabel("|relative residual|")
-    _scale(panels[0], np.abs(rows["relative_residual"].to_numpy(float)))
-    panels[-1].set_xlabel(style.STEP_AXIS)
-    style.annotate(
-        figure,
-        "Completeness of Integrated Gradients",
-        f"data set: {style.name_label(dataset)}, model: {style.name_label(model)}",
-        note=(
-            "Residual: sum of the attributions − (output at the input − output at the baseline), over the absolute "
-            "value of the bracket; 1 (dashed) means that it is as large as what should be explained. Box: quartiles "
-            "and median. Whiskers: furthest value within 1.5 interquartile ranges. Points beside it: the n samples."
-        ),
-    )
-    return figure
+    import pandas as pd
 
-
-def _several_schemes(sources: list[style.Source]) -> bool:
-    return len({source.scheme for source in sources} - {style.EXACT}) > 1
+    labels, families, methods = params["labels"], params["families"], params["methods"]
+    parts = [residuals[residuals["method"] == method] for method in methods]
+    missing = [method for method, part in zip(methods, parts, strict=True) if part.empty]
+    if missing:
+        raise ValueError(f"residuals: no rows of the method {missing[0]}")
+    numbers = pd.concat([part.sort_values(["family", "setting", "sample"]) for part in parts], ignore_index=True)
+    groups = style.source_groups(numbers, families)
+    figure, panels = style.source_figure(groups, len(methods), height=1.3 + 1.85 * len(methods))
+    for line, (method, label) in zip(panels, methods.items(), strict=True):
+        for axes, group in zip(line, groups, strict=True):
+            _panel(axes, numbers[numbers["method"] == method], group.sources)
+            style.label_families(axes, group.sources, families)
+            axes.sharey(panels[0, 0])
+        several = any(style.labelled_families(group.sources, families) for group in groups)
+        line[0].set_title(label, loc="left", pad=14 if several else 4)
+        line[0].set_ylabel("|relative residual|")
+    sizes = np.abs(numbers["relative_residual"].to_numpy(float))
+    drawn = sizes[np.isfinite(sizes) & (sizes > 0)]
+    panels[0, 0].set_yscale("log")
+    panels[0, 0].set_ylim(min(drawn.min(initial=0.1), 0.1) / 2, max(drawn.max(initial=1), 1) * 2)
+    style.annotate(figure, labels, f"Completeness of {labels['method']}", note=NOTE)
+    return figure, numbers[COLUMNS]
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, sources: list[style.Source]) -> None:
-    labels = []
+    ticks = []
     for source in sources:
         values, undefined = source.values(rows, "relative_residual")
         sizes = np.abs(values[values != 0])
         zeros = len(values) - len(sizes)
-        # A method may lack a source that another one has: it keeps its place and stays empty.
+        # A source that another method has and this one lacks keeps its place.
         present = len(values) + undefined > 0
-        labels.append(source.tick_label(len(values), undefined) if present else "not\ncomputed")
+        ticks.append(source.tick_label(len(values), undefined) if present else "not\ncomputed")
         if zeros:
-            labels[-1] += f"\n{zeros} zero"
+            ticks[-1] += f"\n{zeros} zero"
         if len(sizes):
             draw_box(axes, source.position, sizes, source.colour, SLOT_WIDTH)
-    style.source_axis(axes, sources, labels)
-    style.label_schemes(axes, sources)
+    style.source_axis(axes, sources, ticks)
     axes.axhline(1, color=style.NOTE_GREY, linewidth=0.8, linestyle="--", zorder=0.9)
-
-
-def _scale(axes: Axes, sizes: NDArray[np.float64]) -> None:
-    """Make the common axis logarithmic, over at least the decades around 1."""
-    axes.set_yscale("log")
-    drawn = sizes[np.isfinite(sizes) & (sizes > 0)]
-    axes.set_ylim(min(drawn.min(initial=0.1), 0.1) / 2, max(drawn.max(initial=1), 1) * 2)

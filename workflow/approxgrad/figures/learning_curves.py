@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from approxgrad.figures import style
+from approxgrad.figures.figure import FIGURES, Figure, Keys
 
-# What training minimises follows from the kind of model, as does the second measure.
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from approxgrad.study.study import Study
+
+CURVES = "results/learning_curves/dataset={dataset}/model={model}/part-0.parquet"
+
+# The kind of model decides what training minimises, and the second measure.
 METRIC_LABELS = {
     "accuracy": ("loss (cross-entropy)", "accuracy (share of correct rows)"),
     "r2": ("loss (mean squared error)", "R² (explained variance)"),
@@ -19,72 +27,76 @@ SPLITS = {"train": ("training rows", style.LINE_GREY, "-"), "validation": ("vali
 COLUMNS = ["dataset", "model", "metric", "split", "epoch", "value", "best"]
 
 
-def curve_numbers(curves: pd.DataFrame, *, dataset: str, model: str) -> pd.DataFrame:
-    """Return what :func:`learning_curves` draws: a row for each measure, split and epoch.
+@FIGURES.add
+class LearningCurves(Figure):
+    """Loss and accuracy (or R²) over the epochs, with the epoch whose state was restored."""
 
-    Raises
-    ------
-    ValueError
-        If the loss or the other measure is missing.
-    """
-    rows = curves[curves["metric"].isin(["loss", _other_metric(curves)])].assign(dataset=dataset, model=model)
-    return rows[COLUMNS].sort_values(["metric", "split", "epoch"], ignore_index=True)
+    name: ClassVar[str] = "learning_curves"
+    label: ClassVar[str] = "learning curves"
+    level: ClassVar[tuple[str, ...]] = ("dataset", "model")
+    caption: ClassVar[str] = "learning_curves.rst"
+    of_method: ClassVar[str] = "none"
+    target: ClassVar[str] = "figures"
+
+    def targets(self, study: Study) -> list[tuple[str, ...]]:
+        """Return the models that are trained here."""
+        return [names for names in study.models if study.model(names[1]).trained]
+
+    def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
+        """Return the table of the training."""
+        return {"curves": CURVES.format(**keys)}
+
+    def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
+        """Return the curves of the table."""
+        from approxgrad.evaluation.frames import read_keyed
+
+        return learning_curves(read_keyed(inputs["curves"], **keys), params["labels"])
 
 
 @style.applied_style()
-def learning_curves(curves: pd.DataFrame, *, dataset: str, model: str) -> Figure:
-    """Draw loss and accuracy (or R²) over the epochs and mark the epoch whose state was restored.
+def learning_curves(curves: pd.DataFrame, labels: Mapping[str, str]) -> tuple[Drawing, pd.DataFrame]:
+    """Draw the measures of both splits; also return them.
 
     Parameters
     ----------
     curves : DataFrame
-        Columns ``epoch`` (from 1), ``split`` (``train`` or ``validation``), ``metric`` (``loss``, and ``accuracy`` or
-        ``r2``), ``value`` and ``best`` (whether the epoch's state was restored).
-    dataset, model : str
-        Named in the title.
-
-    Returns
-    -------
-    Figure
-        Two panels: the loss and the other measure.
+        Columns ``dataset``, ``model``, ``epoch`` (from 1), ``split`` (``train`` or ``validation``), ``metric``
+        (``loss``, and ``accuracy`` or ``r2``), ``value`` and ``best`` (whether the epoch's state was restored).
+    labels : mapping
+        Of data set and model.
 
     Raises
     ------
     ValueError
         If a measure or the best epoch is missing.
     """
-    other = _other_metric(curves)
-    best = sorted(set(curves.loc[curves["best"], "epoch"]))
-    if len(best) != 1:
-        raise ValueError(f"curves: expected one best epoch, got {len(best)}")
-    figure = Figure(figsize=(style.COLUMN_WIDTH, 4.0), layout="constrained")
-    panels = figure.subplots(2, 1, sharex=True)
-    for axes, metric, label in zip(panels, ("loss", other), METRIC_LABELS[other], strict=True):
-        _panel(axes, curves[curves["metric"] == metric], best[0])
-        axes.set_ylabel(label)
-    panels[1].set_xlabel("epoch")
-    panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    style.annotate(
-        figure,
-        "Learning curves",
-        f"data set: {style.name_label(dataset)}, model: {style.name_label(model)}",
-        note="Best epoch: lowest validation loss; the model is used as it was then.",
-    )
-    panels[0].legend(**style.ABOVE, ncols=3, columnspacing=1, handlelength=1.6, handletextpad=0.5)
-    return figure
+    from matplotlib.ticker import MaxNLocator
 
-
-def _other_metric(curves: pd.DataFrame) -> str:
     present = set(curves["metric"])
     other = next((metric for metric in METRIC_LABELS if metric in present), None)
     if other is None or "loss" not in present:
         raise ValueError(f"curves: expected the metric loss and one of {', '.join(METRIC_LABELS)}")
-    return other
+    best = sorted(set(curves.loc[curves["best"], "epoch"]))
+    if len(best) != 1:
+        raise ValueError(f"curves: expected one best epoch, got {len(best)}")
+    rows = curves.loc[curves["metric"].isin(["loss", other]), COLUMNS]
+    numbers = rows.sort_values(["metric", "split", "epoch"], ignore_index=True)
+    figure = style.new_figure(style.COLUMN_WIDTH, 4.0)
+    panels = figure.subplots(2, 1, sharex=True)
+    for axes, metric, label in zip(panels, ("loss", other), METRIC_LABELS[other], strict=True):
+        _panel(axes, numbers[numbers["metric"] == metric], best[0])
+        axes.set_ylabel(label)
+    panels[1].set_xlabel("epoch")
+    panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    note = "Best epoch: lowest validation loss; the model is used as it was then."
+    style.annotate(figure, labels, "Learning curves", note=note)
+    panels[0].legend(**style.ABOVE, ncols=3, columnspacing=1, handlelength=1.6, handletextpad=0.5)
+    return figure, numbers
 
 
 def _panel(axes: Axes, curves: pd.DataFrame, best: int) -> None:
     for split, (label, colour, line) in SPLITS.items():
-        own = curves[curves["split"] == split].sort_values("epoch")
+        own = curves[curves["split"] == split]
         # A single epoch is no line, so few epochs get markers.
         marker = "o" if len(own) <= 20 else ""
         axes.plot(own["epoch"], own["value"], line, color=colour, marker=marker, markersize=2.5, label=label)

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from approxgrad.evaluation.metrics import METRICS
 from approxgrad.figures import style
-from approxgrad.storage.table_file import TableFile
-from approxgrad.storage.tables import Attributions, read_attributions
+from approxgrad.figures.figure import FIGURES, Figure, Keys
+from approxgrad.figures.triples import Column, Triple, image, map_numbers, map_triples, read_columns
+from approxgrad.methods.method import METHODS
 
-Column = tuple[str, Attributions, Attributions]
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+    from matplotlib.image import AxesImage
 
-SAMPLES = 3
-"""Images of one figure: the first of the randomly drawn test rows."""
+    from approxgrad.study.grid import Cell
+    from approxgrad.study.study import Study
 
 QUANTILE = 0.99
 """Share of the pixels of two maps that their colour scale covers; the rest is shown like its ends."""
 
 SIGNED, UNSIGNED = "RdBu_r", "Reds"
-UNSIGNED_METHODS = ("saliency",)
 NAMES = ("exact", "approximated", "difference")
 
 # Inches. Panels have fixed places, so that pixels are equally large in all of them.
@@ -37,138 +35,74 @@ PANEL, GAP, GROUP_GAP = 0.58, 0.05, 0.14
 LEFT, TOP, BELOW, NOTE_LINE = 0.45, 0.85, 0.4, 0.11
 
 
-@dataclass(frozen=True)
-class Triple:
-    """The maps of one sample and method: (C, H, W) in the precision of the file."""
+@FIGURES.add
+class Maps(Figure):
+    """A row for each image, three maps for each method and kind of setting."""
 
-    sample: int
-    method: str
-    exact: NDArray[np.floating[Any]]
-    approximated: NDArray[np.floating[Any]]
-    inputs: NDArray[np.floating[Any]]
-    unsigned: bool
+    name: ClassVar[str] = "maps"
+    label: ClassVar[str] = "attribution maps"
+    level: ClassVar[tuple[str, ...]] = ("dataset", "model")
+    caption: ClassVar[str] = "maps.rst"
+    file: ClassVar[str] = "attribution_maps"
 
-    @property
-    def difference(self) -> NDArray[np.float64]:
-        """Approximated minus exact, in float64."""
-        return np.asarray(self.approximated, np.float64) - np.asarray(self.exact, np.float64)
+    def targets(self, study: Study) -> list[tuple[str, ...]]:
+        """Return the models of images."""
+        return [names for names in study.models if study.is_image(names[0]) and mapped_cells(study, *names)]
 
-    def measure(self, metric: str) -> float:
-        """Return a measure of agreement over all features, the one of the metric tables."""
-        flat = [np.asarray(maps, np.float64).reshape(1, -1) for maps in (self.approximated, self.exact)]
-        return float(METRICS[metric].function(*flat)[0])
-
-
-def map_triples(columns: list[Column], samples: int = SAMPLES) -> list[list[Triple]]:
-    """Return the maps of the first samples that all files have, a list for each sample with an entry for each method.
-
-    Parameters
-    ----------
-    columns : list of (str, Attributions, Attributions)
-        Name of the method, approximated and exact attributions.
-    samples : int
-        The most samples to return, in the order of the first file.
-
-    Raises
-    ------
-    ValueError
-        If there are no columns, no common samples, or the inputs are no images.
-    """
-    if not columns:
-        raise ValueError("columns: expected at least one method, got none")
-    common = _common([attributions.sample.tolist() for _, *pair in columns for attributions in pair])
-    return [
-        [
-            Triple(
-                sample,
-                method,
-                exact=_channels(exact, "attribution", sample),
-                approximated=_channels(approximated, "attribution", sample),
-                inputs=_channels(approximated, "inputs", sample),
-                unsigned=approximated.metadata["method"]["attribution"] in UNSIGNED_METHODS,
-            )
-            for method, approximated, exact in columns
-        ]
-        for sample in common[:samples]
-    ]
-
-
-def read_columns(
-    methods: Sequence[str], approximated: Sequence[Path | str], exact: Sequence[Path | str]
-) -> list[Column]:
-    """Return the columns of a picture; of the maps, only those that it shows are read.
-
-    Parameters
-    ----------
-    methods : sequence of str
-        Name of each column.
-    approximated, exact : sequence of path
-        Its attribution files.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be read, or they have no common samples.
-    """
-    held = {
-        path: TableFile(path, ["sample"]).read(["sample"])["sample"].to_pylist() for path in (*approximated, *exact)
-    }
-    shown = _common(list(held.values()))[:SAMPLES]
-
-    def read(path: Path | str) -> Attributions:
-        return read_attributions(path, [held[path].index(sample) for sample in shown])
-
-    return [(method, read(own), read(other)) for method, own, other in zip(methods, approximated, exact, strict=True)]
-
-
-def _common(files: Sequence[Sequence[int]]) -> list[int]:
-    """Return the samples that all files have, in the order of the first."""
-    known = [set(samples) for samples in files]
-    common = [sample for sample in files[0] if all(sample in samples for samples in known)]
-    if not common:
-        raise ValueError("columns: the attributions have no sample in common")
-    return common
-
-
-def map_numbers(columns: list[Column], *, dataset: str, model: str) -> pd.DataFrame:
-    """Return what :func:`attribution_maps` draws: a row for each method, sample, channel and pixel.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``dataset``, ``model``, ``method``, ``scheme``, ``step``, ``sample``, ``channel``, ``row``, ``column``,
-        ``input`` (as the model was given it), ``exact``, ``approximated`` and ``difference``.
-    """
-    sources = {method: approximated.metadata for method, approximated, _ in columns}
-    parts = []
-    for triple in (triple for triples in map_triples(columns) for triple in triples):
-        channel, row, column = (index.ravel() for index in np.indices(triple.exact.shape))
-        source = sources[triple.method]
-        keys = {"dataset": dataset, "model": model, "method": triple.method}
-        values = {
-            "channel": channel,
-            "row": row,
-            "column": column,
-            "input": triple.inputs.ravel(),
-            "exact": triple.exact.ravel(),
-            "approximated": triple.approximated.ravel(),
-            "difference": triple.difference.ravel(),
+    def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
+        """Return the attribution files of the columns."""
+        columns = mapped_cells(study, keys["dataset"], keys["model"])
+        return {
+            "approximated": [cell.path for _, cell, _ in columns],
+            "exact": [cell.path for _, _, cell in columns],
         }
-        place = {"scheme": source["scheme"], "step": source["step"], "sample": triple.sample}
-        parts.append(pd.DataFrame({**keys, **place, **values}))
-    return pd.concat(parts, ignore_index=True)
+
+    def params(self, study: Study, keys: Keys) -> dict[str, Any]:
+        """Return labels and looks, and the method of each column with the labels of all."""
+        methods = [method for method, _, _ in mapped_cells(study, keys["dataset"], keys["model"])]
+        labels = {method: study.labels["method"][method] for method in methods}
+        return super().params(study, keys) | {"columns": methods, "methods": labels}
+
+    def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
+        """Return the maps of the attribution files."""
+        columns = read_columns(params["columns"], inputs["approximated"], inputs["exact"])
+        return attribution_maps(columns, params), map_numbers(columns, keys)
+
+
+def mapped_cells(study: Study, dataset: str, model: str) -> list[tuple[str, Cell, Cell]]:
+    """Return method, approximated and exact cell for each column.
+
+    Of several methods of one kind the first is shown, and none that is compared with another method. Of the cells with
+    one kind of setting, that nearest to ``map_setting`` is shown; of equally near ones, that of the lowest precision. A
+    setting that is chosen at run time is shown only where there is no other.
+    """
+    columns: dict[tuple[str, str], tuple[str, Cell, Cell]] = {}
+    for method in study.compared_methods(dataset, model):
+        if study.reference(method) != method:
+            continue
+        cells = sorted(study.approximated(dataset, model, method), key=_varied)
+        for varied, own in groupby(cells, key=_varied):
+            nearest = min(own, key=lambda cell: cell.gradient.distance(study.config.map_setting))
+            exact = study.exact(dataset, model, method, nearest.gradient.dtype)
+            columns.setdefault((study.method(method).name, varied), (method, nearest, exact))
+    order = list(METHODS)
+    return [columns[key] for key in sorted(columns, key=lambda key: (order.index(key[0]), key[1]))]
+
+
+def _varied(cell: Cell) -> str:
+    return cell.gradient.kind.setting_name
 
 
 @style.applied_style()
-def attribution_maps(columns: list[Column], *, dataset: str, model: str) -> Figure:
-    """Draw the attribution maps of some images: a row for each image, three panels for each method.
+def attribution_maps(columns: Sequence[Column], params: Mapping[str, Any]) -> Drawing:
+    """Draw the attribution maps of some images.
 
     Parameters
     ----------
-    columns : list of (str, Attributions, Attributions)
+    columns : sequence of (str, Attributions, Attributions)
         Name of the method, approximated and exact attributions.
-    dataset, model : str
-        Named in the title.
+    params : mapping
+        ``labels``, ``families``, and ``methods`` with their labels.
 
     Returns
     -------
@@ -179,7 +113,7 @@ def attribution_maps(columns: list[Column], *, dataset: str, model: str) -> Figu
     Raises
     ------
     ValueError
-        If there are no columns, no common samples, or the inputs are no images.
+        If there are no columns or no common samples, or the inputs are not images.
     """
     rows = map_triples(columns)
     channels, down, across = rows[0][0].exact.shape
@@ -188,27 +122,19 @@ def attribution_maps(columns: list[Column], *, dataset: str, model: str) -> Figu
     width = max(style.COLUMN_WIDTH, LEFT + PANEL + GROUP_GAP + len(columns) * group)
     note = textwrap.fill(_note(channels), int(20 * width))
     height = TOP + len(rows) * (panel + BELOW) + NOTE_LINE * (note.count("\n") + 2)
-    figure = Figure(figsize=(width, height))
+    figure = style.new_figure(width, height, layout=None)
     figure.text(0.5, 0.05 / height, note, ha="center", va="bottom", fontsize=6, color=style.NOTE_GREY)
     for number, triples in enumerate(rows):
         bottom = height - TOP - (number + 1) * (panel + BELOW) + BELOW
         original = _panel(figure, LEFT, bottom, panel, "input" if number == 0 else "")
         original.imshow(image(columns[0][1], triples[0].sample), cmap="gray", vmin=0, vmax=1)
-        original.set_ylabel(_sample_label(columns[0][1], triples[0].sample))
+        target = "" if triples[0].target is None else f"\ntarget {triples[0].target}"
+        original.set_ylabel(f"sample {triples[0].sample}{target}")
         for position, triple in enumerate(triples):
             left = LEFT + PANEL + GROUP_GAP + position * group
             _draw_triple(figure, triple, left, bottom, panel, named=number == 0)
-    _label(figure, columns, dataset, model, group)
+    _label(figure, columns, params, group)
     return figure
-
-
-def image(attributions: Attributions, sample: int) -> NDArray[np.float64]:
-    """Return the input of a sample as a picture in [0, 1]: shape (H, W), or (H, W, 3) in colour."""
-    channels = np.asarray(_channels(attributions, "inputs", sample), np.float64)
-    normalisation = attributions.metadata["normalisation"]
-    mean, std = (np.reshape(normalisation[name], (-1, 1, 1)) for name in ("mean", "std"))
-    picture = np.clip(channels * std + mean, 0, 1)
-    return picture[0] if len(picture) == 1 else np.moveaxis(picture, 0, -1)
 
 
 def colour_limit(maps: list[NDArray[np.float64]]) -> tuple[float, bool]:
@@ -220,7 +146,7 @@ def colour_limit(maps: list[NDArray[np.float64]]) -> tuple[float, bool]:
     return (limit, bool(sizes.max() > limit)) if limit > 0 else (1.0, False)
 
 
-def _draw_triple(figure: Figure, triple: Triple, left: float, bottom: float, height: float, *, named: bool) -> None:
+def _draw_triple(figure: Drawing, triple: Triple, left: float, bottom: float, height: float, *, named: bool) -> None:
     exact, approximated = (np.asarray(maps, np.float64).sum(axis=0) for maps in (triple.exact, triple.approximated))
     difference = triple.difference.sum(axis=0)
     shared, own = colour_limit([exact, approximated]), colour_limit([difference])
@@ -230,7 +156,7 @@ def _draw_triple(figure: Figure, triple: Triple, left: float, bottom: float, hei
     for index, (pixels, name, note) in enumerate(zip((exact, approximated, difference), NAMES, notes, strict=True)):
         axes = _panel(figure, left + index * (PANEL + GAP), bottom, height, name if named else "")
         limit = own[0] if index == 2 else shared[0]
-        one_sided = triple.unsigned and index < 2
+        one_sided = index < 2 and not triple.signed
         colours = UNSIGNED if one_sided else SIGNED
         drawn.append(axes.imshow(pixels, cmap=colours, vmin=0 if one_sided else -limit, vmax=limit))
         axes.set_xlabel(note, fontsize=5, labelpad=1.5)
@@ -238,7 +164,7 @@ def _draw_triple(figure: Figure, triple: Triple, left: float, bottom: float, hei
     _bar(figure, drawn[2], left + 2 * (PANEL + GAP), bottom, PANEL, clipped=own[1])
 
 
-def _panel(figure: Figure, left: float, bottom: float, height: float, title: str) -> Axes:
+def _panel(figure: Drawing, left: float, bottom: float, height: float, title: str) -> Axes:
     axes = figure.add_axes(_fractions(figure, left, bottom, PANEL, height))
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, linewidth=0.4, color=style.LINE_GREY)
@@ -246,7 +172,7 @@ def _panel(figure: Figure, left: float, bottom: float, height: float, title: str
     return axes
 
 
-def _bar(figure: Figure, drawn: AxesImage, left: float, bottom: float, width: float, *, clipped: bool) -> None:
+def _bar(figure: Drawing, drawn: AxesImage, left: float, bottom: float, width: float, *, clipped: bool) -> None:
     """Draw a colour bar with its ends and its middle labelled."""
     inset = 0.06 * width
     axes = figure.add_axes(_fractions(figure, left + inset, bottom - 0.19, width - 2 * inset, 0.045))
@@ -259,20 +185,29 @@ def _bar(figure: Figure, drawn: AxesImage, left: float, bottom: float, width: fl
     bar.outline.set_linewidth(0.4)
 
 
-def _label(figure: Figure, columns: list[Column], dataset: str, model: str, group: float) -> None:
+def _label(figure: Drawing, columns: Sequence[Column], params: Mapping[str, Any], group: float) -> None:
+    """Name the methods above their columns, and what is shown above all."""
     width, height = figure.get_size_inches()
-    sources = [(meta["scheme"], style.step_label(meta["step"])) for meta in (item[1].metadata for item in columns)]
+    labels, sources = params["labels"], [_source_words(own.metadata, params["families"]) for _, own, _ in columns]
     same = len(set(sources)) == 1
-    for position, ((method, _, _), (scheme, step)) in enumerate(zip(columns, sources, strict=True)):
+    for position, ((method, _, _), source) in enumerate(zip(columns, sources, strict=True)):
         middle = LEFT + PANEL + GROUP_GAP + position * group + (3 * PANEL + 2 * GAP) / 2
-        title = style.method_label(method) if same else f"{style.method_label(method)} ({scheme}, h = {step})"
+        title = params["methods"][method] if same else f"{params['methods'][method]} ({source})"
         figure.text(middle / width, 1 - (TOP - 0.15) / height, textwrap.fill(title, 36), ha="center", va="bottom")
-    scheme, step = sources[0]
-    approximated = (
-        f"approximated: {scheme} differences, h = {step}" if same else "approximated: scheme and step h above"
-    )
-    title = f"Attribution maps\ndata set: {style.name_label(dataset)}, model: {style.name_label(model)}\n{approximated}"
-    figure.text(0.5, 1 - 0.06 / height, title, ha="center", va="top", fontsize=8)
+    lines = [
+        "Attribution maps",
+        f"data set: {labels['dataset']}, model: {labels['model']}",
+        f"approximated: {sources[0] if same else 'by the gradients named above the maps'}",
+    ]
+    figure.text(0.5, 1 - 0.06 / height, "\n".join(lines), ha="center", va="top", fontsize=8)
+
+
+def _source_words(metadata: Mapping[str, Any], families: style.Families) -> str:
+    """Return a gradient source as text, such as "forward differences, h = 0.1"."""
+    looks = families[metadata["family"]]
+    if not looks["setting_name"]:
+        return str(looks["label"])
+    return f"{looks['label']}, {looks['symbol']} = {style.setting_label(metadata['setting'])}"
 
 
 def _note(channels: int) -> str:
@@ -285,7 +220,7 @@ def _note(channels: int) -> str:
 
 
 def _fractions(
-    figure: Figure, left: float, bottom: float, width: float, height: float
+    figure: Drawing, left: float, bottom: float, width: float, height: float
 ) -> tuple[float, float, float, float]:
     across, up = figure.get_size_inches()
     return left / across, bottom / up, width / across, height / up
@@ -297,21 +232,3 @@ def _short(value: float) -> str:
 
 def _percent(share: float) -> str:
     return "undefined" if np.isnan(share) else f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
-
-
-def _sample_label(attributions: Attributions, sample: int) -> str:
-    target = _value(attributions, "target", sample)
-    return f"sample {sample}" + ("" if target is None else f"\ntarget {target}")
-
-
-def _value(attributions: Attributions, field: str, sample: int) -> Any:
-    """Return what a field holds for a sample, which is found by its number."""
-    values = getattr(attributions, field)
-    return None if values is None else values[int(np.flatnonzero(attributions.sample == sample)[0])]
-
-
-def _channels(attributions: Attributions, field: str, sample: int) -> NDArray[np.floating[Any]]:
-    shape = attributions.metadata["feature_shape"]
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        raise ValueError(f"feature_shape: got {shape}, expected an image of 1 or 3 channels, [C, H, W]")
-    return np.asarray(_value(attributions, field, sample)).reshape(shape)

@@ -1,108 +1,145 @@
-"""Cached maps of others beside the study's own, as paired box plots over the step size."""
+"""Cached maps of others, beside the study's own where it has them, as box plots over the step size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-
+from approxgrad.evaluation.files import METRIC_TABLE, PUBLISHED_METRICS
 from approxgrad.figures import style
-from approxgrad.figures.boxplots import METRIC_LABELS, draw_box, scale_axis
+from approxgrad.figures.boxes import BOX_NOTE, SHOWN, draw_box, metric_axis
+from approxgrad.figures.boxplots import boxplots
+from approxgrad.figures.figure import FIGURES, Figure, Keys, exact_label
+from approxgrad.gradients.difference import Difference
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Drawing
+
+    from approxgrad.study.study import Study
 
 PUBLISHED, OWN = "published", "this study"
 OFFSET = 0.22
 WIDTH = 0.42
+NOTE = (
+    f"{BOX_NOTE} n counts the published and this study's, which are not the same images. Each is compared with exact "
+    "maps of its own."
+)
 
 
-def published_numbers(
-    published: pd.DataFrame, own: pd.DataFrame, *, dataset: str, model: str, method: str
-) -> pd.DataFrame:
-    """Return what :func:`published_boxplots` draws of two metric tables, told apart by the column ``series``.
+@FIGURES.add
+class Published(Figure):
+    """A panel for each of three metrics, with a published box and one of this study for each step."""
 
-    Raises
-    ------
-    ValueError
-        If one of them has no rows of the method whose reference is ``exact``.
-    """
-    keys = {"dataset": dataset, "model": model, "method": method, "reference": "exact"}
-    steps = set(style.chosen_rows(published, **keys)["step"])
-    parts = []
-    for series, table in ((PUBLISHED, published), (OWN, own)):
-        rows = style.tidy(style.chosen_rows(table, **keys), *METRIC_LABELS)
-        parts.append(rows[rows["step"].isin(steps)].assign(series=series))
-    return pd.concat(parts, ignore_index=True)
+    name: ClassVar[str] = "published"
+    label: ClassVar[str] = "published against reproduced"
+    level: ClassVar[tuple[str, ...]] = ("source", "method")
+    caption: ClassVar[str] = "published.rst"
+    file: ClassVar[str] = "boxplots"
+    folder: ClassVar[str] = "results/published/figures"
+    category: ClassVar[str] = "cached arrays"
+    subcategory: ClassVar[str] = "{source}"
+    target: ClassVar[str] = "published"
+
+    def targets(self, study: Study) -> list[tuple[str, ...]]:
+        """Return the sources of cached arrays with their methods."""
+        return [*study.cached_methods]
+
+    def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
+        """Return the metrics of the cached maps, and the study's own where it computes the same."""
+        inputs: dict[str, str | list[str]] = {"published": PUBLISHED_METRICS.format(**keys)}
+        if study.reproduced(keys["source"], keys["method"]):
+            inputs["own"] = METRIC_TABLE.format(**self._names(study, keys))
+        return inputs
+
+    def params(self, study: Study, keys: Keys) -> dict[str, Any]:
+        """Return labels and looks, and the keys under which the cached maps are shown."""
+        names, scheme = self._names(study, keys), study.config.cached_arrays[keys["source"]].scheme
+        steps = tuple(file.step for file in study.cached_arrays(keys["source"]))
+        labels = {key: study.labels[key].get(name, name.replace("_", " ")) for key, name in names.items()}
+        known = study.families(names["dataset"]) if names["dataset"] in study.labels["dataset"] else {}
+        return {
+            "labels": labels,
+            "names": names,
+            "against": exact_label(study, keys["method"]),
+            "families": _looks(Difference(scheme, steps)) | known,
+        }
+
+    def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
+        """Return the box plots of both metric tables, or of the published one."""
+        from approxgrad.evaluation.frames import read_metrics, read_shown
+
+        published = read_metrics(inputs["published"], **params["names"])
+        if "own" not in inputs:
+            return boxplots(published, params)
+        return published_boxplots(published, read_shown(inputs["own"], **params["names"]), params)
+
+    def _names(self, study: Study, keys: Keys) -> dict[str, str]:
+        own = study.config.cached_arrays[keys["source"]].compare_with
+        names = (
+            {"dataset": own.dataset, "model": own.model} if own else {"dataset": keys["source"], "model": "as cached"}
+        )
+        return names | {"method": keys["method"]}
+
+
+def _looks(kind: Difference) -> dict[str, dict[str, Any]]:
+    """Return the looks of a family that the study itself may lack."""
+    return {
+        kind.family: {
+            "label": kind.label,
+            "setting_name": kind.setting_name,
+            "setting_label": kind.setting_label,
+            "symbol": kind.symbol,
+            "colour": kind.colours[kind.family],
+            "marker": kind.markers[kind.family],
+            "exact": kind.exact,
+            "settings": sorted(set(kind.settings)),
+        }
+    }
 
 
 @style.applied_style()
 def published_boxplots(
-    published: pd.DataFrame,
-    own: pd.DataFrame,
-    *,
-    dataset: str,
-    model: str,
-    method: str,
-    steps: Iterable[float] = (),
-) -> Figure:
-    """Draw one panel for each of three metrics, with a published box and one of this study for each step.
-
-    Parameters
-    ----------
-    published, own : DataFrame
-        Metric tables of the cached maps and of this study; drawn are the method's rows whose reference is ``exact`` and
-        whose step is among the published ones.
-    dataset, model, method : str
-        What to draw.
-    steps : iterable of float
-        All steps of the data set, which fix the colours.
-
-    Returns
-    -------
-    Figure
-        Three panels below each other.
+    published: pd.DataFrame, own: pd.DataFrame, params: Mapping[str, Any]
+) -> tuple[Drawing, pd.DataFrame]:
+    """Draw the published rows and those of this study with the same steps, told apart by ``series`` in the numbers.
 
     Raises
     ------
     ValueError
-        If the cached maps have no rows of the method.
+        If one of the tables has no rows.
     """
-    rows = published_numbers(published, own, dataset=dataset, model=model, method=method)
-    sources = style.gradient_sources(rows[rows["series"] == PUBLISHED], steps)
-    figure = style.source_figure(sources, height=6.2)
-    panels = figure.subplots(3, 1)
-    for axes, metric in zip(panels, METRIC_LABELS, strict=True):
-        _panel(axes, rows, sources, metric)
-    panels[-1].set_xlabel(style.STEP_AXIS)
+    import pandas as pd
+    from matplotlib.patches import Patch
+
+    from approxgrad.evaluation.metrics import METRICS
+
+    labels = params["labels"]
+    tables = {PUBLISHED: published, OWN: own}
+    parts = [style.tidy(style.compared_rows(table), *SHOWN).assign(series=series) for series, table in tables.items()]
+    common = parts[0][["family", "setting"]].drop_duplicates()
+    numbers = pd.concat([part.merge(common, on=["family", "setting"]) for part in parts], ignore_index=True)
+    (group,) = style.source_groups(parts[0], params["families"])
+    figure, panels = style.source_figure([group], len(SHOWN), height=6.2)
+    for axes, metric in zip(panels[:, 0], SHOWN, strict=True):
+        ticks, drawn = [], []
+        for source in group.sources:
+            theirs, ours = (source.values(numbers[numbers["series"] == series], metric)[0] for series in tables)
+            draw_box(axes, source.position - OFFSET, theirs, style.PUBLISHED_COLOUR, WIDTH, style.PUBLISHED_HATCH)
+            draw_box(axes, source.position + OFFSET, ours, source.colour, WIDTH)
+            ticks.append(f"{source.label}\nn = {len(theirs)}, {len(ours)}")
+            drawn += [theirs, ours]
+        style.source_axis(axes, group.sources, ticks)
+        metric_axis(axes, drawn, METRICS[metric])
+    looks: dict[str, Any] = {"facecolor": style.PUBLISHED_COLOUR, "hatch": style.PUBLISHED_HATCH}
     handles = [
-        Patch(facecolor=style.PUBLISHED_COLOUR, hatch=style.PUBLISHED_HATCH, edgecolor=style.BLACK, label=PUBLISHED),
-        Patch(facecolor=sources[-1].colour, edgecolor=style.BLACK, label=f"{OWN} (the darker, the larger the step)"),
-    ]
-    panels[0].legend(handles=handles, **style.ABOVE, ncols=len(handles), handlelength=1.4, columnspacing=1)
-    style.annotate(
-        figure,
-        style.method_label(method),
-        f"data set: {style.name_label(dataset)}, model: {style.name_label(model)}",
-        "published maps and this study's",
-        note=(
-            "Box: quartiles and median. Whiskers: furthest value within 1.5 interquartile ranges. Points beside it: "
-            "the samples; n counts the published and this study's, which are not the same images. Each is compared "
-            "with exact maps of its own."
+        Patch(**looks, edgecolor=style.BLACK, label=PUBLISHED),
+        Patch(
+            facecolor=group.sources[-1].colour,
+            edgecolor=style.BLACK,
+            label=f"{OWN} (the darker, the larger the step)",
         ),
-    )
-    return figure
-
-
-def _panel(axes: Axes, rows: pd.DataFrame, sources: list[style.Source], metric: str) -> None:
-    labels, drawn = [], []
-    for source in sources:
-        published, own = (source.values(rows[rows["series"] == series], metric)[0] for series in (PUBLISHED, OWN))
-        draw_box(axes, source.position - OFFSET, published, style.PUBLISHED_COLOUR, WIDTH, style.PUBLISHED_HATCH)
-        draw_box(axes, source.position + OFFSET, own, source.colour, WIDTH)
-        labels.append(f"{style.step_label(source.step)}\nn = {len(published)}, {len(own)}")
-        drawn += [published, own]
-    style.source_axis(axes, sources, labels)
-    axes.set_ylabel(METRIC_LABELS[metric])
-    scale_axis(axes, np.concatenate(drawn), metric)
+    ]
+    panels[0, 0].legend(handles=handles, **style.ABOVE, ncols=len(handles), handlelength=1.4, columnspacing=1)
+    style.annotate(figure, labels, labels["method"], "published maps and this study's", note=NOTE)
+    return figure, numbers

@@ -1,24 +1,31 @@
-"""The one style of all figures: sizes, colours, labels, and files that are the same byte for byte."""
+"""The one style of all figures: sizes, colours, axes of gradient sources, and files that are the same byte for byte.
+
+The `families` of a study say how gradient sources look: for each family, in drawing order, ``label``, ``colour``,
+``marker``, ``exact``, ``settings`` (all of the data set), and ``setting_name``, ``setting_label`` and ``symbol`` of
+what is varied.
+"""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from approxgrad.storage.files import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Families = Mapping[str, Mapping[str, Any]]
 
 COLUMN_WIDTH = 3.5  # Inches of one column of a journal, for which the text sizes are chosen.
 CROWDED = 8  # With more gradient sources, the tick labels stand upright.
@@ -43,34 +50,18 @@ BLACK, ORANGE, GREEN = "#000000", "#E69F00", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 NOTE_GREY, LINE_GREY = "#444444", "#8C8C8C"
 
-# What a colour means is the same in all figures: one hue for each scheme, orange for published results.
-EXACT = "exact"
-SCHEME_COLOURS = {EXACT: VERMILLION, "forward": BLUE, "backward": PURPLE, "central": GREEN}
+# A colour means the same in all figures: one hue for each family, orange for published results.
 PUBLISHED_COLOUR, PUBLISHED_HATCH = ORANGE, "//////"
-SCHEME_MARKERS = {EXACT: "D", "forward": "o", "backward": "v", "central": "s"}
-LIGHTEST, DARKEST = 0.78, 0.0  # Share of white in the colour of the smallest and of the largest step.
+LIGHTEST, DARKEST = 0.78, 0.0  # Share of white in the colour of the smallest and of the largest setting.
 
 ABOVE: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
-STEP_AXIS = "step size h (units of the model's inputs)"
-
-_NAMES = {
-    "saliency": "Saliency",
-    "input_x_gradient": "Gradient × Input",
-    "integrated_gradients": "Integrated Gradients",
-    "integrated_gradients_mean": "Integrated Gradients (mean baseline)",
-    "integrated_gradients_published": "Integrated Gradients (published variant)",
-    "integrated_gradients_published_mean": "Integrated Gradients (published variant, mean baseline)",
-    "cifar10": "CIFAR-10",
-    "cnn": "CNN",
-    "mlp": "MLP",
-    "resnet18": "ResNet-18",
-    "resnet50": "ResNet-50",
-}
 
 
 @contextmanager
 def applied_style() -> Iterator[None]:
     """Apply the style, whatever the user's own matplotlib settings are; also a decorator."""
+    import matplotlib
+
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
@@ -79,15 +70,7 @@ def applied_style() -> Iterator[None]:
 
 @applied_style()
 def save(figure: Figure, svg: Path | str, png: Path | str) -> None:
-    """Write a figure as SVG and PNG; the same figure gives the same bytes.
-
-    Parameters
-    ----------
-    figure : Figure
-        What to write; its layout is fixed from then on.
-    svg, png : path
-        The files.
-    """
+    """Write a figure as SVG and PNG; the same figure gives the same bytes, and its layout is fixed from then on."""
     layout = figure.get_layout_engine()
     if layout is not None:
         layout.execute(figure)
@@ -102,130 +85,150 @@ def save_numbers(numbers: pd.DataFrame, csv: Path | str) -> None:
     write_atomically(csv, partial(numbers.to_csv, index=False, lineterminator="\n"))
 
 
-def step_label(step: float) -> str:
-    """Return a step size as short text that tells its value exactly."""
-    if 1e-4 <= step < 1e5:
-        return np.format_float_positional(step, trim="-")
-    return np.format_float_scientific(step, trim="-", exp_digits=1)
+def setting_label(setting: float) -> str:
+    """Return a setting as short text that tells its value exactly."""
+    if 1e-4 <= setting < 1e5:
+        return np.format_float_positional(setting, trim="-")
+    return np.format_float_scientific(setting, trim="-", exp_digits=1)
 
 
-def name_label(name: str) -> str:
-    """Return the name of a data set or model for readers; an unknown one as words."""
-    return _NAMES.get(name, name.replace("_", " "))
+def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
+    """Return an empty figure of a size in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout=layout)  # type: ignore[arg-type]
 
 
-def method_label(name: str) -> str:
-    """Return the name of an attribution method for readers; an unknown one as words."""
-    label = name_label(name)
-    return label[:1].upper() + label[1:]
-
-
-def reference_label(method: str, reference_method: str | None) -> str:
-    """Return what an approximated attribution is compared with: its own gradients, or another method."""
-    return "gradients" if reference_method in (None, method) else method_label(str(reference_method))
-
-
-def annotate(figure: Figure, *title: str, note: str) -> None:
-    """Put a title over a figure and an explanation below it, their lines wrapped to the figure's width."""
+def annotate(figure: Figure, labels: Mapping[str, str], *title: str, note: str) -> None:
+    """Put a title with data set and model over a figure and a note below it, wrapped to the figure's width."""
     width = figure.get_figwidth()
-    figure.suptitle("\n".join(textwrap.fill(line, int(16 * width)) for line in title), fontsize=8)
+    first, *rest = title
+    lines = [first, f"data set: {labels['dataset']}, model: {labels['model']}", *rest]
+    figure.suptitle("\n".join(textwrap.fill(line, int(16 * width)) for line in lines), fontsize=8)
     figure.supxlabel(textwrap.fill(note, int(20 * width)), fontsize=6, color=NOTE_GREY)
 
 
-@dataclass(frozen=True)
-class Source:
-    """A gradient source in a figure: its place on the x axis and its colour."""
-
-    scheme: str
-    step: float
-    position: float
-    colour: tuple[float, float, float]
-
-    def values(self, rows: pd.DataFrame, metric: str) -> tuple[NDArray[np.float64], int]:
-        """Return the defined values of a metric in the order of the samples, and the number of undefined ones."""
-        own = rows[(rows["scheme"] == self.scheme) & ((rows["step"] == self.step) | (self.scheme == EXACT))]
-        values = own.sort_values("sample")[metric].to_numpy(float)
-        defined = values[np.isfinite(values)]
-        return defined, len(values) - len(defined)
-
-    def tick_label(self, count: int, undefined: int) -> str:
-        """Return the step with the number of values."""
-        lines = [EXACT if self.scheme == EXACT else step_label(self.step), f"n = {count}"]
-        return "\n".join([*lines, f"{undefined} undefined"] if undefined else lines)
+def sizes_in_words(counts: pd.Series[int]) -> str:
+    """Return numbers of samples as text: "n = 9" or "n = 5 to 9"."""
+    return f"n = {' to '.join(map(str, sorted({counts.min(), counts.max()})))}"
 
 
-def chosen_rows(metrics: pd.DataFrame, **keys: str) -> pd.DataFrame:
-    """Return the rows with the given values in the given columns.
+def compared_rows(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that compare an approximated attribution with another one.
 
     Raises
     ------
     ValueError
         If there are none.
     """
-    rows = metrics
-    for column, value in keys.items():
-        rows = rows[rows[column] == value]
+    rows = metrics[metrics["reference"] != "truth"]
     if rows.empty:
-        raise ValueError("metrics: no rows with " + ", ".join(f"{column} {value}" for column, value in keys.items()))
+        raise ValueError("metrics: no rows whose reference is an attribution")
     return rows
 
 
-def ordered_schemes(schemes: Iterable[str]) -> list[str]:
-    """Return schemes in the order of all figures: exact, forward, backward, central, others by name."""
-    present = set(schemes)
-    return [s for s in SCHEME_COLOURS if s in present] + sorted(present - set(SCHEME_COLOURS))
+def tidy(rows: pd.DataFrame, *values: str) -> pd.DataFrame:
+    """Return the keys and some values of metric rows, ordered by reference, family, setting and sample."""
+    source = ["gradient", "family", "setting", "setting_name", "evaluations"]
+    keys = ["dataset", "model", "method", "reference", *source, "sample"]
+    return rows[[*keys, *values]].sort_values(["reference", "family", "setting", "sample"], ignore_index=True)
 
 
-def source_colour(scheme: str, step: float, steps: Iterable[float]) -> tuple[float, float, float]:
-    """Return the colour of a gradient source: the hue tells the scheme, and the darker it is, the larger the step.
+def present_families(rows: pd.DataFrame, families: Families) -> list[str]:
+    """Return the families that rows have, in drawing order."""
+    return [name for name in families if (rows["family"] == name).any()]
 
-    Parameters
-    ----------
-    scheme : str
-        ``exact`` or a finite-difference scheme.
-    step : float
-        Its step; without meaning for ``exact``.
-    steps : iterable of float
-        All steps of the data set, `step` among them. Given the same ones, two figures show a source alike.
+
+def families_in_words(rows: pd.DataFrame, families: Families) -> str:
+    """Return the approximated families as text, such as "forward differences, central differences"."""
+    names = present_families(rows, families)
+    return ", ".join(families[name]["label"] for name in names if not families[name]["exact"])
+
+
+@dataclass(frozen=True)
+class Source:
+    """A gradient source in a figure: its place on the x axis, its label there and its colour.
+
+    The setting is NaN if there is none.
     """
-    hue = np.array(to_rgb(SCHEME_COLOURS.get(scheme, LINE_GREY)))
-    ordered = sorted(set(steps))
-    rank = 1.0 if scheme == EXACT or len(ordered) < 2 else ordered.index(step) / (len(ordered) - 1)
-    white = LIGHTEST + rank * (DARKEST - LIGHTEST)
-    red, green, blue = map(float, white + (1 - white) * hue)
+
+    family: str
+    setting: float
+    label: str
+    position: float
+    colour: tuple[float, float, float]
+
+    def values(self, rows: pd.DataFrame, metric: str) -> tuple[NDArray[np.float64], int]:
+        """Return the defined values of a metric in the order of the samples, and the number of undefined ones."""
+        same = rows["setting"].isna() if np.isnan(self.setting) else rows["setting"] == self.setting
+        own = rows[(rows["family"] == self.family) & same]
+        values = own.sort_values("sample")[metric].to_numpy(float)
+        defined = values[np.isfinite(values)]
+        return defined, len(values) - len(defined)
+
+    def tick_label(self, count: int, undefined: int) -> str:
+        """Return the setting with the number of values."""
+        lines = [self.label, f"n = {count}"]
+        return "\n".join([*lines, f"{undefined} undefined"] if undefined else lines)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Gradient sources that share an axis, because the same thing is varied, and the title of that axis."""
+
+    title: str
+    sources: list[Source]
+
+    @property
+    def width(self) -> float:
+        """Length of the axis in places of sources."""
+        return self.sources[-1].position + 1
+
+
+def source_groups(rows: pd.DataFrame, families: Families) -> list[Group]:
+    """Return the gradient sources of some rows, one group for each ``setting_name``.
+
+    In a group they stand in drawing order and by numeric setting, with a gap between families. Those without a setting,
+    such as the exact gradient, stand in every group.
+    """
+    present = present_families(rows, families)
+    varied = dict.fromkeys(filter(None, (families[name]["setting_name"] for name in present)))
+    groups = []
+    for setting_name in varied or {"": None}:
+        own = [name for name in present if families[name]["setting_name"] in ("", setting_name)]
+        sources: list[Source] = []
+        for gap, name in enumerate(own):
+            looks = families[name]
+            settings = sorted(set(rows.loc[rows["family"] == name, "setting"].dropna()))
+            known = sorted({*looks["settings"], *rows.loc[rows["setting_name"] == setting_name, "setting"].dropna()})
+            for setting in settings or [np.nan]:
+                label = setting_label(setting) if settings else looks["label"]
+                shade = known.index(setting) / (len(known) - 1) if settings and len(known) > 1 else 1.0
+                colour = shaded(looks["colour"], shade)
+                sources.append(Source(name, setting, label, len(sources) + 0.6 * gap, colour))
+        titles = [families[name]["setting_label"] for name in own if families[name]["setting_name"] == setting_name]
+        groups.append(Group(titles[0], sources))
+    return groups
+
+
+def shaded(hue: str, shade: float) -> tuple[float, float, float]:
+    """Return a hue between its lightest (0) and its darkest shade (1)."""
+    from matplotlib.colors import to_rgb
+
+    white = LIGHTEST + shade * (DARKEST - LIGHTEST)
+    red, green, blue = map(float, white + (1 - white) * np.array(to_rgb(hue)))
     return red, green, blue
 
 
-def tidy(rows: pd.DataFrame, *values: str) -> pd.DataFrame:
-    """Return the keys and some values of metric rows, ordered by reference, scheme, step and sample."""
-    keys = ["dataset", "model", "method", "reference", "gradient", "scheme", "step", "sample"]
-    return rows[[*keys, *values]].sort_values(["reference", "scheme", "step", "sample"], ignore_index=True)
-
-
-def gradient_sources(rows: pd.DataFrame, steps: Iterable[float] = ()) -> list[Source]:
-    """Return the gradient sources of metric rows: exact, then by scheme and numeric step; a gap parts the schemes.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Columns ``scheme`` and ``step``.
-    steps : iterable of float
-        Further steps of the data set, so that its figures agree in their colours.
-    """
-    shades = {*steps, *rows["step"].dropna()}
-    sources: list[Source] = []
-    for gap, scheme in enumerate(ordered_schemes(rows["scheme"])):
-        own = [np.nan] if scheme == EXACT else sorted(set(rows.loc[rows["scheme"] == scheme, "step"]))
-        for step in own:
-            sources.append(Source(scheme, step, len(sources) + 0.6 * gap, source_colour(scheme, step, shades)))
-    return sources
-
-
-def source_figure(sources: Sequence[Source], height: float) -> Figure:
-    """Return an empty figure that is wide enough for the tick labels of the sources."""
-    slot = 0.4 if len(sources) > CROWDED else 0.54
-    width = max(COLUMN_WIDTH, 0.8 + slot * (sources[-1].position + 1))
-    return Figure(figsize=(width, height), layout="constrained")
+def source_figure(groups: Sequence[Group], rows: int, height: float) -> tuple[Figure, NDArray[Any]]:
+    """Return a figure that is wide enough for the tick labels, and its panels: rows x groups."""
+    slot = 0.4 if any(len(group.sources) > CROWDED for group in groups) else 0.54
+    widths = [group.width for group in groups]
+    figure = new_figure(max(COLUMN_WIDTH, 0.4 + 0.4 * len(groups) + slot * sum(widths)), height)
+    panels = figure.subplots(rows, len(groups), sharey="row", squeeze=False, width_ratios=widths)
+    for axes, group in zip(panels[-1], groups, strict=True):
+        axes.set_xlabel(group.title)
+    return figure, panels
 
 
 def source_axis(axes: Axes, sources: Sequence[Source], labels: Sequence[str]) -> None:
@@ -237,16 +240,15 @@ def source_axis(axes: Axes, sources: Sequence[Source], labels: Sequence[str]) ->
     axes.grid(axis="y")
 
 
-def schemes_in_words(sources: Sequence[Source]) -> str:
-    """Return the finite-difference schemes as text, such as "forward, central differences"."""
-    return ", ".join(dict.fromkeys(s.scheme for s in sources if s.scheme != EXACT)) + " differences"
+def labelled_families(sources: Sequence[Source], families: Families) -> list[str]:
+    """Return the approximated families if there are several, so that they must be named."""
+    names = [name for name in families if not families[name]["exact"] and any(s.family == name for s in sources)]
+    return names if len(names) > 1 else []
 
 
-def label_schemes(axes: Axes, sources: Sequence[Source]) -> None:
-    """Name the schemes above their sources if there are several, so that no reader has to match colours."""
-    schemes = [scheme for scheme in ordered_schemes(s.scheme for s in sources) if scheme != EXACT]
-    if len(schemes) < 2:
-        return
-    for scheme in schemes:
-        centre = np.mean([source.position for source in sources if source.scheme == scheme])
-        axes.text(float(centre), 1.01, scheme, transform=axes.get_xaxis_transform(), ha="center", va="bottom")
+def label_families(axes: Axes, sources: Sequence[Source], families: Families) -> None:
+    """Name several families above their sources, so that no reader has to match colours."""
+    for name in labelled_families(sources, families):
+        centre = np.mean([source.position for source in sources if source.family == name])
+        words = name.replace("_", " ")
+        axes.text(float(centre), 1.01, words, transform=axes.get_xaxis_transform(), ha="center", va="bottom")

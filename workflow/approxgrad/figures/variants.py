@@ -1,36 +1,67 @@
-"""Error of the published variant of Integrated Gradients beside that of the correct one, over the step size."""
+"""Error of a variant of a method beside that of the method itself, over the setting."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import pandas as pd
-from matplotlib.figure import Figure
-
+from approxgrad.evaluation.files import METRIC_TABLE
 from approxgrad.figures import style
+from approxgrad.figures.figure import FIGURES, ComparisonFigure, Keys
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+    from approxgrad.study.study import Study
 
 CORRECT, PUBLISHED = "correct", "published variant"
-MOST_LABELS = 7  # Steps within two decades are labelled one by one, unless there are more.
+MOST_LABELS = 7  # Settings within two decades are labelled one by one, unless there are more.
 
 
-def variant_numbers(correct: pd.DataFrame, published: pd.DataFrame, *, dataset: str, model: str) -> pd.DataFrame:
-    """Return what :func:`variants` draws of two metric tables.
+@FIGURES.add
+class Variants(ComparisonFigure):
+    """The median error of both over the setting, a panel for each kind of setting."""
 
-    Returns
-    -------
-    DataFrame
-        One row for each variant, scheme and step: ``lower_quartile``, ``median`` and ``upper_quartile`` of the relative
-        error over the ``n`` samples where it is defined.
+    name: ClassVar[str] = "variants"
+    label: ClassVar[str] = "published against correct"
+    caption: ClassVar[str] = "variants.rst"
 
-    Raises
-    ------
-    ValueError
-        If one of the variants has no rows whose reference is ``exact``.
-    """
+    def targets(self, study: Study) -> list[tuple[str, ...]]:
+        """Return the comparisons with the exact attribution of another method that is itself approximated."""
+        return [
+            (dataset, model, method)
+            for dataset, model, method in study.comparisons
+            if study.reference(method) != method and (dataset, model, study.reference(method)) in study.comparisons
+        ]
+
+    def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
+        """Return the metric tables of both methods."""
+        correct = METRIC_TABLE.format(**{**keys, "method": study.reference(keys["method"])})
+        return {"correct": correct, "published": METRIC_TABLE.format(**keys)}
+
+    def params(self, study: Study, keys: Keys) -> dict[str, Any]:
+        """Return labels and looks, and the name of the method that the variant is compared with."""
+        return super().params(study, keys) | {"reference": study.reference(keys["method"])}
+
+    def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
+        """Return the error curves of both metric tables."""
+        from approxgrad.evaluation.frames import read_shown
+
+        correct = read_shown(inputs["correct"], **{**keys, "method": params["reference"]})
+        return variants(correct, read_shown(inputs["published"], **keys), params)
+
+
+def variant_numbers(correct: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Return the quartiles of the relative error for each variant, family and setting, over n samples."""
+    import pandas as pd
+
     parts = []
     for variant, table in ((CORRECT, correct), (PUBLISHED, published)):
-        rows = style.chosen_rows(table, dataset=dataset, model=model, reference="exact")
-        groups = rows.groupby(["dataset", "model", "method", "scheme", "step"], observed=True)["relative_error"]
+        keys = ["dataset", "model", "method", "family", "setting", "setting_name"]
+        groups = style.compared_rows(table).groupby(keys, observed=True)["relative_error"]
         quartiles = {
             "lower_quartile": groups.quantile(0.25),
             "median": groups.median(),
@@ -42,66 +73,50 @@ def variant_numbers(correct: pd.DataFrame, published: pd.DataFrame, *, dataset: 
 
 
 @style.applied_style()
-def variants(correct: pd.DataFrame, published: pd.DataFrame, *, dataset: str, model: str, method: str) -> Figure:
-    """Draw the relative error against exact Integrated Gradients over the step size, on logarithmic axes.
+def variants(correct: pd.DataFrame, published: pd.DataFrame, params: Mapping[str, Any]) -> tuple[Drawing, pd.DataFrame]:
+    """Draw the medians over the samples with the quartiles as a band, on logarithmic axes; also return them."""
+    labels, families = params["labels"], params["families"]
+    numbers = variant_numbers(correct, published)
+    groups = style.source_groups(numbers, families)
+    figure = style.new_figure(style.COLUMN_WIDTH * len(groups), 3.1)
+    for axes, group in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
+        names = dict.fromkeys(source.family for source in group.sources)
+        _panel(axes, numbers[numbers["family"].isin(names)], names, families)
+        axes.set(xlabel=group.title, ylabel="relative L2 error")
+    note = (
+        f"Reference: exact {params['against']}. Line: median of {style.sizes_in_words(numbers['n'])} samples. "
+        "Band: quartiles. An error that stays where the other one shrinks is that of another quantity."
+    )
+    style.annotate(figure, labels, labels["method"], note=note)
+    return figure, numbers
 
-    Parameters
-    ----------
-    correct, published : DataFrame
-        Metric tables of the two variants; the rows whose reference is ``exact`` are drawn.
-    dataset, model, method : str
-        What is drawn; the method is the published variant.
 
-    Returns
-    -------
-    Figure
-        One panel: for each variant and scheme the median over the samples, with the quartiles as a band.
-
-    Raises
-    ------
-    ValueError
-        If one of the variants has no such rows.
-    """
-    numbers = variant_numbers(correct, published, dataset=dataset, model=model)
-    figure = Figure(figsize=(style.COLUMN_WIDTH, 3.1), layout="constrained")
-    axes = figure.subplots()
-    for variant, scheme in product((CORRECT, PUBLISHED), style.ordered_schemes(numbers["scheme"])):
-        rows = numbers[(numbers["variant"] == variant) & (numbers["scheme"] == scheme)]
+def _panel(axes: Axes, numbers: pd.DataFrame, names: Mapping[str, Any], families: style.Families) -> None:
+    for variant, name in product((CORRECT, PUBLISHED), names):
+        rows = numbers[(numbers["variant"] == variant) & (numbers["family"] == name)]
         if rows.empty:
             continue
         own = variant == CORRECT
-        colour = style.SCHEME_COLOURS.get(scheme, style.LINE_GREY) if own else style.PUBLISHED_COLOUR
+        colour = families[name]["colour"] if own else style.PUBLISHED_COLOUR
         axes.plot(
-            rows["step"],
+            rows["setting"],
             rows["median"],
             color=colour,
             linestyle="-" if own else "--",
-            marker=style.SCHEME_MARKERS.get(scheme, "P"),
+            marker=families[name]["marker"],
             markersize=4,
             markerfacecolor=colour if own else "white",
-            label=f"{variant}, {scheme} differences",
+            label=f"{variant}, {families[name]['label']}",
         )
         axes.fill_between(
-            rows["step"], rows["lower_quartile"], rows["upper_quartile"], color=colour, alpha=0.25, linewidth=0
+            rows["setting"], rows["lower_quartile"], rows["upper_quartile"], color=colour, alpha=0.25, linewidth=0
         )
-    axes.set(xscale="log", xlabel=style.STEP_AXIS, ylabel="relative L2 error")
+    axes.set_xscale("log")
     if (numbers["median"] > 0).any():
         axes.set_yscale("log")
-    steps = sorted(set(numbers["step"]))
-    if len(steps) <= MOST_LABELS and steps[-1] / steps[0] < 100:
-        axes.set_xticks(steps, [style.step_label(step) for step in steps])
+    settings = sorted(set(numbers["setting"]))
+    if len(settings) <= MOST_LABELS and settings[-1] / settings[0] < 100:
+        axes.set_xticks(settings, [style.setting_label(setting) for setting in settings])
         axes.minorticks_off()
     axes.grid(which="major")
     axes.legend(**style.ABOVE, handlelength=3)
-    sizes = sorted({numbers["n"].min(), numbers["n"].max()})
-    style.annotate(
-        figure,
-        style.method_label(method),
-        f"data set: {style.name_label(dataset)}, model: {style.name_label(model)}",
-        note=(
-            f"Reference: exact Integrated Gradients with the same baseline. Line: median of n = "
-            f"{' to '.join(map(str, sizes))} samples. Band: quartiles. The published variant scales its step along the "
-            "path, so it converges to another quantity."
-        ),
-    )
-    return figure

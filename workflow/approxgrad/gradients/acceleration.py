@@ -17,9 +17,8 @@ from approxgrad.gradients.checks import layers
 from approxgrad.gradients.pooling import fast_max_pool2d
 from approxgrad.gradients.small_images import Geometry, Product, product
 
-# Parameters of glibc's mallopt, and the size below which memory is kept for reuse.
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-KEPT_BYTES = 2**30
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+KEPT_BYTES = 2**30  # size below which memory is kept for reuse
 
 
 class FastFunctions(TorchFunctionMode):

@@ -10,38 +10,22 @@ import torch
 from approxgrad.gradients.footprint import Footprint, MemoryMeter
 
 MEBIBYTE = 2**20
+# Default bytes for an attribution on the CPU, besides model, inputs and result.
 CPU_MEMORY_BUDGET = 512 * MEBIBYTE
-"""Default bytes for an attribution on the CPU, besides model, inputs and result."""
-
-GPU_MEMORY_SHARE = 0.25
-"""Default share of a GPU's memory for an attribution."""
-
-GPU_FREE_SHARE = 0.8
-"""Upper bound as a share of the GPU's free memory, for GPUs that others use too."""
-
-PATH_SHARE = 1 / 8
-"""Share of the memory budget for the path points that are differentiated together."""
-
-OUTPUT_SHARE = 1 / 16
-"""Share of the memory budget for the outputs and row numbers of the rows that are differentiated together."""
-
+# Default share of a GPU's memory for an attribution; at most the second share of its free memory.
+GPU_MEMORY_SHARE, GPU_FREE_SHARE = 0.25, 0.8
+PATH_SHARE = 1 / 8  # of the budget, for the path points that are differentiated together
+OUTPUT_SHARE = 1 / 16  # of the budget, for outputs and row numbers of the rows that are differentiated together
+# Extra memory of the widest operation, over its inputs and outputs: reordered copies, allocator slack.
 WORKSPACES = 4
-"""Extra memory of the widest operation, in multiples of its inputs and outputs: reordered copies, allocator slack."""
-
+# Memory of a backward pass (graph, gradients, workspaces) over that of everything a forward pass makes.
 BACKWARD_COPIES = 4
-"""Memory of a backward pass (graph, gradients, workspaces) over that of everything a forward pass makes."""
-
+# Bytes of the widest operation of a batch on the CPU; anything larger falls out of its caches.
 CPU_WORKING_SET = 6 * MEBIBYTE
-"""Bytes of the widest operation of a batch on the CPU; anything larger falls out of its caches."""
-
-WEIGHT_USES = 2600
-"""How often a batch should use each convolution weight on the CPU, which reads and reorders the weights every time."""
-
-ORDERED_WEIGHT_USES = 1600
-"""The same if a compiler has already reordered the weights, so that they are only read."""
-
-LARGEST_BATCH = 4096
-"""Beyond this size the overhead per call is negligible for every model."""
+# How often a batch should use each convolution weight on the CPU, which reads and reorders the weights every time; the
+# second number is for weights that a compiler has reordered.
+WEIGHT_USES, ORDERED_WEIGHT_USES = 2600, 1600
+LARGEST_BATCH = 4096  # beyond this size the overhead per call is negligible for every model
 
 
 def memory_budget(device: torch.device) -> int:
@@ -61,21 +45,9 @@ def batch_size(
 ) -> int:
     """Return how many inputs to evaluate at once, from 1 to :data:`LARGEST_BATCH`.
 
-    On a GPU it is what fits into the budget. On a CPU the rate stops rising once the widest operation fills
-    :data:`CPU_WORKING_SET` and each weight is used :data:`WEIGHT_USES` times, so the batch is no larger than that.
-
-    Parameters
-    ----------
-    size : Footprint
-        What one input needs.
-    device : torch.device
-        Where the model is evaluated.
-    budget : int
-        Bytes that the evaluation may occupy.
-    backward : bool
-        Whether a backward pass follows, for which all activations are kept.
-    weights_in_order : bool
-        Whether a compiler has already reordered the weights of convolutions.
+    On a GPU it is what fits into the budget of bytes. On a CPU the rate stops rising once the widest operation fills
+    :data:`CPU_WORKING_SET` and each weight is used :data:`WEIGHT_USES` times, so the batch is no larger than that. With
+    a backward pass all activations are kept.
     """
     on_cpu = device.type == "cpu" and not backward
     copies = size.weight_copies if on_cpu and not weights_in_order else 0

@@ -19,8 +19,7 @@ Model = Callable[..., Any]
 Baseline = float | Tensor
 """A number for all features, or a tensor that broadcasts to the inputs, such as one input."""
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Dtypes of inputs; torch has no arithmetic for shorter ones."""
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # torch has no arithmetic for shorter ones
 
 CHANGES = (
     "changes the gradient inside the model, which differences of outputs do not see; Saliency, InputXGradient, "
@@ -29,13 +28,9 @@ CHANGES = (
 
 
 def check_deterministic(model: Model) -> None:
-    """Refuse a model with a layer that evaluations would change, or that makes outputs random.
+    """Refuse, by a ValueError, a model with a layer that evaluations would change, or that makes outputs random.
 
-    Raises
-    ------
-    ValueError
-        If a layer with dropout, running statistics or a spectral norm is in training mode, or a lazy layer has no
-        weights yet.
+    Such are lazy layers without weights, and in training mode dropout, running statistics and spectral norms.
     """
     for name, layer in layers(model):
         kind = type(layer).__name__
@@ -70,12 +65,9 @@ def _needs_evaluation_mode(layer: nn.Module) -> bool:
 
 
 def check_plain_gradient(model: Model) -> None:
-    """Refuse a model whose gradient captum changes in the backward pass, which differences of outputs do not see.
+    """Refuse, by a ValueError, a call of captum's GuidedBackprop, Deconvolution, DeepLift, DeepLiftShap or LRP.
 
-    Raises
-    ------
-    ValueError
-        If the call comes from captum's GuidedBackprop, Deconvolution, DeepLift, DeepLiftShap or LRP.
+    They change the gradient in the backward pass, which differences of outputs do not see.
     """
     if (inspect.isfunction(model) or inspect.ismethod(model)) and _from_captum(model):
         raise ValueError(f"gradient: captum's {model.__qualname__.partition('.')[0]} {CHANGES}")
@@ -89,19 +81,13 @@ def _from_captum(function: Any) -> bool:
 
 
 def check_resolved(inputs: tuple[Tensor, ...], steps: Tensor, shifts: tuple[int, ...]) -> None:
-    """Refuse steps, one for each feature, that are lost everywhere: if x + h is x, every difference is zero.
-
-    Raises
-    ------
-    ValueError
-        With the smallest distance between a feature and the next floating-point number.
-    """
+    """Refuse, by a ValueError, steps that are lost in every feature: if x + h is x, every difference is zero."""
     widths = [point[0].numel() for point in inputs]
     for point, own in zip(inputs, steps.split(widths), strict=True):
-        values = point.detach().reshape(len(point), -1)
+        values = point.reshape(len(point), -1)
         if any(((values + (shift * own).to(point.dtype)) != values).any() for shift in shifts):
             return
-    sizes = [point.detach().abs() for point in inputs]
+    sizes = [point.abs() for point in inputs]
     spacing = min(float((torch.nextafter(size, torch.full_like(size, torch.inf)) - size).min()) for size in sizes)
     kind = str(inputs[0].dtype).removeprefix("torch.")
     raise ValueError(
@@ -128,15 +114,7 @@ def checked_inputs(inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def check_inputs(inputs: Any) -> None:
-    """Refuse inputs that have no gradient.
-
-    Raises
-    ------
-    TypeError
-        If `inputs` is not a dense tensor of floating-point numbers.
-    ValueError
-        If it is empty, or holds NaN or infinite values.
-    """
+    """Refuse inputs that are not a dense tensor of floats (TypeError), or that are empty or not finite (ValueError)."""
     if not isinstance(inputs, Tensor):
         raise TypeError(f"inputs: expected a tensor, got {type(inputs).__name__}")
     if inputs.dtype not in FLOATS:
@@ -152,7 +130,7 @@ def check_inputs(inputs: Any) -> None:
 
 
 def check_finite(outputs: Tensor, place: Callable[[int], str]) -> None:
-    """Refuse outputs, a flat tensor, that are not finite; `place` says in words what one of them is the output for."""
+    """Refuse, by a ValueError, outputs (a flat tensor) that are not finite; `place` says in words what one is for."""
     finite = torch.isfinite(outputs)
     if not finite.all():
         item = int((~finite).nonzero()[0])
@@ -162,12 +140,7 @@ def check_finite(outputs: Tensor, place: Callable[[int], str]) -> None:
 def broadcast_baselines(baselines: Baseline, inputs: Tensor) -> Tensor:
     """Return the baseline of every input, with the shape, dtype and device of the inputs.
 
-    Raises
-    ------
-    TypeError
-        If the baselines are neither a number nor a tensor.
-    ValueError
-        If they are not finite or do not broadcast to the inputs.
+    Baselines that are not finite or do not broadcast raise a ValueError, other objects a TypeError.
     """
     if not isinstance(baselines, (Real, Tensor)):
         raise TypeError(f"baselines: expected a number or a tensor, got {baselines!r}")

@@ -21,6 +21,7 @@ from approxgrad.gradients.checks import (
     rows_of,
 )
 from approxgrad.gradients.evaluation import evaluation, failure
+from approxgrad.gradients.perturbations import Copies, Perturbations
 from approxgrad.gradients.prepared import PreparedModel, prepared, says_the_same
 from approxgrad.gradients.rows import RowError, Rows
 from approxgrad.gradients.targets import OutputSelector, Target, target_indices
@@ -43,8 +44,8 @@ class GradientSource(Protocol):
 class BatchedGradient:
     """Base class of gradient sources that evaluate a model in batches of bounded memory.
 
-    A subclass has a ``__call__`` as in :class:`GradientSource`. It makes a :class:`Stream` with :meth:`stream`, which
-    checks inputs, target, model and outputs, and evaluates the model.
+    The ``__call__`` of a subclass makes a :class:`Stream` with :meth:`stream`, which checks inputs, target, model and
+    outputs, and evaluates the model.
 
     Parameters
     ----------
@@ -123,14 +124,8 @@ class BatchedGradient:
 
         Parameters
         ----------
-        model : callable
-            A batch of inputs to a batch of outputs.
-        inputs : tuple of Tensor
-            Each of shape (N, ...); up to three rows are evaluated.
-        arguments : tuple
-            Further arguments of the model; a tensor whose first axis has length N is taken row by row.
-        indices : Tensor or None
-            Targets: :func:`approxgrad.gradients.targets.target_indices`.
+        model, inputs, arguments, indices
+            As for :class:`approxgrad.gradients.prepared.PreparedModel`.
         check_rows : bool
             Whether to check the rows, if this source does at all.
         """
@@ -158,23 +153,6 @@ class BatchedGradient:
         return Stream(self, model, inputs, target, additional_arguments)
 
 
-class Points(Protocol):
-    """Points at which a model is evaluated, numbered from 0."""
-
-    row: Tensor
-    """For each point the number of its input."""
-
-    def __len__(self) -> int: ...
-
-    def copies(self, items: slice | Tensor) -> list[Tensor]:
-        """Return some of the points, a batch of each input tensor."""
-        ...
-
-    def place(self, item: int) -> str:
-        """Return in words what a point is, for messages."""
-        ...
-
-
 class Stream:
     """The evaluations of one call of a gradient source.
 
@@ -182,18 +160,10 @@ class Stream:
 
     Attributes
     ----------
-    inputs : tuple of Tensor
-        Checked and detached, each of shape (N, ...).
-    arguments : tuple
-        Further arguments of the model.
-    indices : Tensor or None
-        Explained outputs: :func:`approxgrad.gradients.targets.target_indices`.
-    rows : int
-        Number of inputs N.
-    device : torch.device
-        Of the inputs.
-    size : int
-        Inputs per evaluation.
+    inputs, rows, device
+        The inputs, checked and detached, each of shape (N, ...); their number N and their device.
+    arguments, indices
+        As for :meth:`BatchedGradient.prepare`.
     """
 
     def __init__(
@@ -216,9 +186,7 @@ class Stream:
     def ready(self) -> PreparedModel:
         """The prepared model."""
         known = prepared(self._given)
-        if known is not None:
-            return known
-        return self._source.prepare(self._given, self.inputs, self.arguments, self.indices)
+        return known or self._source.prepare(self._given, self.inputs, self.arguments, self.indices)
 
     @cached_property
     def model(self) -> Model:
@@ -228,36 +196,29 @@ class Stream:
     @cached_property
     def size(self) -> int:
         """Inputs per evaluation."""
-        source = self._source
-        return source.batch_size or self.ready.rows_at_once(
-            self.device, source.budget(self.device), source.records_graphs
-        )
+        source, budget = self._source, self._source.budget(self.device)
+        return source.batch_size or self.ready.rows_at_once(self.device, budget, source.records_graphs)
 
     def outputs(self, moved: Callable[[Tensor, Tensor], list[Tensor]], copies: int) -> Tensor:
-        """Return the explained outputs at some copies of every input.
+        """Return the explained outputs at K `copies` of every input: float64 of shape (N, K).
 
         Parameters
         ----------
         moved : callable
-            From numbers of inputs and of copies, two tensors of integers of shape (B,), to B points: a list with one
-            tensor of shape (B, ...) for each input tensor. The model may change these.
+            From numbers of inputs and of copies, two tensors of integers of shape (B,), to B points: a list with a new
+            tensor of shape (B, ...) for each input tensor.
         copies : int
-            Number K of copies of every input.
-
-        Returns
-        -------
-        Tensor
-            Float64 of shape (N, K).
+            Number K.
 
         Raises
         ------
         ValueError
             If an output is not finite, the model fails, or its rows are not independent and repeatable.
         """
-        points = _Copies(moved, copies, torch.arange(self.rows * copies, device=self.device))
+        points = Copies(moved, copies, torch.arange(self.rows * copies, device=self.device))
         return self.evaluate(points).reshape(self.rows, copies)
 
-    def evaluate(self, points: Points) -> Tensor:
+    def evaluate(self, points: Perturbations | Copies) -> Tensor:
         """Return the explained outputs at all points: float64 of shape (points,); errors as in :meth:`outputs`."""
         select = OutputSelector(self.indices)
         outputs = torch.empty(len(points), dtype=torch.float64, device=points.row.device)
@@ -290,12 +251,14 @@ class Stream:
                 self.size = halved(self.size)
         self._source.used_batch_size = self.size
 
-    def _check_alone(self, points: Points, outputs: Tensor) -> None:
-        """Refuse a model that returns something else for the last point alone; once for each prepared model.
+    def _check_alone(self, points: Perturbations | Copies, outputs: Tensor) -> None:
+        """Refuse a model that returns something else for the last point alone.
 
-        A wrapper that returns something else than the prepared model does is not checked.
+        A prepared model is checked in its first batch, and in one more than twice as large as those before. A wrapper
+        that returns something else than the prepared model does is not checked.
         """
-        if self.ready.seen_at_work or not says_the_same(self.model, self.ready):
+        batch = min(len(points), self.size)
+        if batch <= 2 * self.ready.seen_rows or not says_the_same(self.model, self.ready):
             return
         items = torch.tensor([len(points) - 1], device=outputs.device)
         copies, number = tuple(points.copies(items)), points.row[items]
@@ -303,22 +266,5 @@ class Stream:
         alone, found = single.alone(), outputs[items].unsqueeze(1)
         if not single.agree(alone, found):
             single.refuse(alone, found, "a row alone and the same row in a batch of the engine")
-        self.ready.seen_at_work = True
+        self.ready.seen_rows = batch
         self._source.check_evaluations += single.evaluations
-
-
-class _Copies:
-    """Points that a function makes: so many copies of every input."""
-
-    def __init__(self, moved: Callable[[Tensor, Tensor], list[Tensor]], copies: int, numbers: Tensor) -> None:
-        self._moved = moved
-        self.row, self._copy = numbers // copies, numbers % copies
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def copies(self, items: slice | Tensor) -> list[Tensor]:
-        return self._moved(self.row[items], self._copy[items])
-
-    def place(self, item: int) -> str:
-        return f"copy {int(self._copy[item])} of input {int(self.row[item])}"

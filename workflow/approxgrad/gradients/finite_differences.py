@@ -17,8 +17,8 @@ from approxgrad.gradients.perturbations import Perturbations, Steps, checked_ste
 from approxgrad.gradients.stencils import stencil
 from approxgrad.gradients.targets import Target
 
+# Arrays of 8-byte numbers, one for each evaluation of the rows that are differentiated together, in memory at once.
 OUTPUT_BUFFERS = 14
-"""Arrays of 8-byte numbers, one for each evaluation of the rows that are differentiated together, in memory at once."""
 
 
 class FiniteDifference(BatchedGradient):
@@ -39,21 +39,14 @@ class FiniteDifference(BatchedGradient):
     scheme : str
         ``forward``, ``backward`` or ``central``.
     batch_size, memory_budget, check_rows
-        As in :class:`approxgrad.gradients.evaluated.BatchedGradient`.
+        As in :class:`approxgrad.gradients.evaluated.BatchedGradient`, which also describes the attributes.
     nominal : bool
         Whether to divide by h as given, like the original study, instead of by the step that was really made.
 
-    Attributes
-    ----------
-    used_batch_size, check_evaluations, lost_steps
-        As in :class:`approxgrad.gradients.evaluated.BatchedGradient`.
-
     Raises
     ------
-    TypeError
-        If the step is not a number or a tensor of numbers.
-    ValueError
-        If a step is not positive and finite, or the scheme, batch size or budget is not valid.
+    TypeError, ValueError
+        If an argument is not valid.
 
     Notes
     -----
@@ -112,7 +105,7 @@ class FiniteDifference(BatchedGradient):
         Raises
         ------
         TypeError
-            If an input is not a floating-point tensor, or the outputs are not real floating-point numbers.
+            If inputs or outputs are not real floating-point numbers.
         ValueError
             If an input, a moved input or an output is not finite, a target is out of range, the outputs do not fit the
             inputs, a layer of the model is in training mode, the model fails, its rows are not independent and
@@ -142,12 +135,10 @@ class FiniteDifference(BatchedGradient):
 
         Parameters
         ----------
-        forward_fn, inputs, target, additional_forward_args
-            As in :meth:`__call__`.
+        forward_fn, inputs, target, additional_forward_args, nominal
+            As in :meth:`__call__`; `nominal` replaces the instance's own.
         features : Tensor
             K feature numbers, counted through the flattened inputs of one row.
-        nominal : bool, optional
-            In place of the instance's own.
         """
         divide = self.nominal if nominal is None else nominal
         with evaluation():
@@ -167,7 +158,14 @@ class FiniteDifference(BatchedGradient):
             lost += int((moved.divisors == 0).sum())
             divisors = steps[features].expand_as(moved.divisors) if nominal else moved.divisors
             yield part, self._combine(outputs).div_(divisors).masked_fill_(moved.divisors == 0, 0)
-        self._note_lost(lost, stream.rows * len(features), stream.inputs[0].dtype)
+        self.lost_steps += lost
+        if lost:
+            kind = str(stream.inputs[0].dtype).removeprefix("torch.")
+            warnings.warn(
+                f"step: lost in {kind} for {lost:,} of {stream.rows * len(features):,} derivatives, where x + h is x; "
+                "they are taken as 0. A larger step, one step for each feature, or float64 helps",
+                stacklevel=3,
+            )
 
     def _combine(self, outputs: Tensor) -> Tensor:
         """Return the sums of the outputs of each row, weighted by the stencil."""
@@ -179,12 +177,3 @@ class FiniteDifference(BatchedGradient):
         if base:
             total += weights[0] * outputs[:, :1]
         return total
-
-    def _note_lost(self, lost: int, derivatives: int, kind: torch.dtype) -> None:
-        self.lost_steps += lost
-        if lost:
-            warnings.warn(
-                f"step: lost in {str(kind).removeprefix('torch.')} for {lost:,} of {derivatives:,} derivatives, where "
-                "x + h is x; they are taken as 0. A larger step, one step for each feature, or float64 helps",
-                stacklevel=4,
-            )

@@ -17,11 +17,9 @@ from approxgrad.gradients.small_images import Geometry
 
 _OF_IMAGES = {torch.ops.aten.convolution.default, torch.ops.aten.max_pool2d_with_indices.default}
 
-UNKNOWN_EXPANSION = 32
-"""Widest operation over input size, assumed for a model that computes outside torch."""
-
-UNKNOWN_WEIGHT_USES = 16
-"""How often an input uses each convolution weight, assumed for a model that computes outside torch."""
+# Assumed for a model that computes outside torch: its widest operation over its input size, and how often an input uses
+# each convolution weight.
+UNKNOWN_EXPANSION, UNKNOWN_WEIGHT_USES = 32, 16
 
 
 @dataclass(frozen=True)
@@ -30,12 +28,9 @@ class Footprint:
 
     Attributes
     ----------
-    widest : int
-        Bytes of the largest operation, inputs and outputs together.
-    peak : int
-        Most bytes of the tensors that exist at the same time.
-    total : int
-        Bytes of all tensors that are made: what autograd keeps for the backward pass.
+    widest, peak, total : int
+        Bytes of the largest operation, inputs and outputs together; of the tensors that exist at the same time, at
+        most; and of all tensors that are made, which is what autograd keeps.
     fixed : int
         Bytes that do not depend on the number of inputs.
     weight_uses : float
@@ -55,13 +50,8 @@ class Footprint:
 
 def guessed(inputs: Sequence[Tensor]) -> Footprint:
     """Return the footprint that is assumed for a model of unknown kind."""
-    size = sum(tensor[:1].numel() * tensor.element_size() for tensor in inputs)
-    return Footprint(
-        widest=UNKNOWN_EXPANSION * size,
-        peak=2 * UNKNOWN_EXPANSION * size,
-        total=4 * UNKNOWN_EXPANSION * size,
-        weight_uses=UNKNOWN_WEIGHT_USES,
-    )
+    widest = UNKNOWN_EXPANSION * sum(tensor[:1].numel() * tensor.element_size() for tensor in inputs)
+    return Footprint(widest, peak=2 * widest, total=4 * widest, weight_uses=UNKNOWN_WEIGHT_USES)
 
 
 class MemoryMeter(TorchDispatchMode):
@@ -73,10 +63,9 @@ class MemoryMeter(TorchDispatchMode):
     ----------
     peak, total, widest : int
         In bytes, as in :class:`Footprint`, but for all inputs together.
-    failed : bool
-        Whether the outputs did not follow from the inputs by operations that it saw.
-    sees_images : bool
-        Whether there was a convolution or max-pooling.
+    failed, sees_images : bool
+        Whether the outputs did not follow from the inputs by operations that it saw, and whether there was a
+        convolution or max-pooling.
     convolutions : list
         For every convolution the size of its weight, or of its matrix if it is better computed as one, and how often
         all inputs together use it.
@@ -164,13 +153,12 @@ class MemoryMeter(TorchDispatchMode):
 class MeterBesideCompiler(MemoryMeter):
     """The same for a process that uses torch's compiler, which has to skip this mode."""
 
+    # torch hides from its compiler what a class defines itself.
+    __torch_dispatch__ = MemoryMeter.__torch_dispatch__
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return True
-
-    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        """Run an operation and measure its inputs and outputs."""
-        return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 def memory_meter() -> MemoryMeter:

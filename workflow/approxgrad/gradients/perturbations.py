@@ -1,9 +1,9 @@
-"""The points at which a finite difference evaluates a model: copies of the inputs, each with one feature moved."""
+"""The points at which a model is evaluated: copies of the inputs, moved along one feature or as a function says."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -33,13 +33,7 @@ def checked_step(step: float | Tensor) -> float | Tensor:
 
 
 def steps_of_features(step: Steps, inputs: Sequence[Tensor]) -> Tensor:
-    """Return the step of every feature of one row of the inputs: float64 of shape (d,).
-
-    Raises
-    ------
-    ValueError
-        If a step does not broadcast to one input, or there is not one for each input tensor.
-    """
+    """Return the step of every feature of one input, float64 of shape (d,); a ValueError if steps do not fit."""
     each = step if isinstance(step, tuple) else (step,) * len(inputs)
     if len(each) != len(inputs):
         raise ValueError(f"step: got {len(each)} steps for {len(inputs)} input tensors, expected one for each")
@@ -59,33 +53,21 @@ class Perturbations:
     """Copies of some rows of the inputs, each with one feature moved by a multiple of its step.
 
     They are numbered row after row: first the row itself, if the stencil uses it, then its features, each with all
-    shifts of the stencil. All are made at once, because many small operations would slow a small model down.
+    shifts of the stencil. All are made at once, because many small operations would slow a small model down. A feature
+    that overflows its dtype raises a ValueError.
 
     Parameters
     ----------
-    stencil : Stencil
-        Where the scheme evaluates.
-    steps : Tensor
-        Step of every feature: float64 of shape (d,).
-    inputs : tuple of Tensor
-        Each of shape (N, ...).
-    features : Tensor
-        Numbers of the features that are moved, counted through the flattened inputs of one row.
-    part : slice
-        The rows.
+    stencil, steps, inputs
+        The scheme; the step of every feature, float64 of shape (d,); the inputs, each of shape (N, ...).
+    features, part
+        Numbers of the features that are moved, counted through the flattened inputs of one row, and the rows.
 
     Attributes
     ----------
-    row : Tensor
-        For each copy the number of its row.
-    divisors : Tensor
-        Divisors of the weighted outputs, from the steps that were really made: float64 of shape (rows, features),
-        zero where x + h is x.
-
-    Raises
-    ------
-    ValueError
-        If a moved feature overflows its dtype.
+    row, divisors : Tensor
+        For each copy the number of its row; and the divisors of the weighted outputs, from the steps that were really
+        made: float64 of shape (rows, features), zero where x + h is x.
     """
 
     def __init__(
@@ -149,3 +131,22 @@ class Perturbations:
                 f"step: moves feature {int(feature[place])} of input {int(self.row[place])} out of the range of "
                 f"{moved.dtype}; a smaller step helps"
             )
+
+
+class Copies:
+    """Points that a function makes from numbers of inputs and of copies: so many copies of every input."""
+
+    def __init__(self, moved: Callable[[Tensor, Tensor], list[Tensor]], copies: int, numbers: Tensor) -> None:
+        self._moved = moved
+        self.row, self._copy = numbers // copies, numbers % copies
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def copies(self, items: slice | Tensor) -> list[Tensor]:
+        """Return some of the copies, a batch of each input tensor."""
+        return self._moved(self.row[items], self._copy[items])
+
+    def place(self, item: int) -> str:
+        """Return in words which copy this is."""
+        return f"copy {int(self._copy[item])} of input {int(self.row[item])}"

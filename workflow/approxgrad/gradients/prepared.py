@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -30,15 +32,11 @@ class PreparedModel(ModelWrapper):
     inputs : tuple of Tensor
         Each of shape (N, ...); up to three rows are evaluated.
     arguments : tuple
-        Further arguments of the model; a tensor with one row for each input is taken row by row.
+        Further arguments of the model; a tensor whose first axis has length N is taken row by row.
     indices : Tensor or None
         Explained outputs: :func:`approxgrad.gradients.targets.target_indices`.
-    check_rows : bool
-        Whether to refuse a model whose rows are not independent and repeatable.
-    batch_size : int or None
-        Inputs per evaluation, if given by the user. With 1, only repeatability is checked.
-    budget : int
-        Bytes that an evaluation may occupy.
+    check_rows, batch_size, budget
+        As `check_rows`, `batch_size` and `memory_budget` of :class:`approxgrad.FiniteDifference`.
     faster : bool
         Whether functions may be computed faster while no graph is recorded.
 
@@ -46,18 +44,15 @@ class PreparedModel(ModelWrapper):
     ----------
     footprint : Footprint
         What one input needs.
-    seen_at_work : bool
-        Whether rows are known to be independent in the engine's own batches, or need no check.
+    seen_rows : float
+        Largest batch of the engine in which rows are known to be independent; infinite if they need no check.
     evaluations : int
-        Evaluations made here: at most 30, without the check 15, and more only if outputs differ; none if nothing
-        depends on them.
+        Evaluations made here: at most 30, without the check 15, and more only if outputs differ.
 
     Raises
     ------
-    RowError
-        If the model or the check fails.
     ValueError
-        If a layer is in training mode, or a target does not fit.
+        If the model or a check of it fails, or a target does not fit.
     """
 
     def __init__(
@@ -73,7 +68,7 @@ class PreparedModel(ModelWrapper):
         faster: bool = True,
     ) -> None:
         super().__init__(model)
-        self.seen_at_work = not check_rows
+        self.seen_rows: float = 0 if check_rows else math.inf
         check_deterministic(unwrapped(model))
         self.footprint: Footprint = guessed(inputs)
         self.evaluations = 0
@@ -123,9 +118,7 @@ class PreparedModel(ModelWrapper):
 
     def __call__(self, *inputs: Any) -> Any:
         """Evaluate the model."""
-        if self._fast is None or torch.is_grad_enabled():
-            return self.__wrapped__(*inputs)
-        with self._fast:
+        with nullcontext() if self._fast is None or torch.is_grad_enabled() else self._fast:
             return self.__wrapped__(*inputs)
 
     def rows_at_once(self, device: torch.device, budget: int, backward: bool = False) -> int:

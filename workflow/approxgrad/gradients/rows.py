@@ -17,36 +17,22 @@ from approxgrad.gradients.footprint import MemoryMeter, memory_meter
 from approxgrad.gradients.targets import as_outputs
 from approxgrad.gradients.wrapping import unwrapped
 
-CHECKED_ROWS = 3
-"""Most rows of the inputs that are checked: the first, the middle and the last."""
-
-ROUNDINGS, COARSE_ROUNDINGS = 64, 8
-"""Outputs may differ by this many roundings of the largest one, and by what this many roundings of the inputs change;
-the second number is for half precision."""
-
-COARSE = 1e-4
-"""Machine epsilons above this are those of half precision."""
-
-REPEATED_ROUNDINGS = 4
-"""The same for a batch that is evaluated again, by the same kernels."""
-
-FEWEST = 4
-"""Fewest rows of the batches in which they are checked."""
-
+CHECKED_ROWS = 3  # most rows of the inputs that are checked: the first, the middle and the last
+# Outputs may differ by this many roundings of the largest one, and by what this many roundings of the inputs change.
+# The second number is for half precision, whose machine epsilon is above the third.
+ROUNDINGS, COARSE_ROUNDINGS, COARSE = 64, 8, 1e-4
+REPEATED_ROUNDINGS = 4  # the same for a batch that is evaluated again, by the same kernels
+FEWEST = 4  # fewest rows of the batches in which they are checked
+# Multiples of rows that are put beside them, so that a scale or mean over the batch changes visibly.
 DISTANT = (-3.0, 0.5, 2.0)
-"""Multiples of rows that are put beside them, so that a scale or mean over the batch changes visibly."""
-
-DRAWS = 8
-"""Random roundings of the inputs that are tried before outputs count as different."""
-
+DRAWS = 8  # random roundings of the inputs that are tried before outputs count as different
+# Most evaluations of the checks: alone, again, three times in a batch, with rounded inputs.
 MOST_EVALUATIONS = CHECKED_ROWS * (2 + 2 + 2 + 2 + 2 * DRAWS)
-"""Most evaluations of the checks: alone, again, three times in a batch, with rounded inputs."""
 
 SINGLY = "batch_size=1 evaluates rows one by one"
 SWITCH = "check_rows=False switches this check off for a model that is known"
 
-Selector = Callable[[Any, Tensor], Tensor]
-"""From the outputs of a batch, and the numbers of its rows, to the explained output of each."""
+Selector = Callable[[Any, Tensor], Tensor]  # from the outputs of a batch and its row numbers to the explained outputs
 
 
 class RowError(ValueError):
@@ -63,12 +49,8 @@ def check_rows(
 
     Parameters
     ----------
-    model : callable
-        A batch of inputs to a batch of outputs. It is given copies, so it may change its inputs.
-    inputs : Tensor or tuple of Tensor
-        Floating-point, each of shape (N, ...).
-    arguments : Any
-        Passed to the model after the inputs; a tensor whose first axis has length N is taken row by row.
+    model, inputs, arguments
+        As for :meth:`approxgrad.FiniteDifference.__call__`.
     batch_size : int, optional
         Largest batch for the model. With 1, only repeatability is checked.
 
@@ -94,18 +76,8 @@ def check_rows(
 class Rows:
     """A few rows of the inputs of a model, evaluated alone and beside others.
 
-    Parameters
-    ----------
-    model, inputs, arguments
-        As for :func:`check_rows`.
-    select : callable, optional
-        Takes the explained outputs; by default all outputs are compared.
-    numbers : Tensor, optional
-        Which of `total` rows the inputs are, for the arguments and for `select`; by default they are all.
-    total : int, optional
-        Number of these rows.
-    batch_size : int, optional
-        Largest batch for the model.
+    The arguments are those of :func:`check_rows`, and `select`, which takes the explained outputs instead of comparing
+    all of them. The inputs may be the rows `numbers` out of `total`, which are counted for `arguments` and `select`.
 
     Attributes
     ----------
@@ -140,8 +112,8 @@ class Rows:
         self.several = min(max(FEWEST, 2 * len(self.chosen)), most)
         self.evaluations = 0
         self._explained: Tensor | None = None
-        own = (weight for _, part in layers(unwrapped(model)) for weight in part._parameters.values())
-        self._weights_eps = max((_eps(weight) for weight in own if weight is not None), default=0.0)
+        weights = (weight for _, part in layers(unwrapped(model)) for weight in part._parameters.values())
+        self._weights_eps = max((_eps(weight) for weight in weights if weight is not None), default=0.0)
 
     def alone(self, meter: MemoryMeter | None = None, budget: int | None = None) -> Tensor:
         """Return the outputs of the chosen rows, each evaluated alone.
@@ -162,6 +134,10 @@ class Rows:
             self.chosen = self.chosen[: max(1, self.several // 2)]
         return torch.cat([first, *(self._outputs([row]) for row in self.chosen[1:])])
 
+    def together(self, meter: MemoryMeter | None = None) -> Tensor:
+        """Return the outputs of the chosen rows at the beginning of a batch of :attr:`several`."""
+        return self._outputs([*self.chosen, *self._company()], meter=meter)[: len(self.chosen)]
+
     def _works_together(self) -> bool:
         try:
             self.together()
@@ -169,12 +145,8 @@ class Rows:
             return False
         return True
 
-    def together(self, meter: MemoryMeter | None = None) -> Tensor:
-        """Return the outputs of the chosen rows at the beginning of a batch of :attr:`several`."""
-        return self._outputs([*self.chosen, *self._company()], meter=meter)[: len(self.chosen)]
-
     def _company(self) -> list[int]:
-        """Return the numbers of the rows that fill up a batch, in another order."""
+        """Return the rows that fill up a batch, in another order."""
         return list(islice(cycle(reversed(self.chosen)), self.several - len(self.chosen)))
 
     def check_repeated(self, alone: Tensor) -> None:

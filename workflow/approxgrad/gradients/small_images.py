@@ -9,22 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-LARGEST_GROWTH = 2
-"""Largest size of a convolution's matrix, in multiples of its kernel."""
+LARGEST_GROWTH = 2  # largest size of a convolution's matrix, in multiples of its kernel
 
+# For each output position along an axis, the (tap of the kernel, pixel) pairs that it multiplies.
 Reads = list[list[tuple[int, int]]]
-"""For each output position along an axis, the (tap of the kernel, pixel) pairs that it multiplies."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Which pixels a two-dimensional convolution without groups reads.
-
-    Attributes
-    ----------
-    kernel, stride, padding, dilation : tuple of int
-        Along height and width; the padding is zeros.
-    """
+    """Which pixels a two-dimensional convolution without groups, padded with zeros, reads along height and width."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -67,21 +60,10 @@ class Geometry:
 
 
 class Product:
-    """The matrix that stands for a convolution of images of one size.
+    """A convolution of images of one size as a product, for a geometry with :meth:`Geometry.is_matrix_product`.
 
-    Parameters
-    ----------
-    weight : Tensor
-        Shape (output channels, channels, kernel height, kernel width).
-    geometry : Geometry
-        For which :meth:`Geometry.is_matrix_product` is true.
-    height, width : int
-        Of the images.
-
-    Attributes
-    ----------
-    matrix : Tensor
-        Shape (output height * output width * output channels, height * width * channels), the channel running fastest.
+    The weight has shape (output channels, channels, kernel height, kernel width), the :attr:`matrix` shape
+    (output height * output width * output channels, height * width * channels), the channel running fastest.
     """
 
     def __init__(self, weight: Tensor, geometry: Geometry, height: int, width: int) -> None:

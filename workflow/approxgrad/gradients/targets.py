@@ -17,16 +17,7 @@ N integers for one output per input; a tuple of integers, or a list of N such tu
 
 
 def target_indices(target: Target, inputs: int, device: torch.device | str = "cpu") -> Tensor | None:
-    """Return the output index of every input: integers of shape (N, axes of one output), or None for a target of None.
-
-    Parameters
-    ----------
-    target : Target
-        In any of the forms above.
-    inputs : int
-        Number of inputs N.
-    device : torch.device or str
-        Of the result.
+    """Return the output index of all N `inputs`: integers of shape (N, axes of one output), or None for target None.
 
     Raises
     ------
@@ -54,13 +45,7 @@ def target_indices(target: Target, inputs: int, device: torch.device | str = "cp
 
 
 def as_outputs(outputs: Any) -> Tensor:
-    """Return a model's outputs as a dense tensor of real floating-point numbers.
-
-    Raises
-    ------
-    TypeError
-        If they are something else; the message says what to return instead.
-    """
+    """Return a model's outputs as a tensor; a TypeError if they are not real floating-point numbers, and dense."""
     try:
         found = _as_tensor(outputs)
     except (TypeError, ValueError, RuntimeError):
@@ -100,14 +85,9 @@ def _is_number(value: Any) -> bool:
 
 
 class OutputSelector:
-    """Takes the explained outputs from those of a model, batch after batch.
+    """Takes the outputs that `indices` (:func:`target_indices`) explain from those of a model, batch after batch.
 
     Targets are checked against the shape of one output when it is first seen.
-
-    Parameters
-    ----------
-    indices : Tensor or None
-        Targets of N inputs: :func:`target_indices`.
     """
 
     def __init__(self, indices: Tensor | None) -> None:
@@ -116,21 +96,9 @@ class OutputSelector:
         self._columns: Tensor | None = None
 
     def __call__(self, outputs: Any, rows: Tensor) -> Tensor:
-        """Return the explained outputs of a batch, of shape (B,).
+        """Return the explained outputs, of shape (B,), of a batch; `rows` are the numbers of its inputs.
 
-        Parameters
-        ----------
-        outputs : Tensor or array
-            Of the model.
-        rows : Tensor
-            For each of the B elements of the batch the number of its input.
-
-        Raises
-        ------
-        TypeError
-            If the outputs are neither a tensor nor an array of numbers.
-        ValueError
-            If their shape does not fit the batch or the target.
+        Outputs that are not numbers raise a TypeError, a shape that does not fit batch or target a ValueError.
         """
         batch = len(rows)
         outputs = as_outputs(outputs)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from approxgrad.datasets.kind import DatasetKind
 from approxgrad.messages import one_line

@@ -1,0 +1,39 @@
+"""Which attributions of a study can be checked for completeness."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from approxgrad.gradients.source import PRECISIONS
+
+if TYPE_CHECKING:
+    from approxgrad.study.grid import Cell
+    from approxgrad.study.study import Study
+
+
+def path_cells(study: Study, dataset: str, model: str) -> list[Cell]:
+    """Return the cells of a model whose method has a path, without those of a chosen setting.
+
+    They are in the lowest precision in which a method is approximated, or computed if it is not approximated.
+    """
+    own = [cell for cell in study.cells if (cell.dataset, cell.model) == (dataset, model)]
+    lowest: dict[str, str] = {}
+    for cell in sorted(own, key=lambda cell: (cell.gradient.is_exact, PRECISIONS.index(cell.gradient.dtype))):
+        lowest.setdefault(cell.method, cell.gradient.dtype)
+    return [
+        cell
+        for cell in own
+        if study.method(cell.method).path and cell.gradient.dtype == lowest[cell.method] and not cell.gradient.chosen
+    ]
+
+
+def complete_methods(study: Study) -> list[tuple[str, str, str]]:
+    """Return the triples of data set, model and a method that should be complete."""
+    own = (cell for cell in study.cells if study.method(cell.method).complete)
+    return list(dict.fromkeys((cell.dataset, cell.model, cell.method) for cell in own))
+
+
+def with_variants(study: Study, dataset: str, model: str, method: str) -> list[str]:
+    """Return a method and the path methods that are compared with its exact attribution."""
+    own = dict.fromkeys(cell.method for cell in path_cells(study, dataset, model))
+    return [method, *(name for name in own if name != method and study.reference(name) == method)]

@@ -1,0 +1,137 @@
+"""What a figure is to a study: which pictures it has, what each is drawn from, and how it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from approxgrad.descriptions import Registry
+from approxgrad.evaluation.files import METRIC_TABLE
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Drawing
+
+    from approxgrad.study.study import Study
+
+Keys = Mapping[str, str]
+
+
+class Figure:
+    """A sort of picture, of which a study has one for each of its targets.
+
+    Snakemake imports the modules of figures whenever it starts, so they import matplotlib and pandas in functions only.
+
+    Attributes
+    ----------
+    name, label : str
+        As in the name of the rule that draws it, and in the report.
+    level : tuple of str
+        The keys of one picture, in the order of its folders, such as ``("dataset", "model", "method")``.
+    caption : str
+        File of the caption: in ``workflow/report``, or beside the module of a user's own figure.
+    file : str
+        Name of the files without ending; by default the name.
+    folder : str
+        Where the folders of the keys lie.
+    category, subcategory : str
+        Place in the report, with keys in braces.
+    of_method : str
+        Method in the report, where it is not a key.
+    target : str
+        Rule that asks for all pictures.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    level: ClassVar[tuple[str, ...]]
+    caption: ClassVar[str]
+    file: ClassVar[str] = ""
+    folder: ClassVar[str] = "results/figures"
+    category: ClassVar[str] = "{dataset}"
+    subcategory: ClassVar[str] = "{model}"
+    of_method: ClassVar[str] = "all"
+    target: ClassVar[str] = "comparison_figures"
+
+    @property
+    def path(self) -> str:
+        """Path of a picture without its ending, with keys in braces."""
+        return "/".join([self.folder, *(f"{key}={{{key}}}" for key in self.level), self.file or self.name])
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of a picture in the report."""
+        return {"figure": self.label, "method": "{method}" if "method" in self.level else self.of_method}
+
+    def targets(self, study: Study) -> Sequence[tuple[str, ...]]:
+        """Return the keys of every picture of a study."""
+        raise NotImplementedError
+
+    def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
+        """Return the files that a picture is drawn from, by name."""
+        raise NotImplementedError
+
+    def params(self, study: Study, keys: Keys) -> dict[str, Any]:
+        """Return what else a picture is drawn from, as plain values: labels of the keys, and looks of the sources.
+
+        The looks are described in :mod:`approxgrad.figures.style`.
+        """
+        return {
+            "labels": {key: study.labels[key][name] for key, name in keys.items()},
+            "families": study.families(keys["dataset"]),
+        }
+
+    def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
+        """Return a picture and its numbers.
+
+        Parameters
+        ----------
+        inputs, params, keys : mapping
+            As the other methods return them.
+
+        Raises
+        ------
+        ValueError
+            If a table lacks what is to be drawn.
+        """
+        raise NotImplementedError
+
+
+class ComparisonFigure(Figure):
+    """A figure of one metric table: of a data set, model and method."""
+
+    level: ClassVar[tuple[str, ...]] = ("dataset", "model", "method")
+
+    def targets(self, study: Study) -> Sequence[tuple[str, ...]]:
+        """Return all comparisons of a study."""
+        return study.comparisons
+
+    def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
+        """Return the metric table."""
+        return {"metrics": METRIC_TABLE.format(**keys)}
+
+    def params(self, study: Study, keys: Keys) -> dict[str, Any]:
+        """Return labels and looks, and :func:`exact_label`."""
+        return super().params(study, keys) | {"against": exact_label(study, keys["method"])}
+
+
+def exact_label(study: Study, method: str) -> str:
+    """Return whose exact attribution a method is compared with, for readers: its own gradients, or another method."""
+    reference = study.reference(method)
+    return "gradients" if reference == method else str(study.labels["method"][reference])
+
+
+FIGURES: Registry[type[Figure]] = Registry(
+    "figure",
+    __package__,
+    {
+        "boxplots": "boxplots",
+        "truth": "truth",
+        "maps": "maps",
+        "variants": "variants",
+        "completeness": "completeness",
+        "anatomy": "anatomy",
+        "learning_curves": "learning_curves",
+        "published": "published",
+    },
+)
