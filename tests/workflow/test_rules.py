@@ -62,12 +62,10 @@ def test_every_script_serves_the_rule_of_its_name_or_a_list_of_rules(work):
 def test_every_work_rule_declares_what_all_of_them_declare(work):
     names = []
     for rule in work:
-        (log,), benchmark = map(str, rule.log), str(rule.benchmark)
-        # Named after the rule and its wildcards.
-        assert log.removesuffix(".log").removeprefix("logs/") == benchmark.removesuffix(".tsv").removeprefix(
-            "benchmarks/"
-        )
-        assert log.removesuffix(".log").split("/")[:2] == ["logs", rule.name]
+        (log,) = (str(path).removesuffix(".log") for path in rule.log)
+        # Named after the rule and its wildcards, both in the same way.
+        assert str(rule.benchmark) == f"{log.replace('logs', 'benchmarks', 1)}.tsv"
+        assert log.split("/")[:2] == ["logs", rule.name]
         names.append(log)
         environment = (REPOSITORY / "workflow" / "rules" / str(rule.conda_env)).resolve()
         assert yaml.safe_load(environment.read_text())["dependencies"], rule.name
