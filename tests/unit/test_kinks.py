@@ -43,3 +43,13 @@ def test_with_much_noise_the_step_goes_beyond_the_first_kinks():
     step, truncation = best_step(kinks, np.array([1e-3, -1e-3]), 0.5, 4.0, 1, 0.7, seed=0)
     assert step == pytest.approx((8 / (0.5 * 1e-6)) ** (1 / 3), rel=0.25)
     assert truncation == pytest.approx(math.sqrt(0.5e-6 * step), rel=0.25)
+
+
+@pytest.mark.parametrize("rounding", [0.01, 4.0])  # a step among the simulated kinks, and one beyond them
+def test_a_kink_counts_as_often_as_features_meet_it(rounding):
+    kinks, sizes = Kinks(np.array([1.0, 2.0]), np.array([0.5, 1.0])), np.array([1e-3, -1e-3])
+    one = best_step(kinks, sizes, 0.5, rounding, 1, 0.7, seed=0)
+    assert (one[0] > 80) == (rounding == 4.0)
+    # All squared errors are ten times as large, so the step stays.
+    ten = best_step(kinks, sizes, 5.0, 10 * rounding, 1, 0.7, seed=0)
+    assert ten == pytest.approx((one[0], math.sqrt(10) * one[1]))
