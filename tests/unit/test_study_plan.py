@@ -12,7 +12,7 @@ from approxgrad.planning import plan as planning
 from approxgrad.planning.calibration import CalibrationError, Speed
 from approxgrad.planning.evaluations import Inputs, evaluations, known_inputs
 from approxgrad.planning.job_table import Calibration, JobListError, OutputFile, elapsed, job_table, one_per_job
-from approxgrad.planning.plan import described, duration, make_plan, needed
+from approxgrad.planning.plan import described, duration, imports_torch, make_plan
 from approxgrad.steps.search import most_evaluations
 from approxgrad.storage.tables import Split, write_split
 from approxgrad.study.study import Study
@@ -224,15 +224,10 @@ def test_prepared_data_tell_what_the_configuration_does_not(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("script", "loads"), [("attribute", "model"), ("train_model", "model"), ("evaluate", "table"), ("?", "table")]
+    ("script", "runs_models"), [("attribute", True), ("train_model", True), ("tell_story", False), ("?", False)]
 )
-def test_what_a_job_loads_is_read_from_its_script(script, loads):
-    assert needed(SCRIPTS / f"{script}.py") == loads
-
-
-def test_a_job_that_draws_is_told_by_its_script(tmp_path):
-    (tmp_path / "draw.py").write_text("from approxgrad.figures.style import save\n")
-    assert needed(tmp_path / "draw.py") == "figure"
+def test_whether_a_job_runs_models_is_read_from_its_script(script, runs_models):
+    assert imports_torch(SCRIPTS / f"{script}.py") == runs_models
 
 
 @pytest.fixture
@@ -257,7 +252,7 @@ def planned(study, monkeypatch, listed):
         return listed
 
     monkeypatch.setattr(planning, "output_files", listing)
-    monkeypatch.setattr(planning, "needed", lambda script: NEEDS[script.stem])
+    monkeypatch.setattr(planning, "imports_torch", lambda script: NEEDS[script.stem] == "model")
     return make_plan(study, "Snakefile", {rule: str(SCRIPTS / f"{rule}.py") for rule in OUTPUTS}, OUTPUTS)
 
 

@@ -72,16 +72,21 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
     remarks: list[str] = []
     inputs = {dataset: known_inputs(study, dataset) for dataset in study.datasets}
     counted = evaluations(study, inputs)
-    needs, overhead = {UNLISTED: "model"}, {"table": 0.0, "figure": 0.0}
+    needs: dict[str, str] = {}
+    overhead = {"table": 0.0, "figure": 0.0}
     try:
         listed = output_files(snakefile, study.document)
     except JobListError as error:
+        needs[UNLISTED] = "model"
         remarks.append(f"only jobs that evaluate models are listed: {error}")
         there = [Path(job.path).exists() or Path(job.whole).exists() for job in counted]
         files = [OutputFile(job.path, UNLISTED, known, not known) for job, known in zip(counted, there, strict=True)]
     else:
         files = one_per_job(listed, outputs)
-        needs = {rule: needed(Path(scripts[rule])) for rule in {file.rule for file in files}}
+        pictures = {file.rule for file in listed if file.path.endswith(".png")}
+        for rule in {file.rule for file in files}:
+            other = "model" if imports_torch(Path(scripts[rule])) else "table"
+            needs[rule] = "figure" if rule in pictures else other
         overhead = {kind: measure_job(kind) for kind in overhead}
         attributions = {job.whole for job in counted if not job.chooses}
         outdated = sum(file.there and file.pending for file in listed if file.path in attributions)
@@ -93,14 +98,10 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
     return Plan(job_table(files, counted, needs, calibration), UNLISTED not in needs, remarks)
 
 
-def needed(script: Path) -> str:
-    """Return what a job of a script loads: ``model`` (torch), ``figure`` (matplotlib) or ``table``."""
+def imports_torch(script: Path) -> bool:
+    """Whether a script or a module of the package that it imports needs torch, so that its jobs run models."""
     files = [script, *source_files(script)] if script.exists() else []
-    text = "\n".join(path.read_text() for path in files)
-    for package, kind in (("torch", "model"), ("matplotlib", "figure")):
-        if re.search(rf"^(import|from) {package}\b", text, re.MULTILINE):
-            return kind
-    return "table"
+    return any(re.search(r"^(import|from) torch\b", path.read_text(), re.MULTILINE) for path in files)
 
 
 def _calibration(

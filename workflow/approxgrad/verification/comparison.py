@@ -20,10 +20,9 @@ from approxgrad.provenance.document import CONDITIONS, ProvenanceError, describe
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.tables import TableError, read_attributions, read_table
 from approxgrad.study.grid import Cell
-from approxgrad.study.study import Study
+from approxgrad.study.study import Study, model_weights
 from approxgrad.verification.origins import Origin
 
-WEIGHTS = "results/models/dataset={dataset}/model={model}/weights.safetensors"
 METRICS = "results/metrics/dataset={dataset}/model={model}/method={method}/part-0.parquet"
 
 
@@ -65,7 +64,7 @@ def files_of(study: Study, cell: Cell) -> dict[str, str]:
     evaluating = study.shared_gradient(cell) if study.is_derived(cell) else cell
     files = {
         "data": f"data/{cell.dataset}/test.parquet",
-        "weights": WEIGHTS.format(**names) if kind.trained or kind.fitted else "",
+        "weights": model_weights(cell.dataset, cell.model) if kind.trained or kind.fitted else "",
         "step": study.choice_path(evaluating),
         "gradient": evaluating.path if study.is_derived(cell) else "",
         "metrics": METRICS.format(**names) if tuple(names.values()) in study.comparisons else "",
