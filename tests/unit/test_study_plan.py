@@ -12,14 +12,13 @@ from approxgrad.planning import plan as planning
 from approxgrad.planning.calibration import CalibrationError, Speed
 from approxgrad.planning.evaluations import Inputs, evaluations, known_inputs
 from approxgrad.planning.job_table import Calibration, JobListError, OutputFile, elapsed, job_table, one_per_job
-from approxgrad.planning.plan import described, duration, imports_torch, make_plan
+from approxgrad.planning.plan import described, duration, make_plan
 from approxgrad.steps.search import most_evaluations
 from approxgrad.storage.tables import Split, write_split
 from approxgrad.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
-SCRIPTS = ROOT / "workflow" / "scripts"
 PAIR = ("synthetic_linear", "mlp")
 SPEED = Speed(start_up=2.0, forward=100.0, exact=10.0, training=0.001, gpu=False)
 INPUTS = {"synthetic_linear": Inputs((12,), 700, 12)}
@@ -223,13 +222,6 @@ def test_prepared_data_tell_what_the_configuration_does_not(tmp_path, monkeypatc
     assert known_inputs(asked, "own") == Inputs((4,), 3, 2)
 
 
-@pytest.mark.parametrize(
-    ("script", "runs_models"), [("attribute", True), ("train_model", True), ("tell_story", False), ("?", False)]
-)
-def test_whether_a_job_runs_models_is_read_from_its_script(script, runs_models):
-    assert imports_torch(SCRIPTS / f"{script}.py") == runs_models
-
-
 @pytest.fixture
 def machine(monkeypatch):
     """A machine that need not be measured; the shapes that were asked for."""
@@ -252,8 +244,7 @@ def planned(study, monkeypatch, listed):
         return listed
 
     monkeypatch.setattr(planning, "output_files", listing)
-    monkeypatch.setattr(planning, "imports_torch", lambda script: NEEDS[script.stem] == "model")
-    return make_plan(study, "Snakefile", {rule: str(SCRIPTS / f"{rule}.py") for rule in OUTPUTS}, OUTPUTS)
+    return make_plan(study, "Snakefile", [rule for rule, kind in NEEDS.items() if kind == "model"], OUTPUTS)
 
 
 @pytest.fixture

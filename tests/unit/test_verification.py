@@ -199,7 +199,10 @@ def test_own_files_are_found_from_any_folder(tmp_path, monkeypatch):
     (tmp_path / "own.py").write_text("")
     config = yaml.safe_load(CONFIG.read_text())
     columns = {"kind": "table", "task": "regression", "features": ["a"], "target": "b"}
-    config["datasets"] |= {"one": columns | {"path": "a.csv"}, "parts": columns | {"files": {"train": "b.csv", "test": "c.csv"}}}
+    config["datasets"] |= {
+        "one": columns | {"path": "a.csv"},
+        "parts": columns | {"files": {"train": "b.csv", "test": "c.csv"}},
+    }
     mlp = {"architecture": "mlp", "hidden": [4], "dropout": 0.0}
     far = {"repository": "owner/name", "file": "far.pt"}
     config["models"] |= {"own": mlp | {"weights": {"file": "c.pt"}}, "far": mlp | {"weights": far}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,6 @@ from approxgrad.planning.job_table import (
     one_per_job,
     output_files,
 )
-from approxgrad.provenance.dependencies import source_files
 
 if TYPE_CHECKING:
     from approxgrad.study.study import Study
@@ -49,7 +47,7 @@ class Plan:
     remarks: list[str] = field(default_factory=list)
 
 
-def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs: Mapping[str, int]) -> Plan:
+def make_plan(study: Study, snakefile: str, model_rules: Collection[str], outputs: Mapping[str, int]) -> Plan:
     """Return the plan of a study; models are timed for a few seconds, nothing is written.
 
     Parameters
@@ -58,8 +56,8 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
         What is asked for.
     snakefile : str
         The workflow.
-    scripts : mapping of str to str
-        The script of each rule.
+    model_rules : collection of str
+        The rules whose jobs run models.
     outputs : mapping of str to int
         For each rule the number of files that one job writes.
 
@@ -85,8 +83,7 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
         files = one_per_job(listed, outputs)
         pictures = {file.rule for file in listed if file.path.endswith(".png")}
         for rule in {file.rule for file in files}:
-            other = "model" if imports_torch(Path(scripts[rule])) else "table"
-            needs[rule] = "figure" if rule in pictures else other
+            needs[rule] = "model" if rule in model_rules else "figure" if rule in pictures else "table"
         overhead = {kind: measure_job(kind) for kind in overhead}
         attributions = {job.whole for job in counted if not job.chooses}
         outdated = sum(file.there and file.pending for file in listed if file.path in attributions)
@@ -96,12 +93,6 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
             )
     calibration = _calibration(study, inputs, overhead, remarks)
     return Plan(job_table(files, counted, needs, calibration), UNLISTED not in needs, remarks)
-
-
-def imports_torch(script: Path) -> bool:
-    """Whether a script or a module of the package that it imports needs torch, so that its jobs run models."""
-    files = [script, *source_files(script)] if script.exists() else []
-    return any(re.search(r"^(import|from) torch\b", path.read_text(), re.MULTILINE) for path in files)
 
 
 def _calibration(

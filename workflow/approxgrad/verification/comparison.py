@@ -139,10 +139,10 @@ def cell_tolerance(study: Study, cell: Cell, weights: Path | str | None, again: 
 def map_tolerance(weights: Path | str, dtype: str, growth: float = 0.0) -> float:
     """Return how far maps computed on two machines may be apart, relative to their norm.
 
-    Whatever its order, a sum of n products is off by at most n eps, relative to the sum of their magnitudes; a network by
-    the sum of its layers' n. The exact attribution inherits that error. A finite difference divides that of the outputs,
-    ``|f|``, by the step: with the scale at which an error of ``|f|`` is as large as the attribution, ``growth`` is
-    ``scale / step``. Both computations are off, hence twice.
+    Whatever its order, a sum of n products is off by at most n eps, relative to the sum of their magnitudes; a network
+    by the sum of its layers' n. The exact attribution inherits that error. A finite difference divides the error of the
+    outputs, ``|f|``, by the step: `growth` is ``scale / step`` with the scale at which an error of ``|f|`` is as large
+    as the attribution. Both computations are off, hence twice.
     """
     with safe_open(weights, framework="np") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 - not a mapping
@@ -151,7 +151,7 @@ def map_tolerance(weights: Path | str, dtype: str, growth: float = 0.0) -> float
 
 
 def map_difference(old: NDArray[Any], new: NDArray[Any], tolerance: float) -> str:
-    """Say by how much maps differ if it is more than a relative tolerance; if that is infinite, only equal ones agree."""
+    """Say by how much maps differ beyond a relative tolerance; without a finite one, only equal maps agree."""
     if old.shape != new.shape:
         return f"shape {old.shape} in the file, {new.shape} now"
     distance, norm = float(np.linalg.norm(old - new)), float(np.linalg.norm(new))

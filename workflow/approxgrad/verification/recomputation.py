@@ -71,8 +71,8 @@ def with_absolute_paths(study: Study) -> dict[str, Any]:
     for name, options in document["datasets"].items():
         _place(options, study.dataset(name).own_files)
     for name, options in document["models"].items():
-        weights = study.model(name).own_files.get(WEIGHTS_FILE, [])
-        _place(options, {WEIGHTS_FILE: path for path in weights})
+        own = study.model(name).own_files
+        _place(options, {WEIGHTS_FILE: own[WEIGHTS_FILE][0]} if WEIGHTS_FILE in own else {})
     for options in document["cached_arrays"].values():
         _place(options, {"folder": options["folder"]})
     document["extensions"] = [str(Path(name).absolute()) for name in study.config.extensions]
