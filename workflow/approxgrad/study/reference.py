@@ -39,7 +39,7 @@ def schema() -> dict[str, Any]:
     definitions = whole.pop("$defs", {})
     for name, section in SECTIONS.items():
         own = whole["properties"][name]
-        own["additionalProperties"] = {"anyOf": [_entry(section, kind, definitions) for kind in section.registry]}
+        own["additionalProperties"] = {"anyOf": [_entry(section, kind, definitions) for kind in section.kinds]}
     whole["title"] = "Configuration of a study"
     ordered = {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole, "$defs": definitions}
     result: dict[str, Any] = _without_titles(ordered)
@@ -72,7 +72,7 @@ def page() -> str:
     lines = [OPENING, "## At the top", "", *_rows(whole, definitions, set(SECTIONS) | {"experiments"})]
     for name, section in SECTIONS.items():
         lines += [f"## `{name}`", ""]
-        for kind in section.registry:
+        for kind in section.kinds:
             own = _entry(section, kind, definitions)
             key = f"`{section.key}: {kind}`" if section.names_by_key(kind) else f"`{kind}:`"
             first = (own.get("description") or "").split("\n\n")[0].replace("\n", " ")
