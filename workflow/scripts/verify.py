@@ -1,4 +1,4 @@
-"""Compute a random part of a finished study again and compare it with what lies there."""
+"""Compute a random part of a finished study again and compare it with the stored files."""
 
 import tempfile
 from pathlib import Path
@@ -13,12 +13,11 @@ with job(snakemake) as log, tempfile.TemporaryDirectory() as folder:
     study = Study(snakemake.config)
     cells = drawn_cells(study)
     failure = compute_again(
+        study,
         [cell.path for cell in cells],
         Path(folder),
         snakefile=parameters.snakefile,
         rules=parameters.rules,
-        config=study.document,
-        files=[file for cell in cells for file in study.factory_files(cell.model)] + list(study.config.extensions),
         cores=snakemake.threads,
     )
     log.info("computed again: %s", failure or "all")

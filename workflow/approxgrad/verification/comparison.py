@@ -20,10 +20,9 @@ from approxgrad.provenance.document import CONDITIONS, ProvenanceError, describe
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.tables import TableError, read_attributions, read_table
 from approxgrad.study.grid import Cell
-from approxgrad.study.study import Study
+from approxgrad.study.study import Study, model_weights
 from approxgrad.verification.origins import Origin
 
-WEIGHTS = "results/models/dataset={dataset}/model={model}/weights.safetensors"
 METRICS = "results/metrics/dataset={dataset}/model={model}/method={method}/part-0.parquet"
 
 
@@ -65,7 +64,7 @@ def files_of(study: Study, cell: Cell) -> dict[str, str]:
     evaluating = study.shared_gradient(cell) if study.is_derived(cell) else cell
     files = {
         "data": f"data/{cell.dataset}/test.parquet",
-        "weights": WEIGHTS.format(**names) if kind.trained or kind.fitted else "",
+        "weights": model_weights(cell.dataset, cell.model) if kind.trained or kind.fitted else "",
         "step": study.choice_path(evaluating),
         "gradient": evaluating.path if study.is_derived(cell) else "",
         "metrics": METRICS.format(**names) if tuple(names.values()) in study.comparisons else "",
@@ -140,10 +139,10 @@ def cell_tolerance(study: Study, cell: Cell, weights: Path | str | None, again: 
 def map_tolerance(weights: Path | str, dtype: str, growth: float = 0.0) -> float:
     """Return how far maps computed on two machines may be apart, relative to their norm.
 
-    Whatever its order, a sum of n products is off by at most n eps, relative to the sum of their magnitudes; a network by
-    the sum of its layers' n. The exact attribution inherits that error. A finite difference divides that of the outputs,
-    ``|f|``, by the step: with the scale at which an error of ``|f|`` is as large as the attribution, ``growth`` is
-    ``scale / step``. Both computations are off, hence twice.
+    Whatever its order, a sum of n products is off by at most n eps, relative to the sum of their magnitudes; a network
+    by the sum of its layers' n. The exact attribution inherits that error. A finite difference divides the error of the
+    outputs, ``|f|``, by the step: `growth` is ``scale / step`` with the scale at which an error of ``|f|`` is as large
+    as the attribution. Both computations are off, hence twice.
     """
     with safe_open(weights, framework="np") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 - not a mapping
@@ -152,7 +151,7 @@ def map_tolerance(weights: Path | str, dtype: str, growth: float = 0.0) -> float
 
 
 def map_difference(old: NDArray[Any], new: NDArray[Any], tolerance: float) -> str:
-    """Say by how much maps differ if it is more than a relative tolerance; if that is infinite, only equal ones agree."""
+    """Say by how much maps differ beyond a relative tolerance; without a finite one, only equal maps agree."""
     if old.shape != new.shape:
         return f"shape {old.shape} in the file, {new.shape} now"
     distance, norm = float(np.linalg.norm(old - new)), float(np.linalg.norm(new))
