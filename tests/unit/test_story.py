@@ -107,7 +107,9 @@ def test_the_headlines_follow_the_data():
     good, bad = rows(CNN, {0.1: 0.95, 1: 0.9}), rows(MLP, {0.1: 0.8, 1: 0.3})
     told = text(facts(good, bad), start)
     assert "of between 0.800 (Saliency of the MLP on synthetic linear, h = 0.1) and 0.950 (Saliency of the CNN" in told
-    assert "The setting matters most for Saliency of the MLP on synthetic linear: the median correlation is 0.800" in told
+    assert (
+        "The setting matters most for Saliency of the MLP on synthetic linear: the median correlation is 0.800" in told
+    )
     assert "reference of 0.950 (Saliency of the CNN on digits, h = 0.1)." in text(facts(good), start)
     told = text(facts(rows(CNN, {0.1: 0.2, 1: 0.9}), bad), start)
     assert "matters most for Saliency of the CNN on digits: the median correlation is 0.900 at h = 1 and 0.200" in told

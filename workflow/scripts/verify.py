@@ -17,14 +17,14 @@ with job(snakemake) as log, tempfile.TemporaryDirectory() as folder:
         Path(folder),
         snakefile=parameters.snakefile,
         rules=parameters.rules,
-        config=study.config,
-        files={file for cell in cells for file in study.factory_files(cell.model)},
+        config=study.document,
+        files=[file for cell in cells for file in study.factory_files(cell.model)] + list(study.config.extensions),
         cores=snakemake.threads,
     )
     log.info("computed again: %s", failure or "all")
     findings = []
     for cell in cells:
-        own = verify_cell(study, cell, Path(folder) / cell.path, parameters.origins, failure)
+        own = verify_cell(study, cell, Path(folder), parameters.origins, failure)
         print(described_cell(own), flush=True)
         findings += own
     write_findings(snakemake.log.table, findings)
