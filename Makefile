@@ -57,7 +57,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 lock: ## Pin the newest dependencies again (needs uv)
-	uv pip compile pyproject.toml --extra dev --constraint envs/constraints.txt --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra study --extra dev --constraint envs/constraints.txt --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade \
 		--output-file requirements.lock
 

@@ -28,13 +28,11 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/attributions.smk"
 include: "workflow/rules/evaluation.smk"
-include: "workflow/rules/completeness.smk"
-include: "workflow/rules/anatomy.smk"
 include: "workflow/rules/figures.smk"
-include: "workflow/rules/published.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/verify.smk"
+include: "workflow/rules/tidy.smk"
 
 
 rule all:
@@ -59,7 +57,11 @@ onstart:
 
 
 onsuccess:
-    run_report.end()
+    run_report.end(leftovers(study))
+
+
+onerror:
+    run_report.fail()
 
 
 localrules:

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from approxgrad.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILLION, applied_style, name_label, save
+from approxgrad.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILLION, applied_style, save
+from approxgrad.models.kind import MODELS
 from bench.ceiling import COMPILED, ENGINE
 from bench.peers import ABLATION, LOOP, TUNED
 from bench.peers import COMPILED as OWN_COMPILED
@@ -68,7 +69,7 @@ def draw(tables: dict[str, pd.DataFrame], machine: str) -> Figure:
     rows[0].axes[0].legend(ncols=2, fontsize=5, loc="upper left")
     for axes, model in zip(rows[1].subplots(1, len(models)), models, strict=True):
         _draw_sweep(axes, tables["ceiling"][tables["ceiling"]["model"] == model])
-        axes.set_title(name_label(model))
+        axes.set_title(MODELS[model].label)
     rows[1].axes[0].set_ylabel("evaluations per second")
     rows[1].axes[0].legend(fontsize=5)
     axis_names = list(dict.fromkeys(tables["scaling"]["axis"]))
@@ -87,7 +88,7 @@ def _draw_peers(axes: Axes, table: pd.DataFrame, models: list[str]) -> None:
         at = np.arange(len(models)) + 0.17 * (position - (len(peers) - 1) / 2)
         spread = [own["median"] - own["min"], own["max"] - own["median"]]
         axes.bar(at, own["median"], 0.15, color=COLOURS[peer], label=peer, yerr=spread, error_kw={"lw": 0.7})
-    axes.set_xticks(range(len(models)), [name_label(model) for model in models])
+    axes.set_xticks(range(len(models)), [MODELS[model].label for model in models])
     axes.set_yscale("log")
     axes.set_ylim(top=20 * table["max"].max())
     axes.set_ylabel("seconds per image")
@@ -206,7 +207,7 @@ def _peers(table: pd.DataFrame) -> str:
             name = row.peer if pd.isna(row.perturbations) else f"{row.peer} ({row.perturbations:.0f} perturbations)"
             rows.append(
                 (
-                    name_label(str(model)),
+                    MODELS[str(model)].label,
                     METHODS[str(method)],
                     name,
                     f"{row.median:.3g} ({row.min:.3g} to {row.max:.3g})",
@@ -221,7 +222,7 @@ def _peers(table: pd.DataFrame) -> str:
 def _looks(table: pd.DataFrame) -> str:
     rows = [
         (
-            name_label(row.model),
+            MODELS[row.model].label,
             "yes" if row.check_rows else "no",
             row.evaluations,
             f"{row.median:.3g} ({row.min:.3g} to {row.max:.3g})",
@@ -239,7 +240,7 @@ def _ceiling(table: pd.DataFrame) -> str:
         ceiling = f"{best['median']:,.0f} ({best['way'].replace('_', ' ')}, batch {best['batch_size']})"
         rows += [
             (
-                name_label(str(model)),
+                MODELS[str(model)].label,
                 ceiling,
                 row.way,
                 f"{row.median:,.0f} ({row.min:,.0f} to {row.max:,.0f}), batch {row.batch_size}",

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from approxgrad.evaluation.metrics import relative_error
+from approxgrad.gradients.difference import Difference
+from approxgrad.gradients.source import AUTO, Setting, Source, exact_source
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.tables import Attributions
 from approxgrad.study.cells import attribute_cell
@@ -89,25 +91,28 @@ class Case:
         """What the jobs of the study are told that attribute, and those that choose a step."""
         data = self.folder / "data" / self.dataset
         return {
+            "model": {"kind": self.model},
             "weights": self.folder / f"results/models/dataset={self.dataset}/model={self.model}/weights.safetensors",
             "test": data / "test.parquet",
             "training": data / "train.parquet",
-            "dtype": self.dtype,
             "sample_seed": derive_seed(self.seed, "samples", self.dataset),
             "memory_mib": None,
             "device": torch.device("cpu"),
         }
 
-    def attributed(self, scheme: str, step: float | None, samples: int) -> Attributions:
+    def source(self, step: Setting) -> Source:
+        """Return the differences with a step."""
+        return Source(Difference(self.scheme, (step,), (self.dtype,)), step, self.dtype)
+
+    def attributed(self, source: Source, samples: int) -> Attributions:
         """Return what an attribution job of the study would write."""
-        result, _ = attribute_cell(**self._job, method=self._own_method, scheme=scheme, step=step, samples=samples)
-        return result
+        return attribute_cell(**self._job, method=self._own_method, gradient=source.entry, samples=samples)[0]
 
     def error(self, result: Attributions) -> float:
         """Return the median over the samples of the relative error against the exact attribution of the precision."""
         samples = len(result.sample)
         if samples not in self._exact:
-            self._exact[samples] = self.attributed("exact", None, samples)
+            self._exact[samples] = self.attributed(exact_source(self.dtype), samples)
         errors = relative_error(result.attribution, self._exact[samples].attribution)
         return float(np.nanmedian(errors))
 
@@ -116,7 +121,7 @@ class Case:
         found = {}
         for step in steps:
             try:
-                found[step] = self.error(self.attributed(self.scheme, step, samples))
+                found[step] = self.error(self.attributed(self.source(step), samples))
             except ValueError as refused:
                 if not str(refused).startswith("step:"):
                     raise
@@ -146,9 +151,9 @@ class Case:
         choice, _ = choose_model_step(
             **self._job,
             path_options={key: value for key, value in self._own_method.items() if key != "attribution"},
-            scheme=self.scheme,
+            gradient=self.source(AUTO).entry,
             samples=min(CHOICE_ROWS, self.samples),
             seed=derive_seed(self.seed, "step", self.dataset, self.model, self.method, self.scheme, self.dtype),
         )
-        error = self.error(self.attributed(self.scheme, choice.step, self.samples))
+        error = self.error(self.attributed(self.source(choice.step), self.samples))
         return choice.step, error, choice.evaluations

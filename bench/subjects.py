@@ -10,7 +10,7 @@ from torch import Tensor
 
 from approxgrad import CompiledModel
 from approxgrad.gradients.checks import Model
-from approxgrad.models.architectures import build_model
+from approxgrad.models.kind import MODELS
 
 STEP = 0.01
 TARGET = 3
@@ -41,7 +41,7 @@ ARCHITECTURES = {"cnn": {}, "resnet18": {"stem": "imagenet"}, "resnet50": {"stem
 def subject(name: str, side: int, device: torch.device, images: int = 1) -> Subject:
     """Return a model for colour images of `side` x `side` pixels with random weights and images."""
     torch.manual_seed(0)
-    model = build_model((3, side, side), 10, name, **ARCHITECTURES[name]).eval().to(device)
+    model = MODELS[name](**ARCHITECTURES[name]).build((3, side, side), 10).eval().to(device)
     return Subject(name, model, torch.randn(images, 3, side, side).to(device))
 
 

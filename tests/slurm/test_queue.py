@@ -28,13 +28,13 @@ GROUPED = ("--group-components", "preparation=10", "attributions=12", "evaluatio
 MODEL = "dataset=digits/model=cnn"
 SLOW = {
     "methods": {"integrated_gradients": {"n_steps": 50}},
+    "gradients": {"slow": {"difference": "forward", "steps": [0.1, 0.2]}},
     "experiments": [
         {
             "datasets": ["digits"],
             "models": ["cnn"],
             "methods": ["integrated_gradients"],
-            "schemes": ["forward"],
-            "steps": [0.1, 0.2],
+            "gradients": ["slow"],
             "samples": 40,
         }
     ],
@@ -117,11 +117,9 @@ def test_a_failing_job_has_its_gpu_and_comes_back_with_more_memory(cluster, queu
 
 
 def test_jobs_of_a_group_share_partition_and_gpu(cluster, queue):
-    cells = [
-        f"results/attributions/dataset=synthetic_linear/model=mlp/method=saliency/gradient=forward-h{step}/part-0.parquet"
-        for step in ("0.5", "2")
-    ]
-    settings = ("--set-resources", "attribute:gpu=1", "attribute:slurm_partition=accelerated", *GROUPED)
+    folder = "results/gradients/dataset=synthetic_linear/model=mlp/samples=6"
+    cells = [f"{folder}/gradient=forward-h{step}/part-0.parquet" for step in ("0.5", "2")]
+    settings = ("--set-resources", "differentiate:gpu=1", "differentiate:slurm_partition=accelerated", *GROUPED)
     outcome = QueuedRun(queue, cluster, limit=600).run(*cells, *settings)
     assert outcome.code == 0, outcome.text
     record = cluster.completed()[-1]

@@ -1,6 +1,5 @@
 """A web server on this machine with the faults that servers have."""
 
-import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +12,8 @@ class Site:
     ----------
     content : bytes
         The file.
-    requests : list of tuple
-        Path and Range header (or None) of every request.
+    requests : list of str
+        Path of every request.
     """
 
     def __init__(self, content):
@@ -22,37 +21,24 @@ class Site:
         self.requests = []
         self.end = threading.Event()
 
-    @property
-    def ranges(self):
-        return [asked for _, asked in self.requests]
-
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         site, name = self.server.site, self.path.strip("/")
-        asked = self.headers.get("Range")
-        site.requests.append((name, asked))
+        site.requests.append(name)
         content = site.content
-        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked else 0
         if name in ("missing", "busy"):
             return self.send_error(404 if name == "missing" else 503)
         if name.startswith("to_"):
-            target = {"to_range": "/range", "to_file": "file:///etc/hostname", "to_ftp": "ftp://127.0.0.1/x"}[name]
+            target = {"to_whole": "/whole", "to_file": "file:///etc/hostname", "to_ftp": "ftp://127.0.0.1/x"}[name]
             return self.reply(302, b"", 0, Location=target)
         if name == "silent":
             site.end.wait(20)
             return None
-        if name in ("corrupt", "unsteady"):
+        if name == "corrupt":
             content = b"x" * len(content)
-        if start and name not in ("plain", "truncated", "stalled", "trickle"):
-            if start >= len(content):
-                return self.send_error(416)
-            # The range "shifted" is not the one that was asked for.
-            first = start + 1 if name == "shifted" else start
-            where = f"bytes {first}-{len(content) - 1}/{len(content)}"
-            return self.reply(206, content[first:], len(content) - first, **{"Content-Range": where})
         half = len(content) // 2
-        if name in ("truncated", "unsteady"):
+        if name == "truncated":
             return self.reply(200, content[:half], len(content))
         if name == "flaky" and len(site.requests) == 1:
             return self.reply(200, content[:half], len(content))
@@ -60,11 +46,11 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, content[:half], len(content))
             site.end.wait(20)
             return None
-        if name in ("trickle", "slow"):
+        if name == "slow":
             self.reply(200, b"", len(content))
-            step, pause = (1, 0.05) if name == "trickle" else (len(content) // 100, 0.05)
+            step = len(content) // 100
             for place in range(0, len(content), step):
-                if site.end.wait(pause):
+                if site.end.wait(0.05):
                     return None
                 self.wfile.write(content[place : place + step])
                 self.wfile.flush()

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from approxgrad.datasets import table
+from approxgrad.datasets.kind import DATASETS
+from approxgrad.descriptions import read
 
 SHARES = {"validation": 0.15, "test": 0.25}
-COLUMNS = {"kind": "table", "task": "regression", "features": ["a", "b"], "target": "y", **SHARES}
+COLUMNS = {"task": "regression", "features": ["a", "b"], "target": "y", **SHARES}
 
 
 def frame(rows=40, seed=0):
@@ -23,8 +24,13 @@ def write(path, data):
     return str(path)
 
 
+def table(options):
+    return read(DATASETS["table"], options)
+
+
 def prepare(options, seed=0):
-    return table.prepare(options, seed, [Path(path) for path in table.sources("own", options)])
+    own = table(options)
+    return own.prepare(seed, [Path(path) for path in own.sources("own")])
 
 
 def column(split, place):

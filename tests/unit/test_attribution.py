@@ -3,10 +3,11 @@ import torch
 from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import nn
 
-import approxgrad.methods.attribution
+import approxgrad.gradients.batching
 from approxgrad import ExactGradient, FiniteDifference, attribute
-from approxgrad.methods.attribution import METHODS
-from approxgrad.methods.cost import evaluations
+from approxgrad.gradients.difference import Difference
+from approxgrad.gradients.source import Source
+from approxgrad.methods.method import METHODS
 from problems import (
     CURVATURES,
     WEIGHTS,
@@ -38,6 +39,7 @@ def scheme_of(gradient) -> str:
 def test_a_linear_model_is_explained_without_error(gradient):
     x = points(5, 3)
     weights = WEIGHTS.expand(5, 3)
+    assert torch.equal(attribute(linear, x, method="gradient", gradient=gradient), weights)
     assert torch.equal(attribute(linear, x, method="saliency", gradient=gradient), weights.abs())
     assert torch.equal(attribute(linear, x, method="input_x_gradient", gradient=gradient), weights * x)
     result = attribute(linear, x, method="integrated_gradients", gradient=gradient, baselines=BASELINE)
@@ -116,7 +118,7 @@ def test_groups_of_inputs_and_parts_of_paths_change_rounding_only(
     options["baselines"] = points(5, 4, seed=1)
     whole = attribute(model, x, **options)
     # An eighth of the budget holds four buffers of so many path points of four float64 numbers; a path has six.
-    monkeypatch.setattr(approxgrad.methods.attribution, "memory_budget", lambda _: 8 * points_at_once * 4 * 4 * 8)
+    monkeypatch.setattr(approxgrad.gradients.batching, "memory_budget", lambda _: 8 * points_at_once * 4 * 4 * 8)
     calls = []
     original = IntegratedGradients.attribute
     monkeypatch.setattr(
@@ -166,7 +168,8 @@ def test_the_cost_model_counts_the_evaluations(method, scheme, baselines):
     source = FiniteDifference(0.5, scheme)
     attribute(model, points(3, 3), method=method, gradient=source, **options)
     values = len(set(torch.as_tensor(baselines).reshape(-1).tolist()))
-    expected = 3 * evaluations(method, scheme, 3, n_steps=4, baseline_values=values)
+    own = METHODS[method](**{name: value for name, value in options.items() if name == "n_steps"})
+    expected = 3 * own.evaluations(Source(Difference(scheme, (0.5,)), 0.5), 3, values)
     assert len(model.rows) == expected + source.check_evaluations
     assert source.check_evaluations <= 31
 
@@ -183,12 +186,26 @@ def test_a_plain_function_is_a_model():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"method": "gradcam"}, ValueError, "method: got 'gradcam', expected one of saliency, input_x_gradient, "),
-        ({"n_steps": 5}, TypeError, "n_steps: no option of saliency, which takes none"),
+        (
+            {"method": "gradcam"},
+            ValueError,
+            "method: got 'gradcam', expected one of gradient, saliency, input_x_gradient, ",
+        ),
+        ({"n_steps": 5}, TypeError, "n_steps: not an option of saliency, which takes none"),
         (
             {"method": "integrated_gradients", "steps": 5},
             TypeError,
-            "steps: no option of integrated_gradients, which takes ",
+            "steps: not an option of integrated_gradients, which takes baselines, n_steps$",
+        ),
+        (
+            {"method": "integrated_gradients", "baseline": 0},
+            TypeError,
+            "baseline: not an option of integrated_gradients",
+        ),
+        (
+            {"method": "integrated_gradients_published", "reference": "x"},
+            TypeError,
+            "reference: not an option of integrated_gradients_published, which takes baselines, n_steps$",
         ),
         ({"method": "integrated_gradients", "n_steps": 0}, ValueError, "n_steps: expected a positive integer, got 0"),
         ({"method": "integrated_gradients", "n_steps": -1}, ValueError, "n_steps: expected a positive integer, got -1"),

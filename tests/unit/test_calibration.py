@@ -2,10 +2,13 @@ import time
 
 import pytest
 
+from approxgrad.descriptions import read
+from approxgrad.extensions import load
+from approxgrad.models.kind import MODELS
 from approxgrad.planning import calibration
-from approxgrad.planning.calibration import CalibrationError, measure_figure_job, measure_model, measure_table_job, rate
+from approxgrad.planning.calibration import CalibrationError, measure_job, measure_model, rate
 
-MLP = {"architecture": "mlp", "hidden": [8], "dropout": 0.0}
+TRAINING = {"epochs": 300, "batch_size": 8, "learning_rate": 10.0}
 OPTIONS = {"device": "cpu", "threads": 1, "memory_mib": None}
 
 
@@ -42,10 +45,10 @@ def test_a_rate_ends_at_the_largest_size_and_takes_the_faster_of_two(clock):
     assert sizes == [2, 2, 3, 3]
 
 
-def test_a_model_is_timed_in_a_process_of_its_own():
-    training = {"epochs": 300, "batch_size": 8, "learning_rate": 10.0, "rows": 40}
+def test_a_model_is_timed_in_a_fresh_process():
+    mlp = read(MODELS["mlp"], {"hidden": [8], "dropout": 0.0, "training": TRAINING})
     start = time.perf_counter()
-    speed = measure_model((5,), MLP, training=training, **OPTIONS)
+    speed = measure_model((5,), mlp, training_rows=40, **OPTIONS)
     elapsed = time.perf_counter() - start
     assert 0 < speed.start_up < elapsed
     assert speed.forward > 0
@@ -55,10 +58,43 @@ def test_a_model_is_timed_in_a_process_of_its_own():
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_reason():
+    cnn = read(MODELS["cnn"], {"training": TRAINING})
     with pytest.raises(CalibrationError, match=r"^architecture cnn: expected images with sides of at least 4 pixels"):
-        measure_model((5,), {"architecture": "cnn"}, **OPTIONS)
+        measure_model((5,), cnn, **OPTIONS)
 
 
-def test_jobs_without_a_model_are_timed_too():
-    assert 0 < measure_table_job() < 60
-    assert 0 < measure_figure_job() < 60
+EXTENSION = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from approxgrad.models.kind import MODELS, ModelKind
+
+
+@MODELS.add
+@dataclass(frozen=True, kw_only=True)
+class Plane(ModelKind):
+    name: ClassVar[str] = "plane"
+    label: ClassVar[str] = "Plane"
+    differentiable: ClassVar[bool] = False
+
+    slope: float = 1.0
+
+    def open(self, shape, outputs, device, dtype):
+        return lambda inputs: self.slope * inputs.sum(1, keepdim=True)
+"""
+
+
+def test_a_users_own_kind_without_gradient_and_training_is_timed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_plane.py").write_text(EXTENSION)
+    load(["my_plane.py"])
+    speed = measure_model((5,), MODELS["plane"](slope=2.0), extensions=["my_plane.py"], **OPTIONS)
+    assert speed.forward > 0
+    assert (speed.exact, speed.training) == (0, 0)
+    with pytest.raises(CalibrationError, match="plane"):
+        measure_model((5,), MODELS["plane"](slope=2.0), **OPTIONS)
+
+
+@pytest.mark.parametrize("kind", ["table", "figure"])
+def test_jobs_without_a_model_are_timed_too(kind):
+    assert 0 < measure_job(kind) < 60

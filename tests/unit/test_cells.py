@@ -7,16 +7,25 @@ import torch
 
 from approxgrad import CompiledModel, FiniteDifference, attribute
 from approxgrad.gradients.rows import RowError
-from approxgrad.methods.cost import evaluations
+from approxgrad.gradients.source import exact_source
+from approxgrad.methods.method import METHODS
 from approxgrad.methods.path_ends import path_ends
-from approxgrad.models.architectures import build_model, load_model, save_model
+from approxgrad.models.model_files import build_model, load_model, save_model
 from approxgrad.seeds import draw_samples
 from approxgrad.storage.step_tables import write_choice
-from approxgrad.storage.tables import Split, TableError, read_attributions, write_attributions, write_split
+from approxgrad.storage.tables import (
+    SOURCE_COLUMNS,
+    Split,
+    TableError,
+    read_attributions,
+    write_attributions,
+    write_split,
+)
 from approxgrad.study import cells, shards, subjects
 from approxgrad.study.cells import attribute_cell
 from approxgrad.study.shards import merged
 from approxgrad.study.subjects import baseline_values
+from small_studies import source
 
 CPU = torch.device("cpu")
 FEATURES, SAMPLES, PATH_STEPS, SEED = 4, 3, 5, 11
@@ -49,12 +58,23 @@ def files(tmp_path):
     save_model(tmp_path / "weights.safetensors", build_model(**description), description)
     write_split(tmp_path / "test.parquet", split(8, 1, mean=(0.5,), std=(2.0,)), {})
     write_split(tmp_path / "train.parquet", split(20, 2, mean=(0.5,), std=(2.0,)), {})
-    return {"weights": tmp_path / "weights.safetensors", "test": tmp_path / "test.parquet", "training": None}
+    parts = {"weights": tmp_path / "weights.safetensors", "test": tmp_path / "test.parquet", "training": None}
+    return {"model": {"kind": "mlp"}, **parts}
 
 
-def cell(files, method, scheme="forward", **changes):
-    options = {"scheme": scheme, "step": None if scheme == "exact" else 0.5, "samples": SAMPLES, "sample_seed": SEED}
-    options["dtype"] = "float32"
+def gradient(scheme, step=0.5, dtype="float32"):
+    return exact_source(dtype) if scheme == "exact" else source(step, dtype, scheme)
+
+
+def cost(method, scheme, baseline_values=1):
+    """Evaluations for the samples of a cell."""
+    options = {name: value for name, value in method.items() if name == "n_steps"}
+    own = METHODS[method["attribution"]](**options)
+    return SAMPLES * own.evaluations(gradient(scheme), FEATURES, baseline_values)
+
+
+def cell(files, method, scheme="forward", step=0.5, dtype="float32", **changes):
+    options = {"gradient": gradient(scheme, step, dtype).entry, "samples": SAMPLES, "sample_seed": SEED}
     result, seconds = attribute_cell(**files | options | {"memory_mib": None, "device": CPU} | changes, method=method)
     assert seconds > 0
     return result
@@ -69,10 +89,11 @@ def path_method(name, baseline):
 
 
 @pytest.mark.parametrize("scheme", ["exact", "forward", "backward", "central"])
-@pytest.mark.parametrize("method", ["saliency", "input_x_gradient"])
+@pytest.mark.parametrize("method", ["gradient", "saliency", "input_x_gradient"])
 def test_gradient_methods_cost_what_the_cost_model_says(files, method, scheme):
     result = cell(files, {"attribution": method}, scheme)
-    assert result.metadata["model_evaluations"] == SAMPLES * evaluations(method, scheme, FEATURES)
+    assert result.metadata["model_evaluations"] == cost({"attribution": method}, scheme)
+    assert result.metadata["model_evaluations"] == SAMPLES * result.metadata["evaluations"]
 
 
 @pytest.mark.parametrize("scheme", ["exact", "forward", "backward", "central"])
@@ -81,8 +102,8 @@ def test_gradient_methods_cost_what_the_cost_model_says(files, method, scheme):
 def test_path_methods_cost_what_the_cost_model_says(files, method, baseline, scheme):
     training = files["test"].with_name("train.parquet") if baseline == "mean" else None
     result = cell(files, path_method(method, baseline), scheme, training=training)
-    cost = evaluations(method, scheme, FEATURES, n_steps=PATH_STEPS, baseline_values=BASELINES[baseline])
-    assert result.metadata["model_evaluations"] == SAMPLES * cost
+    assert result.metadata["model_evaluations"] == cost(path_method(method, baseline), scheme, BASELINES[baseline])
+    assert result.metadata["model_evaluations"] == SAMPLES * result.metadata["evaluations"]
 
 
 def test_maps_are_those_of_the_drawn_rows(files):
@@ -140,7 +161,7 @@ def test_classes_are_explained_by_their_own_output(tmp_path):
     data = split(8, 1, target=labels, effects=None, classes=("a", "b"))
     write_split(tmp_path / "test", data, {})
     result = cell(
-        {"weights": tmp_path / "weights", "test": tmp_path / "test", "training": None},
+        {"model": {"kind": "mlp"}, "weights": tmp_path / "weights", "test": tmp_path / "test", "training": None},
         {"attribution": "saliency"},
         "exact",
     )
@@ -162,12 +183,25 @@ def test_metadata_describes_the_cell_and_survives_the_file(files, tmp_path):
     write_attributions(tmp_path / "cell.parquet", result)
     metadata = read_attributions(tmp_path / "cell.parquet").metadata
     assert json.dumps(metadata, sort_keys=True) == json.dumps(result.metadata, sort_keys=True)
-    assert (metadata["scheme"], metadata["step"], metadata["method"]) == ("central", 0.5, method)
-    assert (metadata["dtype"], metadata["step_choice"]) == ("float32", None)
+    assert {name: metadata[name] for name in SOURCE_COLUMNS} == {
+        "family": "central",
+        "setting": 0.5,
+        "setting_name": "step",
+        "chosen": False,
+        "dtype": "float32",
+        "evaluations": PATH_STEPS * 2 * FEATURES,
+    }
+    assert (metadata["gradient"], metadata["signed"], metadata["method"]) == ("central-h0.5", True, method)
+    assert metadata["step_choice"] is None
     assert metadata["normalisation"] == {"mean": [0.5], "std": [2.0]}
     assert metadata["feature_shape"] == [FEATURES]
     assert metadata["device"] == "cpu"
     assert metadata["batch_size"] >= 1
+
+
+def test_metadata_say_whether_maps_have_a_sign(files):
+    signed = {name: cell(files, {"attribution": name}).metadata["signed"] for name in ("saliency", "gradient")}
+    assert signed == {"saliency": False, "gradient": True}
 
 
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients", "integrated_gradients_published"])
@@ -218,7 +252,10 @@ def test_a_chosen_step_is_taken_from_its_table(files, tmp_path, method, dtype):
     chosen = cell(files, method, "central", step="auto", dtype=dtype, choice=tmp_path / "choice.parquet")
     fixed = cell(files, method, "central", step=0.25, dtype=dtype)
     np.testing.assert_array_equal(chosen.attribution, fixed.attribution)
-    assert chosen.metadata == fixed.metadata | {"step_choice": asdict(choice)}
+    name = "central-auto" if dtype == "float32" else "central-auto-float64"
+    differing = {"step_choice": asdict(choice), "chosen": True, "gradient": name}
+    assert chosen.metadata == fixed.metadata | differing
+    assert chosen.metadata["setting"] == 0.25
     with pytest.raises(TableError, match=r"holds a step for the scheme 'central', expected 'forward'$"):
         cell(files, method, step="auto", choice=tmp_path / "choice.parquet")
     with pytest.raises(ValueError, match=r"^step: auto needs the table of a chosen step$"):
@@ -240,7 +277,7 @@ class Neighbours(torch.nn.Module):
 @pytest.fixture
 def neighbours(monkeypatch):
     model = Neighbours()
-    monkeypatch.setattr(subjects, "load_model", lambda *_: model)
+    monkeypatch.setattr(subjects, "open_model", lambda *_: model)
     return model
 
 
@@ -277,7 +314,7 @@ def test_the_check_is_counted_apart_and_can_be_switched_off(files, neighbours):
     # One row, twice.
     assert checked.metadata["check_evaluations"] == 2
     counts = {result.metadata["model_evaluations"] for result in (checked, unchecked)}
-    assert counts == {SAMPLES * evaluations("saliency", "forward", FEATURES)}
+    assert counts == {cost({"attribution": "saliency"}, "forward")}
 
 
 def test_every_shard_checks_the_same_rows(files, neighbours, monkeypatch):
@@ -288,24 +325,27 @@ def test_every_shard_checks_the_same_rows(files, neighbours, monkeypatch):
             seen.append(inputs[0].numpy())
             return super().prepare(model, inputs, *arguments, **options)
 
-    monkeypatch.setattr(subjects, "FiniteDifference", Noted)
+    monkeypatch.setattr("approxgrad.gradients.finite_differences.FiniteDifference", Noted)
     monkeypatch.setattr(shards, "BLOCK_EVALUATIONS", 1)
-    options = {"scheme": "forward", "step": 0.5, "dtype": "float32", "samples": SAMPLES, "sample_seed": SEED}
+    options = {"gradient": gradient("forward").entry, "samples": SAMPLES, "sample_seed": SEED}
     options |= {"method": {"attribution": "saliency"}, "memory_mib": None, "device": CPU, "batch_size": 1}
     parts = [attribute_cell(**files, **options, shard=(number, 5))[0] for number in range(1, 6)]
     # Of five shards of three samples, some are empty.
     assert sorted(len(part.sample) for part in parts) == [0, 0, 1, 1, 1]
     assert merged([part.metadata for part in parts])["check_evaluations"] == 2
     rows = split(8, 1, mean=(0.5,), std=(2.0,)).rows(draw_samples(8, 8, SEED)).model_inputs()
+    assert len(seen) == 5
     assert all(np.array_equal(own, rows) for own in seen)
 
 
 def test_lost_steps_are_those_of_all_blocks(files, monkeypatch):
-    def attribute_losing_two(model, points, *, gradient, **options):
-        gradient.lost_steps += 2
-        return attribute(model, points, gradient=gradient, **options)
+    original = cells.attribute_with
 
-    monkeypatch.setattr(cells, "attribute", attribute_losing_two)
+    def attribute_losing_two(method, model, points, target, gradient, baselines):
+        gradient.lost_steps += 2
+        return original(method, model, points, target, gradient, baselines)
+
+    monkeypatch.setattr(cells, "attribute_with", attribute_losing_two)
     monkeypatch.setattr(shards, "BLOCK_EVALUATIONS", 1)
     assert cell(files, {"attribution": "saliency"}).metadata["lost_steps"] == 2 * SAMPLES
 

@@ -1,25 +1,21 @@
 """Steps that are chosen once for the cells of a study: which there are, how they are made, and their tables."""
 
-import copy
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 
-from approxgrad.models.architectures import build_model, save_model
+from approxgrad.models.model_files import build_model, save_model
 from approxgrad.seeds import draw_samples
 from approxgrad.steps.choice import StepChoice
 from approxgrad.storage.step_tables import read_choice, write_choice
 from approxgrad.storage.tables import Split, TableError, write_split
 from approxgrad.study import chosen_steps, subjects
 from approxgrad.study.chosen_steps import choose_model_step
-from approxgrad.study.study import Study
+from small_studies import DEFAULT, difference, entry, source, study
 
-DEFAULT = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
 FEATURES, SEED = 4, 11
 CHOICE = StepChoice(
     step=0.25,
@@ -33,11 +29,7 @@ CHOICE = StepChoice(
 )
 
 
-def study(*entries, **changes):
-    """The default study with other experiments, each by default saliency with a chosen step."""
-    common = {"datasets": ["synthetic_linear"], "models": ["mlp"], "methods": ["saliency"], "steps": ["auto"]}
-    config = copy.deepcopy(DEFAULT) | changes
-    return Study(config | {"experiments": [common | {"samples": 10} | own for own in entries]})
+CHOSEN = difference(steps=["auto"])
 
 
 def test_a_step_is_chosen_once_for_all_that_differentiate_at_the_same_points():
@@ -47,11 +39,13 @@ def test_a_step_is_chosen_once_for_all_that_differentiate_at_the_same_points():
     }
     methods["short"] = methods["half"] | {"n_steps": 5}
     methods["floats"] = methods["ints"] | {"baseline": [1.0] * 12}
-    one = study({"methods": list(methods), "steps": ["auto", 0.1]}, methods=methods)
+    one = study(entry(difference(steps=["auto", 0.1]), methods=list(methods)), methods=methods)
     points = {}
     for cell in one.cells:
-        if cell.gradient.step == "auto":
-            points.setdefault(one.choices[one.choice_path(cell)].points, []).append(cell.method)
+        if cell.gradient.chosen:
+            choice = one.choices[one.choice_path(cell)]
+            assert choice.gradient == cell.gradient
+            points.setdefault(choice.points, []).append(cell.method)
         else:
             assert one.choice_path(cell) == ""
     lists = [points.pop(name) for name in list(points) if len(name) == len("path-0123456789abcdef-50")]
@@ -66,7 +60,8 @@ def test_a_step_is_chosen_once_for_all_that_differentiate_at_the_same_points():
 
 
 def test_every_model_scheme_and_precision_has_its_own_choice():
-    one = study({"schemes": ["forward", "central"], "dtypes": ["float32", "float64"], "datasets": ["digits"]}, {})
+    both = [difference(scheme, ["auto"], ["float32", "float64"]) for scheme in ("forward", "central")]
+    one = study(entry(*both, datasets=["digits"]), entry(CHOSEN))
     assert [tuple(choice.keys.values()) for choice in one.choices.values()] == [
         ("digits", "mlp", "inputs", "forward-auto"),
         ("digits", "mlp", "inputs", "forward-auto-float64"),
@@ -74,14 +69,21 @@ def test_every_model_scheme_and_precision_has_its_own_choice():
         ("digits", "mlp", "inputs", "central-auto-float64"),
         ("synthetic_linear", "mlp", "inputs", "forward-auto"),
     ]
-    assert not study({"steps": [0.1]}).choices
+    assert not study(entry()).choices
 
 
 @pytest.mark.parametrize(("samples", "rows"), [((10, 30), 30), ((30, 10), 30), ((300, 10), 64)])
 def test_a_choice_takes_the_rows_of_the_cell_with_the_most_but_no_more_than_needed(samples, rows):
     methods = zip(("saliency", "input_x_gradient"), samples, strict=True)
-    (choice,) = study(*({"methods": [name], "samples": count} for name, count in methods)).choices.values()
+    entries = (entry(CHOSEN, methods=[name], samples=count) for name, count in methods)
+    (choice,) = study(*entries).choices.values()
     assert choice.samples == rows
+
+
+def test_the_path_of_a_choice_is_plain_whatever_the_configuration_writes():
+    methods = {"own": {"attribution": "integrated_gradients", "baseline": [0.5] * 12, "n_steps": 7}}
+    (choice,) = study(entry(CHOSEN, methods=["own"]), methods=methods).choices.values()
+    assert choice.path_options == {"baseline": [0.5] * 12, "n_steps": 7}
 
 
 @pytest.fixture
@@ -92,7 +94,8 @@ def files(tmp_path):
     save_model(tmp_path / "weights", build_model(**description), description)
     for part, rows in (("test", 8), ("train", 20)):
         write_split(tmp_path / part, split(rows), {})
-    return {"weights": tmp_path / "weights", "test": tmp_path / "test", "training": tmp_path / "train"}
+    parts = {"weights": tmp_path / "weights", "test": tmp_path / "test", "training": tmp_path / "train"}
+    return {"model": {"kind": "mlp"}, **parts}
 
 
 def split(rows, **changes):
@@ -102,11 +105,10 @@ def split(rows, **changes):
     return Split(features, **{"target": target, "feature_shape": (FEATURES,), "mean": (0.5,), "std": (2.0,)} | changes)
 
 
-def chosen(files, **changes):
+def chosen(files, *, scheme="forward", dtype="float32", **changes):
     options = {
         "path_options": {},
-        "scheme": "forward",
-        "dtype": "float32",
+        "gradient": source("auto", dtype, scheme).entry,
         "samples": 5,
         "sample_seed": SEED,
         "seed": 3,
@@ -178,7 +180,7 @@ def test_a_model_that_is_no_function_of_its_rows_is_refused(files, monkeypatch):
         def forward(self, rows):
             return (rows - rows.mean(dim=0)).sum(dim=1)
 
-    monkeypatch.setattr(subjects, "load_model", lambda *_: Centred())
+    monkeypatch.setattr(subjects, "open_model", lambda *_: Centred())
     with pytest.raises(ValueError, match=r"^model: .*batch_size=1 evaluates rows one by one"):
         chosen(files)
 

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import pickle
 import tarfile
@@ -5,12 +6,15 @@ import tarfile
 import numpy as np
 import pytest
 
-from approxgrad.datasets import cifar10, cifar_batches
+from approxgrad.datasets import cifar_batches
+from approxgrad.datasets.cifar10 import Cifar10, Download
 from approxgrad.datasets.cifar_batches import read_batch, read_class_names
-from approxgrad.datasets.kinds import DatasetError
+from approxgrad.datasets.drawing import Limit
+from approxgrad.datasets.faults import DatasetError
+from approxgrad.datasets.normalisation import Normalisation
 from cifar_archive import FOLDER, NAMES, batch, contents, write_archive
 
-OPTIONS = {"kind": "cifar10", "validation": 25, "normalisation": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}}
+NORMALISATION = Normalisation((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
 
 @pytest.fixture
@@ -19,7 +23,9 @@ def archive(tmp_path):
 
 
 def prepare(archive, seed=0, **options):
-    return cifar10.prepare(OPTIONS | options, seed, [archive])
+    download = Download(md5=hashlib.md5(archive.read_bytes()).hexdigest())
+    own = {"validation": 25, "normalisation": NORMALISATION} | options
+    return Cifar10(download=download, **own).prepare(seed, [archive])
 
 
 def originals(split):
@@ -48,13 +54,14 @@ def test_an_archive_is_split(archive):
 
 
 def test_limits_keep_the_validation_images(archive):
-    whole, small = prepare(archive), prepare(archive, limit={"train": 12, "test": 7})
+    whole, small = prepare(archive), prepare(archive, limit=Limit(12, 7))
     assert {name: len(part.target) for name, part in small.items()} == {"train": 12, "validation": 25, "test": 7}
     np.testing.assert_array_equal(small["validation"].features, whole["validation"].features)
     for name in ("train", "test"):
         assert set(originals(small[name])) < set(originals(whole[name]))
-    assert cifar10.test_rows(OPTIONS | {"limit": {"test": 7}}) == 7
-    assert cifar10.test_rows(OPTIONS) == cifar10.test_rows(OPTIONS | {"limit": {"train": 12}}) == 10_000
+    assert Cifar10(limit=Limit(test=7)).test_rows == 7
+    assert Cifar10().test_rows == Cifar10(limit=Limit(train=12)).test_rows == 10_000
+    assert (Cifar10().training_rows, Cifar10(limit=Limit(train=12)).training_rows) == (45_000, 12)
 
 
 def test_draws_follow_the_seed(archive):
@@ -68,14 +75,34 @@ def test_draws_follow_the_seed(archive):
     [
         ({"validation": 99}, r"validation: leaves 1 rows to train on, expected at least 2"),
         ({"validation": 1000}, r"validation: leaves 0 rows"),
-        ({"limit": {"train": 76}}, r"limit.train: got 76, expected at most 75"),
-        ({"limit": {"test": 31}}, r"limit.test: got 31, expected at most 30"),
-        ({"normalisation": {"mean": [0, 0], "std": [1]}}, r"normalisation.mean: got 2 numbers, expected 1 or 3"),
+        ({"limit": Limit(train=76)}, r"limit.train: got 76, expected at most 75"),
+        ({"limit": Limit(test=31)}, r"limit.test: got 31, expected at most 30"),
     ],
 )
 def test_numbers_that_do_not_fit_the_archive_are_refused(archive, options, expected):
     with pytest.raises(DatasetError, match=expected):
         prepare(archive, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"validation": 49_999}, "validation: leaves 1 rows to train on, expected at least 2"),
+        ({"limit": Limit(train=45_001)}, "limit.train: got 45001, expected at most 45000, the rows that there are"),
+        ({"limit": Limit(test=10_001)}, "limit.test: got 10001, expected at most 10000, the rows that there are"),
+        ({"normalisation": Normalisation((0, 0), (1,))}, "normalisation.mean: got 2 numbers, expected 1 or 3"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_known_before_the_download(options, expected):
+    assert Cifar10(**options).faults() == [expected]
+
+
+def test_what_the_rows_depend_on():
+    own = Cifar10(download=Download(addresses=("a", "ftp://x/y"), md5="0" * 32))
+    assert own.tracked()["download"] == {"md5": "0" * 32}
+    assert own.sources("small") == ["data/small/cifar-10-python.tar.gz"]
+    (fault,) = own.faults()
+    assert fault.startswith("download.addresses[1]: got 'ftp://x/y', expected https://")
 
 
 # Archives that are something else
@@ -119,9 +146,11 @@ def test_a_file_that_is_no_archive_is_refused(archive, content):
         prepare(archive)
 
 
-def test_a_missing_archive_is_told(tmp_path):
+def test_an_archive_that_is_missing_or_another_one_is_told(tmp_path, archive):
     with pytest.raises(DatasetError, match=r"x.tar.gz: cannot be read .*No such file"):
-        prepare(tmp_path / "x.tar.gz")
+        Cifar10().prepare(0, [tmp_path / "x.tar.gz"])
+    with pytest.raises(DatasetError, match=r"tar.gz: has the MD5 sum \w{32}, expected c58f3\w{27} \(download.md5\)"):
+        Cifar10().prepare(0, [archive])
 
 
 # Batches that are something else
@@ -207,11 +236,11 @@ def test_wrong_batches_are_refused(changes, expected):
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x02", b"no pickle", b"\x80\x02]."])
 def test_a_batch_that_is_no_pickle_is_refused(content):
-    with pytest.raises(DatasetError, match=r"test: is no CIFAR-10 batch \("):
+    with pytest.raises(DatasetError, match=r"test: is not a CIFAR-10 batch \("):
         read_batch(content, "test")
 
 
 @pytest.mark.parametrize("names", [None, NAMES[:9], "airplane", [1] * 10])
 def test_wrong_class_names_are_refused(names):
-    with pytest.raises(DatasetError, match="test: label_names is no list of 10 names"):
+    with pytest.raises(DatasetError, match="test: label_names is not a list of 10 names"):
         read_class_names(pickle.dumps({b"label_names": names}, 2), "test")

@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from approxgrad.datasets import digits, synthetic
+from approxgrad.datasets import synthetic
+from approxgrad.datasets.digits import IMAGES, Digits
+from approxgrad.datasets.kind import DATASETS, PARTS
+from approxgrad.datasets.normalisation import Normalisation
+from approxgrad.datasets.synthetic import Rows, Synthetic
+from approxgrad.descriptions import read, written
 
 SHARED = Path(os.environ.get("APPROXGRAD_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 PUBLISHED = SHARED / "published" / "synthetic" / "nonlinear.npz"
-DIGITS = {"kind": "digits", "validation": 0.15, "test": 0.25, "normalisation": {"mean": [0.3], "std": [0.4]}}
+DIGITS = Digits(normalisation=Normalisation((0.3,), (0.4,)))
 EDGE = NormalDist().inv_cdf(0.75)
-PARTS = ("train", "validation", "test")
 
 
 def effect_of_first(value, effect):
@@ -72,7 +76,7 @@ def test_effects_are_the_published_ones():
 
 @pytest.mark.parametrize("effect", ["linear", "nonlinear"])
 def test_synthetic_targets_are_the_sum_of_effects_with_unit_noise(effect):
-    parts = synthetic.prepare({"effect": effect, "rows": {"train": 4000}}, seed=5)
+    parts = Synthetic(effect=effect, rows=Rows(4000, 2, 2)).prepare(seed=5)
     train = parts["train"]
     np.testing.assert_allclose(
         train.effects, synthetic.effects(train.features.astype(float), effect), rtol=0, atol=1e-5
@@ -86,10 +90,10 @@ def test_synthetic_targets_are_the_sum_of_effects_with_unit_noise(effect):
 
 
 def test_synthetic_parts_share_the_distribution_and_follow_the_seed():
-    options = {"effect": "linear", "rows": {"train": 2000, "validation": 20, "test": 2000}}
-    first, second, other = (synthetic.prepare(options, seed) for seed in (1, 1, 2))
-    assert {name: len(part.target) for name, part in first.items()} == options["rows"]
-    assert synthetic.test_rows(options) == 2000
+    own = Synthetic(effect="linear", rows=Rows(2000, 20, 2000))
+    first, second, other = (own.prepare(seed) for seed in (1, 1, 2))
+    assert {name: len(part.target) for name, part in first.items()} == written(own)["rows"]
+    assert (own.training_rows, own.test_rows, own.has_truth) == (2000, 2000, True)
     for name in PARTS:
         np.testing.assert_array_equal(first[name].features, second[name].features)
         np.testing.assert_array_equal(first[name].target, second[name].target)
@@ -103,7 +107,7 @@ def test_synthetic_parts_share_the_distribution_and_follow_the_seed():
 
 @pytest.fixture(scope="module")
 def split():
-    return digits.prepare(DIGITS, seed=3)
+    return DIGITS.prepare(seed=3)
 
 
 def keys(part):
@@ -117,23 +121,24 @@ def test_digits_are_split_into_disjoint_parts_that_hold_every_image(split):
         row.astype(np.float32).tobytes() + bytes([y]) for row, y in zip(images.data / 16, images.target, strict=True)
     ]
     assert everything == sorted(reference)
-    assert len(set(reference)) == len(reference) == digits.IMAGES
+    assert len(set(reference)) == len(reference) == IMAGES
 
 
 def test_digits_parts_have_the_configured_sizes(split):
-    assert len(split["test"].target) == digits.test_rows(DIGITS) == math.ceil(0.25 * 1797) == 450
+    assert len(split["train"].target) == DIGITS.training_rows
+    assert len(split["test"].target) == DIGITS.test_rows == math.ceil(0.25 * 1797) == 450
     assert len(split["validation"].target) == math.ceil(0.15 * 1797)
 
 
 def test_digits_parts_are_stratified(split):
-    shares = np.bincount(load_digits().target) / digits.IMAGES
+    shares = np.bincount(load_digits().target) / IMAGES
     for part in split.values():
         counts = np.bincount(part.target, minlength=10)
         np.testing.assert_allclose(counts, shares * len(part.target), rtol=0, atol=1.5)
 
 
 def test_digits_follow_the_seed(split):
-    again, other = digits.prepare(DIGITS, seed=3), digits.prepare(DIGITS, seed=4)
+    again, other = DIGITS.prepare(seed=3), DIGITS.prepare(seed=4)
     for name in PARTS:
         np.testing.assert_array_equal(split[name].features, again[name].features)
         np.testing.assert_array_equal(split[name].target, again[name].target)
@@ -148,5 +153,25 @@ def test_digits_know_their_shape_classes_and_normalisation(split):
     assert part.features.min() == 0
     assert part.features.max() == 1
     np.testing.assert_allclose(part.model_inputs().reshape(450, 64), (part.features - 0.3) / 0.4, rtol=0, atol=1e-6)
-    plain = digits.prepare({key: value for key, value in DIGITS.items() if key != "normalisation"}, seed=3)
+    plain = Digits().prepare(seed=3)
     np.testing.assert_array_equal(plain["test"].model_inputs().reshape(450, 64), part.features)
+
+
+MINIMAL = {
+    "digits": {},
+    "synthetic": {"effect": "linear"},
+    "cifar10": {},
+    "image_folder": {"path": "photos", "size": [8, 8]},
+    "table": {"task": "regression", "path": "a.csv", "features": ["a"], "target": "y"},
+}
+
+
+def test_every_kind_is_read_from_what_it_writes():
+    assert list(MINIMAL) == list(DATASETS)
+    for name, options in MINIMAL.items():
+        own = read(DATASETS[name], options)
+        assert own.faults() == []
+        assert read(DATASETS[name], written(own)) == own
+        # The options on which the rows depend are enough to prepare them.
+        assert read(DATASETS[name], own.tracked()).tracked() == own.tracked()
+        assert list(own.own_files.values()) == ([] if own.downloads else own.sources("own"))

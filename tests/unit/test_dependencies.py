@@ -1,6 +1,5 @@
 import ast
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,15 +62,16 @@ def test_a_script_depends_on_what_it_imports_directly_or_not(script, inside, out
     assert not outside & files
 
 
-@pytest.mark.parametrize("script", sorted(path.stem for path in SCRIPTS.glob("*.py")))
-def test_modules_that_change_no_result_are_left_out(script):
-    neutral = {"progress.py", "running/job.py", "running/summaries.py"}
-    neutral |= {f"provenance/{name}.py" for name in ("dependencies", "digests", "document")}
-    assert not closure(script) & {*neutral, "__init__.py"}
+def test_modules_that_change_no_result_are_left_out():
+    files = {file for path in SCRIPTS.glob("*.py") for file in closure(path.stem)}
+    folders = {path.partition("/")[0] for path in files}
+    assert not folders & {"__init__.py", "messages.py", "progress.py", "provenance", "running"}
+    assert {"study", "models"} <= folders
 
 
 def test_neutral_modules_exist():
-    assert all((PACKAGE_ROOT.parent / f"{name.replace('.', '/')}.py").is_file() for name in NEUTRAL)
+    places = [PACKAGE_ROOT.parent / name.replace(".", "/") for name in NEUTRAL]
+    assert all(place.is_dir() or place.with_suffix(".py").is_file() for place in places)
 
 
 def test_subpackages_only_say_what_belongs_there():
@@ -82,16 +82,6 @@ def test_subpackages_only_say_what_belongs_there():
         (docstring,) = ast.parse(path.read_text()).body
         assert isinstance(docstring, ast.Expr), path
         assert isinstance(docstring.value.value, str), path
-
-
-def test_subpackages_import_only_from_those_above_them_in_the_readme():
-    readme = (PACKAGE_ROOT.parents[1] / "README.md").read_text()
-    order = re.findall(r"^\| `(\w+)/` \|", readme.partition("| subpackage |")[2], re.MULTILINE)
-    assert sorted(order) == sorted(path.parent.name for path in PACKAGE_ROOT.glob("*/__init__.py"))
-    for number, name in enumerate(order):
-        code = "\n".join(path.read_text() for path in (PACKAGE_ROOT / name).glob("*.py"))
-        imported = set(re.findall(r"^\s*(?:from|import) approxgrad\.(\w+)", code, re.MULTILINE))
-        assert not imported & set(order[number + 1 :]), name
 
 
 def test_modules_imported_by_a_computed_name_are_added():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from approxgrad.datasets import download as module
-from approxgrad.datasets.download import DownloadError, check_address, download
+from approxgrad.datasets.download import DownloadError, download
 from loopback import served
 
 CONTENT = np.random.default_rng(0).bytes(200_000)
@@ -58,11 +58,11 @@ def assert_refused(target, expected, *addresses, **options):
 # It arrives
 
 
-@pytest.mark.parametrize("name", ["range", "plain", "to_range"])
+@pytest.mark.parametrize("name", ["whole", "to_whole"])
 def test_a_file_is_downloaded(target, site, name):
     fetch(target, f"{site.address}/{name}", md5=MD5.upper())
     assert_complete(target)
-    assert set(site.ranges) == {None}
+    assert site.requests == [name, "whole"][: 1 + (name == "to_whole")]
 
 
 @pytest.mark.parametrize("form", ["{path}", "file://{path}", "file://localhost{path}"])
@@ -74,56 +74,22 @@ def test_a_local_file_is_copied(target, tmp_path, form):
 
 
 def test_mirrors_are_tried_in_order(target, site):
-    names = ["missing", "corrupt", "busy", "range", "plain"]
+    names = ["missing", "corrupt", "busy", "whole", "other"]
     fetch(target, *(f"{site.address}/{name}" for name in names))
     assert_complete(target)
-    assert [name for name, _ in site.requests] == ["missing", "corrupt", "busy", "busy", "range"]
+    assert site.requests == ["missing", "corrupt", "busy", "busy", "whole"]
 
 
-def test_a_broken_transfer_goes_on_where_it_ended(target, site):
+def test_a_broken_transfer_is_repeated(target, site):
     fetch(target, f"{site.address}/flaky")
     assert_complete(target)
-    assert site.ranges == [None, "bytes=100000-"]
+    assert site.requests == ["flaky", "flaky"]
 
 
-@pytest.mark.parametrize(
-    ("name", "asked"),
-    [
-        ("range", ["bytes=70000-"]),
-        ("plain", ["bytes=70000-"]),
-        ("shifted", ["bytes=70000-", None]),
-    ],
-)
-def test_a_later_call_resumes_where_the_server_can(target, site, caplog, name, asked):
+def test_what_an_earlier_call_left_is_not_trusted(target, site):
     part(target).parent.mkdir()
-    part(target).write_bytes(CONTENT[:70_000])
-    fetch(target, f"{site.address}/{name}")
-    assert_complete(target)
-    assert site.ranges == asked
-    # The wrong piece was not even received, so the checksum had nothing to find.
-    assert "MD5" not in caplog.text
-
-
-def test_a_part_from_elsewhere_is_found_out_by_the_checksum(target, site):
-    part(target).parent.mkdir()
-    part(target).write_bytes(b"another file" * 100)
-    fetch(target, f"{site.address}/range")
-    assert_complete(target)
-    assert site.ranges == ["bytes=1200-", None]
-
-
-def test_a_part_that_is_too_long_is_dropped(target, site):
-    part(target).parent.mkdir()
-    part(target).write_bytes(b"x" * (len(CONTENT) + 5))
-    fetch(target, f"{site.address}/range")
-    assert_complete(target)
-    assert site.ranges == ["bytes=200005-", None]
-
-
-def test_a_complete_part_needs_no_server(target):
-    part(target).parent.mkdir()
-    part(target).write_bytes(CONTENT)
-    fetch(target, "http://127.0.0.1:9/closed")
+    part(target).write_bytes(CONTENT[:70_000] + b"x" * len(CONTENT))
+    fetch(target, f"{site.address}/whole")
     assert_complete(target)
 
 
@@ -139,20 +105,6 @@ def test_a_wrong_checksum_names_both_sums_and_the_address(target, site):
     assert len(site.requests) == 1
 
 
-def test_a_wrong_checksum_after_a_resumption_is_retried_once(target, site):
-    part(target).parent.mkdir()
-    part(target).write_bytes(b"x" * 70_000)
-    assert_refused(target, "the MD5 sum is", f"{site.address}/corrupt")
-    assert site.ranges == ["bytes=70000-", None]
-    assert not list(target.parent.iterdir())
-
-
-def test_a_wrong_checksum_is_not_retried_for_ever_on_a_server_that_breaks_off(target, site):
-    assert_refused(target, "the MD5 sum is", f"{site.address}/unsteady", retries=9)
-    assert site.ranges == [None, "bytes=100000-", None, "bytes=100000-"]
-    assert not list(target.parent.iterdir())
-
-
 def test_a_wrong_local_file_is_refused_and_stays(target, tmp_path):
     (tmp_path / "file").write_bytes(b"something else")
     assert_refused(target, "the MD5 sum is", str(tmp_path / "file"))
@@ -165,9 +117,9 @@ def test_a_wrong_local_file_is_refused_and_stays(target, tmp_path):
     [
         ("missing", "/missing: the server answers 404 Not Found$"),
         ("busy", "/busy: the server answers 503 Service Unavailable, after 2 attempts$"),
-        ("truncated", "/truncated: the transfer ended after 100000 of 200000 bytes, after 2 attempts$"),
-        ("to_file", "/to_file: the server .*redirect.* 'file:///etc/hostname' is not allowed$"),
-        ("to_ftp", "/to_ftp: the server redirects to ftp://127.0.0.1/x, which is not followed$"),
+        ("truncated", r"/truncated: the transfer failed \(.*100000 more expected.*\), after 2 attempts$"),
+        ("to_file", r"/to_file: the transfer failed \(.*file:///etc/hostname.*\)$"),
+        ("to_ftp", r"/to_ftp: the transfer failed \(.*ftp://127.0.0.1/x.*\)$"),
     ],
 )
 def test_faults_of_a_server_are_told(target, site, name, expected):
@@ -177,44 +129,33 @@ def test_faults_of_a_server_are_told(target, site, name, expected):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("silent", "no answer for 0.4 s, after 2 attempts"),
-        ("stalled", "no data for 0.4 s, after 2 attempts"),
-        ("trickle", r"only \d+ bytes in \d s, after 2 attempts"),
+        ("silent", "silent: no data for 0.4 s, after 2 attempts"),
+        ("stalled", "stalled: no data for 0.4 s, after 2 attempts"),
     ],
 )
 def test_a_server_that_stalls_does_not_hold_the_download_up(target, site, name, expected):
     start = time.monotonic()
     assert_refused(target, expected, f"{site.address}/{name}", timeout=0.4)
     assert time.monotonic() - start < 5
-    fetch(target, f"{site.address}/{name}", f"{site.address}/range", timeout=0.4)
+    assert not list(target.parent.iterdir())
+    fetch(target, f"{site.address}/{name}", f"{site.address}/whole", timeout=0.4)
     assert_complete(target)
 
 
 def test_an_address_without_server_is_told(target):
-    assert_refused(target, r"http://127.0.0.1:9/x: no connection \(.*refused\), after 2", "http://127.0.0.1:9/x")
+    assert_refused(
+        target, r"http://127.0.0.1:9/x: the transfer failed \(.*refused.*\), after 2", "http://127.0.0.1:9/x"
+    )
 
 
 def test_missing_local_files_are_told(target, tmp_path):
-    assert_refused(target, f"{tmp_path}/x: no such file; {tmp_path}: cannot be read", f"{tmp_path}/x", str(tmp_path))
-
-
-@pytest.mark.parametrize("address", ["ftp://host/x", "data://x", "../x", "", "file://host/x", "http:///x", "file://"])
-def test_addresses_of_other_kinds_are_refused(target, address):
-    with pytest.raises(DownloadError, match=r"got '.*', expected https://"):
-        check_address(address)
-    assert_refused(target, "expected https://", address)
-    assert not target.parent.exists()
-
-
-@pytest.mark.parametrize("address", ["https://host/x", "http://host/x", "file:///x", "file://localhost/x", "/x", "a/x"])
-def test_addresses_that_can_be_used(address):
-    check_address(address)
+    assert_refused(target, f"{tmp_path}/x: no such file; {tmp_path}: cannot be copied", f"{tmp_path}/x", str(tmp_path))
 
 
 # It is killed
 
 
-def test_a_killed_download_is_finished_by_the_next_one(target, site):
+def test_a_killed_download_leaves_no_file_of_the_final_name(target, site):
     code = f"""
 from pathlib import Path
 from approxgrad.datasets.download import download
@@ -231,8 +172,6 @@ download(["{site.address}/slow"], Path("{target}"), "{MD5}", retries=0, timeout=
         process.kill()
         process.wait(10)
     assert list(target.parent.iterdir()) == [part(target)]
-    size = part(target).stat().st_size
-    assert 0 < size < len(CONTENT)
-    fetch(target, f"{site.address}/range")
+    fetch(target, f"{site.address}/whole")
     assert_complete(target)
-    assert site.requests == [("slow", None), ("range", f"bytes={size}-")]
+    assert site.requests == ["slow", "whole"]

@@ -3,10 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approxgrad.datasets.drawing import check_rest, limited, rows_of, stratified
-from approxgrad.datasets.kinds import DatasetError
-from approxgrad.datasets.normalisation import configured
-from approxgrad.datasets.paths import checked_path
+from approxgrad.datasets.drawing import UNLIMITED, Limit, rest_faults, rows_of, stratified
+from approxgrad.datasets.faults import address_faults, path_faults
+from approxgrad.datasets.normalisation import Normalisation
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.data())
@@ -43,29 +42,39 @@ def test_a_draw_is_random_and_follows_the_seed():
 
 def test_amounts():
     assert [rows_of(amount, 50) for amount in (0.1, 0.101, 1, 7, 7.0, 80)] == [5, 6, 1, 7, 7, 80]
-    assert (limited(5, None, "limit.test"), limited(5, 5, "limit.test"), limited(5, 2, "limit.test")) == (5, 5, 2)
-    with pytest.raises(DatasetError, match=r"limit.test: got 6, expected at most 5"):
-        limited(5, 6, "limit.test")
-    check_rest(2, "test")
-    with pytest.raises(DatasetError, match=r"test: leaves 1 rows to train on, expected at least 2"):
-        check_rest(1, "test")
+    assert UNLIMITED.faults(0, 0) == Limit(5, 6).faults(5, 6) == []
+    assert Limit(5, 6).faults(4, 5) == [
+        "limit.train: got 5, expected at most 4, the rows that there are",
+        "limit.test: got 6, expected at most 5, the rows that there are",
+    ]
+    assert rest_faults("test", 2) == []
+    assert rest_faults("test", 1) == ["test: leaves 1 rows to train on, expected at least 2"]
+    assert rest_faults("test", -3) == ["test: leaves 0 rows to train on, expected at least 2"]
 
 
 def test_normalisation():
-    assert configured({}, 3) == ((0.0,), (1.0,))
-    assert configured({"normalisation": {"mean": [1, 2], "std": [3]}}, 2) == ((1, 2), (3,))
-    with pytest.raises(DatasetError, match=r"normalisation.std: got 3 numbers, expected 1$"):
-        configured({"normalisation": {"mean": [1], "std": [1, 1, 1]}}, 1)
+    assert Normalisation((1, 2), (3,)).faults(2) == []
+    assert Normalisation((1,), (1, 1, 1)).faults(1) == ["normalisation.std: got 3 numbers, expected 1"]
 
 
 @pytest.mark.parametrize("path", ["a.csv", "a/b.csv", "/a/../b.csv", "a..csv"])
 def test_paths_that_are_allowed(path):
-    assert checked_path(path, "path") == path
+    assert path_faults("path", path) == []
 
 
 @pytest.mark.parametrize("path", ["../a.csv", "a/../../b.csv", ".."])
 def test_relative_paths_stay_in_the_working_directory(path):
-    with pytest.raises(DatasetError, match=r"files.train: got '.*', expected a path without '..' or an absolute one"):
-        checked_path(path, "files.train")
-    with pytest.raises(DatasetError, match=r"path: is empty"):
-        checked_path(" ", "path")
+    assert path_faults("files.train", path) == [
+        f"files.train: got '{path}', expected a path without '..' or an absolute one"
+    ]
+
+
+@pytest.mark.parametrize("address", ["ftp://host/x", "data://x", "../x", "", "file://host/x", "http:///x", "file://"])
+def test_addresses_of_other_kinds_are_faults(address):
+    (fault,) = address_faults("addresses[1]", address)
+    assert fault.startswith(f"addresses[1]: got '{address}', expected https://, http://, file:/// or a local path")
+
+
+@pytest.mark.parametrize("address", ["https://host/x", "http://host/x", "file:///x", "file://localhost/x", "/x", "a/x"])
+def test_addresses_that_can_be_used(address):
+    assert address_faults("addresses[0]", address) == []

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from approxgrad.gradients.stencils import stencil
-from approxgrad.steps import kink_survey
+from approxgrad.steps import kink_survey, probing
 from approxgrad.steps.distances import distances
 from approxgrad.steps.kink_survey import KinkSurvey, most_survey_evaluations
 from approxgrad.steps.probing import Probe
@@ -20,7 +20,7 @@ def rectifiers(x):
 
 
 def exact_distances(points, scheme):
-    """Return the distance from each point to its first kink along any feature, on the side that the scheme looks at."""
+    """Return the distance from each point to its first kink along any feature, on the side that the scheme uses."""
     heights = points.numpy() @ WEIGHTS.T + OFFSETS
     along = -heights[:, :, None] / WEIGHTS
     sided = (
@@ -62,6 +62,21 @@ def test_distances_along_many_path_points_are_estimated(scheme):
     assert abs(math.log(estimated / exact)) < 3 * math.hypot(1 / math.sqrt(50), 1 / 8)
 
 
+def test_features_that_were_not_drawn_bring_kinks_nearer():
+    # Each of 800 features has its own kink, but only 192 are drawn: without a correction distances are four times too
+    # large. One estimate is good to a factor of e, so the mean of eight to e^(3 / sqrt(8)) at three standard errors.
+    errors = []
+    for seed in range(8):
+        generator = np.random.default_rng(seed)
+        x = torch.from_numpy(generator.normal(size=(60, 800)))
+        probe = Probe(lambda batch: torch.relu(batch).sum(dim=1), x, None, 1000)
+        found = KinkSurvey(probe, stencil("central"), np.arange(60)[None], generator).kinks(0.1, 1e-12, 1e-12)
+        assert probe.evaluations <= most_survey_evaluations(800, 60)
+        assert not found.counted
+        errors.append(math.log(found.reach(np.array([math.log(2)]))[0] / float(x.abs().amin(dim=1).median())))
+    assert abs(np.mean(errors)) < 3 / math.sqrt(8)
+
+
 def counted(points, scheme, places, distance, model=rectifiers):
     """Return the counted steps and shares of inputs with a kink in reach, and the evaluations."""
     probe = Probe(model, points, None, 1000)
@@ -74,7 +89,7 @@ def counted(points, scheme, places, distance, model=rectifiers):
 @pytest.mark.parametrize("scheme", ["forward", "backward", "central"])
 @pytest.mark.parametrize("used", [50, 20])
 def test_kinks_along_many_path_points_are_counted_exactly(scheme, used, monkeypatch):
-    monkeypatch.setattr(kink_survey, "ELEMENTS", 1000)  # in many parts
+    monkeypatch.setattr(probing, "ELEMENTS", 1000)  # in many parts
     x = points(1000)
     places = np.arange(1000).reshape(20, 50)[:, :used]
     exact = exact_distances(x, scheme)[places].min(axis=0)
@@ -87,6 +102,33 @@ def test_kinks_along_many_path_points_are_counted_exactly(scheme, used, monkeypa
     # Two for every pair, one for every point and four to see whether it lies on a kink; and few for those with kinks.
     pairs = 20 * used * 6
     assert 2 * pairs < evaluations - 5 * 20 * used < 3 * pairs
+
+
+def test_points_are_counted_where_almost_all_inputs_have_a_kink_in_reach():
+    x, places = points(1000), np.arange(1000).reshape(20, 50)
+    probe = Probe(rectifiers, x, None, 1000)
+    exact = exact_distances(x, "forward")
+    median = np.median(exact.reshape(20, 50).min(axis=0))
+    found = KinkSurvey(probe, stencil("forward"), places, np.random.default_rng(0)).counted_kinks(median, 1e-12, 1e-12)
+    of_inputs = np.array([(exact.reshape(20, 50).min(axis=0) <= step).mean() for step in found.steps])
+    of_points = np.array([(exact <= step).mean() for step in found.steps])
+    saturated = of_inputs > 0.9
+    assert saturated.any()
+    assert (of_inputs[~saturated] > 0.8).any()
+    expected = np.where(saturated, kink_survey.hazard(of_points, 1000), kink_survey.hazard(of_inputs, 50) / 20)
+    np.testing.assert_allclose(found.hazards, np.maximum.accumulate(expected), rtol=1e-7)
+
+
+def test_a_model_is_never_given_an_empty_batch():
+    def model(batch):
+        assert len(batch)
+        return rectifiers(batch) + torch.maximum(batch[:, 0], batch[:, 1])
+
+    x = points(400)
+    x[:8, 0] = x[:8, 1]  # a share of 8 of 20 is on a kink, more than rare, whatever the step
+    steps, shares, _ = counted(x, "forward", np.arange(400).reshape(20, 20), 1e-3, model)
+    assert len(steps) == kink_survey.FINE_LEVELS
+    assert shares.min() == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("tied", [4, 10])
@@ -105,6 +147,23 @@ def test_inputs_on_a_kink_have_one_in_reach_unless_they_are_the_majority(tied):
         reached[:tied] = True
     near = shares <= 0.8
     np.testing.assert_allclose(shares[near], reached.mean(axis=0)[near], atol=1e-7)
+
+
+def test_noise_is_not_taken_for_a_kink_at_the_point():
+    def noisy(batch):
+        return rectifiers(batch) + 2e-9 * torch.sin(1e9 * batch.sum(dim=1)) * (batch[:, 0] > 50)
+
+    x = points(400)
+    x[:6, 0] += 100  # second differences of noise, up to 8e-9, at a point of 6 of 20 inputs
+    exact = exact_distances(x, "forward").reshape(20, 20).min(axis=0)
+    survey = KinkSurvey(
+        Probe(noisy, x, None, 1000), stencil("forward"), np.arange(400).reshape(20, 20), np.random.default_rng(0)
+    )
+    found = survey.counted_kinks(np.median(exact), 1e-7, 1e-9)
+    shares = 1 - np.exp(-20 * found.hazards)
+    near = shares <= 0.8
+    expected = np.array([(exact <= step).mean() for step in found.steps])
+    np.testing.assert_allclose(shares[near], expected[near], atol=1e-7)
 
 
 def test_distances_are_found_outwards_and_inwards():

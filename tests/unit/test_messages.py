@@ -1,13 +1,10 @@
-import logging
-
 import pytest
 import torch
 
 from approxgrad import FiniteDifference, attribute
 from approxgrad.gradients.checks import check_resolved
 from approxgrad.messages import one_line
-from approxgrad.running.job import EXPLAINED, is_expected
-from approxgrad.running.summaries import QuietJobs
+from approxgrad.running.job import is_expected
 
 
 @pytest.mark.parametrize(
@@ -27,28 +24,6 @@ def test_what_torch_says_of_memory_is_expected_and_its_other_errors_are_not():
     for words in ("DefaultCPUAllocator: can't allocate memory: you tried", "CUDA out of memory. Tried"):
         assert is_expected(RuntimeError(words))
     assert not is_expected(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-
-
-def record(message, thread, event=None, level=logging.ERROR):
-    made = logging.makeLogRecord({"msg": message, "levelno": level, "thread": thread})
-    made.event = event
-    return made
-
-
-def test_only_the_errors_of_jobs_that_have_explained_themselves_are_left_out(capsys):
-    quiet = QuietJobs()
-    command = "RuleException:\nCommand 'x' " + "y" * 500
-    ending = record("WorkflowError:\nAt least one job did not complete successfully.", 9)
-    assert quiet.filter(ending)
-    assert not quiet.filter(record(f"{command} returned non-zero exit status {EXPLAINED}.", 1))
-    # What a job has not explained is explained with the block that follows.
-    assert not quiet.filter(record(f"{command} returned non-zero exit status 1.", 2))
-    quiet.filter(record("Error in rule b", 2, "job_error"))
-    assert f"{command} returned non-zero exit status 1." in capsys.readouterr().err
-    assert not quiet.filter(record("Error in rule a", 1, "job_error"))
-    assert quiet.filter(record("Error in rule a", 1, "job_error"))
-    assert not quiet.filter(ending)
-    assert quiet.filter(record("Exiting because a job execution failed. Look above for error messages", 9))
 
 
 def doubled_in_place(x):

@@ -8,9 +8,15 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
+from approxgrad.datasets.cifar10 import Cifar10, Download
+from approxgrad.datasets.digits import Digits
+from approxgrad.datasets.image_folder import ImageFolder
+from approxgrad.datasets.table import Files, Table
+from approxgrad.models.architectures import MultilayerPerceptron
+from approxgrad.models.kind import Training, Weights
 from approxgrad.study.configuration import ConfigError
 from approxgrad.study.named_files import NamedFileError, array_faults, dataset_faults, named_by, weight_faults
-from approxgrad.study.study import MODEL_WEIGHTS, Study
+from approxgrad.study.study import Study, model_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = {"epochs": 1, "batch_size": 8, "learning_rate": 0.01}
@@ -29,6 +35,10 @@ def folder(tmp_path, monkeypatch):
     Path("secret.csv").write_text("")
     Path("secret.csv").chmod(0)
     return tmp_path
+
+
+def loaded(**weights):
+    return MultilayerPerceptron(weights=Weights(**weights))
 
 
 AS_A_USER = pytest.mark.skipif(os.geteuid() == 0, reason="the administrator can read everything")
@@ -51,36 +61,34 @@ BAD = [
 @pytest.mark.parametrize(("path", "fault"), BAD)
 def test_a_file_that_cannot_be_read_is_named_with_its_key(folder, path, fault):
     fault = fault.format(here=folder)
-    assert dataset_faults("own", {"kind": "table", "path": path}) == [f"datasets.own.path: {fault}"]
-    files = {"train": "file.csv", "test": path}
-    assert dataset_faults("own", {"kind": "table", "files": files}) == [f"datasets.own.files.test: {fault}"]
-    assert weight_faults("own", {"weights": {"file": path}}) == [f"models.own.weights.file: {fault}"]
+    assert dataset_faults("own", Table(task="regression", path=path)) == [f"datasets.own.path: {fault}"]
+    both = Table(task="regression", files=Files("file.csv", path))
+    assert dataset_faults("own", both) == [f"datasets.own.files.test: {fault}"]
+    assert weight_faults("own", loaded(file=path)) == [f"models.own.weights.file: {fault}"]
 
 
 @pytest.mark.parametrize("path", ["file.csv", "./file.csv", "linked.csv", "folder.csv/../file.csv"])
 def test_a_file_that_is_there_is_no_fault(path):
-    assert not dataset_faults("own", {"kind": "table", "path": path})
-    assert not weight_faults("own", {"weights": {"file": path}})
-    assert not dataset_faults("own", {"kind": "image_folder", "path": path})
+    assert not dataset_faults("own", Table(task="regression", path=path))
+    assert not weight_faults("own", loaded(file=path))
+    assert not dataset_faults("own", ImageFolder(path=path, size=(4, 4)))
 
 
 def test_images_lie_in_a_folder_or_a_file_and_arrays_in_a_folder(folder):
-    assert not dataset_faults("own", {"kind": "image_folder", "path": "folder.csv"})
-    assert not array_faults("own", {"folder": "folder.csv"})
-    assert dataset_faults("own", {"kind": "image_folder", "path": "gone"}) == [
+    assert not dataset_faults("own", ImageFolder(path="folder.csv", size=(4, 4)))
+    assert not array_faults("own", "folder.csv")
+    assert dataset_faults("own", ImageFolder(path="gone", size=(4, 4))) == [
         f"datasets.own.path: gone: no such file or folder in {folder}"
     ]
-    assert array_faults("own", {"folder": "gone"}) == [f"cached_arrays.own.folder: gone: no such folder in {folder}"]
-    assert array_faults("own", {"folder": "file.csv"}) == [
-        "cached_arrays.own.folder: file.csv: is a file, expected a folder"
-    ]
+    assert array_faults("own", "gone") == [f"cached_arrays.own.folder: gone: no such folder in {folder}"]
+    assert array_faults("own", "file.csv") == ["cached_arrays.own.folder: file.csv: is a file, expected a folder"]
 
 
 def test_data_and_weights_that_are_no_files_of_the_user_are_not_looked_for():
-    assert not dataset_faults("digits", {"kind": "digits"})
-    assert not dataset_faults("cifar10", {"kind": "cifar10", "download": {"addresses": ["/gone"]}})
-    assert not weight_faults("own", {"weights": {"repository": "a/b", "file": "gone"}})
-    assert not weight_faults("own", {"training": {}})
+    assert not dataset_faults("digits", Digits())
+    assert not dataset_faults("cifar10", Cifar10(download=Download(addresses=("/gone",))))
+    assert not weight_faults("own", loaded(repository="a/b", file="gone"))
+    assert not weight_faults("own", MultilayerPerceptron(training=Training(**TRAINING)))
 
 
 def study(model, **options):
@@ -89,7 +97,8 @@ def study(model, **options):
     changes = {
         "models": {"own": model, "first": mlp | {"training": TRAINING}},
         "experiments": [
-            {"datasets": ["digits"], "models": ["own", "first"], "methods": ["saliency"], "steps": [0.1], "samples": 2}
+            {"datasets": ["digits"], "models": ["own", "first"], "methods": ["saliency"]}
+            | {"gradients": ["forward"], "samples": 2}
         ],
     }
     update_config(config, copy.deepcopy(changes | options))
@@ -121,12 +130,12 @@ def test_the_module_of_a_factory_is_the_users_or_installed(write, factory):
 
 
 def test_weights_that_the_study_trains_need_not_be_there():
-    path = MODEL_WEIGHTS.format(dataset="digits", model="first")
-    loaded = {"architecture": "mlp", "hidden": [4], "dropout": 0, "weights": {"file": path}}
-    assert study(loaded).readable_weights("own") == path
-    loaded["weights"]["file"] = path.replace("first", "second")
+    path = model_weights("digits", "first")
+    fitted = {"architecture": "mlp", "hidden": [4], "dropout": 0, "weights": {"file": path}}
+    assert study(fitted).readable_weights("own") == path
+    fitted["weights"]["file"] = path.replace("first", "second")
     with pytest.raises(ConfigError, match=r"^models\.own\.weights\.file: results/models/"):
-        study(loaded).readable_weights("own")
+        study(fitted).readable_weights("own")
 
 
 def test_an_error_that_begins_with_a_named_file_says_its_key():

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from approxgrad.models.architectures import ModelError, build_model
+from approxgrad.models.kind import ModelError
+from approxgrad.models.model_files import build_model
 
 NETWORK = "from torch import nn\n\n\ndef build(shape, outputs):\n    return nn.Linear(*shape, outputs)\n"
 NAMES = {

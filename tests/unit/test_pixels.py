@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from approxgrad.datasets.kinds import DatasetError
+from approxgrad.datasets.faults import DatasetError
 from approxgrad.datasets.pixels import decoded, pillow_limits
 from pictures import noise, png
 
@@ -104,7 +104,7 @@ def test_what_is_transparent_is_white(content, expected):
 @pytest.mark.parametrize("form", ["GIF", "PNG", "TIFF", "WEBP"])
 def test_animations_and_pages_are_refused(form):
     content = png(noise(4, 4), form, save_all=True, append_images=[noise(4, 4, seed=1)])
-    with pytest.raises(DatasetError, match=r"x: holds several pictures \(frames or pages\), expected one"):
+    with pytest.raises(DatasetError, match=r"x: contains several pictures \(frames or pages\), expected one"):
         decoded(content, (4, 4), 3, "x")
 
 

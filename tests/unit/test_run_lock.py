@@ -4,11 +4,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from snakemake.api import Workflow
 
 from approxgrad.running import lock
-from approxgrad.running.lock import OWNER, SNAKEMAKE_LOCKS, RunLockError, hold, let_go, runs
+from approxgrad.running.lock import CHANGING, OWNER, SNAKEMAKE_LOCKS, RunLockError, hold, let_go, run_alone
 from approxgrad.storage.files import write_atomically
 from approxgrad.study import grid
 
@@ -21,7 +23,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def killed_run(**owner):
-    """Leave behind what a killed run does: its record, Snakemake's locks and a half file."""
+    """Leave behind what a killed run does: its record, Snakemake's locks and an unfinished file."""
     SNAKEMAKE_LOCKS.mkdir(parents=True)
     (SNAKEMAKE_LOCKS / "0.output.lock").write_text("results/a\n")
     OWNER.write_text(json.dumps({"host": socket.gethostname(), "process": 7} | owner))
@@ -112,18 +114,58 @@ def test_a_job_ends_with_the_process_that_started_it():
             assert job.wait(timeout=20) == 1
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--cores", "2"], ["metrics", "-j1", "--forcerun", "evaluate"], ["--touch", "-c1"]]
-)
-def test_arguments_that_run_something(arguments):
-    assert runs(arguments)
+def plugin(*, dry):
+    return {"executor_plugin": SimpleNamespace(common_settings=SimpleNamespace(dryrun_exec=dry))}
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Returns the owner of the lock while a method of Snakemake's workflow runs, and what was said of a killed run."""
+    monkeypatch.setattr(lock.atexit, "register", lambda function: None)
+
+    def call(name, lock=True, **options):
+        remarks, workflow = [], SimpleNamespace(execution_settings=SimpleNamespace(lock=lock))
+        for other in [*CHANGING, "unlock", "summary"]:
+            setattr(workflow, other, lambda **given: OWNER.exists() and OWNER.read_text())
+        run_alone(workflow, remarks.append)
+        return getattr(workflow, name)(**options), remarks
+
+    return call
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_what_changes_files_is_done_alone(called, name):
+    assert callable(getattr(Workflow, name))
+    owner, remarks = called(name, **(plugin(dry=False) if name == "execute" else {}))
+    assert json.loads(owner)["process"] == os.getpid()
+    assert remarks == []
 
 
 @pytest.mark.parametrize(
-    "arguments", [["-np"], ["--dry-run", "-c1"], ["--summary"], ["--unlock"], ["--lint"], ["--report", "x.html"]]
+    ("name", "options"),
+    [
+        ("unlock", {}),
+        ("summary", {}),
+        ("execute", plugin(dry=True)),
+        ("delete_output", {"dryrun": True}),
+        ("execute", {"lock": False, **plugin(dry=False)}),
+    ],
+    ids=["unlock", "summary", "dry run", "dry deletion", "no lock"],
 )
-def test_arguments_that_run_nothing(arguments):
-    assert not runs(arguments)
+def test_what_changes_nothing_is_always_allowed(called, name, options):
+    half = killed_run()
+    before = OWNER.read_text()
+    assert called(name, **options) == (before, [])
+    assert half.exists()
+
+
+def test_a_run_after_a_killed_one_says_so_and_one_beside_another_ends_in_one_line(called):
+    killed_run(host="elsewhere")
+    with pytest.raises(SystemExit, match=r"^approxgrad: another run \(process 7, host elsewhere\) has not ended"):
+        called("execute", **plugin(dry=False))
+    (SNAKEMAKE_LOCKS / "0.output.lock").unlink()
+    _, (remark,) = called("execute", **plugin(dry=False))
+    assert remark.startswith("another run (process 7, host elsewhere) was killed")
 
 
 def test_a_file_that_is_being_written_is_hidden_and_its_leftover_recognised():
@@ -138,7 +180,8 @@ def test_only_shards_that_were_gathered_are_removed():
     keys = "dataset=a/model=b/method=c/gradient={}"
     for gradient, order in (("old", ["shard", "cell"]), ("new", ["cell", "shard"]), ("open", ["shard"])):
         for time, kind in enumerate(order, start=1):
-            folder = Path("results", "shards" if kind == "shard" else "attributions", keys.format(gradient))
+            top = "results/shards/attributions" if kind == "shard" else "results/attributions"
+            folder = Path(top, keys.format(gradient))
             folder.mkdir(parents=True)
             path = folder / ("shard-1-of-2.parquet" if kind == "shard" else "part-0.parquet")
             path.write_text("")

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from approxgrad.models import saved
-from approxgrad.models.architectures import ModelError, build_model, load_model, save_model
+from approxgrad.models.kind import ModelError
+from approxgrad.models.model_files import build_model, load_model, save_model
 from approxgrad.models.own_modules import ROOT
 from approxgrad.models.saved import try_saving
 from approxgrad.models.states import StateError, decoded, encoded, split_state
@@ -37,6 +38,10 @@ def extra(get, set_):
         f"    def get_extra_state(self):\n        return {get}\n\n"
         f"    def set_extra_state(self, state):\n        {set_}\n"
     )
+
+
+def in_this_process(path, inputs, extension):
+    return saved._here(path, inputs)
 
 
 @pytest.fixture
@@ -138,7 +143,7 @@ def test_state_comes_back(made, monkeypatch, source):
     torch.manual_seed(1)
     assert torch.allclose(load_model("weights", CPU)(inputs), expected, atol=1e-6)
     # In this process: the others are for what only a new one finds out.
-    monkeypatch.setattr(saved, "_in_new_process", saved._here)
+    monkeypatch.setattr(saved, "_in_new_process", in_this_process)
     save_model("weights", model, description)
 
 
@@ -183,7 +188,7 @@ ONLY_HERE = {
 
 @pytest.mark.parametrize("source", ONLY_HERE.values(), ids=ONLY_HERE)
 def test_what_is_not_in_the_file_is_refused(made, monkeypatch, source):
-    monkeypatch.setattr(saved, "_in_new_process", saved._here)
+    monkeypatch.setattr(saved, "_in_new_process", in_this_process)
     model, description = made(source)
     with pytest.raises(ModelError, match=NOT_SAVED):
         save_model("weights", model, description)
@@ -238,7 +243,7 @@ def test_a_model_with_a_thread_and_a_child_that_never_end_is_checked_all_the_sam
     ("state", "words"),
     [
         ({"a": torch.ones(1, dtype=torch.complex128)}, "a: holds complex128, which safetensors cannot store"),
-        ({"a": torch.eye(2).to_sparse()}, "a: is a Tensor of float32 whose values do not lie one after the other"),
+        ({"a": torch.eye(2).to_sparse()}, "a: is a Tensor of float32 whose values are not contiguous"),
         ({"a": torch.ones(1, device="meta")}, "a: is on the device meta"),
         ({"a": nn.UninitializedParameter()}, "a: has no shape yet"),
         ({"a": {"b": object()}}, "a: holds a value of type object, expected numbers, text"),
@@ -252,7 +257,7 @@ def test_values_that_no_file_can_hold_are_named(state, words):
 
 
 def test_the_check_changes_neither_the_model_nor_any_random_state(made, monkeypatch):
-    monkeypatch.setattr(saved, "_in_new_process", saved._here)
+    monkeypatch.setattr(saved, "_in_new_process", in_this_process)
     model, description = made(
         f"{HEAD}def build(shape, outputs):\n    return nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 1))\n"
     )

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from approxgrad.models.architectures import build_model, save_model
+from approxgrad.gradients.source import exact_source
+from approxgrad.models.model_files import build_model, save_model
 from approxgrad.storage import row_groups
 from approxgrad.storage.step_tables import write_choice
 from approxgrad.storage.tables import Split, lists, read_attributions, write_attributions, write_split
@@ -16,7 +17,7 @@ from approxgrad.study import cells, shards
 from approxgrad.study.cells import attribute_cell
 from approxgrad.study.grid import Cell, keys_pattern
 from approxgrad.study.shards import gather, merged, named_shard, shard_blocks, shard_count, shard_name
-from approxgrad.study.sources import GradientSource
+from small_studies import source
 
 FEATURES, SAMPLES = 5, 11
 
@@ -32,7 +33,7 @@ def files(tmp_path):
     labels = random.integers(0, 2, 30)
     data = Split(features, labels, features / 2, feature_shape=(FEATURES,), classes=("a", "b"))
     write_split(tmp_path / "test", data, {})
-    return {"weights": tmp_path / "weights", "test": tmp_path / "test", "training": None}
+    return {"model": {"kind": "mlp"}, "weights": tmp_path / "weights", "test": tmp_path / "test", "training": None}
 
 
 @dataclass
@@ -44,8 +45,11 @@ class Chosen:
 
 
 def attributed(files, path, scheme="forward", shard=None, step=0.5, dtype="float32"):
-    options = {"scheme": scheme, "step": None if scheme == "exact" else step, "dtype": dtype}
-    options |= {"method": {"attribution": "integrated_gradients", "baseline": "zero", "n_steps": 4}}
+    own = exact_source(dtype) if scheme == "exact" else source(step, dtype, scheme)
+    options = {
+        "gradient": own.entry,
+        "method": {"attribution": "integrated_gradients", "baseline": "zero", "n_steps": 4},
+    }
     options |= {"samples": SAMPLES, "sample_seed": 3, "memory_mib": None, "device": torch.device("cpu")}
     if step == "auto":
         options["choice"] = path.with_name("choice.parquet")
@@ -81,8 +85,10 @@ def test_gathered_shards_are_the_file_of_the_whole_cell(files, tmp_path, monkeyp
 
 def test_every_block_is_attributed_by_itself(files, tmp_path, monkeypatch):
     sizes = []
-    original = cells.attribute
-    monkeypatch.setattr(cells, "attribute", lambda model, x, **k: sizes.append(len(x)) or original(model, x, **k))
+    original = cells.attribute_with
+    monkeypatch.setattr(
+        cells, "attribute_with", lambda own, model, x, *a: sizes.append(len(x)) or original(own, model, x, *a)
+    )
     monkeypatch.setattr(shards, "BLOCK_EVALUATIONS", 4 * 24)
     attributed(files, tmp_path / "whole.parquet")
     attributed(files, tmp_path / "part.parquet", shard=(2, 2))
@@ -129,7 +135,7 @@ def test_other_names_are_refused(name):
 
 
 def document(**changes):
-    own = {"step": 0.5, "model_evaluations": 3, "batch_size": 8, "device": "A", "versions": {"torch": "1"}}
+    own = {"setting": 0.5, "model_evaluations": 3, "batch_size": 8, "device": "A", "versions": {"torch": "1"}}
     return own | {"check_evaluations": 27, "lost_steps": 2, "rounding_ratios": [1.0, 2.0]} | changes
 
 
@@ -143,7 +149,7 @@ def test_metadata_of_shards_add_up():
         "rounding_ratios": [9.0, 3.0, 4.0],
     }
     assert merged([document(), document(**other), document(batch_size=None, rounding_ratios=[])]) == {
-        "step": 0.5,
+        "setting": 0.5,
         "model_evaluations": 9,
         "check_evaluations": 51,
         "lost_steps": 9,
@@ -155,8 +161,8 @@ def test_metadata_of_shards_add_up():
 
 
 def test_shards_of_different_cells_are_refused():
-    with pytest.raises(ValueError, match=r"^shards: step differs between them \(0.5, 0.25\)$"):
-        merged([document(), document(step=0.25)])
+    with pytest.raises(ValueError, match=r"^shards: setting differs between them \(0.5, 0.25\)$"):
+        merged([document(), document(setting=0.25)])
 
 
 def test_a_file_does_not_depend_on_how_its_rows_arrive(tmp_path):
@@ -173,7 +179,7 @@ def test_a_file_does_not_depend_on_how_its_rows_arrive(tmp_path):
 
 
 def cell(dataset, model, method, step):
-    return Cell(dataset, model, method, GradientSource("forward", step), 5)
+    return Cell(dataset, model, method, source(step), 5)
 
 
 def test_a_pattern_fits_just_its_cells():

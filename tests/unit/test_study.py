@@ -1,104 +1,26 @@
 import copy
-import math
-from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from approxgrad.study.configuration import ConfigError
-from approxgrad.study.path_methods import complete_methods, path_cells, with_published
-from approxgrad.study.sources import GradientSource, described_source, exact_source
+from approxgrad.study.path_methods import complete_methods, path_cells, with_variants
 from approxgrad.study.study import Study
-
-DEFAULT = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
-SALIENCY = ("synthetic_linear", "mlp", "saliency")
-
-
-def entry(**changes):
-    defaults = {"datasets": ["synthetic_linear"], "models": ["mlp"], "methods": ["saliency"], "steps": [0.1]}
-    return defaults | {"samples": 5} | changes
-
-
-def study(*experiments, **changes):
-    return Study(copy.deepcopy(DEFAULT) | {"experiments": list(experiments)} | changes)
-
-
-def key(cell):
-    return cell.dataset, cell.model, cell.method, cell.gradient.name
-
-
-def faults(*experiments, **changes):
-    with pytest.raises(ConfigError) as error:
-        study(*experiments, **changes)
-    return str(error.value).splitlines()
-
-
-@pytest.mark.parametrize(
-    ("step", "name"),
-    [
-        (1e-5, "forward-h0.00001"),
-        (5e-5, "forward-h0.00005"),
-        (0.1, "forward-h0.1"),
-        (1.0, "forward-h1"),
-        (20.0, "forward-h20"),
-        (0.1 + 0.2, "forward-h0.30000000000000004"),
-    ],
-)
-def test_names_write_the_step_in_full(step, name):
-    assert GradientSource("forward", step).name == name
-
-
-@given(st.floats(min_value=1e-30, max_value=1e30))
-def test_names_tell_the_step_exactly(step):
-    scheme, _, text = GradientSource("central", step).name.partition("-h")
-    assert scheme == "central"
-    assert "e" not in text
-    assert float(text) == step
-
-
-def test_the_exact_gradient_has_no_step():
-    assert (exact_source().name, exact_source().step) == ("exact", None)
-
-
-@pytest.mark.parametrize(
-    ("source", "name"),
-    [
-        (exact_source("float64"), "exact-float64"),
-        (GradientSource("forward", 0.01, "float32"), "forward-h0.01"),
-        (GradientSource("forward", 0.01, "float64"), "forward-h0.01-float64"),
-        (GradientSource("central", "auto"), "central-auto"),
-        (GradientSource("central", "auto", "float64"), "central-auto-float64"),
-    ],
-)
-def test_names_tell_a_chosen_step_and_a_precision_other_than_float32(source, name):
-    assert source.name == name
-
-
-def test_sources_are_told_from_metadata():
-    choice = {"noise": 1e-7, "curvature": 1.0, "evaluations": 3}
-    old = {"scheme": "forward", "step": 0.5}
-    assert described_source(old).name == "forward-h0.5"
-    assert described_source(old | {"dtype": "float64", "step_choice": None}).name == "forward-h0.5-float64"
-    assert described_source(old | {"dtype": "float64", "step_choice": choice}).name == "forward-auto-float64"
-    assert described_source({"scheme": "exact", "step": None, "dtype": "float64"}) == exact_source("float64")
+from approxgrad.study.targets import check_targets
+from small_studies import DEFAULT, SALIENCY, difference, entry, faults, key, study
 
 
 def test_cells_are_the_product_with_the_exact_gradient():
     experiment = entry(
+        *(difference(scheme, [0.5, 1]) for scheme in ("forward", "central")),
         datasets=["synthetic_linear", "synthetic_nonlinear"],
         methods=["saliency", "input_x_gradient"],
-        schemes=["forward", "central"],
-        steps=[0.5, 1],
     )
-    sources = {"exact", "forward-h0.5", "forward-h1", "central-h0.5", "central-h1"}
+    names = {"exact", "forward-h0.5", "forward-h1", "central-h0.5", "central-h1"}
     expected = {
         (dataset, "mlp", method, source)
         for dataset in experiment["datasets"]
         for method in experiment["methods"]
-        for source in sources
+        for source in names
     }
     cells = study(experiment).cells
     assert {key(cell) for cell in cells} == expected
@@ -106,7 +28,7 @@ def test_cells_are_the_product_with_the_exact_gradient():
 
 
 def test_every_precision_has_its_exact_gradient():
-    cells = study(entry(steps=[0.5, "auto"], dtypes=["float32", "float64"])).cells
+    cells = study(entry(difference(steps=[0.5, "auto"], dtypes=["float32", "float64"]))).cells
     assert [cell.gradient.name for cell in cells] == [
         "exact",
         "exact-float64",
@@ -115,14 +37,17 @@ def test_every_precision_has_its_exact_gradient():
         "forward-auto",
         "forward-auto-float64",
     ]
-    (only, approximated) = study(entry(dtypes=["float64"])).cells
+    (only, approximated) = study(entry(difference(dtypes=["float64"]))).cells
     assert (only.gradient.name, approximated.gradient.name) == ("exact-float64", "forward-h0.1-float64")
 
 
 def test_comparisons_are_with_the_exact_gradient_of_the_same_precision():
     both = study(
-        entry(methods=["integrated_gradients", "integrated_gradients_published"], dtypes=["float64", "float32"]),
-        entry(methods=["saliency"], dtypes=["float64"]),
+        entry(
+            difference(dtypes=["float64", "float32"]),
+            methods=["integrated_gradients", "integrated_gradients_published"],
+        ),
+        entry(difference(dtypes=["float64"])),
     )
     published = ("synthetic_linear", "mlp", "integrated_gradients_published")
     assert [key(cell)[2:] for cell in both.references(*published)] == [
@@ -130,7 +55,7 @@ def test_comparisons_are_with_the_exact_gradient_of_the_same_precision():
         ("integrated_gradients", "exact-float64"),
     ]
     assert [cell.gradient.name for cell in both.references(*SALIENCY)] == ["exact-float64"]
-    assert [key(cell)[2:] for cell in both.exact_cells] == [
+    assert [key(cell)[2:] for cell in both.reference_cells] == [
         ("integrated_gradients", "exact"),
         ("saliency", "exact-float64"),
     ]
@@ -142,13 +67,15 @@ def test_path_of_a_cell_holds_its_keys():
     assert paths == [f"{folder}/gradient=exact/part-0.parquet", f"{folder}/gradient=forward-h0.1/part-0.parquet"]
 
 
-def test_approximated_cells_are_ordered_by_scheme_and_step_value():
-    cells = study(entry(schemes=["forward", "central"], steps=[10, 9, 1e-5, 0.5])).approximated(*SALIENCY)
-    assert [(cell.gradient.scheme, cell.gradient.step) for cell in cells] == [
+def test_approximated_cells_are_ordered_by_family_and_setting():
+    both = [difference(scheme, [10, 9, 1e-5, 0.5]) for scheme in ("forward", "central")]
+    cells = study(entry(*both)).approximated(*SALIENCY)
+    assert [(cell.gradient.family, cell.gradient.setting) for cell in cells] == [
         (scheme, step) for scheme in ("central", "forward") for step in (1e-5, 0.5, 9, 10)
     ]
-    cells = study(entry(steps=["auto", 10, 9], dtypes=["float64", "float32"])).approximated(*SALIENCY)
-    assert [(cell.gradient.dtype, cell.gradient.step) for cell in cells] == [
+    own = difference(steps=["auto", 10, 9], dtypes=["float64", "float32"])
+    cells = study(entry(own)).approximated(*SALIENCY)
+    assert [(cell.gradient.dtype, cell.gradient.setting) for cell in cells] == [
         (dtype, step) for dtype in ("float32", "float64") for step in (9, 10, "auto")
     ]
 
@@ -169,8 +96,8 @@ def test_samples_may_differ_between_methods():
 
 
 def test_overlapping_experiments_share_cells():
-    cells = study(entry(steps=[0.1, 0.2]), entry(steps=[0.2, 0.3])).cells
-    assert [cell.gradient.step for cell in cells] == [None, 0.1, 0.2, 0.3]
+    cells = study(entry(difference(steps=[0.1, 0.2])), entry(difference(steps=[0.2, 0.3]))).cells
+    assert [cell.gradient.setting for cell in cells] == [None, 0.1, 0.2, 0.3]
 
 
 def test_overlapping_experiments_with_other_samples_are_refused():
@@ -198,19 +125,6 @@ def test_more_samples_than_test_rows_are_refused(count):
     assert study(entry(samples=300)).cells[0].samples == 300
 
 
-@pytest.mark.parametrize("step", [math.nan, math.inf])
-def test_steps_are_finite(step):
-    assert faults(entry(steps=[1, step])) == [f"experiments[0].steps[1]: got {step}, expected a finite number"]
-
-
-def test_steps_are_numbers_or_one_word():
-    assert faults(entry(steps=["automatic"])) == [
-        "experiments[0].steps[0]: got 'automatic', expected: a positive number, or auto"
-    ]
-    (line,) = faults(entry(dtypes=["float16"]))
-    assert line == "experiments[0].dtypes[0]: got 'float16', expected one of float32, float64"
-
-
 @pytest.mark.parametrize("reference", ["nothing", "integrated_gradients_published_mean"])
 def test_references_have_an_exact_counterpart(reference):
     methods = copy.deepcopy(DEFAULT["methods"])
@@ -222,31 +136,6 @@ def test_references_have_an_exact_counterpart(reference):
 def test_samples_for_a_method_outside_the_entry_are_refused():
     (line,) = faults(entry(samples_by_method={"input_x_gradient": 1}))
     assert line == "experiments[0].samples_by_method.input_x_gradient: is not among the entry's methods, saliency"
-
-
-def test_maps_show_the_step_nearest_on_a_logarithmic_scale():
-    # On a linear scale 0.35 would be nearer to 0.1 than to 1.
-    for wanted, shown in ((0.35, 1), (0.3, 0.1), (1e-9, 0.1), (50, 1)):
-        ((_, cell, exact),) = study(entry(steps=[1, 0.1]), map_step=wanted).mapped("synthetic_linear", "mlp")
-        assert cell.gradient.step == shown
-        assert exact.gradient == exact_source()
-
-
-def test_maps_show_the_lowest_precision_and_a_chosen_step_only_where_there_is_no_other():
-    sources = []
-    for steps in (["auto", 50], ["auto"]):
-        for dtypes in (["float64", "float32"], ["float64"]):
-            ((_, cell, exact),) = study(entry(steps=steps, dtypes=dtypes)).mapped("synthetic_linear", "mlp")
-            assert exact.gradient == exact_source(cell.gradient.dtype)
-            sources.append(cell.gradient.name)
-    assert sources == ["forward-h50", "forward-h50-float64", "forward-auto", "forward-auto-float64"]
-
-
-def test_maps_show_one_column_per_kind_without_the_published_variant():
-    methods = ["integrated_gradients_published", "integrated_gradients_mean", "integrated_gradients", "saliency"]
-    columns = study(entry(methods=methods)).mapped("synthetic_linear", "mlp")
-    assert [method for method, _, _ in columns] == ["saliency", "integrated_gradients_mean"]
-    assert study(entry()).mapped("digits", "cnn") == []
 
 
 def test_kinds_of_data_sets():
@@ -273,15 +162,16 @@ def test_kinds_of_data_sets():
     ],
 )
 def test_targets_that_no_experiment_holds_are_refused(target, complaint):
-    two = study(entry(), entry(methods=["input_x_gradient"], schemes=["central"], steps=[3]))
+    two = study(entry(), entry(difference("central", [3]), methods=["input_x_gradient"]))
     with pytest.raises(ConfigError) as error:
-        two.check_targets(["--cores", "1", f"results/{target}"])
+        check_targets(two, ["--cores", "1", f"results/{target}"])
     assert str(error.value) == f"results/{target}: {complaint}"
 
 
 def test_targets_of_the_study_are_accepted():
-    one = study(entry(steps=[0.1, "auto"], dtypes=["float32", "float64"]))
-    one.check_targets(["all", "-n", "--directory=elsewhere/model=x", *(cell.path for cell in one.cells), *one.choices])
+    one = study(entry(difference(steps=[0.1, "auto"], dtypes=["float32", "float64"])))
+    own = [*(cell.path for cell in one.cells), *one.gradients, *one.choices]
+    check_targets(one, ["all", "-n", "--directory=elsewhere/model=x", *own])
 
 
 @pytest.mark.parametrize(
@@ -297,9 +187,9 @@ def test_targets_of_the_study_are_accepted():
 )
 def test_only_the_chosen_steps_of_the_study_are_targets(target, complaint):
     path = f"results/steps/dataset=synthetic_linear/model=mlp/{target}/part-0.parquet"
-    own = study(entry(steps=[0.1, "auto"]))
+    own = study(entry(difference(steps=[0.1, "auto"])))
     with pytest.raises(ConfigError) as error:
-        own.check_targets([path])
+        check_targets(own, [path])
     assert str(error.value) == f"{path}: {complaint}"
 
 
@@ -312,8 +202,8 @@ def test_how_a_model_is_evaluated_is_no_part_of_its_network():
         study(entry()),
         study(entry(), **with_options(batch_size=1, check_rows=False), memory_mib=64, threads=2),
     )
-    assert own.architecture("mlp") == usual.architecture("mlp")
-    assert own.architecture("mlp").keys() == {"architecture", "hidden", "dropout"}
+    assert own.model("mlp").architecture() == usual.model("mlp").architecture()
+    assert own.model("mlp").architecture().keys() == {"architecture", "hidden", "dropout"}
     expected = {"batch_size": None, "check_rows": True, "memory_mib": None, "threads": 1}
     assert usual.evaluation("mlp") == expected
     assert own.evaluation("mlp") == {"batch_size": 1, "check_rows": False, "memory_mib": 64, "threads": 2}
@@ -335,33 +225,24 @@ def test_unfit_options_of_evaluation_are_refused(options, complaint):
 
 def test_a_study_that_chooses_no_step_has_none_as_target():
     with pytest.raises(ConfigError, match=r"points is 'inputs', expected none, because the study chooses no step$"):
-        study(entry()).check_targets(["results/steps/dataset=synthetic_linear/model=mlp/points=inputs/part-0.parquet"])
+        check_targets(study(entry()), ["results/steps/dataset=synthetic_linear/model=mlp/points=inputs/part-0.parquet"])
 
 
-def test_a_cell_is_found_by_wildcards():
-    class Wildcards:
-        dataset, model, method, gradient = (*SALIENCY, "forward-h0.1")
-
-    assert study(entry()).cell(Wildcards) == study(entry()).cells[1]
+def test_cells_shared_gradients_and_choices_are_found_by_wildcards():
+    own = study(entry(difference(steps=[0.1, "auto"]), methods=["saliency", "integrated_gradients"]), shards=2)
+    for cell in [*own.cells, *own.gradients.values()]:
+        for wildcards in (cell.keys, cell.keys | {"shard": "1-of-2"}, dict(reversed(cell.keys.items()))):
+            assert own.cell(wildcards) is cell
+    for choice in own.choices.values():
+        assert own.choice(choice.keys) is choice
 
 
 def test_the_configuration_is_not_changed():
     config = copy.deepcopy(DEFAULT)
-    filled = Study(config).config
+    own = Study(config)
     assert config == DEFAULT
-    assert filled["experiments"][1]["samples_by_method"] == {}
-    assert np.isfinite(filled["map_step"])
-
-
-def test_steps_of_a_data_set_are_those_of_all_its_experiments():
-    own = study(
-        entry(steps=[2, 0.1]),
-        entry(methods=["input_x_gradient"], steps=[0.5]),
-        entry(datasets=["digits"], models=["cnn"]),
-    )
-    assert own.steps("synthetic_linear") == [0.1, 0.5, 2.0]
-    assert own.steps("digits") == [0.1]
-    assert own.steps("elsewhere") == []
+    assert own.config.experiments[1].samples_by_method == own.document["experiments"][1]["samples_by_method"] == {}
+    assert own.document["map_setting"] == 0.1
 
 
 def test_path_methods_are_checked_for_completeness_beside_their_published_variant():
@@ -379,7 +260,7 @@ def test_path_methods_are_checked_for_completeness_beside_their_published_varian
     ]
     # The exact attribution of the mean baseline is there as the reference of the published variant.
     assert complete_methods(own) == [(*place, "integrated_gradients"), (*place, "integrated_gradients_mean")]
-    assert with_published(own, *place, "integrated_gradients") == [
+    assert with_variants(own, *place, "integrated_gradients") == [
         "integrated_gradients",
         "integrated_gradients_published",
     ]
@@ -389,10 +270,11 @@ def test_path_methods_are_checked_for_completeness_beside_their_published_varian
 def test_path_methods_are_checked_in_the_lowest_precision_of_their_own():
     path = ["integrated_gradients", "integrated_gradients_published"]
     double = ["exact-float64", "forward-h0.1-float64", "forward-h0.1-float64"]
-    for experiments in ([entry(methods=path, dtypes=["float64"])], [entry(), entry(methods=path, dtypes=["float64"])]):
+    in_double = difference(dtypes=["float64"])
+    for experiments in ([entry(in_double, methods=path)], [entry(), entry(in_double, methods=path)]):
         cells = path_cells(study(*experiments), "synthetic_linear", "mlp")
         assert [cell.gradient.name for cell in cells] == double
-    mixed = study(entry(methods=path[:1], dtypes=["float64"]), entry(methods=path[1:]))
+    mixed = study(entry(in_double, methods=path[:1]), entry(methods=path[1:]))
     cells = path_cells(mixed, "synthetic_linear", "mlp")
     assert [cell.gradient.name for cell in cells] == ["exact-float64", "forward-h0.1-float64", "forward-h0.1"]
 
@@ -412,7 +294,7 @@ def test_the_default_study_is_not_cut():
 def test_shards_have_paths_of_their_own():
     *_, cell = study(entry(methods=["integrated_gradients"], samples=300), shards=3).cells
     assert cell.shard_names == ["1-of-3", "2-of-3", "3-of-3"]
-    assert cell.shard_paths[1] == cell.path.replace("attributions", "shards").replace("part-0", "shard-2-of-3")
+    assert cell.shard_paths[1] == cell.path.replace("results", "results/shards").replace("part-0", "shard-2-of-3")
 
 
 @pytest.mark.parametrize(("shards", "got"), [(0, "0"), ("many", "'many'"), (1.5, "1.5")])
@@ -424,6 +306,6 @@ def test_unfit_numbers_of_shards_are_refused(shards, got):
 def test_only_the_shards_of_the_study_are_targets():
     own = study(entry(methods=["integrated_gradients"], samples=300), shards=3)
     *_, cell = own.cells
-    own.check_targets(cell.shard_paths)
+    check_targets(own, cell.shard_paths)
     with pytest.raises(ConfigError, match=r"shard-2-of-4.parquet: the study has no such shard; see `shards`"):
-        own.check_targets([cell.shard_paths[1].replace("of-3", "of-4")])
+        check_targets(own, [cell.shard_paths[1].replace("of-3", "of-4")])

@@ -3,45 +3,41 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 
-from approxgrad.datasets import cifar10, digits, image_folder, synthetic, table
 from approxgrad.planning import plan as planning
 from approxgrad.planning.calibration import CalibrationError, Speed
-from approxgrad.planning.costs import (
-    JobTime,
-    Overhead,
-    RuleCost,
-    choice_costs,
-    elapsed,
-    method_costs,
-    rule_costs,
-)
-from approxgrad.planning.counts import Inputs, known_inputs
-from approxgrad.planning.job_list import JobListError, OutputFile
-from approxgrad.planning.plan import Plan, described, duration, make_plan, needed
+from approxgrad.planning.evaluations import Inputs, evaluations, known_inputs
+from approxgrad.planning.job_table import Calibration, JobListError, OutputFile, elapsed, job_table, one_per_job
+from approxgrad.planning.plan import described, duration, make_plan
 from approxgrad.steps.search import most_evaluations
 from approxgrad.storage.tables import Split, write_split
 from approxgrad.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
-SCRIPTS = ROOT / "workflow" / "scripts"
 PAIR = ("synthetic_linear", "mlp")
 SPEED = Speed(start_up=2.0, forward=100.0, exact=10.0, training=0.001, gpu=False)
 INPUTS = {"synthetic_linear": Inputs((12,), 700, 12)}
-OVERHEAD = Overhead(table=0.5, figure=1.5)
-OUTPUTS = {"prepare_data": 3, "train_model": 3, "attribute": 1, "evaluate": 1, "plot_boxplots": 2}
-NEEDS = {"prepare_data": "table", "train_model": "model", "attribute": "model", "evaluate": "table"} | {
-    "plot_boxplots": "figure"
+CALIBRATION = Calibration({"table": 0.5, "figure": 1.5}, {PAIR: SPEED}, {PAIR: 700 * 300}, threads=1)
+OUTPUTS = {"prepare_data": 3, "train_model": 3, "attribute": 1, "differentiate": 1, "derive": 1, "evaluate": 1} | {
+    "plot_boxplots": 2
 }
+NEEDS = {"prepare_data": "table", "train_model": "model", "differentiate": "model", "attribute": "model"} | {
+    "derive": "table",
+    "evaluate": "table",
+    "plot_boxplots": "figure",
+}
+FORWARD = {"difference": "forward", "steps": [0.5, 1]}
 
 
-def study(methods=("saliency",), steps=(0.5, 1), samples=10, datasets=("synthetic_linear",), config=None):
-    entry = {"datasets": list(datasets), "models": ["mlp"], "methods": list(methods), "steps": list(steps)}
-    return Study(copy.deepcopy(DEFAULT) | (config or {}) | {"experiments": [entry | {"samples": samples}]})
+def study(methods=("saliency",), samples=10, datasets=("synthetic_linear",), config=None, **source):
+    entry = {"datasets": list(datasets), "models": ["mlp"], "methods": list(methods), "gradients": ["own"]}
+    asked = {"gradients": {"own": FORWARD | source}, "experiments": [entry | {"samples": samples}]}
+    return Study(copy.deepcopy(DEFAULT) | asked | (config or {}))
 
 
 def files(study, pending=lambda path: True):
@@ -49,189 +45,168 @@ def files(study, pending=lambda path: True):
     data = [("prepare_data", f"data/synthetic_linear/{part}.parquet") for part in ("train", "validation", "test")]
     keys = "dataset=synthetic_linear/model=mlp"
     models = [("train_model", f"results/{kind}/{keys}/file") for kind in ("models", "learning_curves", "test_metrics")]
-    cells = [("attribute", cell.path) for cell in study.cells]
+    gradients = [("differentiate", path) for path in study.gradients]
+    cells = [("derive" if study.is_derived(cell) else "attribute", cell.path) for cell in study.cells]
     metrics = [("evaluate", f"results/metrics/{keys}/method=saliency/part-0.parquet")]
     figures = [("plot_boxplots", f"results/figures/{keys}/method=saliency/boxplots.{kind}") for kind in ("svg", "png")]
-    every = [*data, *models, *cells, *metrics, *figures]
+    every = [*data, *models, *gradients, *cells, *metrics, *figures]
     return [OutputFile(path, rule, there=not pending(path), pending=pending(path)) for rule, path in every]
 
 
-def costs(study, finished=(), speeds=None, inputs=INPUTS):
-    rows = method_costs(study, inputs, {PAIR: SPEED} if speeds is None else speeds, finished)
-    return {cost.method: cost for cost in rows}
+def table(study, listed=None, inputs=INPUTS, calibration=CALIBRATION):
+    """All jobs of a study, those that evaluate a model without other files."""
+    counted = evaluations(study, inputs)
+    needs, found = NEEDS, listed
+    if listed is None:
+        needs, found = {"run": "model"}, [OutputFile(job.path, "run", False, True) for job in counted]
+    return job_table(one_per_job(found, OUTPUTS | {"run": 1}), counted, needs, calibration)
 
 
-def work(cost):
-    return cost.jobs, cost.forward, cost.exact, cost.seconds
+def tasks(jobs, chooses=False):
+    """Jobs, evaluations, exact gradients and seconds by task."""
+    own = jobs[jobs["chooses"].eq(chooses)].groupby("task", sort=False)
+    sums = own[["forward", "exact", "busy"]].agg(lambda values: values.sum(skipna=False))
+    return {task: (len(own.get_group(task)), *map(float, sums.loc[task])) for task in sums.index}
 
 
 def test_costs_are_those_counted_by_hand():
     # Two steps of forward differences of 12 features: 13 evaluations at each of 1 or 50 points; for the published
     # variant with 12 baseline values 12 + 12 at each of 50 points. Its exact counterpart belongs to the other method.
-    rows = costs(study(["saliency", "integrated_gradients_mean", "integrated_gradients_published_mean"]))
-    assert work(rows["saliency"].whole) == (3, 2 * 10 * 13, 10, pytest.approx(2.6 + 1))
-    assert work(rows["integrated_gradients_mean"].whole) == (3, 2 * 10 * 50 * 13, 500, pytest.approx(130 + 50))
-    assert work(rows["integrated_gradients_published_mean"].whole) == (2, 2 * 10 * 50 * 24, 0, pytest.approx(240))
+    asked = study(["saliency", "integrated_gradients_mean", "integrated_gradients_published_mean"])
+    assert tasks(table(asked)) == {
+        "gradient": (3, 2 * 10 * 13, 10, pytest.approx(2.6 + 1)),
+        "saliency": (3, 0, 0, 0),
+        "integrated_gradients_mean": (3, 2 * 10 * 50 * 13, 500, pytest.approx(130 + 50)),
+        "integrated_gradients_published_mean": (2, 2 * 10 * 50 * 24, 0, pytest.approx(240)),
+    }
+
+
+def test_methods_that_share_a_gradient_evaluate_it_once():
+    one, both = (tasks(table(study(methods))) for methods in (["saliency"], ["saliency", "input_x_gradient"]))
+    assert both == one | {"input_x_gradient": (3, 0, 0, 0)}
 
 
 def test_central_differences_cost_two_evaluations_per_feature():
-    small = study()
-    small.config["experiments"][0]["schemes"] = ["central"]
-    assert costs(Study(small.config))["saliency"].whole.forward == 2 * 10 * 24
-
-
-def test_finished_cells_are_not_left():
-    asked = study()
-    finished = {cell.path for cell in asked.cells if cell.gradient.step != 1}
-    cost = costs(asked, finished)["saliency"]
-    assert work(cost.whole) == (3, 260, 10, pytest.approx(3.6))
-    assert work(cost.left) == (1, 130, 0, pytest.approx(1.3))
-    assert work(costs(asked, {cell.path for cell in asked.cells})["saliency"].left) == (0, 0, 0, 0)
+    assert tasks(table(study(difference="central")))["gradient"][1] == 2 * 10 * 24
 
 
 def test_shards_are_jobs_of_which_some_may_be_left():
     # 1,300 evaluations for each of 300 samples: blocks of 50, of which each shard has two.
-    config = {"shards": 3, "methods": DEFAULT["methods"] | {"saliency": {"attribution": "saliency"}}}
-    asked = study(["integrated_gradients_mean"], [0.5], samples=300, config=config)
-    asked.config["methods"]["integrated_gradients_mean"]["n_steps"] = 100
-    asked = Study(asked.config)
+    method = {"attribution": "integrated_gradients", "baseline": "mean", "n_steps": 100}
+    asked = study(["own"], samples=300, steps=[0.5], config={"shards": 3, "methods": {"own": method}})
     exact, cut = asked.cells
     assert (exact.shards, list(cut.jobs.values())) == (1, [(1, 3), (2, 3), (3, 3)])
     done, *pending = cut.shard_paths
-    cost = costs(asked, {done, exact.path})["integrated_gradients_mean"]
-    assert work(cost.whole)[:3] == (4, 300 * 1300, 300 * 100)
-    assert work(cost.left)[:3] == (2, 200 * 1300, 0)
-    assert work(costs(asked, {exact.path, cut.path})["integrated_gradients_mean"].left) == (0, 0, 0, 0)
-    listed = [OutputFile(path, "attribute_shard", there=False, pending=True) for path in pending]
-    (row,) = rule_costs(
-        asked, listed, {"attribute_shard": "model"}, {"attribute_shard": 1}, INPUTS, {PAIR: SPEED}, OVERHEAD
-    )
+    listed = [OutputFile(path, "attribute", path == done, path != done) for path in cut.shard_paths]
+    jobs = table(asked, listed)
+    assert tasks(jobs)["own"][:2] == (3, 300 * 1300)
+    left = jobs[jobs["left"]]
+    assert list(left["path"]) == pending
     # Two starts and 200 samples at 100 evaluations a second.
-    assert (row.left.jobs, row.left.seconds) == (2, pytest.approx(2 * 2.0 + 2600))
+    assert left["seconds"].sum() == pytest.approx(2 * 2.0 + 2600)
 
 
-def chosen_steps(study):
+def chosen(study, **options):
     """The largest numbers of evaluations of choices at the inputs, and along paths of 50 points to ten of them."""
-    rows = choice_costs(study, INPUTS, {PAIR: SPEED}, ())
-    return {row.points: work(row.whole) for row in rows}
+    return tasks(table(study, **options), chooses=True)
 
 
 def test_a_chosen_step_costs_a_choice_and_an_attribution():
-    asked = study(["saliency", "input_x_gradient", "integrated_gradients"], ["auto", 0.5])
+    asked = study(["saliency", "input_x_gradient", "integrated_gradients"], steps=["auto", 0.5])
     at_inputs, along_paths = (most_evaluations(torch.float32, "forward", 12, points) for points in (10, 500))
-    assert chosen_steps(asked) == {
+    assert chosen(asked) == {
         "inputs": (1, at_inputs, 0, pytest.approx(at_inputs / 100)),
         "path-zero-50": (1, along_paths, 0, pytest.approx(along_paths / 100)),
     }
-    assert work(costs(asked)["saliency"].whole)[:3] == (3, 2 * 10 * 13, 10)
-    first, second = asked.choices
-    rows = choice_costs(asked, INPUTS, {}, {first})
-    assert [(row.left.jobs, row.left.forward) for row in rows] == [(0, 0), (1, along_paths)]
-    (unknown,) = choice_costs(study(steps=["auto"]), {"synthetic_linear": Inputs()}, {}, ())
-    assert work(unknown.whole) == (1, None, 0, None)
-    listed = [OutputFile(path, "choose_step", there=False, pending=path == second) for path in (first, second)]
-    (row,) = rule_costs(asked, listed, {"choose_step": "model"}, {"choose_step": 1}, INPUTS, {PAIR: SPEED}, OVERHEAD)
-    assert row.whole.seconds == pytest.approx(2 * 2.0 + (at_inputs + along_paths) / 100)
-    assert (row.left.jobs, row.left.seconds) == (1, pytest.approx(2.0 + along_paths / 100))
+    assert tasks(table(asked))["gradient"][:3] == (3, 2 * 10 * 13, 10)
+    nothing = Calibration({}, {}, {}, 1)
+    unknown = chosen(study(steps=["auto"]), inputs={"synthetic_linear": Inputs()}, calibration=nothing)
+    assert unknown["inputs"] == pytest.approx((1, np.nan, 0, np.nan), nan_ok=True)
 
 
 def test_a_choice_is_made_in_the_precision_of_its_cells():
-    asked = study(steps=["auto"])
-    asked.config["experiments"][0]["dtypes"] = ["float64"]
-    most = most_evaluations(torch.float64, "forward", 12, 10)
-    assert chosen_steps(Study(asked.config))["inputs"][1] == most != chosen_steps(study(steps=["auto"]))["inputs"][1]
+    single, double = (chosen(study(steps=["auto"], dtypes=[dtype]))["inputs"][1] for dtype in ("float32", "float64"))
+    assert double == most_evaluations(torch.float64, "forward", 12, 10) != single
 
 
 def test_an_unknown_shape_leaves_only_the_exact_gradients_known():
-    cost = costs(study(), inputs={"synthetic_linear": Inputs()})["saliency"]
-    assert work(cost.whole) == (3, None, 10, None)
+    own = tasks(table(study(), inputs={"synthetic_linear": Inputs()}))["gradient"]
+    assert own == pytest.approx((3, np.nan, 10, np.nan), nan_ok=True)
 
 
-def test_samples_may_differ_between_steps():
-    asked = study()
-    more = asked.config["experiments"][0] | {"steps": [2], "samples": 10}
-    other = more | {"methods": ["integrated_gradients"], "samples": 4}
-    rows = costs(Study(asked.config | {"experiments": [*asked.config["experiments"], more, other]}))
-    assert rows["saliency"].samples == (10, 10)
-    assert rows["saliency"].whole.jobs == 4
-    assert rows["integrated_gradients"].samples == (4, 4)
-
-
-def jobs(study, listed, **changes):
-    options = {"inputs": INPUTS, "speeds": {PAIR: SPEED}, "overhead": OVERHEAD} | changes
-    return {cost.rule: cost for cost in rule_costs(study, listed, NEEDS, OUTPUTS, **options)}
+def by_rule(jobs, value):
+    return {str(rule): value(own) for rule, own in jobs.groupby("rule", sort=False)}
 
 
 def test_jobs_are_counted_once_however_many_files_they_write():
     asked = study()
-    rows = jobs(asked, files(asked))
-    assert {rule: cost.whole.jobs for rule, cost in rows.items()} == {
+    jobs = table(asked, files(asked))
+    assert by_rule(jobs, len) == {
         "prepare_data": 1,
         "train_model": 1,
-        "attribute": 3,
+        "differentiate": 3,
+        "derive": 3,
         "evaluate": 1,
         "plot_boxplots": 1,
     }
     # 300 epochs of 700 rows; three starts, 260 evaluations and 10 exact gradients.
-    seconds = {rule: cost.whole.seconds for rule, cost in rows.items()}
-    assert seconds == pytest.approx(
-        {"prepare_data": 0.5, "train_model": 2 + 210, "attribute": 6 + 3.6, "evaluate": 0.5, "plot_boxplots": 1.5}
+    assert by_rule(jobs, lambda own: own["seconds"].sum()) == pytest.approx(
+        {"prepare_data": 0.5, "train_model": 2 + 210, "differentiate": 6 + 3.6, "derive": 1.5, "evaluate": 0.5}
+        | {"plot_boxplots": 1.5}
     )
 
 
 def test_only_pending_jobs_are_left():
     asked = study()
-    rows = jobs(asked, files(asked, lambda path: "h1" in path or "metrics/dataset" in path))
-    assert {rule: cost.left.jobs for rule, cost in rows.items() if cost.left.jobs} == {
-        "attribute": 1,
-        "evaluate": 1,
-    }
-    assert rows["attribute"].left.seconds == pytest.approx(2 + 1.3)
+    jobs = table(asked, files(asked, lambda path: "h1/" in path or "metrics/dataset" in path))
+    left = jobs[jobs["left"]]
+    assert by_rule(left, len) == {"differentiate": 1, "derive": 1, "evaluate": 1}
+    assert by_rule(left, lambda own: own["seconds"].sum())["differentiate"] == pytest.approx(2 + 1.3)
 
 
 def test_jobs_of_models_without_a_calibration_are_unknown():
     asked = study()
-    rows = jobs(asked, files(asked), speeds={})
-    assert (rows["attribute"].whole.unknown, rows["train_model"].whole.unknown) == (3, 1)
-    assert rows["evaluate"].whole == JobTime(1, 0.5, 0)
+    unknown = Calibration(CALIBRATION.overhead, {}, {}, 1)
+    jobs = table(asked, files(asked), calibration=unknown)
+    assert by_rule(jobs, lambda own: own["seconds"].isna().sum()) == {
+        "prepare_data": 0,
+        "train_model": 1,
+        "differentiate": 3,
+        "derive": 0,
+        "evaluate": 0,
+        "plot_boxplots": 0,
+    }
+    rows_unknown = Calibration(CALIBRATION.overhead, {PAIR: SPEED}, {}, 1)
+    assert by_rule(table(asked, files(asked), calibration=rows_unknown), lambda own: own["seconds"].isna().sum()) == {
+        **dict.fromkeys(["prepare_data", "differentiate", "derive", "evaluate", "plot_boxplots"], 0),
+        "train_model": 1,
+    }
+
+
+def test_a_model_without_exact_gradients_has_no_time_for_them():
+    slow = Calibration({}, {PAIR: Speed(2.0, 100.0, 0.0, 0.0, False)}, {}, 1)
+    jobs = table(study(), calibration=slow)
+    assert jobs.loc[jobs["exact"] > 0, "seconds"].isna().all()
+    assert jobs.loc[jobs["exact"] == 0, "seconds"].notna().all()
 
 
 def test_time_is_shared_by_cores_but_a_gpu_serves_one_job():
-    table, model = JobTime(4, 8.0), JobTime(2, 10.0)
-    on_cpu = [RuleCost("evaluate", table, table), RuleCost("attribute", model, model, threads=2)]
-    assert elapsed(on_cpu, 1, left=False) == 18
-    assert elapsed(on_cpu, 4, left=False) == (8 + 2 * 10) / 4
-    on_gpu = [on_cpu[0], RuleCost("attribute", model, model, gpu=True)]
-    assert elapsed(on_gpu, 8, left=True) == 10
+    tables = pd.DataFrame({"seconds": [2.0] * 4, "threads": 1, "gpu": False})
+    models = pd.DataFrame({"seconds": [5.0, 5.0], "threads": 2, "gpu": False})
+    on_cpu = pd.concat([tables, models])
+    assert elapsed(on_cpu, 1) == 18
+    assert elapsed(on_cpu, 4) == (8 + 2 * 10) / 4
+    on_gpu = pd.concat([tables, models.assign(threads=1, gpu=True)])
+    assert elapsed(on_gpu, 8) == 10
 
 
-IMAGES = {"channels": 3, "size": [24, 32]}
-
-
-@pytest.mark.parametrize(
-    ("module", "options", "shape", "rows"),
-    [
-        (digits, {"validation": 0.15, "test": 0.25}, (1, 8, 8), 1797 - 270 - 450),
-        (synthetic, {"effect": "linear", "rows": {"train": 70, "test": 30}}, (12,), 70),
-        (cifar10, {"validation": 0.1}, (3, 32, 32), 45_000),
-        (cifar10, {"validation": 5000, "limit": {"train": 100}}, (3, 32, 32), 100),
-        (image_folder, IMAGES, (3, 24, 32), None),
-        (image_folder, IMAGES | {"limit": {"train": 9}}, (3, 24, 32), 9),
-        (table, {"features": ["a", "b"], "target": "y"}, (2,), None),
-        (table, {"arrays": {"all": ["x", "y"]}}, None, None),
-    ],
-)
-def test_kinds_tell_shape_and_training_rows_from_the_configuration(module, options, shape, rows):
-    assert (module.feature_shape(options), module.training_rows(options)) == (shape, rows)
-
-
-@pytest.mark.parametrize("dataset", ["digits", "synthetic_linear"])
-def test_what_the_configuration_tells_is_what_the_prepared_data_have(dataset):
-    options = Study(copy.deepcopy(DEFAULT)).config["datasets"][dataset]
-    module = digits if dataset == "digits" else synthetic
-    train = module.prepare(options, 0)["train"]
-    assert module.feature_shape(options) == train.feature_shape
-    assert module.training_rows(options) == len(train.target)
+def test_what_the_configuration_tells_is_what_the_prepared_data_have(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = Study(copy.deepcopy(DEFAULT))
+    for dataset in ("digits", "synthetic_linear"):
+        train = asked.dataset(dataset).prepare(0, [])["train"]
+        told = known_inputs(asked, dataset)
+        assert (told.shape, told.training_rows) == (train.feature_shape, len(train.target))
 
 
 def test_prepared_data_tell_what_the_configuration_does_not(tmp_path, monkeypatch):
@@ -247,38 +222,29 @@ def test_prepared_data_tell_what_the_configuration_does_not(tmp_path, monkeypatc
     assert known_inputs(asked, "own") == Inputs((4,), 3, 2)
 
 
-@pytest.mark.parametrize(
-    ("script", "loads"),
-    [("attribute", "model"), ("train_model", "model"), ("evaluate", "table"), ("plot_maps", "figure"), ("?", "table")],
-)
-def test_what_a_job_loads_is_read_from_its_script(script, loads):
-    assert needed(SCRIPTS / f"{script}.py") == loads
-
-
 @pytest.fixture
 def machine(monkeypatch):
     """A machine that need not be measured; the shapes that were asked for."""
     asked = []
 
-    def measure(shape, architecture, **options):
-        asked.append((shape, architecture["architecture"], options["training"]["rows"]))
-        assert architecture.keys() <= {"architecture", "hidden", "dropout"}
+    def measure(shape, model, **options):
+        asked.append((shape, model.name, options["training_rows"]))
         return SPEED
 
     monkeypatch.setattr(planning, "measure_model", measure)
-    monkeypatch.setattr(planning, "measure_table_job", lambda: 0.5)
-    monkeypatch.setattr(planning, "measure_figure_job", lambda: 1.5)
+    monkeypatch.setattr(planning, "measure_job", CALIBRATION.overhead.get)
     return asked
 
 
 def planned(study, monkeypatch, listed):
-    def listing(*_):
+    def listing(_snakefile, document):
+        assert document == study.document
         if isinstance(listed, Exception):
             raise listed
         return listed
 
     monkeypatch.setattr(planning, "output_files", listing)
-    return make_plan(study, "Snakefile", {rule: str(SCRIPTS / f"{rule}.py") for rule in OUTPUTS}, OUTPUTS)
+    return make_plan(study, "Snakefile", [rule for rule, kind in NEEDS.items() if kind == "model"], OUTPUTS)
 
 
 @pytest.fixture
@@ -291,63 +257,62 @@ def test_the_text_has_the_totals_of_the_study(machine, monkeypatch):
     asked = study()
     text = described(planned(asked, monkeypatch, files(asked)), cores=2)
     assert machine == [((12,), "mlp", 700)]
-    # 0.5 + 212 + 9.6 + 0.5 + 1.5 seconds.
+    # 0.5 + 212 + 9.6 + 1.5 + 0.5 + 1.5 seconds.
     total = (
-        "7 jobs, 260 model evaluations and 10 forward and backward passes; about 4 min on one core, 2 min on 2 cores."
+        "10 jobs, 260 model evaluations and 10 forward and backward passes; about 4 min on one core, 2 min on 2 cores."
     )
     assert f"The whole study: {total}" in text
     assert f"Still to run: {total}" in text
-    assert re.search(r"^synthetic_linear +mlp +saliency +3 +3 +10 +260 +10 +3\.6 s$", text, re.MULTILINE)
+    assert re.search(r"^synthetic_linear +mlp +gradient +3 +3 +10 +260 +10 +3\.6 s$", text, re.MULTILINE)
+    assert re.search(r"^synthetic_linear +mlp +saliency +3 +3 +10 +0 +0 +0\.0 s$", text, re.MULTILINE)
     assert re.search(r"^train_model +1 +1 +4 min +4 min$", text, re.MULTILINE)
-    assert "an estimate" in text
+    assert "The times are estimates" in text
+
+
+@pytest.mark.usefixtures("nowhere", "machine")
+def test_samples_may_differ_between_the_cells_of_a_line(monkeypatch):
+    asked = study(["saliency", "input_x_gradient", "integrated_gradients"])
+    experiment = asked.document["experiments"][0] | {"samples_by_method": {"input_x_gradient": 4}}
+    asked = Study(copy.deepcopy(DEFAULT) | {"gradients": {"own": FORWARD}, "experiments": [experiment]})
+    text = described(planned(asked, monkeypatch, files(asked)), cores=1)
+    assert re.search(r"^synthetic_linear +mlp +gradient +6 +6 +4-10 +364 +14 +", text, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("nowhere", "machine")
 def test_a_finished_study_has_nothing_left(monkeypatch):
     asked = study()
     text = described(planned(asked, monkeypatch, files(asked, lambda path: False)), cores=1)
-    assert "The whole study: 7 jobs" in text
+    assert "The whole study: 10 jobs" in text
     assert "Still to run: nothing is left" in text
-    assert re.search(r"^attribute +3 +0 ", text, re.MULTILINE)
+    assert re.search(r"^differentiate +3 +0 ", text, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("nowhere", "machine")
 def test_files_that_would_be_made_again_are_pointed_out(monkeypatch):
     asked = study()
     listed = [OutputFile(file.path, file.rule, there=True, pending=True) for file in files(asked)]
-    assert "Note: 3 attribution files are there but out of date" in described(planned(asked, monkeypatch, listed), 1)
+    assert "Note: 6 files of attributions and gradients exist but are out of date" in described(
+        planned(asked, monkeypatch, listed), 1
+    )
 
 
 @pytest.mark.usefixtures("machine")
-def test_without_a_list_of_jobs_attributions_are_counted_from_files(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    asked = study()
-    path = Path(asked.cells[0].path)
-    path.parent.mkdir(parents=True)
-    path.touch()
-    text = described(planned(asked, monkeypatch, JobListError("own.csv is missing")), cores=1)
-    assert "Note: jobs other than attributions cannot be listed: own.csv is missing" in text
-    assert "The whole study: 3 attributions" in text
-    assert "Still to run: 2 attributions" in text
-
-
-@pytest.mark.usefixtures("machine")
-def test_choices_stand_in_the_text(monkeypatch, tmp_path):
+def test_without_a_list_of_jobs_evaluations_are_counted_from_files(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     asked = study(steps=["auto"])
     most = f"{most_evaluations(torch.float32, 'forward', 12, 10):,}"
-    text = described(planned(asked, monkeypatch, JobListError("own.csv is missing")), cores=1)
-    assert re.search(rf"^synthetic_linear +mlp +inputs +1 +1 +{most} +", text, re.MULTILINE)
-    assert text.count("3 attributions and choices of steps, 130 model evaluations and 10 forward and backward") == 2
-    assert text.count(f" passes, and at most {most} to choose steps.") == 2
-    (path,) = map(Path, asked.choices)
-    path.parent.mkdir(parents=True)
-    path.touch()
-    text = described(planned(asked, monkeypatch, JobListError("own.csv is missing")), cores=1)
-    assert (
-        "Still to run: 2 attributions and choices of steps, 130 model evaluations and 10 forward and backward passes."
-        in text
-    )
+    error = JobListError("own.csv is missing")
+    text = described(planned(asked, monkeypatch, error), cores=1)
+    assert "Note: only jobs that evaluate models are listed: own.csv is missing" in text
+    assert re.search(rf"^synthetic_linear +mlp +inputs +1 +1 +10 +{most} +", text, re.MULTILINE)
+    counts = f"130 model evaluations and 10 forward and backward passes, and at most {most} to choose settings."
+    assert f"The whole study: 5 jobs, {counts}" in text
+    assert f"Still to run: 5 jobs, {counts}" in text
+    for path in (*asked.choices, *list(asked.gradients)[:1]):
+        Path(path).parent.mkdir(parents=True)
+        Path(path).touch()
+    text = described(planned(asked, monkeypatch, error), cores=1)
+    assert "Still to run: 3 jobs, 130 model evaluations and 0 forward and backward passes." in text
 
 
 @pytest.mark.usefixtures("nowhere")
@@ -356,31 +321,29 @@ def test_equal_models_are_timed_once_and_what_cannot_be_timed_is_said(monkeypatc
     planned(asked, monkeypatch, files(asked))
     assert len(machine) == 1
 
-    other = study(config={"models": DEFAULT["models"] | {"mlp": DEFAULT["models"]["mlp"] | {"batch_size": 1}}})
-    monkeypatch.setattr(planning, "measure_model", lambda *_, **options: machine.append(options["rows"]) or SPEED)
-    planned(other, monkeypatch, files(other))
-    assert machine[1:] == [1]
-
     def refuse(*_, **__):
         raise CalibrationError("architecture cnn: expected images")
 
     monkeypatch.setattr(planning, "measure_model", refuse)
     text = described(planned(asked, monkeypatch, files(asked)), cores=1)
     assert "Note: synthetic_nonlinear/mlp: cannot be timed: architecture cnn: expected images" in text
-    assert re.search(r"^attribute +6 +6 +unknown +unknown$", text, re.MULTILINE)
+    assert re.search(r"^differentiate +6 +6 +unknown +unknown$", text, re.MULTILINE)
+    assert "besides 7 jobs whose time is unknown" in text
 
 
-def test_an_unknown_shape_is_said_in_the_table():
-    cost = method_costs(study(), {"synthetic_linear": Inputs()}, {}, ())
-    (line,) = (line for line in described(Plan(cost, []), 1).splitlines() if line.startswith("synthetic_linear"))
-    assert re.fullmatch(
-        r"synthetic_linear +mlp +saliency +3 +3 +10 +unknown until data are prepared +10 +unknown", line
+@pytest.mark.usefixtures("nowhere", "machine")
+def test_an_unknown_shape_is_said_in_the_table(monkeypatch):
+    monkeypatch.setattr(planning, "known_inputs", lambda *_: Inputs())
+    text = described(planned(study(), monkeypatch, JobListError("no reason given")), 1)
+    assert re.search(
+        r"^synthetic_linear +mlp +gradient +3 +3 +10 +unknown until data are prepared +10 +unknown$", text, re.MULTILINE
     )
+    assert "6 jobs, at least 0 model evaluations and 10 forward and backward passes." in text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, "unknown"), (0, "0.0 s"), (99.94, "99.9 s"), (312, "5 min"), (9000, "2.5 h"), (90_000, "25 h")],
+    [(np.nan, "unknown"), (0, "0.0 s"), (99.94, "99.9 s"), (312, "5 min"), (9000, "2.5 h"), (90_000, "25 h")],
 )
 def test_durations_are_short(seconds, text):
     assert duration(seconds) == text

@@ -19,14 +19,7 @@ import licences  # noqa: E402
 LOCK = (REPOSITORY / "requirements.lock").read_text()
 ENTRIES = [entry.strip() for entry in LOCK.replace("\\\n", " ").splitlines() if entry.strip()]
 PINS = [Requirement(entry.split(" --hash=")[0]) for entry in ENTRIES]
-AUDIT_REFUSED = (
-    "ConnectionError",
-    "Max retries",
-    "Name or service",
-    "timed out",
-    "Failed to establish",
-    "ServiceError",
-)
+AUDIT_REFUSED = "ConnectionError|Max retries|Name or service|timed out|Failed to establish|ServiceError"
 
 
 def test_every_requirement_is_pinned_with_hashes():
@@ -46,11 +39,14 @@ def test_the_lock_names_no_address():
 
 def test_pins_are_within_the_ranges_of_the_package():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    wanted = map(Requirement, [*project["dependencies"], *project["optional-dependencies"]["dev"]])
+    extras = project["optional-dependencies"]
+    wanted = map(Requirement, [*project["dependencies"], *extras["study"], *extras["dev"]])
     pinned = {}
     for pin in PINS:
         pinned.setdefault(canonicalize_name(pin.name), []).append(next(iter(pin.specifier)).version)
     for requirement in wanted:
+        if requirement.name == project["name"]:
+            continue
         versions = pinned[canonicalize_name(requirement.name)]
         assert all(requirement.specifier.contains(version) for version in versions), requirement
 
@@ -88,6 +84,6 @@ def test_no_vulnerability_of_a_pinned_version_is_known():
         pytest.skip("pip-audit is not installed")
     command = [sys.executable, "-m", "pip_audit", "--requirement", REPOSITORY / "requirements.lock"]
     done = subprocess.run([*command, "--disable-pip", "--require-hashes"], capture_output=True, text=True, check=False)
-    if done.returncode and any(word in done.stderr for word in AUDIT_REFUSED):
+    if done.returncode and re.search(AUDIT_REFUSED, done.stderr):
         pytest.skip(f"the service cannot be asked: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stdout + done.stderr

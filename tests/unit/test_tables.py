@@ -12,6 +12,7 @@ from approxgrad.storage.tables import (
     ATTRIBUTION_SCHEMA,
     METADATA_KEY,
     OPTIONAL_COLUMNS,
+    SOURCE_COLUMNS,
     Attributions,
     Split,
     TableError,
@@ -43,8 +44,14 @@ IMAGES = Split(
 ROWS = Split(features=floats(4, 3), target=floats(4), effects=floats(4, 3), feature_shape=(3,))
 
 
+def origin(**changes):
+    """What the metadata say of a gradient source."""
+    own = {"family": "forward", "setting": 0.1, "setting_name": "step", "chosen": False, "dtype": "float32"}
+    return own | {"evaluations": 4} | changes
+
+
 def result(features=3, **changes):
-    metadata = {"scheme": "forward", "step": 0.1, "dtype": "float32", "feature_shape": [features]}
+    metadata = origin() | {"feature_shape": [features]}
     own = Attributions(np.arange(4), floats(4, features), floats(4, features), None, None, metadata)
     return dataclasses.replace(own, **changes)
 
@@ -100,9 +107,9 @@ def test_outputs_and_rows_of_a_split():
 
 @pytest.mark.parametrize("target", [None, np.array([3, 1, 0, 2])], ids=["no target", "target"])
 @pytest.mark.parametrize("truth", [None, floats(4, 3)], ids=["no truth", "truth"])
-@pytest.mark.parametrize("step", [None, 0.1])
-def test_attributions_come_back(tmp_path, target, truth, step):
-    metadata = {"scheme": "exact", "step": step, "dtype": "float32", "options": {"n": [1, 2]}}
+@pytest.mark.parametrize("setting", [None, 0.1])
+def test_attributions_come_back(tmp_path, target, truth, setting):
+    metadata = origin(setting=setting, options={"n": [1, 2]})
     written = result(target=target, truth=truth, metadata=metadata)
     write_attributions(tmp_path / "part-0.parquet", written)
     read = read_attributions(tmp_path / "part-0.parquet")
@@ -113,8 +120,7 @@ def test_pandas_reads_a_folder_of_both_precisions_without_rounding(tmp_path):
     values = GENERATOR.normal(size=(4, 3))
     parts = {"forward-h0.1": values.astype(np.float32), "forward-h0.1-float64": values}
     for name, maps in parts.items():
-        metadata = {"scheme": "forward", "step": 0.1, "dtype": str(maps.dtype)}
-        part = result(attribution=maps, metadata=metadata)
+        part = result(attribution=maps, metadata=origin(dtype=str(maps.dtype)))
         write_attributions(tmp_path / f"gradient={name}" / "part-0.parquet", part)
     frame = pd.read_parquet(tmp_path)
     for name, maps in parts.items():
@@ -138,7 +144,25 @@ def test_pandas_reads_a_folder_of_data_sets_that_differ_in_features(tmp_path):
         "digits": {"target": 4, "truth": 0},
         "synthetic": {"target": 0, "truth": 4},
     }
-    assert set(frame["step"]) == {0.1}
+    assert set(frame["setting"]) == {0.1}
+
+
+def test_every_row_tells_its_gradient_source(tmp_path):
+    own = {"exact": origin(family="exact", setting=None, setting_name="", evaluations=1)}
+    own["forward-auto"] = origin(chosen=True)
+    own["random-n8"] = origin(family="random", setting=8, setting_name="evaluations", dtype="float64", evaluations=8)
+    for name, metadata in own.items():
+        write_attributions(tmp_path / f"gradient={name}" / "part-0.parquet", result(metadata=metadata))
+    frame = pd.read_parquet(tmp_path).set_index("gradient")
+    assert list(frame.columns[2:8]) == SOURCE_COLUMNS
+    kinds = {"setting": "float64", "chosen": "bool", "evaluations": "int64"}
+    assert {name: str(frame[name].dtype) for name in kinds} == kinds
+    for name, metadata in own.items():
+        rows = frame.loc[[name], SOURCE_COLUMNS].astype(object)
+        assert len(rows) == 4
+        assert (rows.where(rows.notna(), None) == pd.Series(metadata)).drop(columns="setting").all(axis=None)
+        expected = np.nan if metadata["setting"] is None else metadata["setting"]
+        np.testing.assert_array_equal(rows["setting"].astype(float), np.full(4, expected))
 
 
 # Files that are not what they should be
@@ -197,7 +221,7 @@ def test_columns_that_the_metadata_tell_too_may_be_missing(tmp_path):
     table, document = read_table(path)
     maps = table["attribution"].cast(pa.list_(pa.float32()))
     old = table.set_column(table.column_names.index("attribution"), "attribution", maps)
-    write_table(path, old.drop_columns(["scheme", "step", "dtype"]), document)
+    write_table(path, old.drop_columns(SOURCE_COLUMNS), document)
     np.testing.assert_array_equal(
         read_attributions(path).attribution, maps.combine_chunks().flatten().to_numpy().reshape(4, 3)
     )

@@ -4,8 +4,9 @@ import torch
 from torch import nn
 
 from approxgrad.models import training
-from approxgrad.models.architectures import ModelError, build_model
-from approxgrad.models.factories import evaluated
+from approxgrad.models.evaluating import evaluated
+from approxgrad.models.kind import ModelError
+from approxgrad.models.model_files import build_model
 from approxgrad.models.training import evaluate, measure_table, tensors, train
 from approxgrad.storage.tables import Split, read_table
 
@@ -109,7 +110,7 @@ def test_a_loss_that_is_lost_later_keeps_the_best_epoch_before():
     [
         (nn.Flatten(), "training: the model's parameters cannot be optimised (ValueError: "),
         (nn.Linear(2, 1), "training: the model fails for 14 rows of shape (3,) (RuntimeError: "),
-        (nn.Linear(3, 1).requires_grad_(False), "training: the gradient of the loss cannot be had (RuntimeError: "),
+        (nn.Linear(3, 1).requires_grad_(False), "training: there is no gradient of the loss (RuntimeError: "),
     ],
     ids=["nothing to train", "other inputs", "no gradient"],
 )

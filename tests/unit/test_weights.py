@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from approxgrad.models.architectures import ModelError, build_model, load_model, save_model
+from approxgrad.models.kind import ModelError
+from approxgrad.models.model_files import build_model, load_model, save_model
 from approxgrad.models.weights import download_weights, fit_weights, read_weights
 
 

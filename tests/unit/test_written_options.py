@@ -8,14 +8,17 @@ import yaml
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
-from approxgrad.study.configuration import validated
+from approxgrad.study.configuration import configured
 from approxgrad.study.written_options import keep_written_options
 
 STUDY = {
     "seed": 0,
     "datasets": {"digits": {"kind": "digits"}},
     "methods": {"saliency": {"attribution": "saliency"}},
-    "experiments": [{"datasets": ["digits"], "models": ["own"], "methods": ["saliency"], "steps": [1], "samples": 1}],
+    "gradients": {"forward": {"difference": "forward", "steps": [1]}},
+    "experiments": [
+        {"datasets": ["digits"], "models": ["own"], "methods": ["saliency"], "gradients": ["forward"], "samples": 1}
+    ],
 }
 MODEL = {"factory": "a:b", "training": {"epochs": 1, "batch_size": 2, "learning_rate": 1}}
 
@@ -33,7 +36,7 @@ def options(tmp_path):
         update_config(config, STUDY)
         update_config(config, {"models": {"own": MODEL}})
         keep_written_options(config, [*paths, tmp_path / "nowhere.yaml"])
-        return validated(config)["models"]["own"]["options"]
+        return configured(config).models["own"].options
 
     return read
 

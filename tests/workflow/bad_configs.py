@@ -1,24 +1,29 @@
-"""Configurations that no study can be made of: what is wrong, what is written, and all that is said."""
+"""Configurations that are refused: what is wrong, what is written, and all that is said."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from approxgrad.study.configuration import load_schema
+from approxgrad.models.kind import Training
+from approxgrad.study.configuration import Config
 
-SCHEMA = load_schema()
-TOP = ", ".join(sorted(SCHEMA["properties"]))
-TRAINING = ", ".join(sorted(SCHEMA["$defs"]["training"]["properties"]))
+TOP, TRAINING = (", ".join(sorted(field.name for field in fields(section))) for section in (Config, Training))
 DATASETS = "digits, synthetic_linear, synthetic_nonlinear"
-MODELS = "cnn, resnet18, mlp"
-EXACT_METHODS = "saliency, input_x_gradient, integrated_gradients, integrated_gradients_mean"
-METHODS = f"{EXACT_METHODS}, integrated_gradients_published, integrated_gradients_published_mean"
+MODELS = "cnn, mlp, resnet18"
+EXACT_METHODS = "input_x_gradient, integrated_gradients, integrated_gradients_mean, saliency"
+METHODS = (
+    "input_x_gradient, integrated_gradients, integrated_gradients_mean, integrated_gradients_published, "
+    "integrated_gradients_published_mean, saliency"
+)
+GRADIENTS = "forward, forward_on_tables, precisions, tenth"
+STEP = "expected a number of at least 1e-30 or auto"
+FINITE = "expected a finite number or auto"
 NAME = "expected: Letters, digits, _ and -, starting with a letter or digit."
 READ_BACK = (
-    "which readers of the tables take for a number, a date, a truth value or a missing one; "
-    "expected a name that is none, such as "
+    "which readers of the tables take for a number, a date, a truth value or a missing value; "
+    "choose another name, such as "
 )
 
 
@@ -46,12 +51,12 @@ def bad(what: str, config: Any, *lines: str) -> Bad:
 
 
 def experiment(**changes: Any) -> dict[str, Any]:
-    entry = {"datasets": ["digits"], "models": ["cnn"], "methods": ["saliency"], "steps": [0.1], "samples": 2}
+    entry = {"datasets": ["digits"], "models": ["cnn"], "methods": ["saliency"], "gradients": ["tenth"], "samples": 2}
     return {"experiments": [entry | changes]}
 
 
-def step(value: Any) -> dict[str, Any]:
-    return experiment(steps=[value])
+def source(**changes: Any) -> dict[str, Any]:
+    return {"gradients": {"tenth": changes}}
 
 
 def dataset(**options: Any) -> dict[str, Any]:
@@ -78,14 +83,15 @@ def cached(**changes: Any) -> dict[str, Any]:
 
 
 FIRST = "experiments[0]"
+STEPS = "gradients.tenth.steps"
 CONFIGS = [
     bad(
-        "an option that is no plain value",
+        "an option that is not a plain value",
         options(a=[1, {"b": b"x"}]),
         "models.own.options.a[1].b: got b'x', expected null, true, false, a number, text, a list or a mapping",
     ),
     bad(
-        "options that are no arguments",
+        "options that are not arguments",
         model(factory="a:b", training={"epochs": 1, "batch_size": 2, "learning_rate": 0.1}, options={1: 2, "a b": 3}),
         "models.own.options: got the name 1, expected one that Python takes for an argument",
         "models.own.options: got the name 'a b', expected one that Python takes for an argument",
@@ -112,7 +118,7 @@ CONFIGS = [
     bad("a fraction for a count", experiment(samples=2.0), f"{FIRST}.samples: got 2.0, expected an integer"),
     bad("a negative seed", {"seed": -1}, "seed: got -1, expected at least 0"),
     bad("an unknown device", {"device": "gpu"}, "device: got 'gpu', expected one of auto, cpu, cuda"),
-    bad("an infinite number", {"map_step": math.inf}, "map_step: got inf, expected a finite number"),
+    bad("an infinite number", {"map_setting": math.inf}, "map_setting: got inf, expected a finite number"),
     bad("more threads than machines have", {"threads": 10**40}, f"threads: got {10**40}, expected at most 1024"),
     bad("no experiment", {"experiments": []}, "experiments: got [], expected at least 1 value(s)"),
     bad("experiments left out", {"experiments": None}, "experiments: is missing"),
@@ -122,10 +128,16 @@ CONFIGS = [
     bad("an unknown method", experiment(methods=["x"]), f"{FIRST}.methods: got 'x', expected one of {METHODS}"),
     bad("an unknown data set", experiment(datasets=["x"]), f"{FIRST}.datasets: got 'x', expected one of {DATASETS}"),
     bad(
-        "an unknown scheme",
-        experiment(schemes=["sideways"]),
-        f"{FIRST}.schemes[0]: got 'sideways', expected one of forward, backward, central",
+        "an unknown gradient source",
+        experiment(gradients=["tenths"]),
+        f"{FIRST}.gradients: got 'tenths', expected one of {GRADIENTS}",
     ),
+    bad(
+        "an unknown scheme",
+        source(difference="sideways"),
+        "gradients.tenth.difference: got 'sideways', expected one of forward, backward, central",
+    ),
+    bad("a source of no kind", {"gradients": {"own": {"steps": [1]}}}, "gradients.own: expected the key difference"),
     bad(
         "a method twice",
         experiment(methods=["saliency", "saliency"]),
@@ -133,16 +145,24 @@ CONFIGS = [
     ),
     bad(
         "a step twice, written in two ways",
-        experiment(steps=[0.1, "1e-1"]),
-        f"{FIRST}.steps: got [0.1, 0.1], expected no value twice (0.1 is)",
+        source(steps=[0.1, "1e-1"]),
+        f"{STEPS}: got [0.1, 0.1], expected no value twice (0.1 is)",
     ),
-    bad("a step of zero", step(0), f"{FIRST}.steps[0]: got 0, expected more than 0"),
-    bad("a negative step", step(-0.1), f"{FIRST}.steps[0]: got -0.1, expected more than 0"),
-    bad("a step that is no number", step(math.nan), f"{FIRST}.steps[0]: got nan, expected a finite number"),
-    bad("an infinite step", step(math.inf), f"{FIRST}.steps[0]: got inf, expected a finite number"),
-    bad("a step beyond every number", step(10**400), f"{FIRST}.steps[0]: got 1{'0' * 56}..., expected a finite number"),
-    bad("a step in words", step("small"), f"{FIRST}.steps[0]: got 'small', expected: a positive number, or auto"),
-    bad("a step that no precision resolves", step(1e-300), f"{FIRST}.steps[0]: got 1e-300, expected 1e-30 to 1e+30"),
+    bad("no step", source(steps=[]), f"{STEPS}: got [], expected at least 1 value(s)"),
+    bad("a step of zero", source(steps=[0]), f"{STEPS}[0]: got 0, {STEP}"),
+    bad("a negative step", source(steps=[-0.1]), f"{STEPS}[0]: got -0.1, {STEP}"),
+    bad("a step that is not a number", source(steps=[math.nan]), f"{STEPS}[0]: got nan, {FINITE}"),
+    bad("an infinite step", source(steps=[math.inf]), f"{STEPS}[0]: got inf, {FINITE}"),
+    bad("a step beyond every number", source(steps=[10**400]), f"{STEPS}[0]: got 1{'0' * 56}..., {FINITE}"),
+    bad("a step in words", source(steps=["small"]), f"{STEPS}[0]: got 'small', {FINITE}"),
+    bad("a step that no precision resolves", source(steps=[1e-300]), f"{STEPS}[0]: got 1e-300, {STEP}"),
+    bad("a step too large", source(steps=[1e31]), f"{STEPS}[0]: got 1e+31, expected a number of at most 1e+30 or auto"),
+    bad(
+        "steps in an experiment",
+        experiment(gradients=None, schemes=["central"], steps=[0.1]),
+        f"{FIRST}.steps: gradient sources have a section of their own now; write `gradients: "
+        "{central: {difference: central, steps: [0.1]}}` at the top and `gradients: [central]` here",
+    ),
     bad("no sample", experiment(samples=0), f"{FIRST}.samples: got 0, expected at least 1"),
     bad(
         "more samples than test rows",
@@ -155,7 +175,7 @@ CONFIGS = [
         f"{FIRST}.samples_by_method.input_x_gradient: is not among the entry's methods, saliency",
     ),
     bad(
-        "a reference without exact gradients",
+        "a reference method without exact gradients",
         {"methods": {"integrated_gradients_published": {"reference": "saliencey"}}},
         "methods.integrated_gradients_published.reference: got 'saliencey', "
         f"expected a method with an exact counterpart: {EXACT_METHODS}",
@@ -180,7 +200,7 @@ CONFIGS = [
     bad(
         "a baseline in words",
         {"methods": {"integrated_gradients": {"baseline": "meen"}}},
-        "methods.integrated_gradients.baseline: got 'meen', expected zero, mean, a number or a list of numbers",
+        "methods.integrated_gradients.baseline: got 'meen', expected zero, mean, a finite number or a list",
     ),
     bad(
         "a normalisation of another length",
@@ -248,12 +268,32 @@ CONFIGS = [
         "datasets.own.validation: leaves 0 rows to train on, expected at least 2",
     ),
     bad(
-        "a checksum that is none",
+        "a malformed checksum",
         dataset(kind="cifar10", download={"md5": "abc"}),
         "datasets.own.download.md5: got 'abc', expected: MD5 sum of the archive, 32 hexadecimal digits; an archive "
         "with another one is refused.",
     ),
-    bad("a model without weights", model(architecture="mlp"), "models.own: expected either training or weights"),
+    bad(
+        "a model with training and weights",
+        {"models": {"mlp": {"weights": {"file": "w.pt"}}}},
+        "models.mlp.training: stands beside weights, expected either training or weights",
+    ),
+    bad(
+        "a reference beside exact gradients",
+        experiment(reference="forward-h0.1"),
+        f"{FIRST}.reference: all models have an exact gradient, which others are compared with; leave it out",
+    ),
+    bad(
+        "a model without a gradient and without a reference",
+        {**model(function="a:b"), **experiment(models=["own"], reference="exact")},
+        f"{FIRST}.reference: own has no exact gradient, so name the source that others are compared with: one of "
+        "forward-h0.1",
+    ),
+    bad(
+        "a model without weights",
+        model(architecture="mlp"),
+        "models.own.training: is missing, expected either training or weights",
+    ),
     bad(
         "a file of weights without a name",
         model(architecture="mlp", weights={"file": ""}),
@@ -308,23 +348,23 @@ FILES = [
     bad(
         "a bracket left open",
         b"seed: [1\n",
-        "config.yaml, line 2: is no valid YAML or JSON (expected ',' or ']', but got '<stream end>')",
+        "config.yaml, line 2: is not valid YAML or JSON (expected ',' or ']', but got '<stream end>')",
     ),
     bad("Latin-1", b"# caf\xe9\nseed: 1\n", "config.yaml: is not encoded in UTF-8 (byte 6), expected YAML or JSON"),
     bad(
         "a control character",
         b"seed: 1\x07\n",
-        "config.yaml: is no valid YAML or JSON (special characters are not allowed)",
+        "config.yaml: is not valid YAML or JSON (special characters are not allowed)",
     ),
     bad(
         "aliases that explode",
         BOMB.encode(),
-        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+        "config.yaml: stands for more than 100,000 values once its aliases are expanded",
     ),
     bad(
         "mappings that explode",
         MAPPING_BOMB.encode(),
-        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+        "config.yaml: stands for more than 100,000 values once its aliases are expanded",
     ),
     bad(
         "mappings that explode when they are merged",
@@ -334,15 +374,15 @@ FILES = [
         .replace("}", "]}")
         .replace("{b: 1]}", "{b: 1}")
         .encode(),
-        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+        "config.yaml: stands for more than 100,000 values once its aliases are expanded",
     ),
     bad(
         "a list that holds itself",
         b"seed: &s [*s]\n",
-        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+        "config.yaml: stands for more than 100,000 values once its aliases are expanded",
     ),
     bad("two documents", b"seed: 1\n---\nseed: 2\n", "config.yaml, line 2: a second document begins, expected one"),
-    bad("NUL", b"seed: 1\x00\n", "config.yaml: is no valid YAML or JSON (special characters are not allowed)"),
+    bad("NUL", b"seed: 1\x00\n", "config.yaml: is not valid YAML or JSON (special characters are not allowed)"),
     bad(
         "a template",
         b"device: cpu\n__use_yte__: true\n",
@@ -368,18 +408,18 @@ FILES = [
     bad(
         "a mapping that holds itself",
         b"seed: &s {a: *s}\n",
-        "config.yaml: stands for more than 100,000 values once its aliases are written out",
+        "config.yaml: stands for more than 100,000 values once its aliases are expanded",
     ),
     bad(
         "a tag that nothing is made of",
         b"seed: !!python/name:os.system 1\n",
-        "config.yaml, line 1: is no valid YAML or JSON (could not determine a constructor for the tag "
+        "config.yaml, line 1: is not valid YAML or JSON (could not determine a constructor for the tag "
         "'tag:yaml.org,2002:python/name:os.system')",
     ),
     bad(
-        "a day that there is not",
+        "an impossible day",
         b"seed: 2001-02-30\n",
-        "config.yaml: holds a value that is none (day is out of range for month)",
+        "config.yaml: has an invalid value (day is out of range for month)",
     ),
     bad("three thousand brackets", b"seed: " + b"[" * 3000 + b"]" * 3000, "config.yaml: is nested too deeply"),
 ]

@@ -34,7 +34,7 @@ class BadInput:
 
 
 def experiment(dataset: str = "synthetic_linear", model: str = "mlp", **changes: Any) -> list[dict[str, Any]]:
-    entry = {"datasets": [dataset], "models": [model], "methods": ["saliency"], "steps": [0.1], "samples": 2}
+    entry = {"datasets": [dataset], "models": [model], "methods": ["saliency"], "gradients": ["tenth"], "samples": 2}
     return [entry | changes]
 
 

@@ -80,7 +80,7 @@ MODELS = [
     weights("a pickle with code", NEITHER, lambda path: path.write_bytes(pickle.dumps(Code()))),
     weights("a model pickled whole", NEITHER, lambda path: torch.save(nn.Linear(2, 2), path)),
     weights("truncated safetensors", NEITHER, truncated),
-    weights("a list for a dictionary", "own.weights: is no state dictionary", lambda path: torch.save([NAN], path)),
+    weights("a list for a dictionary", "own.weights: is not a state dictionary", lambda path: torch.save([NAN], path)),
     factory("no such module", "factory nowhere:build: cannot be imported (ModuleNotFound", "", factory="nowhere:build"),
     factory(
         "no such function",
@@ -101,7 +101,7 @@ MODELS = [
     ),
     factory("a factory that makes no network", "returned int, expected a torch module", "    return 1\n"),
     factory(
-        "other inputs", "its model fails for inputs of shape (12,) (RuntimeError:", "    return nn.Linear(5, outputs)\n"
+        "other inputs", "model: fails for inputs of shape (12,) (RuntimeError:", "    return nn.Linear(5, outputs)\n"
     ),
     factory(
         "too many outputs", "returns (2, 3) for 2 inputs, expected (2, 1)", "    return nn.Linear(*input_shape, 3)\n"
@@ -142,7 +142,7 @@ MODELS = [
     ),
     factory(
         "no gradient",
-        "training: the gradient of the loss cannot be had (RuntimeError: ",
+        "training: there is no gradient of the loss (RuntimeError: ",
         module("return self.layer(x.detach()).detach()"),
     ),
     factory(
@@ -153,7 +153,7 @@ MODELS = [
     factory("a factory that ends", "own_networks:build: failed (it called sys.exit(3))", "    raise SystemExit(3)\n"),
     factory(
         "a network that ends",
-        "its model fails for inputs of shape (12,) (it called sys.exit())",
+        "model: fails for inputs of shape (12,) (it called sys.exit())",
         module("raise SystemExit"),
     ),
     factory(
@@ -173,6 +173,12 @@ TABLE = {
     "target": "y",
     "test": 0.05,
 }
+
+
+def forward(step: float) -> dict[str, Any]:
+    return {"forward": {"difference": "forward", "steps": [step]}}
+
+
 ATTRIBUTIONS = [
     BadInput(
         "more samples than test rows, which only the file tells",
@@ -186,23 +192,24 @@ ATTRIBUTIONS = [
         "attribute",
         "step: 1e-12 is lost in float32, x + h is x for every feature of the inputs; expected at least",
         lambda folder: None,
-        {"experiments": experiment(steps=[1e-12])},
+        {"gradients": forward(1e-12), "experiments": experiment(gradients=["forward"])},
     ),
 ]
 
 # Cached attributions.
 
-CACHED = {"experiments": experiment()}
+CACHED = {"gradients": forward(0.1), "experiments": experiment(gradients=["forward"])}
 
 
 def write_cached(folder: Path) -> list[Path]:
     """Write all attributions of the study of :data:`CACHED`, and return their paths."""
     random = np.random.default_rng(0)
     paths = []
-    for name, step in (("exact", None), ("forward-h0.1", 0.1)):
+    for name, family, setting in (("exact", "exact", None), ("forward-h0.1", "forward", 0.1)):
         path = folder / f"results/attributions/dataset=synthetic_linear/model=mlp/method=saliency/gradient={name}"
         maps = random.normal(size=(2, 12))
-        metadata = {"scheme": "exact" if step is None else "forward", "step": step, "dtype": "float32"}
+        metadata = {"gradient": name, "family": family, "setting": setting, "setting_name": "step" if setting else ""}
+        metadata |= {"chosen": False, "dtype": "float32", "evaluations": 13 if setting else 1, "signed": False}
         metadata |= {"feature_shape": [12], "rounding_scale": 1e-3}
         result = Attributions(np.arange(2), maps, maps.astype(np.float32), None, maps.astype(np.float32), metadata)
         paths.append(path / "part-0.parquet")

@@ -12,14 +12,14 @@ import torch
 import yaml
 from snakemake.utils import update_config
 
-from approxgrad.datasets.kinds import kind
+from approxgrad.descriptions import written
 from approxgrad.evaluation.metric_tables import evaluate_method
-from approxgrad.models.architectures import build_model, save_model
 from approxgrad.models.making import fitted_model, trained_model
+from approxgrad.models.model_files import build_model, save_model
 from approxgrad.models.weights import read_weights
 from approxgrad.running.job import is_expected
 from approxgrad.storage.tables import write_split
-from approxgrad.study.cells import attribute_cell
+from approxgrad.study.cells import attribute_cell, method_entry
 from approxgrad.study.config_files import check_config_files
 from approxgrad.study.configuration import ConfigError
 from approxgrad.study.study import Study
@@ -74,46 +74,43 @@ def test_configuration_files_are_refused(bad, tmp_path, monkeypatch):
 
 
 def prepared(study):
-    dataset = study.datasets[0]
-    options = study.config["datasets"][dataset]
-    return kind(options).prepare(options, 0, [Path(source) for source in study.sources(dataset)])
+    own = study.dataset(study.datasets[0])
+    return own.prepare(0, [Path(source) for source in own.sources(study.datasets[0])])
 
 
 def described(study, part):
     ((_, model),) = study.models
-    description = {"input_shape": part.feature_shape, "outputs": part.outputs, **study.architecture(model)}
-    return description, study.config["models"][model]
+    own = study.model(model)
+    return {"input_shape": part.feature_shape, "outputs": part.outputs, **own.architecture()}, own
 
 
 def load_model(study):
     test = prepared(study)["test"]
-    description, options = described(study, test)
-    file = options["weights"]["file"]
+    description, own = described(study, test)
+    file = own.weights.file
     fitted_model("results/models/own.safetensors", description, read_weights(file), file, test, CPU)
 
 
 def train_model(study):
     parts = prepared(study)
-    description, options = described(study, parts["test"])
-    trained_model("results/models/own.safetensors", description, parts, options["training"], CPU, seed=0)
+    description, own = described(study, parts["test"])
+    trained_model("results/models/own.safetensors", description, parts, written(own.training), CPU, seed=0)
 
 
 def attribute(study):
     test = prepared(study)["test"]
-    description, _ = described(study, test)
+    description, own = described(study, test)
     torch.manual_seed(0)
-    model = build_model(**description)
     write_split("test.parquet", test, {})
-    save_model("weights.safetensors", model, description)
-    cell = next(cell for cell in study.cells if not cell.gradient.is_exact)
+    save_model("weights.safetensors", build_model(**description), description)
+    cell = next(cell for cell in study.evaluating if not cell.gradient.is_exact)
     attribute_cell(
+        model={"kind": own.name, **own.opening()},
         weights="weights.safetensors",
         test="test.parquet",
         training=None,
-        method=study.config["methods"][cell.method],
-        scheme=cell.gradient.scheme,
-        step=cell.gradient.step,
-        dtype=cell.gradient.dtype,
+        method=method_entry(study.cell_method(cell)),
+        gradient=cell.gradient.entry,
         samples=cell.samples,
         sample_seed=0,
         memory_mib=None,

@@ -31,7 +31,7 @@ OWN = {"factory": "networks:build"}
 
 
 def experiment(dataset, model):
-    return {"datasets": [dataset], "models": [model], "methods": ["saliency"], "steps": [0.1], "samples": 3}
+    return {"datasets": [dataset], "models": [model], "methods": ["saliency"], "gradients": ["tenth"], "samples": 3}
 
 
 def save_images(folder, generator):
@@ -104,8 +104,9 @@ def planned(place, target="attributions"):
 
 
 def cells(dataset, model):
-    names = f"dataset={dataset}, model={model}"
-    return [("attribute", f"{names}, method=saliency, gradient={source}") for source in ("exact", "forward-h0.1")]
+    names, sources = f"dataset={dataset}, model={model}", ("exact", "forward-h0.1")
+    derived = [("derive", f"{names}, method=saliency, gradient={source}") for source in sources]
+    return derived + [("differentiate", f"{names}, samples=3, gradient={source}") for source in sources]
 
 
 def after_data(dataset, *models):

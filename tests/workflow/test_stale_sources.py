@@ -20,7 +20,13 @@ def build(input_shape, outputs):
 """
 TABLE = {"kind": "table", "task": "regression", "path": "own.csv", "features": ["a", "b"], "target": "y"}
 MODEL = {"factory": "own_network:build", "weights": {"file": "own.pt"}}
-EXPERIMENT = {"datasets": ["csv"], "models": ["own"], "methods": ["saliency"], "steps": [0.1], "samples": 3}
+EXPERIMENT = {
+    "datasets": ["csv"],
+    "models": ["own"],
+    "methods": ["saliency"],
+    "gradients": ["tenth"],
+    "samples": 3,
+}
 ARRAYS = {"folder": "maps", "pattern": "CNN_{method}_{step}.npz", "methods": {"sal": "saliency"}, "steps": {"1": 0.1}}
 PUBLISHED = "results/published/metrics/source=others/method=saliency/part-0.parquet"
 REDRAW = ("metrics", "--workflow-profile", REPOSITORY / "profiles" / "redraw")

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from approxgrad import read_provenance
-from approxgrad.methods.cost import evaluations
 from approxgrad.storage.step_tables import read_choice
 from running import REPOSITORY, Place
 
@@ -34,8 +33,8 @@ def table(points, gradient):
     return f"results/steps/dataset=synthetic_linear/model=mlp/points={points}/gradient={gradient}/part-0.parquet"
 
 
-def document(place, method, gradient):
-    path = f"results/attributions/dataset=synthetic_linear/model=mlp/method={method}/gradient={gradient}/part-0.parquet"
+def document(place, of, gradient, folder="attributions"):
+    path = f"results/{folder}/dataset=synthetic_linear/model=mlp/{of}/gradient={gradient}/part-0.parquet"
     return json.loads(pq.read_schema(place.directory / path).metadata[b"approxgrad"])
 
 
@@ -47,9 +46,9 @@ def copied(place, folder):
     return Place(folder / "copy" / "run", checkout, overlays)
 
 
-def experiment(method, **others):
-    common = {"datasets": ["synthetic_linear"], "models": ["mlp"], "methods": [method], "steps": ["auto"]}
-    return common | {"samples": 2} | others
+def experiment(method, gradient):
+    common = {"datasets": ["synthetic_linear"], "models": ["mlp"], "samples": 2}
+    return common | {"methods": [method], "gradients": [gradient]}
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +59,18 @@ def chosen(tiny, tmp_path_factory):
     overlay = place.overlay(
         {
             "methods": {"long": {"attribution": "integrated_gradients", "baseline": 0.5, "n_steps": LONG}},
+            "gradients": {
+                "precisions": {"steps": [0.5, 2, "auto"]},
+                "chosen": {"difference": "forward", "steps": ["auto"]},
+                "central": {"difference": "central", "steps": ["auto"]},
+            },
             "shards": 2,
             "experiments": [
-                first | {"steps": [*first["steps"], "auto"]},
-                second | {"steps": [*second["steps"], "auto"]},
+                first,
+                second | {"gradients": ["tenth", "chosen"]},
                 third,
-                experiment("input_x_gradient"),
-                experiment("long", schemes=["central"]),
+                experiment("input_x_gradient", "chosen"),
+                experiment("long", "central"),
             ],
         }
     )
@@ -79,12 +83,17 @@ def chosen(tiny, tmp_path_factory):
 
 def test_added_steps_are_chosen_once_each_and_nothing_else_is_done_again(chosen):
     _, _, planned, _ = chosen
-    short = [(method, gradient) for (_, gradient), methods in CHOICES.items() for method in methods if method != "long"]
-    exact = [("input_x_gradient", "exact"), ("long", "exact")]
+    chosen = ("forward-auto", "forward-auto-float64")
+    gradients = [("6", chosen[0]), ("6", chosen[1]), ("2", chosen[0]), ("2", "exact")]
+    derived = [("saliency", name) for name in chosen]
+    derived += [("input_x_gradient", name) for name in ("exact", chosen[0])]
+    alone = [("integrated_gradients", chosen[0]), ("integrated_gradients_published", chosen[0]), ("long", "exact")]
     long = f"{MODEL}, method=long, gradient=central-auto"
     assert dict(planned.wildcards) == {
         **{("choose_step", f"{MODEL}, points={points}, gradient={gradient}"): 1 for points, gradient in CHOICES},
-        **{("attribute", f"{MODEL}, method={method}, gradient={name}"): 1 for method, name in short + exact},
+        **{("differentiate", f"{MODEL}, samples={samples}, gradient={name}"): 1 for samples, name in gradients},
+        **{("derive", f"{MODEL}, method={method}, gradient={name}"): 1 for method, name in derived},
+        **{("attribute", f"{MODEL}, method={method}, gradient={name}"): 1 for method, name in alone},
         **{("attribute_shard", f"{long}, shard={number}-of-2"): 1 for number in (1, 2)},
         ("gather_shards", long): 1,
     }
@@ -97,15 +106,23 @@ def test_all_choices_are_one_table_and_stand_in_the_attributions(chosen):
     for (points, gradient), methods in CHOICES.items():
         choice = read_choice(place.directory / table(points, gradient), gradient.partition("-")[0])
         for method in methods:
-            metadata = document(place, method, gradient)
+            metadata = document(place, f"method={method}", gradient)
             assert metadata["step_choice"] == choice
-            assert metadata["step"] == choice["step"]
-            assert "choice" in metadata["provenance"]["inputs"]
+            assert metadata["setting"] == choice["step"]
+            assert metadata["chosen"]
+            # Methods of the gradient take it from a file that they share.
+            shared = points == "inputs"
+            assert metadata["provenance"]["inputs"].keys() & {"choice", "gradient"} == {
+                "gradient" if shared else "choice"
+            }
+    for samples in (2, 6):
+        metadata = document(place, f"samples={samples}", "forward-auto", "gradients")
+        assert "choice" in metadata["provenance"]["inputs"]
     # A shard makes the check that a whole cell makes.
-    gathered = document(place, "long", "central-auto")
-    assert gathered["model_evaluations"] == 2 * evaluations("integrated_gradients", "central", 12, n_steps=LONG)
+    gathered = document(place, "method=long", "central-auto")
+    assert gathered["model_evaluations"] == 2 * gathered["evaluations"] == 2 * LONG * 2 * 12
     # One more, of a point that was in a batch of the engine.
-    assert gathered["check_evaluations"] == document(place, "long", "exact")["check_evaluations"] + 1 > 1
+    assert gathered["check_evaluations"] == document(place, "method=long", "exact")["check_evaluations"] + 1 > 1
     assert gathered["lost_steps"] == 0
 
 
@@ -147,7 +164,7 @@ def test_only_what_a_choice_is_made_from_makes_it_again(chosen):
         return place.plan("attributions", overlays=[overlay, place.overlay(changes, "other.yaml")])
 
     # Other plots, and the same experiments in another order, are nothing to choose for.
-    assert not jobs(map_step=0.3, experiments=entries[::-1]).jobs
+    assert not jobs(map_setting=0.3, experiments=entries[::-1]).jobs
     more = jobs(experiments=[entries[0] | {"samples": 7}, *entries[1:]])
     assert {names for rule, names in more.wildcards if rule == "choose_step"} == {
         f"{MODEL}, points=inputs, gradient={gradient}" for points, gradient in CHOICES if points == "inputs"
@@ -156,7 +173,7 @@ def test_only_what_a_choice_is_made_from_makes_it_again(chosen):
     for options in ({"batch_size": 1}, {"check_rows": False}):
         changed = jobs(models={"mlp": options})
         assert changed.jobs["choose_step"] == 4, options
-        assert changed.wildcards[("attribute", f"{MODEL}, method=saliency, gradient=exact")] == 1
+        assert changed.wildcards[("differentiate", f"{MODEL}, samples=6, gradient=exact")] == 1
         assert not changed.jobs.keys() & {"train_model", "prepare_data"}
         assert not [names for _, names in changed.wildcards if "model=cnn" in names]
 
@@ -176,7 +193,8 @@ def test_figures_and_metrics_follow_from_attributions_alone(chosen, tmp_path):
     outcome = own.run("metrics", "comparison_figures", "--workflow-profile", profile, "--dry-run", overlays=[overlay])
     assert outcome.code == 0, outcome.text
     assert {"evaluate", "plot_boxplots"} <= outcome.jobs.keys()
-    assert not outcome.jobs.keys() & {"prepare_data", "train_model", "choose_step", "attribute", "attribute_shard"}
+    made = {"prepare_data", "train_model", "choose_step", "differentiate", "derive", "attribute", "attribute_shard"}
+    assert not outcome.jobs.keys() & made
 
 
 def test_another_machine_may_choose_another_step(chosen, tmp_path):
@@ -192,7 +210,8 @@ def test_another_machine_may_choose_another_step(chosen, tmp_path):
     pq.write_table(other.replace_schema_metadata(original.schema.metadata), own.directory / name, compression="zstd")
     outcome = own.run("metrics", overlays=overlays)
     assert outcome.code == 0, outcome.text
-    assert document(own, "saliency", "forward-auto")["step"] == 2 * document(place, "saliency", "forward-auto")["step"]
+    doubled, before = (document(one, "method=saliency", "forward-auto")["setting"] for one in (own, place))
+    assert doubled == 2 * before
     outcome = own.run("verify", overlays=overlays)
     assert outcome.code == 0, outcome.text
     findings = pd.read_csv(found)

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from approxgrad.evaluation.metrics import METRICS
-from approxgrad.methods.cost import evaluations
+from counts import study_of, work
+from running import TINY
 
 pytestmark = pytest.mark.workflow
 
@@ -32,29 +33,9 @@ COMPLETE = [(*LINEAR, "integrated_gradients"), (*DIGITS, "integrated_gradients")
 COMPARISONS = [*TRUTH_KNOWN, (*DIGITS, "integrated_gradients")]
 KEYS = ["dataset", "model", "method", "gradient"]
 FEATURES = {"synthetic_linear": [12], "digits": [1, 8, 8]}
-PATH_STEPS = 4
-WORK = {
-    "prepare_data": [LINEAR[:1], DIGITS[:1]],
-    "train_model": [LINEAR, DIGITS],
-    "attribute": list(CELLS),
-    "evaluate": COMPARISONS,
-    "summarise": [()],
-    "compare_sources": [()],
-    "tabulate_models": [()],
-    "tabulate_ranges": [()],
-    "evaluate_completeness": [LINEAR, DIGITS],
-    "recommend_steps": [()],
-    "plot_boxplots": COMPARISONS,
-    "plot_completeness": COMPLETE,
-    "plot_truth": TRUTH_KNOWN,
-    "plot_variants": [PUBLISHED],
-    "plot_maps": [DIGITS],
-    "plot_anatomy": [LINEAR, DIGITS],
-    "plot_learning_curves": [LINEAR, DIGITS],
-    "tell_story": [()],
-    "build_explorer": [()],
-    "describe_run": [()],
-}
+STUDY = study_of(TINY)
+WORK = work(STUDY)
+SOURCE = ["family", "setting", "setting_name", "chosen", "dtype", "evaluations"]
 
 
 @pytest.fixture(scope="module")
@@ -84,17 +65,20 @@ def test_a_second_run_has_nothing_to_do(tiny):
 
 
 def test_all_attributions_are_one_table(attributions):
-    own = {"sample", "target", "scheme", "step", "dtype", "attribution", "input", "truth", "output", "baseline_output"}
-    assert set(attributions) == {*KEYS, *own}
+    own = {"sample", "target", "attribution", "input", "truth", "output", "baseline_output"}
+    assert set(attributions) == {*KEYS, *SOURCE, *own}
     assert rows_by(attributions, KEYS) == CELLS
 
 
-def test_scheme_and_step_columns_agree_with_the_folder(attributions):
-    exact = attributions["scheme"] == "exact"
-    names = attributions["scheme"] + ("-h" + attributions["step"].map("{:g}".format)).mask(exact, "")
+def test_the_columns_of_a_source_agree_with_the_folder(attributions):
+    exact = attributions["family"] == "exact"
+    names = attributions["family"] + ("-h" + attributions["setting"].map("{:g}".format)).mask(exact, "")
     names += ("-" + attributions["dtype"]).mask(attributions["dtype"] == "float32", "")
     assert (names == attributions["gradient"].astype(str)).all()
-    assert (attributions["step"].isna() == exact).all()
+    assert (attributions["setting"].isna() == exact).all()
+    assert ((attributions["setting_name"] == "") == exact).all()
+    assert set(attributions["setting_name"]) == {"", "step"}
+    assert not attributions["chosen"].any()
 
 
 def test_maps_have_one_finite_value_per_feature(attributions):
@@ -125,27 +109,34 @@ def test_inputs_are_the_drawn_test_rows(tiny, attributions):
         np.testing.assert_array_equal(row.truth, test["effects"][row.sample])
 
 
-@pytest.mark.parametrize("cell", CELLS, ids="/".join)
-def test_metadata_is_complete(results, cell):
-    path = results.joinpath("attributions", *map("=".join, zip(KEYS, cell, strict=True)), "part-0.parquet")
-    document = json.loads(pq.read_schema(path).metadata[b"approxgrad"])
-    dataset, _, method, gradient = cell
-    name, suffix, _ = gradient.partition("-float64")
-    scheme, _, step = name.partition("-h")
-    assert document["dtype"] == ("float64" if suffix else "float32")
-    assert document["feature_shape"] == FEATURES[dataset]
-    assert (document["scheme"], document["step"]) == (scheme, float(step) if step else None)
-    assert document["method"]["attribution"] == method
-    assert document["method"].get("n_steps") == (None if method == "saliency" else PATH_STEPS)
-    features = int(np.prod(FEATURES[dataset]))
-    assert document["model_evaluations"] == CELLS[cell] * evaluations(method, scheme, features, n_steps=PATH_STEPS)
+@pytest.mark.parametrize("cell", STUDY.cells, ids=lambda cell: "/".join(cell.keys.values()))
+def test_metadata_is_complete(tiny, cell):
+    document = json.loads(pq.read_schema(tiny.directory / cell.path).metadata[b"approxgrad"])
+    samples, features = CELLS[tuple(cell.keys.values())], int(np.prod(FEATURES[cell.dataset]))
+    setting = cell.gradient.setting
+    # One pass, or an evaluation of the input and one for each feature; at four points of a path.
+    evaluations = (1 if setting is None else features + 1) * (1 if cell.method == "saliency" else 4)
+    assert {key: document[key] for key in SOURCE} == {
+        "family": cell.gradient.family,
+        "setting": setting,
+        "setting_name": "" if setting is None else "step",
+        "chosen": False,
+        "dtype": cell.gradient.dtype,
+        "evaluations": evaluations,
+    }
+    assert document["gradient"] == cell.gradient.name
+    assert document["feature_shape"] == FEATURES[cell.dataset]
+    assert document["method"]["attribution"] == cell.method
+    assert document["method"].get("n_steps") == (None if cell.method == "saliency" else 4)
+    assert document["signed"] == (cell.method != "saliency")
+    assert document["model_evaluations"] == samples * evaluations
     assert document["batch_size"] >= 1
     assert document["device"]
     assert set(document["versions"]) == {"approxgrad", "torch", "numpy"}
 
 
 def test_metrics_of_every_sample_gradient_and_reference(metrics):
-    assert set(metrics) == {*KEYS, "scheme", "step", "dtype", "reference", "sample", *METRICS}
+    assert set(metrics) == {*KEYS, *SOURCE, "reference", "sample", *METRICS}
     expected = {}
     for (*comparison, gradient), samples in CELLS.items():
         if not gradient.startswith("exact"):
@@ -195,13 +186,13 @@ def test_tables_say_how_their_intervals_came_about(results, table):
 
 def test_every_curve_has_a_recommended_step_and_its_numbers(results, metrics):
     table = pd.read_parquet(results / "summary/recommended_steps.parquet")
-    compared = metrics[metrics["reference"] == "exact"]
-    keys = ["dataset", "model", "method", "scheme", "dtype"]
-    errors = compared.groupby([*keys, "step"], observed=True)["relative_error"].median()
+    compared = metrics[metrics["reference"] != "truth"]
+    keys = ["dataset", "model", "method", "family", "dtype"]
+    errors = compared.groupby([*keys, "setting"], observed=True)["relative_error"].median()
     assert table.set_index(keys)["best_error"].to_dict() == errors.groupby(keys, observed=True).min().to_dict()
     assert set(table["dtype"]) == {"float32", "float64"}
     curves = pd.concat(pd.read_csv(path) for path in (results / "figures").rglob("anatomy.csv"))
-    numbers = curves.set_index([*keys, "step"])["error"].to_dict()
+    numbers = curves.set_index([*keys, "setting"])["error"].to_dict()
     assert numbers == pytest.approx(errors.to_dict(), rel=1e-12)
 
 
@@ -240,15 +231,15 @@ def test_completeness_of_every_path_attribution(results, attributions):
     np.testing.assert_array_equal(both["residual"], sums - (both["output_x"] - both["baseline_output_x"]))
 
 
-@pytest.mark.parametrize("rule", WORK)
-def test_every_job_wrote_its_log_and_benchmark(tiny, rule):
+def test_every_job_wrote_its_log_and_benchmark(tiny):
     for folder, suffix in (("logs", ".log"), ("benchmarks", ".tsv")):
-        root = tiny.directory / folder
-        files = {path for path in root.rglob(f"*{suffix}") if path.relative_to(root).parts[0].split(".")[0] == rule}
-        assert files == {root.joinpath(rule, *names).with_name((names or (rule,))[-1] + suffix) for names in WORK[rule]}
-        for path in files:
+        files = {path for path in (tiny.directory / folder).rglob(f"*{suffix}") if path.parent.name != "snakemake"}
+        jobs = {rule: [tiny.directory.joinpath(folder, rule, *names) for names in jobs] for rule, jobs in WORK.items()}
+        expected = {path.with_name(path.name + suffix): rule for rule, paths in jobs.items() for path in paths}
+        assert files == expected.keys()
+        for path, rule in expected.items():
             text = path.read_text()
-            assert f"rule {rule}, " in text if suffix == ".log" else len(text.splitlines()) == 2
+            assert f"rule {rule}, " in text if suffix == ".log" else len(text.splitlines()) == 2, path
 
 
 def test_models_were_trained_for_the_configured_epochs(results):

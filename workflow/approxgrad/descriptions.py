@@ -8,19 +8,23 @@ validation, defaults, the schema for editors and the reference page all come fro
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
 try:  # The Python interface works without pydantic, which only checks configurations.
-    from pydantic import Field
-except ImportError:  # pragma: no cover - the light installation
+    from pydantic import AfterValidator, Field
+except ImportError:
 
     def Field(**_bounds: Any) -> Any:  # type: ignore[no-redef]  # noqa: N802 - in place of pydantic's
         """Return nothing: without pydantic no configuration is checked."""
 
+    def AfterValidator(_check: Any) -> Any:  # type: ignore[no-redef]  # noqa: N802 - in place of pydantic's
+        """Return nothing, as above."""
 
-D = TypeVar("D", bound=type)
+
+D = TypeVar("D", bound="Named")
 T = TypeVar("T")
 
 
@@ -44,10 +48,27 @@ Flag = Annotated[bool, Field(strict=True)]
 """Types of options that are taken as they are written: 2.0 is not an integer, and "yes" is not true."""
 
 
+def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise ValueError(f"expected no value twice ({value!r} is)")
+    return values
+
+
+Once = AfterValidator(_once)
+"""Refuses a list that has a value twice, as a further place of ``Annotated``."""
+
+
 class Description:
     """Base of everything that a configuration describes; options that a class does not have are refused."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+
+
+class Named(Protocol):
+    """What a registry holds: classes, or objects, with a name."""
+
+    name: Any
 
 
 class Registry(Mapping[str, D]):
@@ -76,34 +97,42 @@ class Registry(Mapping[str, D]):
         ValueError
             If another description has that name.
         """
-        own = self._modules.get(member.name, member.__module__)
-        if member.name in self._members or own != member.__module__:
-            raise ValueError(f"{member.__module__}: {member.name} is already the name of a {self.noun}")
+        module = sys._getframe(1).f_globals["__name__"]
+        if member.name in self._members or self._modules.get(member.name, module) != module:
+            raise ValueError(f"the name {member.name} is taken by another {self.noun}")
         self._members[member.name] = member
+        self._modules[member.name] = module
         return member
 
     def __getitem__(self, name: str) -> D:
-        if name not in self._members and name in self._modules:
+        if name not in self._members:
             import_module(self._modules[name])
         return self._members[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._modules or name in self._members
+        return name in self._modules
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys([*self._modules, *self._members]))
+        return iter(self._modules)
 
     def __len__(self) -> int:
-        return len(list(iter(self)))
+        return len(self._modules)
 
     def module(self, name: str) -> str:
         """Return the module that describes a member, so that jobs which need it can be made to depend on its file."""
-        return self._modules.get(name) or str(self._members[name].__module__)
+        return self._modules[name]
 
 
 def written(description: Any) -> dict[str, Any]:
     """Return the options of a description as plain values, as a configuration writes them; unset ones are left out."""
-    return {name: value for name, value in dataclasses.asdict(description).items() if value is not None}
+    return {name: plain(value) for name, value in dataclasses.asdict(description).items() if value is not None}
+
+
+def plain(value: Any) -> Any:
+    """Return a value with dictionaries and lists in place of other mappings and tuples."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def read(description: type[T], options: Mapping[str, Any]) -> T:

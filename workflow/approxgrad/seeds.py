@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def derive_seed(seed: int, *names: str) -> int:
-    """Return a 63-bit seed for what `names` describe, stable across machines and versions."""
+    """Return a 63-bit seed for what `names` describe, the same on every machine and with every version."""
     digest = hashlib.sha256("\0".join([str(seed), *names]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

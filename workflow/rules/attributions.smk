@@ -1,7 +1,30 @@
+from approxgrad.study.cells import method_entry
+
+
+def evaluated(wildcards):
+    """The cell, or the shared gradient, that a job evaluates."""
+    return study.cell(wildcards)
+
+
+def described_modules(cell):
+    """The modules that describe what a cell is made with."""
+    return [
+        METHODS.module(study.cell_method(cell).name),
+        SOURCES.module(cell.gradient.kind.name),
+        MODELS.module(study.model(cell.model).name),
+    ]
+
+
+def model_entry(model):
+    """What jobs that evaluate a model need besides its weights."""
+    own = study.model(model)
+    return {"kind": own.name, **own.opening()}
+
+
 rule choose_step:
     """Choose the step of a finite difference for a model, at its inputs or along the paths to them."""
     input:
-        weights=rules.train_model.output.weights,
+        weights=lambda wildcards: weights_of(wildcards.dataset, wildcards.model),
         test=rules.prepare_data.output.test,
         training=lambda wildcards: (
             rules.prepare_data.output.train if study.choice(wildcards).path_options.get("baseline") == "mean" else []
@@ -16,21 +39,21 @@ rule choose_step:
         "benchmarks/choose_step/{dataset}/{model}/{points}/{gradient}.tsv"
     conda:
         "../../envs/approxgrad.yaml"
-    threads: study.config["threads"]
+    threads: study.config.threads
     resources:
         mem_mb=4000,
         runtime=240,
         gpu=GPU,
     params:
+        model=lambda wildcards: model_entry(wildcards.model),
         path_options=lambda wildcards: study.choice(wildcards).path_options,
-        scheme=lambda wildcards: study.choice(wildcards).gradient.scheme,
-        dtype=lambda wildcards: study.choice(wildcards).gradient.dtype,
+        gradient=lambda wildcards: study.choice(wildcards).gradient.entry,
         samples=lambda wildcards: study.choice(wildcards).samples,
-        sample_seed=lambda wildcards: derive_seed(study.config["seed"], "samples", wildcards.dataset),
-        seed=lambda wildcards: derive_seed(study.config["seed"], "step", *study.choice(wildcards).keys.values()),
+        sample_seed=lambda wildcards: derive_seed(study.config.seed, "samples", wildcards.dataset),
+        seed=lambda wildcards: derive_seed(study.config.seed, "step", *study.choice(wildcards).keys.values()),
         # Snakemake compares the values of parameters without their names, so numbers that may be equal share one.
         evaluation=lambda wildcards: study.evaluation(wildcards.model),
-        device=study.config["device"],
+        device=study.config.device,
         states=lambda wildcards: [file_state(path) for path in study.factory_files(wildcards.model)],
         versions=lambda wildcards: versions("choose_step.py", model=wildcards.model),
     script:
@@ -40,17 +63,16 @@ rule choose_step:
 rule attribute:
     """Attribute the drawn test rows with one method and gradient source."""
     input:
-        weights=rules.train_model.output.weights,
+        weights=lambda wildcards: weights_of(wildcards.dataset, wildcards.model),
         test=rules.prepare_data.output.test,
         training=lambda wildcards: (
-            rules.prepare_data.output.train
-            if study.config["methods"][wildcards.method].get("baseline") == "mean"
-            else []
+            rules.prepare_data.output.train if study.needs_training_rows(evaluated(wildcards)) else []
         ),
-        choice=lambda wildcards: study.choice_path(study.cell(wildcards)) or [],
+        choice=lambda wildcards: study.choice_path(evaluated(wildcards)) or [],
         # The weights do not change with what the network does with them.
         factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
-        code=code("attribute.py"),
+        extensions=lambda wildcards: study.extension_files(described_modules(evaluated(wildcards))),
+        code=lambda wildcards: code("attribute.py", *described_modules(evaluated(wildcards))),
     output:
         attributions=ATTRIBUTIONS,
     log:
@@ -61,33 +83,39 @@ rule attribute:
         dataset=WHOLE_CELLS,
     conda:
         "../../envs/approxgrad.yaml"
-    threads: study.config["threads"]
+    threads: study.config.threads
     resources:
         mem_mb=4000,
         runtime=240,
         gpu=GPU,
     params:
-        method=lambda wildcards: {
-            key: value for key, value in study.config["methods"][wildcards.method].items() if key != "reference"
-        },
-        scheme=lambda wildcards: study.cell(wildcards).gradient.scheme,
-        step=lambda wildcards: study.cell(wildcards).gradient.step,
-        dtype=lambda wildcards: study.cell(wildcards).gradient.dtype,
-        samples=lambda wildcards: study.cell(wildcards).samples,
-        sample_seed=lambda wildcards: derive_seed(study.config["seed"], "samples", wildcards.dataset),
+        model=lambda wildcards: model_entry(wildcards.model),
+        method=lambda wildcards: method_entry(study.cell_method(evaluated(wildcards))),
+        gradient=lambda wildcards: evaluated(wildcards).gradient.entry,
+        samples=lambda wildcards: evaluated(wildcards).samples,
+        sample_seed=lambda wildcards: derive_seed(study.config.seed, "samples", wildcards.dataset),
+        seed=lambda wildcards: derive_seed(
+            study.config.seed, "gradient", wildcards.dataset, wildcards.model, wildcards.gradient
+        ),
         # Snakemake compares the values of parameters without their names, so numbers that may be equal share one.
         evaluation=lambda wildcards: study.evaluation(wildcards.model),
-        compile_model=lambda wildcards: study.config["compile"] and not study.cell(wildcards).gradient.is_exact,
-        device=study.config["device"],
-        states=lambda wildcards: [file_state(path) for path in study.factory_files(wildcards.model)],
-        versions=lambda wildcards: versions("attribute.py", model=wildcards.model),
+        compile_model=lambda wildcards: study.config.compile and not evaluated(wildcards).gradient.is_exact,
+        device=study.config.device,
+        states=lambda wildcards: [
+            file_state(path)
+            for path in study.factory_files(wildcards.model)
+            + study.extension_files(described_modules(evaluated(wildcards)))
+        ],
+        versions=lambda wildcards: versions(
+            "attribute.py", *described_modules(evaluated(wildcards)), model=wildcards.model
+        ),
     script:
         "../scripts/attribute.py"
 
 
 use rule attribute as attribute_shard with:
     output:
-        attributions=temp(SHARDS),
+        attributions=temp(shards_of(ATTRIBUTIONS)),
     log:
         "logs/attribute_shard/{dataset}/{model}/{method}/{gradient}/{shard}.log",
     benchmark:
@@ -96,10 +124,32 @@ use rule attribute as attribute_shard with:
         dataset=CUT_CELLS,
 
 
+use rule attribute as differentiate with:
+    output:
+        attributions=GRADIENTS,
+    log:
+        "logs/differentiate/{dataset}/{model}/{samples}/{gradient}.log",
+    benchmark:
+        "benchmarks/differentiate/{dataset}/{model}/{samples}/{gradient}.tsv"
+    wildcard_constraints:
+        dataset=WHOLE_GRADIENTS,
+
+
+use rule attribute as differentiate_shard with:
+    output:
+        attributions=temp(shards_of(GRADIENTS)),
+    log:
+        "logs/differentiate_shard/{dataset}/{model}/{samples}/{gradient}/{shard}.log",
+    benchmark:
+        "benchmarks/differentiate_shard/{dataset}/{model}/{samples}/{gradient}/{shard}.tsv"
+    wildcard_constraints:
+        dataset=CUT_GRADIENTS,
+
+
 rule gather_shards:
     """Put the shards of an attribution together."""
     input:
-        shards=lambda wildcards: study.cell(wildcards).shard_paths,
+        shards=lambda wildcards: evaluated(wildcards).shard_paths,
         code=code("gather_shards.py"),
     output:
         attributions=ATTRIBUTIONS,
@@ -120,10 +170,51 @@ rule gather_shards:
         "../scripts/gather_shards.py"
 
 
+use rule gather_shards as gather_gradients with:
+    output:
+        attributions=GRADIENTS,
+    log:
+        "logs/gather_gradients/{dataset}/{model}/{samples}/{gradient}.log",
+    benchmark:
+        "benchmarks/gather_gradients/{dataset}/{model}/{samples}/{gradient}.tsv"
+    wildcard_constraints:
+        dataset=CUT_GRADIENTS,
+
+
+rule derive:
+    """Attribute with a method that is a function of input and gradient, from gradients that several share."""
+    input:
+        gradient=lambda wildcards: study.shared_gradient(evaluated(wildcards)).path,
+        extensions=lambda wildcards: study.extension_files(described_modules(evaluated(wildcards))[:1]),
+        code=lambda wildcards: code("derive.py", *described_modules(evaluated(wildcards))[:1]),
+    output:
+        attributions=ATTRIBUTIONS,
+    log:
+        "logs/derive/{dataset}/{model}/{method}/{gradient}.log",
+    benchmark:
+        "benchmarks/derive/{dataset}/{model}/{method}/{gradient}.tsv"
+    wildcard_constraints:
+        dataset=DERIVED_CELLS,
+    conda:
+        "../../envs/approxgrad.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        method=lambda wildcards: method_entry(study.cell_method(evaluated(wildcards))),
+        states=lambda wildcards: [
+            file_state(path) for path in study.extension_files(described_modules(evaluated(wildcards))[:1])
+        ],
+        versions=lambda wildcards: versions("derive.py", *described_modules(evaluated(wildcards))[:1]),
+    script:
+        "../scripts/derive.py"
+
+
 rule attributions:
     """All attributions of the study, and the data and models that they follow from."""
     input:
         rules.data.input,
         MODEL_FILES,
         list(study.choices),
+        list(study.gradients),
         [cell.path for cell in study.cells],

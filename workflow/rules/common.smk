@@ -1,6 +1,5 @@
 """The study that the configuration describes, and what all rules share."""
 
-import atexit
 import os
 import shutil
 import sys
@@ -13,13 +12,18 @@ from snakemake.io import ancient, sourcecache_entry
 from approxgrad.datasets.image_files import listing_digest
 from approxgrad.provenance.dependencies import library_versions, pass_on_package, source_files
 from approxgrad.provenance.digests import code_digest, file_state
+from approxgrad.datasets.kind import DATASETS
+from approxgrad.gradients.source import SOURCES
+from approxgrad.methods.method import METHODS
+from approxgrad.models.kind import MODELS
 from approxgrad.study.choices import STEPS
-from approxgrad.study.grid import ATTRIBUTIONS, SHARDS, keys_pattern, remove_gathered_shards
-from approxgrad.running.lock import RUN_VARIABLE, RunLockError, hold, let_go, runs
+from approxgrad.study.grid import ATTRIBUTIONS, GRADIENTS, keys_pattern, remove_gathered_shards, shards_of
+from approxgrad.running.lock import RUN_VARIABLE, run_alone
 from approxgrad.seeds import derive_seed
-from approxgrad.study.study import Study, any_of
+from approxgrad.study.study import Study, model_weights
+from approxgrad.study.targets import any_of, check_targets
 from approxgrad.study.written_options import keep_written_options
-from approxgrad.running.summaries import Run
+from approxgrad.running.terminal import Run
 
 # Resolved, so that a link to it is the same checkout.
 BASE = Path(workflow.current_basedir).resolve().parents[1]
@@ -40,30 +44,38 @@ with one_line_each(DEFAULTS, lambda: [workflow.config_settings.overwrite_config]
     keep_written_options(config, CONFIG_FILES)
     study = Study(config)
     if IS_MAIN:
-        study.check_targets(sys.argv[1:])
+        check_targets(study, sys.argv[1:])
 
-# Here and not in `onstart`, because Snakemake looks for locks of its own before that.
-if workflow.is_main_process and runs(sys.argv[1:]):
-    try:
-        remark = hold()
-    except RunLockError as error:
-        sys.exit(f"approxgrad: {error}")
-    atexit.register(let_go)
-    if remark:
-        remove_gathered_shards()
-        logger.info(f"approxgrad: {remark}")
+
+# After a run that was killed.
+def resume(remark):
+    remove_gathered_shards()
+    logger.info(f"approxgrad: {remark}")
+
+
+if workflow.is_main_process:
+    run_alone(workflow, resume)
 
 
 # Jobs that may use a GPU take one unit of `gpu`, of which a profile grants a number; without a GPU they take none.
-GPU = int(
-    study.config["device"] == "cuda" or (study.config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
+GPU = int(study.config.device == "cuda" or (study.config.device == "auto" and shutil.which("nvidia-smi") is not None))
+
+
+# Constraints of the first wildcard that look ahead to all others: the files of one rule among those with the same path.
+def just(cells):
+    return f"(?={keys_pattern(cells)}(?:/|$))[A-Za-z0-9_-]+"
+
+
+DERIVED_CELLS = just(cell for cell in study.cells if study.is_derived(cell))
+(WHOLE_CELLS, CUT_CELLS), (WHOLE_GRADIENTS, CUT_GRADIENTS) = (
+    [just(cell for cell in own if (cell.shards > 1) == cut) for cut in (False, True)]
+    for own in ([cell for cell in study.cells if not study.is_derived(cell)], study.gradients.values())
 )
 
-# Constraints of the first wildcard that look ahead to all four: cells that one job attributes, and cells with shards.
-WHOLE_CELLS, CUT_CELLS = (
-    f"(?={keys_pattern(cell for cell in study.cells if (cell.shards > 1) == cut)}(?:/|$))[A-Za-z0-9_-]+"
-    for cut in (False, True)
-)
+
+# The weights that a study has of a model; none for a kind without any.
+def weights_of(dataset, model):
+    return model_weights(dataset, model) if study.model(model).trained or study.model(model).fitted else []
 
 
 # The rules of this workflow under the names that they have here; another one may use it as a module. All are known only
@@ -88,7 +100,7 @@ def code(script, *modules):
 # What else the numbers of a script depend on: the contents of its code, and libraries.
 @cache
 def versions(script, *modules, model=None):
-    factory = study.factory_module(model) if model else ""
+    factory = study.model(model).module if model else ""
     return {
         "code": code_digest(code(script, *modules)),
         **library_versions(BASE / "workflow" / "scripts" / script, modules, factory),
@@ -114,7 +126,8 @@ wildcard_constraints:
     dataset="[A-Za-z0-9_-]+",
     model="[A-Za-z0-9_-]+",
     method="[A-Za-z0-9_-]+",
-    gradient="[a-z_]+(-h[0-9.]+|-auto)?(-float64)?",
+    gradient="[A-Za-z0-9_.-]+",
+    samples="[0-9]+",
     points="inputs|path-[A-Za-z0-9.+-]+",
     source="[A-Za-z0-9_-]+",
     shard="[1-9][0-9]*-of-[1-9][0-9]*",

@@ -1,7 +1,11 @@
+from approxgrad.datasets.kind import DATASETS
+from approxgrad.descriptions import written
+
+
 rule download:
-    """Fetch the archive of a data set and check its MD5 sum."""
+    """Download the archive of a data set and check its MD5 sum."""
     input:
-        # The checksum says what the archive holds, so newer code is no reason to fetch it again.
+        # The checksum says what the archive holds, so newer code is no reason to download it again.
         code=ancient(code("download.py")),
     output:
         archive="data/{dataset}/cifar-10-python.tar.gz",
@@ -10,8 +14,8 @@ rule download:
     benchmark:
         "benchmarks/download/{dataset}.tsv"
     wildcard_constraints:
-        dataset=any_of(study.downloads),
-    # On a cluster it is often only the first node that reaches the network.
+        dataset=any_of([name for name in study.config.datasets if study.dataset(name).downloads]),
+    # On a cluster often only the first node reaches the network.
     localrule: True
     conda:
         "../../envs/approxgrad.yaml"
@@ -19,18 +23,19 @@ rule download:
         mem_mb=500,
         runtime=120,
     params:
-        options=lambda wildcards: study.config["datasets"][wildcards.dataset]["download"],
+        options=lambda wildcards: written(study.dataset(wildcards.dataset).download),
     script:
         "../scripts/download.py"
+
+
+def dataset_module(wildcards):
+    return DATASETS.module(study.dataset(wildcards.dataset).name)
 
 
 rule prepare_data:
     """Split a data set into training, validation and test rows."""
     input:
-        code=lambda wildcards: code(
-            "prepare_data.py",
-            f"approxgrad.datasets.{study.config['datasets'][wildcards.dataset]['kind']}",
-        ),
+        code=lambda wildcards: code("prepare_data.py", dataset_module(wildcards)),
         sources=own(lambda wildcards: study.readable_sources(wildcards.dataset)),
     output:
         train="data/{dataset}/train.parquet",
@@ -46,22 +51,15 @@ rule prepare_data:
         mem_mb=4000,
         runtime=60,
     params:
-        # Another mirror gives the same archive.
-        options=lambda wildcards: {
-            key: {"md5": value["md5"]} if key == "download" else value
-            for key, value in study.config["datasets"][wildcards.dataset].items()
-        },
-        # A folder's own time does not change with the files inside, and a file's can be older than before.
+        kind=lambda wildcards: study.dataset(wildcards.dataset).name,
+        options=lambda wildcards: study.dataset(wildcards.dataset).tracked(),
+        # The time of a folder does not change with the files inside, and a replaced file can be older.
         states=lambda wildcards: [
             listing_digest(path) if path.is_dir() else file_state(path)
-            for path in map(Path, study.sources(wildcards.dataset))
-            if wildcards.dataset not in study.downloads
+            for path in map(Path, study.dataset(wildcards.dataset).own_files.values())
         ],
-        seed=lambda wildcards: derive_seed(study.config["seed"], "data", wildcards.dataset),
-        versions=lambda wildcards: versions(
-            "prepare_data.py",
-            f"approxgrad.datasets.{study.config['datasets'][wildcards.dataset]['kind']}",
-        ),
+        seed=lambda wildcards: derive_seed(study.config.seed, "data", wildcards.dataset),
+        versions=lambda wildcards: versions("prepare_data.py", dataset_module(wildcards)),
     script:
         "../scripts/prepare_data.py"
 

@@ -98,8 +98,8 @@ TABLES = {
         "range of exact attributions",
         "results/summary/exact_ranges",
         "approxgrad.evaluation.frames:ranges_table",
-        {"exact": [cell.path for cell in study.exact_cells]},
-        {"cells": [(cell.dataset, cell.model, cell.method) for cell in study.exact_cells]},
+        {"exact": [cell.path for cell in study.reference_cells]},
+        {"cells": [(cell.dataset, cell.model, cell.method) for cell in study.reference_cells]},
     ),
     "recommend_steps": (
         "The setting to use for each data set, model, method, family and precision, and why.",

@@ -1,3 +1,27 @@
+from approxgrad.descriptions import written
+
+
+def models_that(chosen):
+    """A pattern of the names of some models."""
+    return any_of(name for name, model in study.config.models.items() if chosen(model))
+
+
+def kind_module(wildcards):
+    """The module that describes a model's kind."""
+    return MODELS.module(study.model(wildcards.model).name)
+
+
+def extension(wildcards):
+    """The user's own files that describe a model's kind."""
+    return study.extension_files([kind_module(wildcards)])
+
+
+def own_states(wildcards):
+    """States of the user's own files that a model is made from."""
+    named = study.model(wildcards.model).own_files.values()
+    return [file_state(path) for files in (*named, extension(wildcards)) for path in files]
+
+
 rule train_model:
     """Train a model and measure it on the test rows."""
     input:
@@ -5,7 +29,8 @@ rule train_model:
         validation=rules.prepare_data.output.validation,
         test=rules.prepare_data.output.test,
         factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
-        code=code("train_model.py"),
+        extensions=extension,
+        code=lambda wildcards: code("train_model.py", kind_module(wildcards)),
     output:
         weights="results/models/dataset={dataset}/model={model}/weights.safetensors",
         curves="results/learning_curves/dataset={dataset}/model={model}/part-0.parquet",
@@ -15,22 +40,22 @@ rule train_model:
     benchmark:
         "benchmarks/train_model/{dataset}/{model}.tsv"
     wildcard_constraints:
-        model=any_of(study.trained_models),
+        model=models_that(lambda model: model.trained),
     conda:
         "../../envs/approxgrad.yaml"
-    threads: study.config["threads"]
+    threads: study.config.threads
     resources:
         mem_mb=8000,
         runtime=240,
         gpu=GPU,
     params:
-        architecture=lambda wildcards: study.architecture(wildcards.model),
-        training=lambda wildcards: study.config["models"][wildcards.model]["training"],
-        seed=lambda wildcards: derive_seed(study.config["seed"], "model", wildcards.dataset, wildcards.model),
-        device=study.config["device"],
-        torch_threads=study.config["threads"],
-        states=lambda wildcards: [file_state(path) for path in study.own_files(wildcards.model)],
-        versions=lambda wildcards: versions("train_model.py", model=wildcards.model),
+        architecture=lambda wildcards: study.model(wildcards.model).architecture(),
+        training=lambda wildcards: written(study.model(wildcards.model).training),
+        seed=lambda wildcards: derive_seed(study.config.seed, "model", wildcards.dataset, wildcards.model),
+        device=study.config.device,
+        torch_threads=study.config.threads,
+        states=own_states,
+        versions=lambda wildcards: versions("train_model.py", kind_module(wildcards), model=wildcards.model),
     script:
         "../scripts/train_model.py"
 
@@ -54,7 +79,7 @@ rule download_weights:
         mem_mb=2000,
         runtime=60,
     params:
-        source=lambda wildcards: study.config["models"][wildcards.model]["weights"],
+        source=lambda wildcards: written(study.model(wildcards.model).weights),
     script:
         "../scripts/download_weights.py"
 
@@ -65,7 +90,8 @@ rule load_model:
         weights=own(lambda wildcards: study.readable_weights(wildcards.model)),
         test=rules.prepare_data.output.test,
         factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
-        code=code("load_model.py"),
+        extensions=extension,
+        code=lambda wildcards: code("load_model.py", kind_module(wildcards)),
     output:
         weights="results/models/dataset={dataset}/model={model}/weights.safetensors",
         measures="results/test_metrics/dataset={dataset}/model={model}/part-0.parquet",
@@ -74,23 +100,56 @@ rule load_model:
     benchmark:
         "benchmarks/load_model/{dataset}/{model}.tsv"
     wildcard_constraints:
-        model=any_of(study.loaded_models),
+        model=models_that(lambda model: model.fitted),
     conda:
         "../../envs/approxgrad.yaml"
-    threads: study.config["threads"]
+    threads: study.config.threads
     resources:
         mem_mb=4000,
         runtime=60,
         gpu=GPU,
     params:
-        architecture=lambda wildcards: study.architecture(wildcards.model),
-        source=lambda wildcards: study.config["models"][wildcards.model]["weights"],
-        device=study.config["device"],
-        torch_threads=study.config["threads"],
-        states=lambda wildcards: [file_state(path) for path in study.own_files(wildcards.model)],
-        versions=lambda wildcards: versions("load_model.py", model=wildcards.model),
+        architecture=lambda wildcards: study.model(wildcards.model).architecture(),
+        source=lambda wildcards: written(study.model(wildcards.model).weights),
+        device=study.config.device,
+        torch_threads=study.config.threads,
+        states=own_states,
+        versions=lambda wildcards: versions("load_model.py", kind_module(wildcards), model=wildcards.model),
     script:
         "../scripts/load_model.py"
+
+
+rule measure_model:
+    """Measure a model without weights on the test rows."""
+    input:
+        test=rules.prepare_data.output.test,
+        factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
+        extensions=extension,
+        code=lambda wildcards: code("measure_model.py", kind_module(wildcards)),
+    output:
+        measures="results/test_metrics/dataset={dataset}/model={model}/part-0.parquet",
+    log:
+        "logs/measure_model/{dataset}/{model}.log",
+    benchmark:
+        "benchmarks/measure_model/{dataset}/{model}.tsv"
+    wildcard_constraints:
+        model=models_that(lambda model: not (model.trained or model.fitted)),
+    conda:
+        "../../envs/approxgrad.yaml"
+    threads: study.config.threads
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=GPU,
+    params:
+        kind=lambda wildcards: study.model(wildcards.model).name,
+        opening=lambda wildcards: study.model(wildcards.model).opening(),
+        device=study.config.device,
+        torch_threads=study.config.threads,
+        states=own_states,
+        versions=lambda wildcards: versions("measure_model.py", kind_module(wildcards), model=wildcards.model),
+    script:
+        "../scripts/measure_model.py"
 
 
 rule tabulate_models:
@@ -124,15 +183,22 @@ rule tabulate_models:
         "../scripts/tabulate_models.py"
 
 
+def made_files(model):
+    """The files that are made of a model."""
+    if model.trained:
+        return rules.train_model.output
+    return rules.load_model.output if model.fitted else rules.measure_model.output
+
+
 MODEL_FILES = [
     path.format(dataset=dataset, model=model)
     for dataset, model in study.models
-    for path in (rules.train_model.output if model in study.trained_models else rules.load_model.output)
+    for path in made_files(study.model(model))
 ]
 
 
 rule models:
-    """All models of the study, trained or loaded, and all that tells of their training."""
+    """All models of the study, and all that is known of their training and their errors."""
     input:
         rules.data.input,
         MODEL_FILES,

@@ -12,12 +12,12 @@ with job(snakemake) as log:
     evaluation = dict(parameters.evaluation)
     device = set_up_torch(parameters.device, evaluation.pop("threads"))
     choice, metadata = choose_model_step(
-        weights=snakemake.input.weights,
+        model=parameters.model,
+        weights=snakemake.input.get("weights") or None,
         test=snakemake.input.test,
         training=snakemake.input.get("training") or None,
         path_options=parameters.path_options,
-        scheme=parameters.scheme,
-        dtype=parameters.dtype,
+        gradient=parameters.gradient,
         samples=parameters.samples,
         sample_seed=parameters.sample_seed,
         seed=parameters.seed,

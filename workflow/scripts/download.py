@@ -1,4 +1,4 @@
-"""Fetch the archive of a data set and check its MD5 sum."""
+"""Download the source of a data set and check its MD5 sum."""
 
 from pathlib import Path
 
@@ -6,12 +6,5 @@ from approxgrad.datasets.download import download
 from approxgrad.running.job import job
 
 with job(snakemake) as log:
-    options = snakemake.params.options
-    download(
-        options["addresses"],
-        Path(snakemake.output.archive),
-        options["md5"],
-        retries=options["retries"],
-        timeout=options["timeout"],
-    )
+    download(target=Path(snakemake.output.archive), **snakemake.params.options)
     log.summary = f"{Path(snakemake.output.archive).stat().st_size:,} bytes"

@@ -1,6 +1,7 @@
 """Fit weights that were trained elsewhere to a model and measure it on the test rows."""
 
 import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.extensions import load
 from approxgrad.models.device import machine, set_up_torch
 from approxgrad.models.making import fitted_model, looks
 from approxgrad.models.training import measure_table
@@ -12,6 +13,7 @@ from approxgrad.storage.tables import read_split
 from approxgrad.study.named_files import named_by
 
 with job(snakemake) as log:
+    load(snakemake.input.extensions)
     parameters = snakemake.params
     device = set_up_torch(parameters.device, parameters.torch_threads)
     test = read_split(snakemake.input.test)

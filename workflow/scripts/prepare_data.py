@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
-from approxgrad.datasets.kinds import kind
+from approxgrad.datasets.kind import DATASETS
+from approxgrad.descriptions import read
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
 from approxgrad.storage.tables import write_split
 from approxgrad.study.named_files import dataset_keys, named_by
 
 with job(snakemake) as log:
-    options, seed = snakemake.params.options, snakemake.params.seed
-    with named_by(dataset_keys(snakemake.wildcards.dataset, options)):
-        parts = kind(options).prepare(options, seed, [Path(source) for source in snakemake.input.sources])
-    metadata = {"dataset": snakemake.wildcards.dataset, "options": options, "seed": seed}
+    kind, options, seed = snakemake.params.kind, snakemake.params.options, snakemake.params.seed
+    dataset = read(DATASETS[kind], options)
+    with named_by(dataset_keys(snakemake.wildcards.dataset, dataset)):
+        parts = dataset.prepare(seed, [Path(source) for source in snakemake.input.sources])
+    metadata = {"dataset": snakemake.wildcards.dataset, "options": {"kind": kind, **options}, "seed": seed}
     metadata["provenance"] = provenance(snakemake)
     for name, split in parts.items():
         write_split(snakemake.output[name], split, metadata)

@@ -8,13 +8,10 @@ from approxgrad.running.job import job
 from approxgrad.storage.tables import write_atomically
 
 with job(snakemake):
-    facts = read_facts(
-        summary=snakemake.input.summary,
-        models=snakemake.input.models,
-        splits=dict(zip(snakemake.params.datasets, snakemake.input.splits, strict=True)),
-        references=snakemake.params.references,
-        paired=snakemake.input.paired,
-    )
+    inputs, params = snakemake.input, snakemake.params
+    splits = dict(zip(params.families, inputs.splits, strict=True))
+    described = {"labels": params.labels, "families": params.families, "references": params.references}
+    facts = read_facts(inputs.summary, inputs.models, splits, inputs.paired, **described)
     html = {
         snakemake.output.page: page("The story of this study", sections_html(tell(facts))),
         snakemake.output.start: sections_html(start(facts)),

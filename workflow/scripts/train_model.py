@@ -3,6 +3,7 @@
 import pyarrow as pa
 import torch
 
+from approxgrad.extensions import load
 from approxgrad.models.device import machine, set_up_torch
 from approxgrad.models.making import looks, trained_model
 from approxgrad.models.training import measure_table
@@ -14,6 +15,7 @@ from approxgrad.storage.files import try_writing
 from approxgrad.storage.tables import read_split, write_table
 
 with job(snakemake) as log:
+    load(snakemake.input.extensions)
     parameters = snakemake.params
     device = set_up_torch(parameters.device, parameters.torch_threads)
     parts = {name: read_split(snakemake.input[name]) for name in ("train", "validation", "test")}

@@ -1,1 +1,1 @@
-"""Data sets: one module for each kind, and what the kinds share."""
+"""Data sets: a description of each kind, and what the kinds share."""

@@ -1,139 +1,135 @@
-"""CIFAR-10: 60,000 colour photographs of ten kinds of things, 3 x 32 x 32, from the official archive."""
+"""CIFAR-10: 60,000 colour photographs of ten kinds of things, from the official archive."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from approxgrad.datasets.cifar_batches import META, TEST, TRAINING, Images, read_batch, read_class_names, read_members
-from approxgrad.datasets.drawing import check_rest, limited, rows_of
-from approxgrad.datasets.kinds import DatasetError
-from approxgrad.datasets.normalisation import configured
-from approxgrad.messages import one_line
+from approxgrad.datasets.cifar_batches import META, TEST, TRAINING, read_batch, read_class_names, read_members
+from approxgrad.datasets.drawing import LIMIT, UNLIMITED, VALIDATION, Amount, Limit, rest_faults, rows_of
+from approxgrad.datasets.faults import DatasetError, address_faults, reading, refuse
+from approxgrad.datasets.kind import DATASETS, DatasetKind
+from approxgrad.datasets.normalisation import IMAGENET, Normalised
+from approxgrad.descriptions import Description, Integer, Number, Text, option
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.tables import Split
 
 ARCHIVE = "cifar-10-python.tar.gz"
 TRAINING_IMAGES, TEST_IMAGES = 50_000, 10_000
-SHAPE = (3, 32, 32)
 
 
-def sources(name: str, options: dict[str, Any]) -> list[str]:
-    """Return the path of the archive, which the rule ``download`` makes.
+@dataclass(frozen=True)
+class Download(Description):
+    """Where the archive comes from, and what it must be."""
 
-    Raises
-    ------
-    DatasetError
-        If the options ask for more images than there are.
-    """
-    limit = options.get("limit", {})
-    limited(TEST_IMAGES, limit.get("test"), "limit.test")
-    rest = TRAINING_IMAGES - rows_of(options["validation"], TRAINING_IMAGES)
-    check_rest(rest, "validation")
-    limited(rest, limit.get("train"), "limit.train")
-    return [f"data/{name}/{ARCHIVE}"]
-
-
-def test_rows(options: dict[str, Any]) -> int:
-    """Return the number of test images."""
-    return int(options.get("limit", {}).get("test", TEST_IMAGES))
+    addresses: Annotated[
+        tuple[Annotated[Text, option("", min_length=1)], ...],
+        option("Tried in order; https://, http://, file:/// or a local path.", min_length=1),
+    ] = (f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}",)
+    md5: Annotated[
+        Text,
+        option(
+            "MD5 sum of the archive, 32 hexadecimal digits; an archive with another one is refused.",
+            pattern="^[0-9a-fA-F]{32}$",
+        ),
+    ] = "c58f30108f718f92721af3b95e74349a"
+    retries: Annotated[Integer, option("How often an address is asked again after a failed transfer.", ge=0)] = 3
+    timeout: Annotated[Number, option("Seconds without data after which a transfer has failed.", gt=0)] = 60.0
 
 
-def training_rows(options: dict[str, Any]) -> int:
-    """Return the number of training images."""
-    rest = TRAINING_IMAGES - rows_of(options["validation"], TRAINING_IMAGES)
-    return int(options.get("limit", {}).get("train", rest))
+@DATASETS.add
+@dataclass(frozen=True, kw_only=True)
+class Cifar10(DatasetKind):
+    """Images of 3 x 32 x 32 pixels, scaled to [0, 1]; the validation images are drawn from the training images."""
+
+    name: ClassVar[str] = "cifar10"
+    downloads: ClassVar[bool] = True
+    is_image: ClassVar[bool] = True
+    feature_shape = (3, 32, 32)
+
+    download: Annotated[Download, option(f"Where the archive {ARCHIVE} comes from.")] = Download()
+    validation: Annotated[Amount, option(VALIDATION)] = 5000
+    limit: Annotated[Limit, option(LIMIT)] = UNLIMITED
+    normalisation: Normalised = IMAGENET
+
+    def sources(self, dataset_name: str) -> list[str]:
+        """Return the path to which the archive is downloaded."""
+        return [f"data/{dataset_name}/{ARCHIVE}"]
+
+    @property
+    def test_rows(self) -> int:
+        """Number of test images."""
+        return self.limit.test or TEST_IMAGES
+
+    @property
+    def training_rows(self) -> int:
+        """Number of training images."""
+        return self.limit.train or TRAINING_IMAGES - rows_of(self.validation, TRAINING_IMAGES)
+
+    def faults(self) -> list[str]:
+        """Return addresses that cannot be used, and numbers that exceed the archive's."""
+        found = super().faults()
+        for place, address in enumerate(self.download.addresses):
+            found += address_faults(f"download.addresses[{place}]", address)
+        return found + self._count_faults(TRAINING_IMAGES, TEST_IMAGES)
+
+    def _count_faults(self, training: int, test: int) -> list[str]:
+        rest = training - rows_of(self.validation, training)
+        return rest_faults("validation", rest) or self.limit.faults(rest, test)
+
+    def tracked(self) -> dict[str, Any]:
+        """Return the options without the addresses: another mirror gives the same archive."""
+        return super().tracked() | {"download": {"md5": self.download.md5}}
+
+    def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
+        """Return the images; training and validation images are the two ends of a random permutation."""
+        (archive,) = sources
+        _check_md5(archive, self.download.md5)
+        members = read_members(archive)
+        classes = read_class_names(members[META], f"{archive}: {META}")
+        batches = [read_batch(members.pop(name), f"{archive}: {name}") for name in TRAINING]
+        images, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+        test_images, test_labels = read_batch(members.pop(TEST), f"{archive}: {TEST}")
+
+        refuse(self._count_faults(len(images), len(test_images)))
+        rest = len(images) - rows_of(self.validation, len(images))
+        order = np.random.default_rng(derive_seed(seed, "train")).permutation(len(images))
+        test_order = np.random.default_rng(derive_seed(seed, "test")).permutation(len(test_images))
+        drawn = {
+            "train": (images, labels, order[: self.limit.train or rest]),
+            "validation": (images, labels, order[rest:]),
+            "test": (test_images, test_labels, test_order[: self.limit.test]),
+        }
+        return {
+            part: Split(
+                features=_scaled(pixels[np.sort(rows)]),
+                target=numbers[np.sort(rows)],
+                feature_shape=self.feature_shape,
+                classes=classes,
+                mean=self.fixed_scale.mean,
+                std=self.fixed_scale.std,
+            )
+            for part, (pixels, numbers, rows) in drawn.items()
+        }
 
 
-def feature_shape(options: dict[str, Any]) -> tuple[int, ...]:
-    """Return channels, height and width."""
-    return SHAPE
-
-
-def is_image(options: dict[str, Any]) -> bool:
-    """Return True."""
-    return True
-
-
-def has_truth(options: dict[str, Any]) -> bool:
-    """Return False."""
-    return False
-
-
-def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path]) -> dict[str, Split]:
-    """Return the images, scaled to [0, 1].
-
-    The validation images are the last ones of a random permutation of the archive's training images, the training
-    images are the first ones of it.
-
-    Parameters
-    ----------
-    options : dict
-        ``validation``: share or count of the training images; ``limit``: at most so many images for ``train`` and
-        ``test``; ``normalisation``; ``download``, with ``md5``: the archive's MD5 sum, where it is to be checked.
-    seed : int
-        Of the draws.
-    sources : sequence of path
-        The archive.
-
-    Raises
-    ------
-    DatasetError
-        If the archive has another MD5 sum, is not CIFAR-10's, or has too few images.
-    """
-    (archive,) = sources
-    if "download" in options:
-        _check_md5(Path(archive), options["download"]["md5"])
-    mean, std = configured(options, channels=3)
-    members = read_members(Path(archive))
-    classes = read_class_names(members[META], f"{archive}: {META}")
-    batches = [read_batch(members.pop(name), f"{archive}: {name}") for name in TRAINING]
-    images, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-    test_images, test_labels = read_batch(members.pop(TEST), f"{archive}: {TEST}")
-
-    limit = options.get("limit", {})
-    validation_rows = rows_of(options["validation"], len(images))
-    rest = len(images) - validation_rows
-    check_rest(rest, "validation")
-    order = np.random.default_rng(derive_seed(seed, "train")).permutation(len(images))
-    test_order = np.random.default_rng(derive_seed(seed, "test")).permutation(len(test_images))
-    drawn = {
-        "train": (images, labels, order[: limited(rest, limit.get("train"), "limit.train")]),
-        "validation": (images, labels, order[rest:]),
-        "test": (test_images, test_labels, test_order[: limited(len(test_images), limit.get("test"), "limit.test")]),
-    }
-    return {
-        name: Split(
-            features=_scaled(pixels, np.sort(rows)),
-            target=numbers[np.sort(rows)],
-            feature_shape=SHAPE,
-            classes=classes,
-            mean=mean,
-            std=std,
-        )
-        for name, (pixels, numbers, rows) in drawn.items()
-    }
+def _scaled(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    features = pixels.astype(np.float32)
+    features /= 255
+    return features
 
 
 def _check_md5(archive: Path, md5: str) -> None:
-    """Refuse an archive that has come in the place of the one that was downloaded."""
-    try:
-        with archive.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    except OSError as error:
-        raise DatasetError(f"{archive}: cannot be read ({one_line(error.strerror or error)})") from None
+    """Refuse an archive that has replaced the one that was downloaded."""
+    with reading(f"{archive}: cannot be read"), archive.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != md5.lower():
         raise DatasetError(
-            f"{archive}: has the MD5 sum {found}, expected {md5} (download.md5); delete it to have it downloaded again"
+            f"{archive}: has the MD5 sum {found}, expected {md5} (download.md5); delete it to download it again"
         )
-
-
-def _scaled(images: Images, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    features = images[rows].astype(np.float32)
-    features /= 255
-    return features

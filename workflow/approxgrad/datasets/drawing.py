@@ -3,26 +3,60 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from approxgrad.datasets.kinds import DatasetError
+from approxgrad.descriptions import Description, Integer, Number, option
 
-Rows = NDArray[np.int64]
+Amount = Annotated[Integer, option("", ge=1)] | Annotated[Number, option("", gt=0, lt=1)]
+"""Rows as a count, or as a share of all."""
 
 
-def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[Rows, Rows]:
-    """Draw rows such that every class is drawn in proportion to its size, up to rounding.
+@dataclass(frozen=True)
+class Limit(Description):
+    """At most so many images, drawn at random."""
+
+    train: Annotated[Integer | None, option("Images to train on (besides the validation images).", ge=2)] = None
+    test: Annotated[Integer | None, option("Images that are attributed and tested on.", ge=1)] = None
+
+    def faults(self, train: int, test: int) -> list[str]:
+        """Return the limits that exceed the number of images."""
+        return [
+            f"limit.{part}: got {limit}, expected at most {rows}, the rows that there are"
+            for part, limit, rows in (("train", self.train, train), ("test", self.test, test))
+            if limit is not None and limit > rows
+        ]
+
+
+UNLIMITED = Limit()
+LIMIT = "At most so many images, drawn at random; for small studies. Without it, all."
+VALIDATION = "Training images that choose the best epoch; a share below 1, or a count."
+
+
+def rows_of(amount: float, rows: int) -> int:
+    """Return a number of rows that is given as a share (below 1, rounded up) or as a count."""
+    return math.ceil(amount * rows) if amount < 1 else int(amount)
+
+
+def rest_faults(key: str, rest: int) -> list[str]:
+    """Return a line if fewer than two rows are left to train on; `key` names the options that took the others."""
+    return [f"{key}: leaves {max(rest, 0)} rows to train on, expected at least 2"] if rest < 2 else []
+
+
+def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw rows so that every class is drawn in proportion to its size, up to rounding.
 
     Parameters
     ----------
     labels : ndarray
-        Class numbers of shape (N,); the same number everywhere gives a simple random draw.
+        Class numbers of shape (N,); equal numbers give a simple random draw.
     count : int
         Rows to draw, 0 to N; a smaller count gives a subset of a larger one.
     seed : int
-        Of the draw.
+        Seed of the draw.
 
     Returns
     -------
@@ -38,27 +72,3 @@ def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[Rows, 
         position[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
     drawn = order[np.argsort(position, kind="stable")]
     return np.sort(drawn[:count]), np.sort(drawn[count:])
-
-
-def rows_of(amount: float, rows: int) -> int:
-    """Return a number of rows that is given as a share (below 1, rounded up) or as a count."""
-    return math.ceil(amount * rows) if amount < 1 else int(amount)
-
-
-def limited(rows: int, limit: int | None, key: str) -> int:
-    """Return how many rows to keep.
-
-    Raises
-    ------
-    DatasetError
-        If the limit is more than there are.
-    """
-    if limit is not None and limit > rows:
-        raise DatasetError(f"{key}: got {limit}, expected at most {rows}, the rows that there are")
-    return rows if limit is None else limit
-
-
-def check_rest(rest: int, taken: str) -> None:
-    """Raise a DatasetError if too few rows are left to train on; `taken` names the keys that took the others."""
-    if rest < 2:
-        raise DatasetError(f"{taken}: leaves {max(rest, 0)} rows to train on, expected at least 2")

@@ -8,32 +8,25 @@ import os
 import posixpath
 import re
 import stat
-import unicodedata
 import zipfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 
-from approxgrad.datasets.kinds import DatasetError
+from approxgrad.datasets.faults import DatasetError, listed, lookalikes, reading
 from approxgrad.messages import one_line
 from approxgrad.provenance.digests import LARGEST_READ, content_digest
-from approxgrad.storage.damage import DAMAGES
 
 PARTS = ("train", "test")
 LARGEST_FILE = 256 * 2**20
 """Bytes of one image file, before decoding."""
 
 HIDDEN = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r"})
-"""What systems leave among one's files, in lower case, besides names that begin with a dot."""
-
+"""What systems leave in folders, in lower case, besides names that begin with a dot."""
 LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-"""What the system says of a link without an end."""
-
-
+"""Errors of a link without an end."""
 ENTRY = b"PK\x01\x02"
-"""How an entry of a zip archive's table of contents begins."""
+"""How an entry in the table of contents of a zip archive begins."""
 
 
 class Folder:
@@ -43,12 +36,12 @@ class Folder:
         self._path = path
 
     def names(self) -> Iterator[str]:
-        """Yield what is in the folder and in its class folders, as relative paths; folders end in a slash."""
+        """Yield the contents of the folder and its class folders, as relative paths; folders end in a slash."""
         yield from (name for name, _ in _entries(self._path, ""))
         yield from (name for name, _ in self.listing())
 
     def listing(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield the class folders and what is in them, with size and time."""
+        """Yield the class folders and their contents, with size and time."""
         for part in PARTS:
             for class_folder, state in _entries(self._path / part, f"{part}/"):
                 if class_folder.endswith("/"):
@@ -58,11 +51,9 @@ class Folder:
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
         path = self._path / name
-        try:
-            _check_size(path.stat().st_size, path)
+        with reading(f"{one_line(path)}: cannot be read"):
+            _check_size(path.stat().st_size, str(path))
             return path.read_bytes()
-        except OSError as error:
-            raise DatasetError(f"{one_line(path)}: cannot be read ({one_line(error)})") from None
 
 
 class Archive:
@@ -71,29 +62,24 @@ class Archive:
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self._path = path
         self._archive = archive
-        self._members = {_member_name(member): member for member in archive.infolist()}
-        for name, count in Counter(map(_member_name, archive.infolist())).items():
-            if count > 1:
-                raise DatasetError(f"{path}: has the member {name!r} {count} times, expected it once")
-        for name in archive.namelist():
-            if "\\" in name or name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name):
-                raise DatasetError(f"{path}: has the member {name!r}, expected relative paths inside the archive")
-        for member in self._members.values():
-            self._check_entry(member)
-
-    def _check_entry(self, member: zipfile.ZipInfo) -> None:
-        """Check an entry of the table of contents, which has no checksum: it could name or hide another file."""
-        where = f"{self._path}: {one_line(member.filename)}"
-        if ENTRY in member.comment + member.extra:
-            raise DatasetError(f"{where}: its entry in the table of contents is damaged, it holds the next one")
-        try:
-            # Compares its name with the one that stands before the content.
-            self._archive.open(member).close()
-        except DAMAGES as error:
-            raise DatasetError(f"{where}: cannot be read ({one_line(error)})") from None
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        for member in archive.infolist():
+            raw, name = member.filename, _member_name(member)
+            where = f"{path}: {one_line(raw)}"
+            if "\\" in raw or raw.startswith("/") or ".." in raw.split("/") or re.match("[A-Za-z]:", raw):
+                raise DatasetError(f"{path}: has the member {raw!r}, expected relative paths inside the archive")
+            if name in self._members:
+                raise DatasetError(f"{path}: has the member {name!r} twice, expected it once")
+            # The table of contents has no checksum: a damaged entry could name or hide another file.
+            if ENTRY in member.comment + member.extra:
+                raise DatasetError(f"{where}: its entry in the table of contents is damaged, it contains the next one")
+            with reading(f"{where}: cannot be read"):
+                # Compares its name with the one in front of the content.
+                archive.open(member).close()
+            self._members[name] = member
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all members but links; folders end in a slash."""
+        """Yield the names of all members except links; folders end in a slash."""
         for name, member in self._members.items():
             if stat.S_ISLNK(member.external_attr >> 16):
                 self._check_link(name)
@@ -101,15 +87,14 @@ class Archive:
                 yield name
 
     def _check_link(self, name: str) -> None:
-        """Refuse a link in a class folder that leads to another member; any other is a dangling one."""
+        """Refuse a link in a class folder that leads to another member; any other is ignored as a dangling one."""
         pieces = name.split("/")
         if pieces[0] not in PARTS or any(map(is_hidden, pieces)):
             return
         target = posixpath.normpath(posixpath.join(posixpath.dirname(name), self.read(name).decode(errors="replace")))
         if any(other == target or other.startswith(f"{target}/") for other in self._members):
             raise DatasetError(
-                f"{self._path}: {one_line(name)} is a link to {one_line(target)}, expected an archive with files in "
-                "place of links"
+                f"{self._path}: {one_line(name)} is a link to {one_line(target)}, expected files instead of links"
             )
 
     def read(self, name: str) -> bytes:
@@ -117,10 +102,8 @@ class Archive:
         member = self._members[name]
         where = f"{self._path}: {one_line(name)}"
         _check_size(member.file_size, where)
-        try:
+        with reading(f"{where}: cannot be read"):
             return self._archive.read(member)
-        except DAMAGES as error:
-            raise DatasetError(f"{where}: cannot be read ({one_line(error)})") from None
 
 
 @contextmanager
@@ -130,17 +113,14 @@ def opened(path: Path) -> Iterator[Folder | Archive]:
     Raises
     ------
     DatasetError
-        If there is neither at the path.
+        If the path leads to neither.
     """
     if path.is_dir():
         yield Folder(path)
         return
-    try:
+    not_a_zip = f"{path}: is not a folder and cannot be read as a .zip file"
+    with reading(not_a_zip, missing=f"{path}: no such folder or .zip file"):
         archive = _zip_file(path)
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such folder or .zip file") from None
-    except DAMAGES as error:
-        raise DatasetError(f"{path}: is no folder and cannot be read as a .zip file ({one_line(error)})") from None
     with archive:
         yield Archive(path, archive)
 
@@ -148,7 +128,7 @@ def opened(path: Path) -> Iterator[Folder | Archive]:
 def class_folders(names: Iterable[str], where: Path) -> dict[str, dict[str, list[str]]]:
     """Sort the names of image files by part (``train``, ``test``) and class.
 
-    Hidden files, what systems leave behind and whatever lies outside of a class folder are passed over.
+    Hidden files, files left by systems and everything outside class folders are ignored.
 
     Returns
     -------
@@ -159,7 +139,7 @@ def class_folders(names: Iterable[str], where: Path) -> dict[str, dict[str, list
     ------
     DatasetError
         If a part is missing, a class is empty, alone or in ``test`` only, two classes look the same, or a class folder
-        holds a folder.
+        contains a folder.
     """
     parts: dict[str, dict[str, list[str]]] = {part: {} for part in PARTS}
     top: set[str] = set()
@@ -178,48 +158,49 @@ def class_folders(names: Iterable[str], where: Path) -> dict[str, dict[str, list
             images.append(name)
     for part, classes in parts.items():
         if not classes:
-            found = one_line(", ".join(sorted(top)[:10])) if top else "nothing"
-            raise DatasetError(f"{where}: has no {part}/ with a folder for each class, only {found}")
+            raise DatasetError(f"{where}: has no {part}/ with a folder for each class, only {listed(sorted(top))}")
         empty = [name for name, images in classes.items() if not images]
         if empty:
-            raise DatasetError(f"{where}: {part}/{one_line(empty[0])} holds no image")
-    _check_apart(parts, where)
+            raise DatasetError(f"{where}: {part}/{one_line(empty[0])} contains no image")
+    for name, other in lookalikes({name: f"{part}/{name}" for part in reversed(PARTS) for name in parts[part]}):
+        raise DatasetError(
+            f"{where}: has the folders {name!a} and {other!a}, which look the same; expected one spelling"
+        )
+    known = listed(parts["train"])
     unknown = sorted(set(parts["test"]) - set(parts["train"]))
     if unknown:
-        raise DatasetError(
-            f"{where}: test/ has the class {one_line(unknown[0])}, expected one of train/: {_list(parts['train'])}"
-        )
+        raise DatasetError(f"{where}: test/ has the class {one_line(unknown[0])}, expected one of train/: {known}")
     if len(parts["train"]) < 2:
-        raise DatasetError(f"{where}: train/ has the class {_list(parts['train'])} only, expected several")
+        raise DatasetError(f"{where}: train/ has the class {known} only, expected several")
     return {part: dict(sorted(classes.items())) for part, classes in parts.items()}
 
 
 def listing_digest(path: Path) -> str:
-    """Return a digest of the names and contents of a folder's images; of a large folder names, sizes and times."""
+    """Return a digest of the names and contents of a folder's images; for a large folder names, sizes and times."""
     digest = hashlib.sha256()
     try:
         listing = sorted(Folder(path).listing())
         small = sum(state.st_size for name, state in listing if not name.endswith("/")) <= LARGEST_READ
         for name, state in listing:
             digest.update(os.fsencode(name) + b"\0")
-            # The time of a folder changes with hidden files, too.
+            # The time of a folder also changes with hidden files.
             if not name.endswith("/"):
                 read = content_digest(path / name) if small else f"{state.st_size}\0{state.st_mtime_ns}"
                 digest.update(f"{read}\n".encode())
     except DatasetError as error:
-        # Whoever reads the folder says what is wrong.
+        # The job that reads the folder reports the fault.
         digest.update(os.fsencode(str(error)))
     return digest.hexdigest()
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is none that a person put there."""
+    """Return whether a file or folder was not put there by a person."""
     return name.startswith(".") or name.lower() in HIDDEN
 
 
 def _entries(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the files and folders in a folder, if it is one; links that lead nowhere, devices and the like are none."""
-    try:
+    """Yield the files and folders in a folder, if it is one, without devices and links that lead nowhere."""
+    with reading(f"{one_line(folder)}: cannot be read"):
         for entry in folder.iterdir() if folder.is_dir() else ():
             try:
                 state = entry.stat()
@@ -230,8 +211,6 @@ def _entries(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
             is_folder = stat.S_ISDIR(state.st_mode)
             if not is_hidden(entry.name) and (is_folder or stat.S_ISREG(state.st_mode)):
                 yield f"{prefix}{entry.name}{'/' if is_folder else ''}", state
-    except OSError as error:
-        raise DatasetError(f"{one_line(folder)}: cannot be read ({one_line(error)})") from None
 
 
 def _zip_file(path: Path) -> zipfile.ZipFile:
@@ -243,26 +222,10 @@ def _zip_file(path: Path) -> zipfile.ZipFile:
 
 
 def _member_name(member: zipfile.ZipInfo) -> str:
-    """Return the name of a member as one way to write its path."""
-    return posixpath.normpath(member.filename) + ("/" if member.is_dir() else "")
+    """Return the name of a member in its shortest spelling."""
+    return posixpath.normpath(member.filename) + "/" * member.filename.endswith("/")
 
 
-def _check_apart(parts: dict[str, dict[str, list[str]]], where: Path) -> None:
-    """Refuse class folders that differ in nothing that a person sees: white space or the encoding of accents."""
-    names = {name: f"{part}/{name}" for part in reversed(PARTS) for name in parts[part]}
-    shown = sorted((unicodedata.normalize("NFC", one_line(name)), path) for name, path in names.items())
-    for (name, path), (other_name, other) in pairwise(shown):
-        if name == other_name:
-            raise DatasetError(
-                f"{where}: has the folders {path!a} and {other!a}, which look the same; expected one spelling"
-            )
-
-
-def _check_size(size: int, where: Path | str) -> None:
+def _check_size(size: int, where: str) -> None:
     if size > LARGEST_FILE:
         raise DatasetError(f"{where}: has {size} bytes, expected at most {LARGEST_FILE}")
-
-
-def _list(names: Iterable[str]) -> str:
-    shown = list(names)
-    return one_line(", ".join(shown[:10]) + (", ..." if len(shown) > 10 else ""))

@@ -2,131 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from approxgrad.datasets.drawing import check_rest, limited, rows_of, stratified
+from approxgrad.datasets.drawing import LIMIT, UNLIMITED, VALIDATION, Amount, Limit, rest_faults, rows_of, stratified
+from approxgrad.datasets.faults import DatasetError, refuse
 from approxgrad.datasets.image_files import Archive, Folder, class_folders, opened
-from approxgrad.datasets.kinds import DatasetError
-from approxgrad.datasets.normalisation import configured
-from approxgrad.datasets.paths import checked_path
+from approxgrad.datasets.kind import DATASETS, DatasetKind
 from approxgrad.datasets.pixels import decoded, pillow_limits
+from approxgrad.descriptions import Integer, Text, option
 from approxgrad.messages import one_line
 from approxgrad.progress import progress_bar
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.tables import Split
 
+Side = Annotated[Integer, option("", ge=1, le=4096)]
 
-def sources(name: str, options: dict[str, Any]) -> list[str]:
-    """Return the path of the folder or zip archive.
-
-    Raises
-    ------
-    DatasetError
-        If it is relative and leads out of the working directory.
-    """
-    return [checked_path(options["path"], "path")]
+PATH = (
+    "Folder or .zip file with images in train/<class>/ and test/<class>/. Hidden files are ignored. Images are turned"
+    " as their EXIF data say; transparent parts become white; animations and more than 8 bits per channel are refused."
+)
+SIZE = "Height and width to which images are resized (shorter side) and cropped (centre)."
 
 
-def test_rows(options: dict[str, Any]) -> int | None:
-    """Return the number of test images where the options limit it."""
-    limit = options.get("limit", {}).get("test")
-    return None if limit is None else int(limit)
+@DATASETS.add
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder(DatasetKind):
+    """Images scaled to [0, 1]; class numbers follow the alphabetical order of the class folders."""
 
+    name: ClassVar[str] = "image_folder"
+    folders: ClassVar[bool] = True
+    is_image: ClassVar[bool] = True
 
-def training_rows(options: dict[str, Any]) -> int | None:
-    """Return the number of training images where the options limit it."""
-    limit = options.get("limit", {}).get("train")
-    return None if limit is None else int(limit)
+    path: Annotated[Text, option(PATH, min_length=1)]
+    size: Annotated[tuple[Side, Side], option(SIZE)]
+    channels: Annotated[Literal[3, 1], option("3 for colour, 1 for grey.")] = 3
+    validation: Annotated[Amount, option(VALIDATION)] = 0.1
+    limit: Annotated[Limit, option(LIMIT)] = UNLIMITED
 
+    @property
+    def own_files(self) -> Mapping[str, str]:
+        """The folder or archive."""
+        return {"path": self.path}
 
-def feature_shape(options: dict[str, Any]) -> tuple[int, ...]:
-    """Return channels, height and width."""
-    return (int(options["channels"]), *map(int, options["size"]))
+    @property
+    def test_rows(self) -> int | None:
+        """Number of test images if limited."""
+        return self.limit.test
 
+    @property
+    def training_rows(self) -> int | None:
+        """Number of training images if limited."""
+        return self.limit.train
 
-def is_image(options: dict[str, Any]) -> bool:
-    """Return True."""
-    return True
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Channels, height and width."""
+        return (self.channels, *self.size)
 
-
-def has_truth(options: dict[str, Any]) -> bool:
-    """Return False."""
-    return False
-
-
-def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path]) -> dict[str, Split]:
-    """Return the images, scaled to [0, 1]; the class numbers follow the alphabetical order of the classes.
-
-    Only the images that are kept are decoded, one at a time.
-
-    Parameters
-    ----------
-    options : dict
-        ``size``: height and width; ``channels``: 3 or 1; ``validation``: share or count of the training images;
-        ``limit``: at most so many images for ``train`` and ``test``; ``normalisation``.
-    seed : int
-        Of the draws, which keep the proportions of the classes.
-    sources : sequence of path
-        The folder or zip archive.
-
-    Raises
-    ------
-    DatasetError
-        If the folders are not laid out as expected, a file is no image, or there are too few images.
-    """
-    (path,) = map(Path, sources)
-    mean, std = configured(options, options["channels"])
-    height, width = options["size"]
-    limit = options.get("limit", {})
-    with opened(path) as files, pillow_limits():
-        folders = class_folders(files.names(), path)
-        names, labels = _flat(folders["train"], list(folders["train"]))
-        test_names, test_labels = _flat(folders["test"], list(folders["train"]))
-        classes = tuple(map(one_line, folders["train"]))
-        validation, rest = stratified(
-            labels, rows_of(options["validation"], len(names)), derive_seed(seed, "validation")
-        )
-        try:
-            check_rest(len(rest), "validation")
-        except ValueError as error:
-            raise DatasetError(f"{path}: {error}") from None
-        _check_classes(labels[rest], classes, path)
-        kept = limited(len(rest), limit.get("train"), "limit.train")
-        train = rest[stratified(labels[rest], kept, derive_seed(seed, "train"))[0]]
-        kept = limited(len(test_names), limit.get("test"), "limit.test")
-        test = stratified(test_labels, kept, derive_seed(seed, "test"))[0]
-        drawn = {
-            "train": (names, labels, train),
-            "validation": (names, labels, validation),
-            "test": (test_names, test_labels, test),
-        }
-        with progress_bar(len(train) + len(validation) + len(test), "read images", "image") as bar:
-            return {
-                part: Split(
-                    features=_read(
-                        files, path, [names[row] for row in rows], (height, width), options["channels"], bar
-                    ),
-                    target=numbers[rows],
-                    feature_shape=(options["channels"], height, width),
-                    classes=classes,
-                    mean=mean,
-                    std=std,
+    def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
+        """Return the images; draws keep the proportions of the classes, and only the drawn images are decoded."""
+        (path,) = sources
+        with opened(path) as files, pillow_limits():
+            folders = class_folders(files.names(), path)
+            order = list(folders["train"])
+            (names, labels), (test_names, test_labels) = (_flat(folders[part], order) for part in ("train", "test"))
+            classes = tuple(map(one_line, order))
+            validation, rest = stratified(labels, rows_of(self.validation, len(names)), derive_seed(seed, "validation"))
+            refuse([f"{path}: {fault}" for fault in rest_faults("validation", len(rest))])
+            for lacking in sorted(set(range(len(classes))) - set(labels[rest].tolist())):
+                raise DatasetError(
+                    f"{path}: validation leaves no image of train/{classes[lacking]} to train on, expected one"
                 )
-                for part, (names, numbers, rows) in drawn.items()
+            refuse(self.limit.faults(len(rest), len(test_names)))
+            train, _ = stratified(labels[rest], self.limit.train or len(rest), derive_seed(seed, "train"))
+            test, _ = stratified(test_labels, self.limit.test or len(test_names), derive_seed(seed, "test"))
+            drawn = {
+                "train": (names, labels, rest[train]),
+                "validation": (names, labels, validation),
+                "test": (test_names, test_labels, test),
             }
+            with progress_bar(len(train) + len(validation) + len(test), "read images", "image") as bar:
+                return {
+                    part: Split(
+                        features=self._read(files, path, [names[row] for row in rows], bar),
+                        target=numbers[rows],
+                        feature_shape=self.feature_shape,
+                        classes=classes,
+                        mean=self.fixed_scale.mean,
+                        std=self.fixed_scale.std,
+                    )
+                    for part, (names, numbers, rows) in drawn.items()
+                }
 
-
-def _check_classes(labels: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
-    lacking = sorted(set(range(len(classes))) - set(labels.tolist()))
-    if lacking:
-        raise DatasetError(
-            f"{path}: validation leaves no image of train/{classes[lacking[0]]} to train on, expected one"
-        )
+    def _read(self, files: Folder | Archive, path: Path, names: list[str], bar: Any) -> NDArray[np.float32]:
+        features = np.empty((len(names), *self.feature_shape), np.float32)
+        for row, name in enumerate(names):
+            features[row] = decoded(files.read(name), self.size, self.channels, f"{path}: {one_line(name)}")
+            bar.update()
+        features /= 255
+        return features.reshape(len(names), -1)
 
 
 def _flat(folders: dict[str, list[str]], order: list[str]) -> tuple[list[str], NDArray[np.int64]]:
@@ -134,14 +114,3 @@ def _flat(folders: dict[str, list[str]], order: list[str]) -> tuple[list[str], N
     names = [name for images in folders.values() for name in images]
     numbers = [order.index(label) for label, images in folders.items() for _ in images]
     return names, np.array(numbers, np.int64)
-
-
-def _read(
-    files: Folder | Archive, path: Path, names: list[str], size: tuple[int, int], channels: int, bar: Any
-) -> NDArray[np.float32]:
-    features = np.empty((len(names), channels * size[0] * size[1]), np.float32)
-    for row, name in enumerate(names):
-        features[row] = decoded(files.read(name), size, channels, f"{path}: {one_line(name)}").reshape(-1)
-        bar.update()
-    features /= 255
-    return features

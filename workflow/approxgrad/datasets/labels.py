@@ -1,48 +1,47 @@
-"""The labels of a classification: text as it stands in a file, or numbers where the file knows types."""
+"""The labels of a classification: the text in a file, or numbers if the file knows types."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from approxgrad.datasets.kinds import DatasetError
+from approxgrad.datasets.faults import DatasetError, lookalikes
 from approxgrad.messages import one_line
 
 Labels = NDArray[np.object_]
 
 FRACTIONS = 20
-"""More different numbers with a fraction than this, or than half of the rows, are no classes but measurements."""
+"""More different numbers with a fraction than this, or than half of the rows, are measurements and not classes."""
 
 
 def labels_of(values: NDArray[Any], where: str) -> Labels:
-    """Return a column of labels as text, numbers or truth values of Python.
+    """Return a column of labels as Python's text, numbers or truth values.
 
     Raises
     ------
     DatasetError
-        If a label is missing, or is something else.
+        If a label is missing or is something else.
     """
     if values.dtype.kind not in "biufOUTS":
-        raise DatasetError(f"{where}: holds {values.dtype}, expected labels: text, numbers or truth values")
+        raise DatasetError(f"{where}: contains {values.dtype}, expected labels: text, numbers or truth values")
     labels = np.empty(len(values), object)
     missing = pd.isna(values)
     for row, label in enumerate(values.tolist()):
+        place = f"{where}, row {row + 1}"
         if isinstance(label, bytes):
-            label = _decoded(label, f"{where}, row {row + 1}")
+            label = _decoded(label, place)
         if missing[row] or (isinstance(label, str) and not label.strip()):
-            raise DatasetError(f"{where}, row {row + 1}: is missing, expected a label")
+            raise DatasetError(f"{place}: is missing, expected a label")
         if isinstance(label, np.longdouble):
             label = float(label)
         if not isinstance(label, (str, bool, int, float, Decimal)):
             got = one_line(f"{type(label).__name__} {label}", 60)
-            raise DatasetError(f"{where}, row {row + 1}: got the {got}, expected a label: text, number or truth value")
+            raise DatasetError(f"{place}: got the {got}, expected a label: text, number or truth value")
         labels[row] = label
     return labels
 
@@ -50,23 +49,20 @@ def labels_of(values: NDArray[Any], where: str) -> Labels:
 def classes_of(
     parts: Mapping[str, Labels], wheres: Mapping[str, str], as_text: bool
 ) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
-    """Return the names of the classes, in their order, and the class numbers of every part.
+    """Return the ordered names of the classes, and the class numbers of every part.
 
-    Text is ordered by letter, numbers by size; so is text from files that know no types if all of it is numbers.
+    Text is ordered by letter and numbers by size. If the file of one part does not know types, all labels are compared
+    `as_text`; numbers are still ordered by size.
 
     Parameters
     ----------
-    parts : mapping
-        Labels of each part, as :func:`labels_of` returns them.
-    wheres : mapping
-        Their files, for messages.
-    as_text : bool
-        Whether a part comes from a file that knows no types, so that all labels are compared as text.
+    parts, wheres : mapping
+        Labels of each part, as :func:`labels_of` returns them, and their files for messages.
 
     Raises
     ------
     DatasetError
-        If there is one class only, or the labels are measurements, mixed with text, or look the same.
+        If there is only one class, or the labels are measurements, mix numbers and text, or look the same.
     """
     where = " and ".join(dict.fromkeys(wheres.values()))
     if as_text:
@@ -76,19 +72,19 @@ def classes_of(
     _check_kinds(list(seen.values()), where, as_text)
     found = list(dict.fromkeys(label for labels in seen.values() for label in labels))
     if len(found) < 2:
-        raise DatasetError(
-            f"{next(iter(wheres.values()))}: target is always {one_line(found[0])}, expected several labels"
-        )
+        first = next(iter(wheres.values()))
+        raise DatasetError(f"{first}: target is always {one_line(found[0])}, expected several labels")
     numbers = {label: _number(label) for label in found if as_text or not isinstance(label, str)}
-    if as_text and None not in numbers.values():
-        found.sort(key=lambda label: (numbers[label], label))
-    else:
-        found.sort()
+    numeric = as_text and None not in numbers.values()
+    found.sort(key=(lambda label: (numbers[label], label)) if numeric else None)
     _check_discrete(numbers, sum(map(len, parts.values())), where)
-    names = tuple(map(one_line, found))
-    _check_apart(found, names, where)
+    for label, other in lookalikes({str(label): str(label) for label in found}):
+        raise DatasetError(
+            f"{where}: target has the labels {_shown(label)} and {_shown(other)}, which look the same; "
+            "expected one spelling of each label"
+        )
     place = {label: number for number, label in enumerate(found)}
-    return names, {
+    return tuple(map(one_line, found)), {
         name: np.fromiter((place[label] for label in labels), np.int64, len(labels)) for name, labels in parts.items()
     }
 
@@ -110,7 +106,7 @@ def _number(label: Any) -> Decimal | None:
 
 
 def _check_kinds(parts: list[list[Any]], where: str, as_text: bool) -> None:
-    """Refuse numbers in one part and text in another one; as text they are so only if they have nothing in common."""
+    """Refuse numbers in one part and text in another; in text only if the parts have no label in common."""
     numeric = [
         all(_number(label) is not None if as_text else not isinstance(label, str) for label in found) for found in parts
     ]
@@ -120,7 +116,7 @@ def _check_kinds(parts: list[list[Any]], where: str, as_text: bool) -> None:
 
 
 def _check_discrete(numbers: Mapping[Any, Decimal | None], rows: int, where: str) -> None:
-    """Refuse a target that is measured: many different numbers with a fraction."""
+    """Refuse a measured target: many different numbers with a fraction."""
     fractions = [n for n in numbers.values() if n is not None and n != n.to_integral_value()]
     if len(fractions) > min(FRACTIONS, rows / 2):
         raise DatasetError(
@@ -129,18 +125,7 @@ def _check_discrete(numbers: Mapping[Any, Decimal | None], rows: int, where: str
         )
 
 
-def _check_apart(found: list[Any], names: tuple[str, ...], where: str) -> None:
-    """Refuse labels that differ in nothing that a person sees: white space, the encoding of accents, a distant end."""
-    shown = sorted((unicodedata.normalize("NFC", name), str(label)) for name, label in zip(names, found, strict=True))
-    for (name, label), (other_name, other) in pairwise(shown):
-        if name == other_name:
-            raise DatasetError(
-                f"{where}: target has the labels {_shown(label)} and {_shown(other)}, which look the same; "
-                "expected one spelling of each label"
-            )
-
-
 def _shown(label: str) -> str:
-    """Return a label with all of its white space and with its letters as they are encoded."""
+    """Return a label with all its white space and the codes of its letters."""
     text = ascii(label)
     return text if len(text) <= 80 else f"{text[:77]}..."

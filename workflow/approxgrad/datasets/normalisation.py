@@ -1,41 +1,48 @@
-"""Mean and standard deviation with which a configuration normalises the features."""
+"""Mean and standard deviation that normalise the features."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from approxgrad.datasets.kinds import DatasetError
+from approxgrad.descriptions import Description, Number, option
 from approxgrad.messages import one_line
 
-Numbers = tuple[float, ...]
+
+@dataclass(frozen=True)
+class Normalisation(Description):
+    """Numbers with which models see (features - mean) / std."""
+
+    mean: Annotated[tuple[Number, ...], option("Subtracted from the features.", min_length=1)]
+    std: Annotated[tuple[Annotated[Number, option("", gt=0)], ...], option("Divides the features.", min_length=1)]
+
+    def faults(self, channels: int) -> list[str]:
+        """Return which numbers are too many, too few, or out of range in single precision.
+
+        Parameters
+        ----------
+        channels : int
+            Length of the first axis of the feature shape: channels of an image, features of a table row.
+        """
+        least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+        found = []
+        for key, numbers, low in (("mean", self.mean, -most), ("std", self.std, least)):
+            if len(numbers) not in (1, channels):
+                allowed = "1" if channels == 1 else f"1 or {channels}"
+                found.append(f"normalisation.{key}: got {len(numbers)} numbers, expected {allowed}")
+            found += [
+                f"normalisation.{key}: got {one_line(number, 60)}, expected numbers from {low:.2g} to {most:.2g}"
+                for number in numbers
+                if not low <= number <= most
+            ]
+        return found
 
 
-def configured(options: Mapping[str, Any], channels: int) -> tuple[Numbers, Numbers]:
-    """Return mean and standard deviation; 0 and 1 where the options say nothing.
+Normalised = Annotated[
+    Normalisation | None, option("Models see (features - mean) / std, with one number for each channel or one for all.")
+]
 
-    Parameters
-    ----------
-    options : mapping
-        Of the data set.
-    channels : int
-        Length of the first axis of the feature shape: channels of an image, features of a table row.
-
-    Raises
-    ------
-    DatasetError
-        If there is neither one number nor one for each channel, or one is none in single precision.
-    """
-    least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
-    given = options.get("normalisation", {"mean": [0.0], "std": [1.0]})
-    for key in ("mean", "std"):
-        if len(given[key]) not in (1, channels):
-            allowed = "1" if channels == 1 else f"1 or {channels}"
-            raise DatasetError(f"normalisation.{key}: got {len(given[key])} numbers, expected {allowed}")
-        for number in given[key]:
-            if abs(number) > most or (key == "std" and number < least):
-                allowed = f"numbers from {least if key == 'std' else -most:.2g} to {most:.2g}"
-                raise DatasetError(f"normalisation.{key}: got {one_line(number, 60)}, expected {allowed}")
-    return tuple(given["mean"]), tuple(given["std"])
+NOT_NORMALISED = Normalisation((0.0,), (1.0,))
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

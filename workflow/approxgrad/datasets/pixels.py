@@ -1,6 +1,6 @@
-"""Decoding one image file into an array of a fixed size, as torchvision's usual transforms do.
+"""Decoding an image file into an array of a fixed size, with the usual transforms of torchvision.
 
-What torchvision passes over is not: an image is turned as its EXIF data say, and what is transparent becomes white.
+Unlike there, images are turned as their EXIF data say, and transparent parts become white.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from approxgrad.datasets.kinds import DatasetError
+from approxgrad.datasets.faults import DatasetError, reading
 from approxgrad.messages import one_line
-from approxgrad.storage.damage import DAMAGES
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,11 +23,10 @@ if TYPE_CHECKING:
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is decoded; Pillow would start other programs for some of the rest."""
 
-MODES = {1: "L", 3: "RGB"}
 DEEP_MODES = ("I", "F")
-"""Beginnings of Pillow's modes with more than eight bits, which it clips without a word."""
+"""Beginnings of Pillow's modes with more than eight bits, which it clips silently."""
 DEEP_PIXELS = re.compile(r"\b(?:LA|[A-Z]|RGB[AaX]?|CMYK);16")
-"""How Pillow's decoders name pixels with more than eight bits per channel of which they keep eight."""
+"""Names in Pillow's decoders of pixels with more than eight bits per channel, of which they keep eight."""
 
 
 @contextmanager
@@ -44,55 +42,45 @@ def pillow_limits() -> Iterator[None]:
 
 
 def decoded(content: bytes, size: tuple[int, int], channels: int, where: str) -> NDArray[np.uint8]:
-    """Return an image whose shorter side was resized to cover `size` and whose centre was cropped.
+    """Return an image of shape (channels, height, width), resized to cover `size` and cropped to its centre.
 
     Parameters
     ----------
     content : bytes
-        An image file.
+        An image file; `where` names it in messages.
     size : tuple of int
         Height and width.
     channels : int
         3 for colour, 1 for grey.
-    where : str
-        Name of the file, for messages.
-
-    Returns
-    -------
-    ndarray
-        Shape (channels, height, width).
 
     Raises
     ------
     DatasetError
-        If the file is no image, is broken, too large, has more than eight bits per channel or holds several pictures.
+        If the file is not an image, is broken or too large, has more than eight bits per channel or several pictures.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if _is_deep(image):
-                raise DatasetError(
-                    f"{where}: has more than 8 bits per channel (mode {image.mode}), which is not supported"
-                )
-            # A photograph with a preview attached to it is one picture.
-            if image.format != "MPO" and getattr(image, "is_animated", False):
-                raise DatasetError(f"{where}: holds several pictures (frames or pages), expected one")
-            upright = ImageOps.exif_transpose(image)
-            pixels = np.asarray(_cropped(_opaque(upright).convert(MODES[channels]), *size))
-    except DatasetError:
-        raise
-    except UnidentifiedImageError:
-        raise DatasetError(f"{where}: is no image (of the formats {', '.join(FORMATS)})") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DatasetError(f"{where}: is too large to decode ({one_line(error)})") from None
-    except DAMAGES as error:
-        raise DatasetError(f"{where}: is a broken image ({one_line(error)})") from None
+    with reading(f"{where}: is a broken image"):
+        try:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                if _is_deep(image):
+                    raise DatasetError(
+                        f"{where}: has more than 8 bits per channel (mode {image.mode}), which is not supported"
+                    )
+                # A photograph with an attached preview is one picture.
+                if image.format != "MPO" and getattr(image, "is_animated", False):
+                    raise DatasetError(f"{where}: contains several pictures (frames or pages), expected one")
+                upright = _opaque(ImageOps.exif_transpose(image))
+                pixels = np.asarray(_cropped(upright.convert("L" if channels == 1 else "RGB"), *size))
+        except UnidentifiedImageError:
+            raise DatasetError(f"{where}: is not an image (of the formats {', '.join(FORMATS)})") from None
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise DatasetError(f"{where}: is too large to decode ({one_line(error)})") from None
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Return whether an image that is not yet decoded has more than eight bits per channel."""
+    """Return whether an image, not yet decoded, has more than eight bits per channel."""
     return image.mode.startswith(DEEP_MODES) or any(
         DEEP_PIXELS.search(str(tile.args)) or (tile.codec_name.startswith("ppm") and tile.args[1] > 255)
         for tile in getattr(image, "tile", [])
@@ -114,7 +102,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 def _cropped(image: Image.Image, height: int, width: int) -> Image.Image:
     from PIL import Image
 
-    # The side that needs the larger factor is met exactly; the other one is rounded down, as torchvision does.
+    # The side with the larger factor is exact; the other one is rounded down, as in torchvision.
     if height * image.width >= width * image.height:
         resized = (int(height * image.width / image.height), height)
     else:

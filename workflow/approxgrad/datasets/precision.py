@@ -1,4 +1,4 @@
-"""From double to single precision, in which models are trained: what would be lost is refused."""
+"""From double to single precision, in which models are trained; what would be lost is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from approxgrad.datasets.kinds import DatasetError
+from approxgrad.datasets.faults import DatasetError
 from approxgrad.messages import one_line
 
 ROUNDED, MERGED = 1e-4, 1e-6
@@ -15,21 +15,12 @@ ROUNDED, MERGED = 1e-4, 1e-6
 
 
 def single(values: NDArray[np.float64], given: NDArray[Any], where: str) -> NDArray[np.float32]:
-    """Return a column in single precision.
-
-    Parameters
-    ----------
-    values : ndarray
-        Shape (N,).
-    given : ndarray
-        The values as the file has them, for the message.
-    where : str
-        File and column, for the message.
+    """Return a column of shape (N,) in single precision; messages quote the values `given` in the file at `where`.
 
     Raises
     ------
     DatasetError
-        If a value is too large, naming its row, or the column's values are too close to each other for their size.
+        If a value is too large, naming its row, or the values are too close to each other for their size.
     """
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float32)
@@ -48,7 +39,7 @@ def single(values: NDArray[np.float64], given: NDArray[Any], where: str) -> NDAr
 
 def _lost(values: NDArray[np.float64], rounded: NDArray[np.float32]) -> float:
     """Return the rounding error of most values as a share of their spread if it is too large, else 0."""
-    # Quartiles, since one outlier makes a standard deviation large, and has itself a large error that does not matter.
+    # Quartiles, since an outlier makes a standard deviation large, and its own large error does not matter.
     low, high = np.quantile(values, [0.25, 0.75])
     error = np.quantile(np.abs(values - rounded), 0.75)
     spread = high - low if high > low else np.ptp(values)

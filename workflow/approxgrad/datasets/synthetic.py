@@ -1,26 +1,29 @@
-"""Tabular data whose every feature has a known effect on the target: the synthetic study of the thesis.
+"""Tabular data with a known effect of every feature on the target: the synthetic study of the thesis.
 
 Features are independent, X_j ~ N(mu_j, s_j^2) with mu_j ~ U(-2, 2) and s_j^2 ~ U(0.9, 1.1). The effect of feature j
-at value x is ``beta_j g(x) + 0.25``, and the target is the sum of all effects plus 0.25 and noise from N(0, 1).
+at value x is ``beta_j g(x) + 0.25``; the target is the sum of all effects plus 0.25 and noise from N(0, 1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from approxgrad.datasets.normalisation import configured
+from approxgrad.datasets.kind import DATASETS, PARTS, DatasetKind
+from approxgrad.descriptions import Description, Integer, option
 from approxgrad.storage.tables import Split
 
 BETA = {
     "linear": (-1.0, -0.5, 0.8, 0.0, -1.6, 2.0, 0.5, 2.3, 1.5, -1.75, -0.7, 1.9),
     "nonlinear": (-1.0, -2.5, 2.8, 0.0, -1.6, 2.0, 0.5, 2.3, 1.5, -1.75, -1.7, 1.9),
 }
+FEATURES = 12
 OFFSET = 0.25
 PLATEAU_EDGE = NormalDist().inv_cdf(0.75)
 TAIL_EDGE = 1.5
@@ -51,64 +54,55 @@ def effects(features: NDArray[np.float64], effect: str) -> NDArray[np.float64]:
     return np.asarray(shape * np.array(BETA[effect]) + OFFSET)
 
 
-def sources(name: str, options: dict[str, Any]) -> list[str]:
-    """Return no file: the rows are generated."""
-    return []
+@dataclass(frozen=True)
+class Rows(Description):
+    """Number of rows of each part."""
+
+    train: Annotated[Integer, option("Rows to train on.", ge=2, le=100_000_000)]
+    validation: Annotated[Integer, option("Rows that choose the best epoch.", ge=2, le=100_000_000)]
+    test: Annotated[Integer, option("Rows that are attributed and tested on.", ge=2, le=100_000_000)]
 
 
-def test_rows(options: dict[str, Any]) -> int:
-    """Return the number of test rows."""
-    return int(options["rows"]["test"])
+@DATASETS.add
+@dataclass(frozen=True, kw_only=True)
+class Synthetic(DatasetKind):
+    """Generated rows with known effects."""
 
+    name: ClassVar[str] = "synthetic"
+    feature_shape = (FEATURES,)
+    has_truth = True
 
-def training_rows(options: dict[str, Any]) -> int:
-    """Return the number of training rows."""
-    return int(options["rows"]["train"])
+    effect: Annotated[Literal["linear", "nonlinear"], option("How a feature acts on the target.")]
+    rows: Annotated[Rows, option("Rows of each part.")] = Rows(700, 300, 300)
 
+    @property
+    def test_rows(self) -> int:
+        """Number of test rows."""
+        return self.rows.test
 
-def feature_shape(options: dict[str, Any]) -> tuple[int, ...]:
-    """Return the number of features."""
-    return (len(BETA[options["effect"]]),)
+    @property
+    def training_rows(self) -> int:
+        """Number of training rows."""
+        return self.rows.train
 
-
-def is_image(options: dict[str, Any]) -> bool:
-    """Return False."""
-    return False
-
-
-def has_truth(options: dict[str, Any]) -> bool:
-    """Return True."""
-    return True
-
-
-def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path] = ()) -> dict[str, Split]:
-    """Return the generated parts.
-
-    Parameters
-    ----------
-    options : dict
-        ``effect``: linear or nonlinear; ``rows``: number of rows of each part; ``normalisation``.
-    seed : int
-        Of the distribution's parameters, the features and the noise.
-    sources : sequence of path
-        Not used.
-    """
-    random = np.random.default_rng(seed)
-    width = len(BETA[options["effect"]])
-    mean = random.uniform(-2, 2, width)
-    variance = random.uniform(0.9, 1.1, width)
-    shift, scale = configured(options, width)
-    parts = {}
-    for name, rows in options["rows"].items():
-        features = random.normal(mean, np.sqrt(variance), (rows, width))
-        true_effects = effects(features, options["effect"])
-        target = true_effects.sum(axis=1) + OFFSET + random.normal(size=rows)
-        parts[name] = Split(
-            features=features.astype(np.float32),
-            target=target.astype(np.float32),
-            effects=true_effects.astype(np.float32),
-            feature_shape=(width,),
-            mean=shift,
-            std=scale,
-        )
-    return parts
+    def prepare(self, seed: int, sources: Sequence[Path] = ()) -> dict[str, Split]:
+        """Return the generated parts; the seed draws the distribution's parameters, the features and the noise."""
+        random = np.random.default_rng(seed)
+        mean = random.uniform(-2, 2, FEATURES)
+        variance = random.uniform(0.9, 1.1, FEATURES)
+        parts = {}
+        # The order of the draws.
+        for part in sorted(PARTS):
+            rows = getattr(self.rows, part)
+            features = random.normal(mean, np.sqrt(variance), (rows, FEATURES))
+            true_effects = effects(features, self.effect)
+            target = true_effects.sum(axis=1) + OFFSET + random.normal(size=rows)
+            parts[part] = Split(
+                features=features.astype(np.float32),
+                target=target.astype(np.float32),
+                effects=true_effects.astype(np.float32),
+                feature_shape=self.feature_shape,
+                mean=self.fixed_scale.mean,
+                std=self.fixed_scale.std,
+            )
+        return {part: parts[part] for part in PARTS}

@@ -2,199 +2,256 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from approxgrad.datasets.drawing import check_rest, rows_of, stratified
-from approxgrad.datasets.kinds import DatasetError
-from approxgrad.datasets.labels import classes_of
-from approxgrad.datasets.normalisation import Numbers, configured
-from approxgrad.datasets.paths import checked_path
+from approxgrad.datasets.drawing import Amount, rest_faults, rows_of, stratified
+from approxgrad.datasets.faults import DatasetError, refuse, unique_faults
+from approxgrad.datasets.kind import DATASETS, PARTS, DatasetKind
+from approxgrad.datasets.normalisation import Normalisation
 from approxgrad.datasets.precision import single
-from approxgrad.datasets.table_files import SUFFIXES, Rows, read_arrays, read_columns
+from approxgrad.descriptions import Description, Text, option
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.tables import Split
 
-PARTS = ("train", "validation", "test")
+if TYPE_CHECKING:
+    from approxgrad.datasets.table_files import Rows
+
+SUFFIXES = (".csv", ".parquet")
+
+TARGET = (
+    "Column of the target. In a classification, labels of .csv files are text as it stands there (01 and 1 are two"
+    " classes); in .parquet and .npz files numbers are numbers and text is text. Only an empty field is missing."
+)
+ARRAYS = (
+    "Arrays of an .npz file, instead of columns: pairs of a matrix of features and a vector of targets for `all` rows,"
+    " or for `train`, `test` and perhaps `validation`."
+)
+VALIDATION = (
+    "Rows that choose the best epoch, if no file or array holds them; a share below 1 of all rows (of the training"
+    " rows, if others hold the test rows), or a count."
+)
+TEST = (
+    "Rows that are attributed and tested on, if no file or array holds them; a share below 1 of all rows, or a count."
+)
+NORMALISATION = (
+    "Mean and standard deviation, or `standardise` for those of each feature in the training rows; computed in double"
+    " precision and then given to models in single precision."
+)
+EFFECTS = "Columns of the features' true effects, in the order of the features, if they are known."
+
+Named = Annotated[Text, option("", min_length=1)]
+Columns = tuple[Text, ...]
+Pair = tuple[Text, Text]
 
 
-def sources(name: str, options: dict[str, Any]) -> list[str]:
-    """Return the paths of the files: one, or one for each part in the order of :data:`PARTS`.
+@dataclass(frozen=True)
+class Files(Description):
+    """One file for each part."""
 
-    Raises
-    ------
-    DatasetError
-        If the options do not say clearly which files and which of their columns or arrays are meant.
-    """
-    if ("path" in options) == ("files" in options):
-        raise DatasetError("path: expected either `path` (one file) or `files` (one for each part)")
-    files = options.get("files", {})
-    given = {"path": options["path"]} if "path" in options else {f"files.{p}": files[p] for p in PARTS if p in files}
-    paths = [checked_path(path, key) for key, path in given.items()]
-    by_name = [key for key in ("features", "target") if key in options]
-    if "arrays" in options:
-        if Path(paths[0]).suffix.lower() != ".npz" or "files" in options:
-            raise DatasetError("arrays: expected `path` with one .npz file")
-        if by_name or "effects" in options:
-            raise DatasetError("arrays: stands instead of `features`, `target` and `effects`")
-        if ("all" in options["arrays"]) == ("train" in options["arrays"]):
-            raise DatasetError("arrays: expected either `all` or `train` and `test`")
-        if ("train" in options["arrays"]) != ("test" in options["arrays"]):
-            raise DatasetError("arrays: expected `train` and `test` together")
-        return paths
-    for key, path in zip(given, paths, strict=True):
-        if Path(path).suffix.lower() not in SUFFIXES:
-            hint = ", or .npz together with `arrays`" if key == "path" else ""
-            raise DatasetError(f"{key}: got {path!r}, expected a file that ends in {' or '.join(SUFFIXES)}{hint}")
-    if len(by_name) < 2:
-        raise DatasetError("features: expected `features` and `target`, names of columns")
-    if options["target"] in options["features"]:
-        raise DatasetError(f"target: got {options['target']!r}, which is among the features")
-    if "effects" in options and len(options["effects"]) != len(options["features"]):
-        raise DatasetError(f"effects: got {len(options['effects'])} columns, expected {len(options['features'])}")
-    return paths
+    train: Annotated[Named, option("Rows to train on.")]
+    test: Annotated[Named, option("Rows that are attributed and tested on.")]
+    validation: Annotated[
+        Named | None, option("Rows that choose the best epoch; by default some of the training rows.")
+    ] = None
 
 
-def test_rows(options: dict[str, Any]) -> int | None:
-    """Return the number of test rows if it is given as a count."""
-    drawn = "path" in options and "train" not in options.get("arrays", {})
-    return int(options["test"]) if drawn and options["test"] >= 1 else None
+@dataclass(frozen=True)
+class Arrays(Description):
+    """Names of arrays: features and target of all rows or of each part, and effects."""
+
+    all: Annotated[Pair | None, option("Features and target of all rows, which are split at random.")] = None
+    train: Annotated[Pair | None, option("Features and target of the rows to train on.")] = None
+    validation: Annotated[Pair | None, option("Features and target of the rows that choose the best epoch.")] = None
+    test: Annotated[Pair | None, option("Features and target of the rows that are attributed and tested on.")] = None
+    effects: Annotated[Text | None, option("True effects of the features, for the rows of `all` or `test`.")] = None
 
 
-def training_rows(options: dict[str, Any]) -> int | None:
-    """Return None: only the files tell it."""
-    return None
+@DATASETS.add
+@dataclass(frozen=True, kw_only=True)
+class Table(DatasetKind):
+    """Rows of a user's own files; labels become numbers in their sorted order."""
 
+    name: ClassVar[str] = "table"
 
-def feature_shape(options: dict[str, Any]) -> tuple[int, ...] | None:
-    """Return the number of features if they are named, which those of arrays are not."""
-    return (len(options["features"]),) if "features" in options else None
+    task: Annotated[
+        Literal["classification", "regression"],
+        option("Classification (the target is any kind of label) or regression (it is a number)."),
+    ]
+    path: Annotated[Named | None, option("One .csv, .parquet or .npz file with all rows.")] = None
+    files: Annotated[Files | None, option("Instead of `path`, one .csv or .parquet file for each part.")] = None
+    features: Annotated[Columns | None, option("Columns of the features, which hold numbers.", min_length=1)] = None
+    target: Annotated[Text | None, option(TARGET)] = None
+    effects: Annotated[Columns | None, option(EFFECTS, min_length=1)] = None
+    arrays: Annotated[Arrays | None, option(ARRAYS)] = None
+    validation: Annotated[Amount, option(VALIDATION)] = 0.15
+    test: Annotated[Amount, option(TEST)] = 0.25
+    normalisation: Annotated[Normalisation | Literal["standardise"] | None, option(NORMALISATION)] = None  # type: ignore[assignment]
 
+    @property
+    def own_files(self) -> Mapping[str, str]:
+        """The file, or those of the parts."""
+        paths = {"path": self.path} | {f"files.{part}": getattr(self.files, part, None) for part in PARTS}
+        return {key: path for key, path in paths.items() if path}
 
-def is_image(options: dict[str, Any]) -> bool:
-    """Return False."""
-    return False
+    @property
+    def test_rows(self) -> int | None:
+        """Number of test rows if drawn and given as a count."""
+        drawn = self.path and not (self.arrays and self.arrays.train)
+        return int(self.test) if drawn and self.test >= 1 else None
 
+    @property
+    def feature_shape(self) -> tuple[int, ...] | None:
+        """Number of features if they are named, as those of arrays are not."""
+        return (len(self.features),) if self.features else None
 
-def has_truth(options: dict[str, Any]) -> bool:
-    """Return whether the effects of the features are given."""
-    return "effects" in options or "effects" in options.get("arrays", {})
+    @property
+    def has_truth(self) -> bool:
+        """Whether effects are named."""
+        return bool(self.effects or (self.arrays and self.arrays.effects))
 
+    def faults(self) -> list[str]:
+        """Return what makes unclear which files and which of their columns or arrays are meant."""
+        if (self.path is None) == (self.files is None):
+            return ["path: expected either `path` (one file) or `files` (one for each part)"]
+        return super().faults() or (self._column_faults() if self.arrays is None else self._array_faults(self.arrays))
 
-def prepare(options: dict[str, Any], seed: int, sources: Sequence[Path]) -> dict[str, Split]:
-    """Return the rows; labels become numbers in their sorted order.
+    def _array_faults(self, arrays: Arrays) -> list[str]:
+        if self.path is None or Path(self.path).suffix.lower() != ".npz":
+            return ["arrays: expected `path` with one .npz file"]
+        if any(value is not None for value in (self.features, self.target, self.effects)):
+            return ["arrays: stands instead of `features`, `target` and `effects`"]
+        if (arrays.all is None) == (arrays.train is None):
+            return ["arrays: expected either `all` or `train` and `test`"]
+        if (arrays.train is None) != (arrays.test is None):
+            return ["arrays: expected `train` and `test` together"]
+        return []
 
-    Parameters
-    ----------
-    options : dict
-        ``features``, ``target`` and ``effects``: columns; or ``arrays``. ``task``: classification or regression.
-        ``validation``, ``test``: shares or counts of the rows, where no file or array holds these parts.
-        ``normalisation``: numbers, or ``standardise``.
-    seed : int
-        Of the draws; those of a classification keep the proportions of the classes.
-    sources : sequence of path
-        As :func:`sources` returns them.
+    def _column_faults(self) -> list[str]:
+        for key, path in self.own_files.items():
+            if Path(path).suffix.lower() not in SUFFIXES:
+                hint = ", or .npz together with `arrays`" if key == "path" else ""
+                return [f"{key}: got {path!r}, expected a file that ends in {' or '.join(SUFFIXES)}{hint}"]
+        if self.features is None or self.target is None:
+            return ["features: expected `features` and `target`, names of columns"]
+        if self.target in self.features:
+            return [f"target: got {self.target!r}, which is among the features"]
+        effects = self.effects or ()
+        if effects and len(effects) != len(self.features):
+            return [f"effects: got {len(effects)} columns, expected {len(self.features)}"]
+        return unique_faults("features", self.features) + unique_faults("effects", effects)
 
-    Raises
-    ------
-    DatasetError
-        If a file cannot be read as a table of the kind described, or there are too few rows.
-    """
-    parts = _read(options, [Path(source) for source in sources])
-    classes: tuple[str, ...] = ()
-    numbers = {name: np.zeros(len(rows), np.int64) for name, rows in parts.items()}
-    if options["task"] == "classification":
-        labels, wheres = ({name: getattr(rows, key) for name, rows in parts.items()} for key in ("target", "where"))
-        as_text = any(Path(source).suffix.lower() == ".csv" for source in sources)
-        classes, numbers = classes_of(labels, wheres, as_text)
-    targets = numbers if classes else {name: rows.target for name, rows in parts.items()}
-    drawn = _drawn(numbers, options, seed)
-    if classes:
-        _check_classes(drawn, numbers, classes)
-    else:
-        _check_spread(drawn, parts)
-    mean, std = _normalisation(options, parts[drawn["train"][0]].rows(drawn["train"][1]))
-    features = {name: _stored(rows, mean, std) for name, rows in parts.items()}
-    splits = {}
-    for name, (origin, index) in drawn.items():
-        effects = parts[origin].effects
-        splits[name] = Split(
-            features=features[origin][index],
-            target=targets[origin][index],
-            effects=None if effects is None else effects[index],
-            feature_shape=(features[origin].shape[1],),
-            classes=classes,
-            mean=mean,
-            std=std,
-        )
-    return splits
+    def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
+        """Return the rows; draws of a classification keep the proportions of the classes."""
+        from approxgrad.datasets.labels import classes_of
 
-
-def _read(options: dict[str, Any], paths: list[Path]) -> dict[str, Rows]:
-    """Return all that the files hold: the part ``all``, or those of :data:`PARTS` that are there."""
-    task = options["task"]
-    if "arrays" in options:
-        arrays = options["arrays"]
-        explained = "all" if "all" in arrays else "test"
-        parts = {
-            name: read_arrays(paths[0], arrays[name], arrays.get("effects") if name == explained else None, task)
-            for name in ("all", *PARTS)
-            if name in arrays
-        }
-    else:
-        names = [part for part in PARTS if part in options["files"]] if "files" in options else ["all"]
-        parts = {}
-        for name, path in zip(names, paths, strict=True):
-            effects = options.get("effects", []) if name in ("all", "test") else []
-            parts[name] = read_columns(path, options["features"], options["target"], effects, task)
-    first, *others = parts.values()
-    for rows in others:
-        if rows.features.shape[1] != first.features.shape[1]:
-            raise DatasetError(
-                f"{rows.where}: has {rows.features.shape[1]} features, expected {first.features.shape[1]} "
-                f"as in {first.where}"
+        parts = self._read(sources)
+        classes: tuple[str, ...] = ()
+        numbers = {name: np.zeros(len(rows.target), np.int64) for name, rows in parts.items()}
+        if self.task == "classification":
+            labels, wheres = ({name: getattr(rows, key) for name, rows in parts.items()} for key in ("target", "where"))
+            as_text = any(source.suffix.lower() == ".csv" for source in sources)
+            classes, numbers = classes_of(labels, wheres, as_text)
+        targets = numbers if classes else {name: rows.target for name, rows in parts.items()}
+        drawn = self._drawn(numbers, seed)
+        if classes:
+            _check_classes(drawn, numbers, classes)
+        else:
+            _check_spread(drawn, parts)
+        origin, training = drawn["train"]
+        scale = self._scale(parts[origin].features[training], parts[origin].columns)
+        features = {name: _stored(rows, scale) for name, rows in parts.items()}
+        splits = {}
+        for name, (origin, index) in drawn.items():
+            effects = parts[origin].effects
+            splits[name] = Split(
+                features=features[origin][index],
+                target=targets[origin][index],
+                effects=None if effects is None else effects[index],
+                feature_shape=(features[origin].shape[1],),
+                classes=classes,
+                mean=scale.mean,
+                std=scale.std,
             )
-    return parts
+        return splits
 
+    def _read(self, sources: Sequence[Path]) -> dict[str, Rows]:
+        """Return everything in the files: the part ``all``, or those of :data:`PARTS` that are there."""
+        from approxgrad.datasets.table_files import read_arrays, read_columns
 
-def _drawn(
-    strata: dict[str, NDArray[np.int64]], options: dict[str, Any], seed: int
-) -> dict[str, tuple[str, NDArray[np.int64]]]:
-    """Return, for each part of the split, the part that was read and its rows there."""
-    drawn = {name: (name, np.arange(len(labels))) for name, labels in strata.items() if name in PARTS}
-    origin = "all" if "all" in strata else "train"
-    labels, rest = strata[origin], np.arange(len(strata[origin]))
-    taken = []
-    for name in ("test", "validation"):
-        if name not in drawn:
-            chosen, left = stratified(labels[rest], rows_of(options[name], len(labels)), derive_seed(seed, name))
-            drawn[name], rest = (origin, rest[chosen]), rest[left]
-            taken.append(name)
-    check_rest(len(rest), " and ".join(taken) or "train")
-    drawn["train"] = (origin, rest)
-    return {name: drawn[name] for name in PARTS}
+        if self.arrays:
+            explained = "all" if self.arrays.all else "test"
+            parts = {
+                name: read_arrays(sources[0], pair, self.arrays.effects if name == explained else None, self.task)
+                for name in ("all", *PARTS)
+                if (pair := getattr(self.arrays, name))
+            }
+        else:
+            names = ["all"] if self.path else [key.removeprefix("files.") for key in self.own_files]
+            parts = {}
+            for name, path in zip(names, sources, strict=True):
+                effects = self.effects if name in ("all", "test") else None
+                parts[name] = read_columns(path, self.features or (), self.target or "", effects or (), self.task)
+        first, *others = parts.values()
+        for rows in others:
+            count, expected = rows.features.shape[1], first.features.shape[1]
+            if count != expected:
+                raise DatasetError(f"{rows.where}: has {count} features, expected {expected} as in {first.where}")
+        return parts
+
+    def _drawn(self, strata: dict[str, NDArray[np.int64]], seed: int) -> dict[str, tuple[str, NDArray[np.int64]]]:
+        """Return, for each part of the split, the part that was read and its rows there."""
+        drawn = {name: (name, np.arange(len(labels))) for name, labels in strata.items() if name in PARTS}
+        origin = "all" if "all" in strata else "train"
+        labels, rest = strata[origin], np.arange(len(strata[origin]))
+        taken = []
+        for name, amount in (("test", self.test), ("validation", self.validation)):
+            if name not in drawn:
+                chosen, left = stratified(labels[rest], rows_of(amount, len(labels)), derive_seed(seed, name))
+                drawn[name], rest = (origin, rest[chosen]), rest[left]
+                taken.append(name)
+        refuse(rest_faults(" and ".join(taken) or "train", len(rest)))
+        drawn["train"] = (origin, rest)
+        return {name: drawn[name] for name in PARTS}
+
+    def _scale(self, features: NDArray[np.float64], columns: Sequence[str]) -> Normalisation:
+        if self.normalisation != "standardise":
+            refuse(self.fixed_scale.faults(features.shape[1]))
+            return self.fixed_scale
+        low, high = features.min(axis=0), features.max(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            # A constant feature becomes exactly 0, which a mean with a rounding error would not give.
+            mean = np.where(low < high, features.mean(axis=0), low)
+            std = np.where(low < high, features.std(axis=0), 1.0)
+        wrong = np.flatnonzero(~(np.isfinite(std) & (std > 0)))
+        if wrong.size:
+            raise DatasetError(
+                f"{columns[wrong[0]]}: got values from {low[wrong[0]]:g} to {high[wrong[0]]:g}, "
+                "whose variance is not a number in double precision; expected others to standardise"
+            )
+        return Normalisation(tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def _check_classes(
     drawn: dict[str, tuple[str, NDArray[np.int64]]], numbers: dict[str, NDArray[np.int64]], classes: tuple[str, ...]
 ) -> None:
     origin, rows = drawn["train"]
-    lacking = np.setdiff1d(np.arange(len(classes)), numbers[origin][rows])
-    if lacking.size:
-        count = sum(map(len, numbers.values()))
-        hint = f"; {len(classes)} labels in {count} rows may be numbers, `task: regression`"
+    count = sum(map(len, numbers.values()))
+    hint = f"; {len(classes)} labels in {count} rows may be numbers, `task: regression`"
+    for lacking in np.setdiff1d(np.arange(len(classes)), numbers[origin][rows]):
         raise DatasetError(
-            f"target: no training row has the class {classes[lacking[0]]}, expected each class there"
+            f"target: no training row has the class {classes[lacking]}, expected each class there"
             + (hint if len(classes) > count / 2 else "")
         )
 
 
 def _check_spread(drawn: dict[str, tuple[str, NDArray[np.int64]]], parts: dict[str, Rows]) -> None:
-    """Refuse a regression whose target is the same in all rows that a model learns from or is measured on."""
+    """Refuse a regression with the same target in all rows that a model learns from or is measured on."""
     for name in ("train", "test"):
         origin, index = drawn[name]
         target = parts[origin].target[index]
@@ -203,34 +260,16 @@ def _check_spread(drawn: dict[str, tuple[str, NDArray[np.int64]]], parts: dict[s
             raise DatasetError(f"{where}: target is always {target[0]:g} in the {name} rows, expected several values")
 
 
-def _normalisation(options: dict[str, Any], training: Rows) -> tuple[Numbers, Numbers]:
-    features = training.features
-    if options.get("normalisation") != "standardise":
-        return configured(options, features.shape[1])
-    low, high = features.min(axis=0), features.max(axis=0)
-    with np.errstate(over="ignore", invalid="ignore"):
-        # A constant feature becomes 0 exactly, which a mean with a rounding error would not give.
-        mean = np.where(low < high, features.mean(axis=0), low)
-        std = np.where(low < high, features.std(axis=0), 1.0)
-    wrong = np.flatnonzero(~(np.isfinite(std) & (std > 0)))
-    if wrong.size:
-        raise DatasetError(
-            f"{training.columns[wrong[0]]}: got values from {low[wrong[0]]:g} to {high[wrong[0]]:g}, "
-            "whose variance is no number in double precision; expected others to standardise"
-        )
-    return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def _stored(rows: Rows, mean: Numbers, std: Numbers) -> NDArray[np.floating[Any]]:
-    """Return the features as they are stored: in double precision where something is to be subtracted or divided.
+def _stored(rows: Rows, scale: Normalisation) -> NDArray[np.floating[Any]]:
+    """Return the features in double precision if they are to be shifted or scaled, else in single precision.
 
     Raises
     ------
     DatasetError
-        If what models are given cannot be held in single precision.
+        If single precision cannot hold the inputs of models.
     """
-    inputs = (rows.features - np.array(mean)) / np.array(std)
+    inputs = (rows.features - np.array(scale.mean)) / np.array(scale.std)
     columns = zip(inputs.T, rows.features.T, rows.columns, strict=True)
     models_see = np.stack([single(column, given, where) for column, given, where in columns], axis=1)
-    unchanged = not any(mean) and set(std) == {1.0}
+    unchanged = not any(scale.mean) and set(scale.std) == {1.0}
     return models_see if unchanged else rows.features

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from approxgrad.datasets.kinds import DatasetError
+from approxgrad.datasets.faults import DatasetError, listed, reading
 from approxgrad.datasets.labels import labels_of
 from approxgrad.datasets.precision import single
 from approxgrad.messages import one_line
 from approxgrad.storage.array_files import load_arrays
+from approxgrad.storage.damage import DAMAGES
 from approxgrad.storage.table_checks import TableError
 
-SUFFIXES = (".csv", ".parquet")
 LARGEST_EXACT = 2**53
 """Up to here a double holds every integer."""
 
@@ -38,7 +38,7 @@ class Rows:
     target : ndarray
         Shape (N,): labels as text, numbers or truth values, or float32 values of a regression.
     effects : ndarray or None
-        Float32 of shape (N, d): the true effects of the features, where known.
+        Float32 of shape (N, d): the true effects of the features, if known.
     where : str
         File, for messages.
     columns : tuple of str
@@ -51,31 +51,16 @@ class Rows:
     where: str
     columns: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def rows(self, index: NDArray[np.int64]) -> Rows:
-        """Return the chosen rows."""
-        effects = None if self.effects is None else self.effects[index]
-        return replace(self, features=self.features[index], target=self.target[index], effects=effects)
-
 
 def read_columns(path: Path, features: Sequence[str], target: str, effects: Sequence[str], task: str) -> Rows:
-    """Read named columns of a CSV or Parquet file.
+    """Read named columns of a ``.csv`` or ``.parquet`` file; without known effects none are named.
 
-    Parameters
-    ----------
-    path : path
-        Ends in ``.csv`` or ``.parquet``.
-    features, target, effects : sequence of str, str, sequence of str
-        Names of columns; no effects where they are not known.
-    task : str
-        ``classification``: the target holds labels, in a CSV file as text; ``regression``: it is a number.
+    In a ``classification`` the target holds labels, as text in a CSV file; in a ``regression`` it is a number.
 
     Raises
     ------
     DatasetError
-        If the file cannot be read, lacks a column, or a value is missing or no finite number.
+        If the file cannot be read or lacks a column, or a value is missing or not a finite number.
     """
     named = list(dict.fromkeys([*features, target, *effects]))
     columns = _columns(path, named, text=[target] if task == "classification" else [])
@@ -90,23 +75,12 @@ def read_columns(path: Path, features: Sequence[str], target: str, effects: Sequ
 
 
 def read_arrays(path: Path, names: Sequence[str], effects: str | None, task: str) -> Rows:
-    """Read a matrix of features, a vector of targets and perhaps a matrix of effects from an ``.npz`` file.
-
-    Parameters
-    ----------
-    path : path
-        Read without unpickling.
-    names : sequence of str
-        Names of the arrays of the features and of the target.
-    effects : str or None
-        Name of the array of the effects.
-    task : str
-        As for :func:`read_columns`.
+    """Read a matrix of features and a vector of targets, by their two names, and perhaps effects from an ``.npz`` file.
 
     Raises
     ------
     DatasetError
-        If the file cannot be read, lacks an array, or an array does not have the shape or holds a value that it should.
+        If the file cannot be read or lacks an array, or an array has another shape or a value that is not allowed.
     """
     try:
         arrays = load_arrays(path, [*names, *([effects] if effects else [])])
@@ -119,18 +93,22 @@ def read_arrays(path: Path, names: Sequence[str], effects: str | None, task: str
         raise DatasetError(f"{path}: array {names[1]} has the shape {target.shape}, expected ({len(features)},)")
     if effects and arrays[effects].shape != features.shape:
         raise DatasetError(f"{path}: array {effects} has the shape {arrays[effects].shape}, expected {features.shape}")
-    wheres = [f"{path}: array {names[0]}, column {place + 1}" for place in range(features.shape[1])]
+
+    def columns(name: str) -> list[tuple[NDArray[Any], str]]:
+        return [(column, f"{path}: array {name}, column {place}") for place, column in enumerate(arrays[name].T, 1)]
+
     return Rows(
-        features=np.stack([_numbers(*column) for column in zip(features.T, wheres, strict=True)], axis=1),
+        features=np.stack([_numbers(*column) for column in columns(names[0])], axis=1),
         target=_target(target.reshape(-1), task, f"{path}: array {names[1]}"),
-        effects=_effects(arrays[effects], f"{path}: array {effects}") if effects else None,
+        effects=np.stack([_single(*column) for column in columns(effects)], axis=1) if effects else None,
         where=f"{path}: {names[0]}",
-        columns=tuple(wheres),
+        columns=tuple(where for _, where in columns(names[0])),
     )
 
 
 def _columns(path: Path, names: list[str], text: list[str]) -> dict[str, NDArray[Any]]:
-    try:
+    fault = f"{path}: cannot be read as {path.suffix[1:].lower()}"
+    with reading(fault, missing=f"{path}: no such file", errors=(*DAMAGES, pa.ArrowException)):
         if path.suffix.lower() == ".parquet":
             file = pq.ParquetFile(path, page_checksum_verification=True)
             _check_names(path, names, file.schema_arrow.names)
@@ -138,18 +116,12 @@ def _columns(path: Path, names: list[str], text: list[str]) -> dict[str, NDArray
         else:
             # Only an empty field is missing: NA or None can be the name of a class.
             options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "low_memory": False}
-            # Pandas renames a column that stands twice.
+            # Read apart, since pandas renames repeated columns.
             header = pd.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0]
             _check_names(path, names, header.dropna())
             frame = pd.read_csv(path, dtype=dict.fromkeys(text, str), **options)
             if len(frame) and not isinstance(frame.index, pd.RangeIndex):
                 raise DatasetError(f"{path}: row 1 has more fields than the header")
-    except DatasetError:
-        raise
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file") from None
-    except (pa.ArrowException, ArithmeticError, LookupError, MemoryError, OSError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: cannot be read as {path.suffix[1:].lower()} ({one_line(error)})") from None
     if len(frame) == 0:
         raise DatasetError(f"{path}: has no rows")
     return {name: np.asarray(frame[name]) for name in names}
@@ -158,18 +130,14 @@ def _columns(path: Path, names: list[str], text: list[str]) -> dict[str, NDArray
 def _check_names(path: Path, wanted: Iterable[str], found: Iterable[str]) -> None:
     known = [str(name) for name in found]
     for name in wanted:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            # White space around a name is seen only in quotes.
-            hint = (
-                f" (did you mean {repr(close[0]) if close[0].strip() == name else one_line(close[0])}?)"
-                if close
-                else ""
-            )
-            shown = one_line(", ".join(known[:10]) + (", ..." if len(known) > 10 else ""))
-            raise DatasetError(f"{path}: has no column {name!r}, only {shown if known else 'nothing'}{hint}")
         if known.count(name) > 1:
             raise DatasetError(f"{path}: has the column {name!r} {known.count(name)} times, expected it once")
+        if name not in known:
+            hint = ""
+            for close in difflib.get_close_matches(name, known, n=1):
+                # White space around a name is seen only in quotes.
+                hint = f" (did you mean {repr(close) if close.strip() == name else one_line(close)}?)"
+            raise DatasetError(f"{path}: has no column {name!r}, only {listed(known)}{hint}")
 
 
 def _target(values: NDArray[Any], task: str, where: str) -> NDArray[Any]:
@@ -180,19 +148,12 @@ def _single(values: NDArray[Any], where: str) -> NDArray[np.float32]:
     return single(_numbers(values, where), values, where)
 
 
-def _effects(values: NDArray[Any], where: str) -> NDArray[np.float32]:
-    return np.stack([_single(column, f"{where}, column {place}") for place, column in enumerate(values.T, 1)], axis=1)
-
-
 def _numbers(values: NDArray[Any], where: str) -> NDArray[np.float64]:
-    """Return a column as numbers; row numbers in messages count from 1 and leave out the header."""
+    """Return a column as numbers; row numbers in messages count from 1 without the header."""
     if values.dtype.kind not in "biufOUT":
-        raise DatasetError(f"{where}: holds {values.dtype}, expected numbers")
-    with np.errstate(over="ignore"):
-        try:
-            numbers = np.asarray(_parsed(values)).astype(np.float64)
-        except TypeError as error:
-            raise DatasetError(f"{where}: does not hold numbers ({one_line(error)})") from None
+        raise DatasetError(f"{where}: contains {values.dtype}, expected numbers")
+    with np.errstate(over="ignore"), reading(f"{where}: does not contain numbers", errors=(TypeError,)):
+        numbers = np.asarray(_parsed(values)).astype(np.float64)
     wrong = np.flatnonzero(~np.isfinite(numbers))
     if wrong.size:
         value = values[wrong[0]]
@@ -204,21 +165,20 @@ def _numbers(values: NDArray[Any], where: str) -> NDArray[np.float64]:
 
 
 def _parsed(values: NDArray[Any]) -> Any:
-    """Return text and objects as numbers, NaN for those that are none."""
+    """Return text and objects as numbers, or NaN."""
     if values.dtype.kind in "biuf":
         return values
     try:
         return pd.to_numeric(values, errors="coerce")
     except OverflowError:
-        # Integers beyond the largest double, which pandas hands out as Python's.
+        # Integers beyond the largest double, which pandas returns as Python's.
         return pd.to_numeric(np.array([str(value) for value in values], object), errors="coerce")
 
 
 def _check_digits(values: NDArray[Any], numbers: NDArray[np.float64], where: str) -> None:
     """Refuse integers with more digits than a double has, if different ones would become equal."""
     long = np.flatnonzero(np.abs(numbers) > LARGEST_EXACT)
-    written = {Decimal(str(value)) for value in values[long]}
-    if len(written) > len(np.unique(numbers[long])):
+    if len({Decimal(str(value)) for value in values[long]}) > len(np.unique(numbers[long])):
         raise DatasetError(
             f"{where}, row {long[0] + 1}: got {one_line(values[long[0]], 60)}, which has too many digits: double "
             "precision keeps 15; subtract a constant in the file"

@@ -1,1 +1,1 @@
-"""Gradient sources: the exact gradient and the finite-difference engine, with what both share."""
+"""Gradient sources: the exact gradient, the finite-difference engine, and what both share."""

@@ -1,4 +1,4 @@
-"""Functions that a CPU computes faster in another way, while a model that uses them is evaluated as it is."""
+"""Functions that a CPU computes faster in another way, while a model that uses them runs unchanged."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ from approxgrad.gradients.checks import layers
 from approxgrad.gradients.pooling import fast_max_pool2d
 from approxgrad.gradients.small_images import Geometry, Product, product
 
-# Parameters of glibc's mallopt, and the size below which memory is kept for reuse.
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-KEPT_BYTES = 2**30
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+KEPT_BYTES = 2**30  # size below which memory is kept for reuse
 
 
 class FastFunctions(TorchFunctionMode):
     """While it is active in a thread, convolutions and max-pooling of images are computed faster.
 
-    The model itself runs, with its own layers, weights, hooks and caches. Only a few functions of torch that it calls
-    are computed in another way. Weights of two-dimensional convolutions are copied into channels-last order, which the
-    batches follow by themselves. Convolutions of images no larger than their kernel become matrix products
-    (:mod:`approxgrad.gradients.small_images`): the same products, added in another order. Max-pooling gives the very
-    same numbers (:mod:`approxgrad.gradients.pooling`).
+    The model itself runs, with its own layers, weights, hooks and caches; only a few functions of torch that it calls
+    are computed in another way. Weights of two-dimensional convolutions are copied into channels-last order, which
+    their outputs follow. Convolutions of images no larger than their kernel become matrix products
+    (:mod:`approxgrad.gradients.small_images`). Max-pooling gives exactly the same numbers
+    (:mod:`approxgrad.gradients.pooling`).
 
-    The rest is left to torch: whatever autograd records, or a transform of ``torch.func`` or a compiler sees; tensors
-    that are not on a CPU, not dense, not of one floating-point dtype, or of a class of their own; and weights that are
-    not parameters, since they may be made anew for every call.
+    torch computes the rest: what autograd records, or a transform of ``torch.func`` or a compiler sees; tensors that
+    are not on a CPU, not dense, of different or integer dtypes, or of a class of their own; and weights that are not
+    parameters, since they may be new in every call.
 
     Attributes
     ----------
@@ -42,8 +41,8 @@ class FastFunctions(TorchFunctionMode):
 
     Notes
     -----
-    The copies are made once for each parameter and again when torch says that it has changed, which it does not say of
-    changes through ``.data``. So whoever uses an instance first sees that it agrees with the model
+    A parameter is copied once, and again when torch knows that it has changed, which it does not for changes through
+    ``.data``. So an instance is only used after its outputs agreed with the model's
     (:class:`approxgrad.gradients.prepared.PreparedModel`).
     """
 
@@ -92,24 +91,24 @@ class FastFunctions(TorchFunctionMode):
         return fast_max_pool2d(input, *args, **kwargs) if _plain(input) else None
 
     def _view(self, input: Tensor, *shape: Any) -> Tensor | None:
-        # Models flatten maps with `view`, which torch refuses for those that follow weights in channels-last order.
+        # Models flatten maps with `view`, which torch refuses for maps in channels-last order.
         follows = _plain(input) and not input.is_contiguous() and input.is_contiguous(memory_format=torch.channels_last)
         sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
         return input.reshape(*sizes) if follows and all(type(size) is int for size in sizes) else None
 
 
 class _Weight:
-    """A parameter of convolutions in channels-last order, and as matrices for the sizes of images that were seen."""
+    """A parameter of convolutions in channels-last order, and as matrices for the image sizes seen so far."""
 
     def __init__(self, weight: nn.Parameter) -> None:
-        # Held, so that no other parameter gets its address.
+        # Kept alive, so that no other parameter gets its address.
         self._weight = weight
         self._state = (weight.data_ptr(), weight._version)
         self._products: dict[tuple[Geometry | None, torch.Size], Product | None] = {}
         self.channels_last = weight.detach().contiguous(memory_format=torch.channels_last)
 
     def is_current(self) -> bool:
-        """Whether torch knows of no change of the numbers."""
+        """Return whether torch knows of no change of the numbers."""
         return self._state == (self._weight.data_ptr(), self._weight._version)
 
     def product(self, geometry: Geometry | None, size: torch.Size) -> Product | None:
@@ -119,8 +118,7 @@ class _Weight:
 
 
 def _plain(input: Tensor, *others: Tensor) -> bool:
-    """Whether images and what they meet are ordinary dense tensors on a CPU, of one floating-point dtype."""
-    tensors = (input, *others)
+    """Return whether images and weights are ordinary dense tensors on a CPU, all of one floating-point dtype."""
     return (
         input.ndim == 4
         and all(
@@ -129,7 +127,7 @@ def _plain(input: Tensor, *others: Tensor) -> bool:
             and tensor.layout == torch.strided
             and tensor.dtype == input.dtype
             and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-            for tensor in tensors
+            for tensor in (input, *others)
         )
         and input.is_floating_point()
     )
@@ -145,7 +143,7 @@ _FAST: dict[Any, Callable[..., Tensor | None]] = {
 def is_compiled(model: nn.Module) -> bool:
     """Return whether ``torch.compile`` or TorchScript was applied to a module, or to a part of it.
 
-    These run outside the reach of :class:`FastFunctions`, or would be compiled again for it.
+    Such parts do not see :class:`FastFunctions`, or would be compiled again for it.
     """
     return any(
         isinstance(part, torch.jit.ScriptModule)
@@ -159,9 +157,9 @@ def is_compiled(model: nn.Module) -> bool:
 def keep_freed_memory() -> bool:
     """Let this process keep the memory that it frees, and return whether the C library was told so.
 
-    By default glibc gives every large block back to the system at once, so that each layer of each evaluation begins
-    with page faults: a third of the time of a small convolutional network. Results do not depend on it. Whoever has
-    set glibc's own variables (``MALLOC_MMAP_THRESHOLD_``, ``MALLOC_TRIM_THRESHOLD_``) keeps that setting.
+    By default glibc returns every large block to the system at once, so that each layer of each evaluation begins with
+    page faults, a third of the time of a small convolutional network. Results do not depend on it. If glibc's own
+    variables (``MALLOC_MMAP_THRESHOLD_``, ``MALLOC_TRIM_THRESHOLD_``) are set, they stay in force.
     """
     if {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"} & os.environ.keys():
         return False

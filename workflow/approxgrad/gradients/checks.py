@@ -1,4 +1,4 @@
-"""Checks that every gradient source shares: what it is given and what the model returns."""
+"""Checks that gradient sources share: of models, inputs, steps and outputs."""
 
 from __future__ import annotations
 
@@ -16,48 +16,42 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 Model = Callable[..., Any]
 """Any callable from a batch of inputs to a batch of outputs."""
 
+Baseline = float | Tensor
+"""A number for all features, or a tensor that broadcasts to the inputs, such as one input."""
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""What inputs may be; torch has no arithmetic for shorter ones."""
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # torch has no arithmetic for shorter ones
 
 CHANGES = (
     "changes the gradient inside the model, which differences of outputs do not see; Saliency, InputXGradient, "
     "IntegratedGradients, GradientShap and NoiseTunnel over these take a gradient source"
 )
 
-Baseline = float | Tensor
-"""A number for all features, or a tensor that broadcasts to the inputs, such as one input."""
-
 
 def check_deterministic(model: Model) -> None:
-    """Refuse a model with a layer that an evaluation would change, or whose training mode makes outputs random.
+    """Refuse, by a ValueError, a model with a layer that evaluations would change, or that makes outputs random.
 
-    Raises
-    ------
-    ValueError
-        If a layer with dropout, a normalisation with running statistics or a spectral norm is in training mode, or a
-        lazy layer has no weights yet.
+    Such are lazy layers without weights, and in training mode dropout, running statistics and spectral norms.
     """
-    if not isinstance(model, nn.Module):
-        return
     for name, layer in layers(model):
+        kind = type(layer).__name__
         own = (*layer._parameters.values(), *layer._buffers.values())
         if any(isinstance(tensor, (UninitializedParameter, UninitializedBuffer)) for tensor in own):
-            kind = type(layer).__name__
             raise ValueError(
                 f"model: layer {name or kind!r} ({kind}) is lazy and has no weights yet; evaluate the model once first"
             )
         # A frozen script has no mode.
         if getattr(layer, "training", False) and _needs_evaluation_mode(layer):
-            kind = type(layer).__name__
             raise ValueError(f"model: layer {name or kind!r} ({kind}) is in training mode; call model.eval() first")
 
 
-def layers(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield names and layers of a module, itself first: a module may use torch's names for this for something else."""
-    yield name, module
-    for part, layer in module._modules.items():
-        if layer is not None:
+def layers(model: Any, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield names and layers of a module, itself first, and nothing for another model.
+
+    Unlike ``named_modules`` it does not need methods of the module, which may give torch's names another meaning.
+    """
+    if isinstance(model, nn.Module):
+        yield name, model
+        for part, layer in model._modules.items():
             yield from layers(layer, f"{name}.{part}" if name else part)
 
 
@@ -71,17 +65,12 @@ def _needs_evaluation_mode(layer: nn.Module) -> bool:
 
 
 def check_plain_gradient(model: Model) -> None:
-    """Refuse a model whose gradient captum changes on its way back: differences of outputs do not see that.
+    """Refuse, by a ValueError, a call of captum's GuidedBackprop, Deconvolution, DeepLift, DeepLiftShap or LRP.
 
-    Raises
-    ------
-    ValueError
-        If the call comes from one of captum's methods GuidedBackprop, Deconvolution, DeepLift, DeepLiftShap and LRP.
+    They change the gradient in the backward pass, which differences of outputs do not see.
     """
     if (inspect.isfunction(model) or inspect.ismethod(model)) and _from_captum(model):
         raise ValueError(f"gradient: captum's {model.__qualname__.partition('.')[0]} {CHANGES}")
-    if not isinstance(model, nn.Module):
-        return
     for _, layer in layers(model):
         if any(map(_from_captum, (*layer._forward_pre_hooks.values(), *layer._forward_hooks.values()))):
             raise ValueError(f"gradient: a method of captum, such as GuidedBackprop, {CHANGES}")
@@ -92,19 +81,13 @@ def _from_captum(function: Any) -> bool:
 
 
 def check_resolved(inputs: tuple[Tensor, ...], steps: Tensor, shifts: tuple[int, ...]) -> None:
-    """Refuse steps, one for each feature, that are all lost: x + h is x everywhere, so every difference is zero.
-
-    Raises
-    ------
-    ValueError
-        Naming the smallest distance between a feature and its neighbour among the floating-point numbers.
-    """
+    """Refuse, by a ValueError, steps that are lost in every feature: if x + h is x, every difference is zero."""
     widths = [point[0].numel() for point in inputs]
     for point, own in zip(inputs, steps.split(widths), strict=True):
-        values = point.detach().reshape(len(point), -1)
+        values = point.reshape(len(point), -1)
         if any(((values + (shift * own).to(point.dtype)) != values).any() for shift in shifts):
             return
-    sizes = [point.detach().abs() for point in inputs]
+    sizes = [point.abs() for point in inputs]
     spacing = min(float((torch.nextafter(size, torch.full_like(size, torch.inf)) - size).min()) for size in sizes)
     kind = str(inputs[0].dtype).removeprefix("torch.")
     raise ValueError(
@@ -131,15 +114,7 @@ def checked_inputs(inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def check_inputs(inputs: Any) -> None:
-    """Refuse inputs that no gradient exists for.
-
-    Raises
-    ------
-    TypeError
-        If `inputs` is not a tensor of floating-point numbers.
-    ValueError
-        If it is empty or holds NaN or infinite values.
-    """
+    """Refuse inputs that are not a dense tensor of floats (TypeError), or that are empty or not finite (ValueError)."""
     if not isinstance(inputs, Tensor):
         raise TypeError(f"inputs: expected a tensor, got {type(inputs).__name__}")
     if inputs.dtype not in FLOATS:
@@ -154,15 +129,18 @@ def check_inputs(inputs: Any) -> None:
         raise ValueError(f"inputs: row {int((~finite).nonzero()[0])} holds NaN or infinite values")
 
 
-def broadcast_baselines(baselines: Baseline, inputs: Tensor) -> Tensor:
-    """Return the baseline of every input: the shape, dtype and device of the inputs.
+def check_finite(outputs: Tensor, place: Callable[[int], str]) -> None:
+    """Refuse, by a ValueError, outputs (a flat tensor) that are not finite; `place` says in words what one is for."""
+    finite = torch.isfinite(outputs)
+    if not finite.all():
+        item = int((~finite).nonzero()[0])
+        raise ValueError(f"model: output is {outputs[item].item()} for {place(item)}")
 
-    Raises
-    ------
-    TypeError
-        If the baselines are neither a number nor a tensor.
-    ValueError
-        If they are not finite or do not broadcast to the inputs.
+
+def broadcast_baselines(baselines: Baseline, inputs: Tensor) -> Tensor:
+    """Return the baseline of every input, with the shape, dtype and device of the inputs.
+
+    Baselines that are not finite or do not broadcast raise a ValueError, other objects a TypeError.
     """
     if not isinstance(baselines, (Real, Tensor)):
         raise TypeError(f"baselines: expected a number or a tensor, got {baselines!r}")
@@ -185,36 +163,13 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
 
 
 def rows_of(arguments: tuple[Any, ...], row: Tensor, rows: int) -> list[Any]:
-    """Take from every per-input argument the rows that a batch belongs to."""
+    """Return the arguments of a batch: of tensors with as many rows as there are inputs, the rows of the batch."""
     return [
         argument.index_select(0, row.to(argument.device))
         if isinstance(argument, Tensor) and argument.ndim > 0 and len(argument) == rows
         else argument
         for argument in arguments
     ]
-
-
-def halved(size: int) -> int:
-    """Return the batch size to go on with after a GPU ran out of memory."""
-    if size == 1:
-        raise MemoryError("batch_size: the GPU has no memory for a single input") from None
-    torch.cuda.empty_cache()
-    return size // 2
-
-
-def check_outputs(
-    outputs: Tensor, base: int, shifts: tuple[int, ...], steps: Tensor, features: Tensor, first_row: int = 0
-) -> None:
-    """Refuse outputs, of shape (N, evaluations per input), that are not finite; say where they arose."""
-    finite = torch.isfinite(outputs)
-    if finite.all():
-        return
-    row, item = (~finite).nonzero()[0].tolist()
-    where = ""
-    if item >= base:
-        feature, shift = int(features[(item - base) // len(shifts)]), shifts[(item - base) % len(shifts)]
-        where = f" with feature {feature} shifted by {shift * float(steps[feature]):+g}"
-    raise ValueError(f"model: output is {outputs[row, item].item()} for input {first_row + row}{where}")
 
 
 def is_number(value: object) -> bool:

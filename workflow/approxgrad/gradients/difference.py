@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from approxgrad.descriptions import Number, option
-from approxgrad.gradients.source import AUTO, SOURCES, Setting, SourceKind
+from approxgrad.descriptions import Number, Once, option
+from approxgrad.gradients.source import SOURCES, Setting, SourceKind
 from approxgrad.gradients.stencils import stencil
 
 STEPS = (
@@ -22,6 +22,7 @@ class Difference(SourceKind):
     """Finite differences: :class:`approxgrad.FiniteDifference`."""
 
     name: ClassVar[str] = "difference"
+    varied: ClassVar[str] = "steps"
     setting_name: ClassVar[str] = "step"
     setting_label: ClassVar[str] = "step size h (units of the model's inputs)"
     symbol: ClassVar[str] = "h"
@@ -30,11 +31,14 @@ class Difference(SourceKind):
 
     difference: Annotated[Literal["forward", "backward", "central"], option("Scheme of the differences.")]
     steps: Annotated[
-        tuple[Annotated[Number, option("", ge=1e-30, le=1e30)] | Literal["auto"], ...], option(STEPS, min_length=1)
+        tuple[Annotated[Number, option("", ge=1e-30, le=1e30)] | Literal["auto"], ...],
+        option(STEPS, min_length=1),
+        Once,
     ]
     dtypes: Annotated[
         tuple[Literal["float32", "float64"], ...],
         option("Precisions in which models are evaluated, by the exact gradient as well.", min_length=1),
+        Once,
     ] = ("float32",)
 
     @property
@@ -47,21 +51,11 @@ class Difference(SourceKind):
         """The scheme for readers."""
         return f"{self.difference} differences"
 
-    @property
-    def settings(self) -> tuple[Setting, ...]:
-        """The steps."""
-        return tuple(step if step == AUTO else float(step) for step in self.steps)
-
-    @property
-    def precisions(self) -> tuple[str, ...]:
-        """As configured."""
-        return self.dtypes
-
-    def evaluations(self, setting: Setting, features: int) -> int:
+    def cost(self, setting: Setting, features: int) -> int:
         """Return d + 1, for the central scheme 2 d."""
         return stencil(self.difference).evaluations(features)
 
-    def shared_evaluations(self, setting: Setting) -> int:
+    def shared_cost(self, setting: Setting) -> int:
         """Return 1 where the unperturbed output enters."""
         return int(stencil(self.difference).uses_base)
 

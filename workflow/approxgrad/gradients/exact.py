@@ -1,24 +1,15 @@
-"""What a gradient source is (captum's ``gradient_func`` signature), and the exact one."""
+"""The exact gradient, by automatic differentiation."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.batching import balanced_slices, memory_budget
-from approxgrad.gradients.checks import (
-    Model,
-    as_tuple,
-    check_outputs,
-    checked_batch_size,
-    checked_inputs,
-    halved,
-    rows_of,
-)
-from approxgrad.gradients.prepared import PreparedModel, prepared
-from approxgrad.gradients.targets import Target, select_outputs, target_indices
+from approxgrad.gradients.checks import Model, check_finite, rows_of
+from approxgrad.gradients.evaluated import BatchedGradient, Stream
+from approxgrad.gradients.targets import Target, select_outputs
 
 NOT_DIFFERENTIABLE = (
     "gradient: the outputs do not depend on the inputs through autograd, so there is no exact gradient; "
@@ -26,48 +17,18 @@ NOT_DIFFERENTIABLE = (
 )
 
 
-class GradientSource(Protocol):
-    """What captum calls for a gradient; see :class:`approxgrad.FiniteDifference` for the meaning of the arguments."""
-
-    def __call__(
-        self,
-        forward_fn: Model,
-        inputs: Tensor | tuple[Tensor, ...],
-        target_ind: Target = None,
-        additional_forward_args: Any = None,
-    ) -> tuple[Tensor, ...]:
-        """Return one gradient per input tensor."""
-        ...
-
-
-class ExactGradient:
+class ExactGradient(BatchedGradient):
     """Gradient by automatic differentiation, in batches of bounded memory.
 
-    Parameters
-    ----------
-    batch_size : int, optional
-        Inputs per evaluation; by default :func:`approxgrad.gradients.batching.batch_size`.
-    check_rows : bool
-        As in :class:`approxgrad.FiniteDifference`.
-
-    Attributes
-    ----------
-    used_batch_size : int or None
-        The batch size of the last call.
-    check_evaluations : int
-        Model evaluations, in all calls, that served to look at the model.
+    Parameters, attributes and errors are those of :class:`approxgrad.gradients.evaluated.BatchedGradient`.
 
     Notes
     -----
-    Cost: one forward and one backward pass per input; and for each call at most 18 evaluations to look at the model,
-    at most 9 without `check_rows`, and more only where outputs differ.
+    Cost: one forward and one backward pass per input. The checks of a call take at most 18 evaluations, at most 9
+    without `check_rows`, and more only if outputs differ.
     """
 
-    def __init__(self, batch_size: int | None = None, *, check_rows: bool = True) -> None:
-        self.batch_size = checked_batch_size(batch_size)
-        self.check_rows = check_rows
-        self.used_batch_size: int | None = None
-        self.check_evaluations = 0
+    records_graphs: ClassVar[bool] = True
 
     def __call__(
         self,
@@ -83,69 +44,31 @@ class ExactGradient:
         ValueError
             Also if the outputs do not depend on the inputs through autograd.
         """
-        points = checked_inputs(inputs)
-        arguments = as_tuple(additional_forward_args)
-        rows, device = len(points[0]), points[0].device
-        indices = target_indices(target_ind, rows, device)
-        model, ready = forward_fn, prepared(forward_fn)
-        if ready is None:
-            model = ready = self.prepare(forward_fn, points, arguments, indices)
-        size = self.batch_size or ready.rows_at_once(device, memory_budget(device), backward=True)
-        gradients = [torch.empty_like(point) for point in points]
-        while True:
-            try:
-                for part in balanced_slices(rows, size):
-                    for gradient, values in zip(
-                        gradients, _autograd(model, points, indices, arguments, part), strict=True
-                    ):
-                        gradient[part] = values
-                break
-            except torch.cuda.OutOfMemoryError:
-                size = halved(size)
-        self.used_batch_size = size
-        return tuple(gradients)
+        stream = self.stream(forward_fn, inputs, target_ind, additional_forward_args)
+        gradients = tuple(torch.empty_like(point) for point in stream.inputs)
 
-    def prepare(
-        self,
-        model: Model,
-        inputs: tuple[Tensor, ...],
-        arguments: tuple[Any, ...] = (),
-        indices: Tensor | None = None,
-        *,
-        check_rows: bool = True,
-    ) -> PreparedModel:
-        """Return a model as this source evaluates it: as :meth:`approxgrad.FiniteDifference.prepare`."""
-        made = PreparedModel(
-            model,
-            inputs,
-            arguments,
-            indices,
-            check_rows=check_rows and self.check_rows,
-            batch_size=self.batch_size,
-            budget=memory_budget(inputs[0].device),
-            faster=False,
-        )
-        self.check_evaluations += made.evaluations
-        return made
+        def differentiate(part: slice) -> None:
+            for gradient, values in zip(gradients, _autograd(stream, part), strict=True):
+                gradient[part] = values
+
+        stream.in_batches(stream.rows, differentiate)
+        return gradients
 
 
-def _autograd(
-    model: Model, inputs: tuple[Tensor, ...], indices: Tensor | None, arguments: tuple[Any, ...], part: slice
-) -> tuple[Tensor, ...]:
+def _autograd(stream: Stream, part: slice) -> tuple[Tensor, ...]:
     """Differentiate the target output for the rows of one slice."""
-    device = inputs[0].device
-    row = torch.arange(part.start, part.stop, device=device)
+    row = torch.arange(part.start, part.stop, device=stream.device)
     with torch.inference_mode(False), torch.enable_grad():
-        batch = tuple(tensor[part].detach().clone().requires_grad_() for tensor in inputs)
+        batch = tuple(tensor[part].clone().requires_grad_() for tensor in stream.inputs)
         try:
-            # Given copies, a model may change its inputs in place.
-            raw = model(*(tensor.clone() for tensor in batch), *rows_of(arguments, row, len(inputs[0])))
+            # The model is given copies, because it may change its inputs in place.
+            raw = stream.model(*(tensor.clone() for tensor in batch), *rows_of(stream.arguments, row, stream.rows))
         except RuntimeError as error:
             if "requires grad" in str(error):
                 raise ValueError(NOT_DIFFERENTIABLE) from None
             raise
-        outputs = select_outputs(raw, None if indices is None else indices[part], len(row))
-        check_outputs(outputs.detach().reshape(-1, 1), 1, (), outputs[:0], row[:0], first_row=part.start)
+        outputs = select_outputs(raw, None if stream.indices is None else stream.indices[part], len(row))
+        check_finite(outputs.detach(), lambda item: f"input {part.start + item}")
         if not outputs.requires_grad:
             raise ValueError(NOT_DIFFERENTIABLE)
         gradients = torch.autograd.grad(outputs.sum(), batch, allow_unused=True)

@@ -1,4 +1,4 @@
-"""What one input asks of a device on its way through a model, seen while the model is evaluated."""
+"""What one input needs of a device on its way through a model, measured while the model is evaluated."""
 
 from __future__ import annotations
 
@@ -17,32 +17,27 @@ from approxgrad.gradients.small_images import Geometry
 
 _OF_IMAGES = {torch.ops.aten.convolution.default, torch.ops.aten.max_pool2d_with_indices.default}
 
-UNKNOWN_EXPANSION = 32
-"""Widest operation over input size, assumed where a model computes outside torch."""
-
-UNKNOWN_WEIGHT_USES = 16
-"""How often an input uses each weight of the convolutions, assumed where a model computes outside torch."""
+# Assumed for a model that computes outside torch: its widest operation over its input size, and how often an input uses
+# each convolution weight.
+UNKNOWN_EXPANSION, UNKNOWN_WEIGHT_USES = 32, 16
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one input asks of a device on its way through a model.
+    """What one input needs of a device on its way through a model.
 
     Attributes
     ----------
-    widest : int
-        Bytes of the largest operation, inputs and outputs together.
-    peak : int
-        Bytes of the tensors that exist at the same time at most.
-    total : int
-        Bytes of all tensors that are made: what autograd keeps for the backward pass.
+    widest, peak, total : int
+        Bytes of the largest operation, inputs and outputs together; of the tensors that exist at the same time, at
+        most; and of all tensors that are made, which is what autograd keeps.
     fixed : int
         Bytes that do not depend on the number of inputs.
     weight_uses : float
-        How often the input uses each weight of the convolutions on average: at as many positions as they have
-        outputs, and once where they are computed as matrix products; infinite without convolutions.
+        How often the input uses each convolution weight on average: at as many positions as there are outputs, but
+        once for convolutions that are matrix products; infinite without convolutions.
     weight_copies : int
-        Bytes of the copies of these weights on the CPU: of all in another order, and of some as matrices.
+        Bytes of the copies of these weights on the CPU: all in another order, some as matrices.
     """
 
     widest: int
@@ -54,37 +49,31 @@ class Footprint:
 
 
 def guessed(inputs: Sequence[Tensor]) -> Footprint:
-    """Return the footprint that a model of unknown kind is taken to have."""
-    size = sum(tensor[:1].numel() * tensor.element_size() for tensor in inputs)
-    return Footprint(
-        widest=UNKNOWN_EXPANSION * size,
-        peak=2 * UNKNOWN_EXPANSION * size,
-        total=4 * UNKNOWN_EXPANSION * size,
-        weight_uses=UNKNOWN_WEIGHT_USES,
-    )
+    """Return the footprint that is assumed for a model of unknown kind."""
+    widest = UNKNOWN_EXPANSION * sum(tensor[:1].numel() * tensor.element_size() for tensor in inputs)
+    return Footprint(widest, peak=2 * widest, total=4 * widest, weight_uses=UNKNOWN_WEIGHT_USES)
 
 
 class MemoryMeter(TorchDispatchMode):
-    """While it is active in a thread, it notes the memory of every tensor that torch makes there.
+    """While it is active in a thread, it measures the memory of every tensor that torch makes there.
 
-    It sees operations, whoever asks for them: layers, functions, attention or interpolation of a model's own.
+    It sees operations, whatever calls them: layers, functions, attention or interpolation of a model's own.
 
     Attributes
     ----------
     peak, total, widest : int
-        In bytes, as in :class:`Footprint`, but of all inputs together.
-    failed : bool
-        Whether the outputs did not follow from the inputs by operations that were seen.
-    sees_images : bool
-        Whether there was a convolution or max-pooling.
+        In bytes, as in :class:`Footprint`, but for all inputs together.
+    failed, sees_images : bool
+        Whether the outputs did not follow from the inputs by operations that it saw, and whether there was a
+        convolution or max-pooling.
     convolutions : list
-        For every convolution the numbers of its weight or, if it is better computed as one, of its matrix, and how
-        often all inputs together use each of them.
+        For every convolution the size of its weight, or of its matrix if it is better computed as one, and how often
+        all inputs together use it.
     """
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # Else the first operation imports the compiler: a second and 170 MiB.
+        # With True, the first operation imports the compiler: a second and 170 MiB.
         return False
 
     def __init__(self) -> None:
@@ -97,7 +86,7 @@ class MemoryMeter(TorchDispatchMode):
         self._live: dict[int, tuple[StorageWeakRef, int, bool]] = {}
 
     def run(self, model: Callable[..., Any], inputs: Sequence[Tensor], arguments: Sequence[Any]) -> Any:
-        """Evaluate a model and note its memory."""
+        """Evaluate a model and measure its memory."""
         for tensor in inputs:
             self._add(tensor, derived=True)
         with self:
@@ -106,7 +95,7 @@ class MemoryMeter(TorchDispatchMode):
         return output
 
     def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        """Run an operation and note what it takes and makes."""
+        """Run an operation and measure its inputs and outputs."""
         result = func(*args, **(kwargs or {}))
         taken = list(_tensors((args, kwargs)))
         made = list(_tensors(result))
@@ -114,7 +103,7 @@ class MemoryMeter(TorchDispatchMode):
         self._forget()
         borrowed = {_key(tensor) for tensor in taken} - self._live.keys()
         for tensor in made:
-            # A view of a weight, or a weight changed in place, is no memory of its own.
+            # A view of a weight, or a weight changed in place, has no memory of its own.
             if _key(tensor) not in borrowed:
                 self._add(tensor, derived)
         self.peak = max(self.peak, sum(size for _, size, _ in self._live.values()))
@@ -127,7 +116,7 @@ class MemoryMeter(TorchDispatchMode):
 
     @property
     def copies(self) -> int:
-        """Bytes of the weights of convolutions in another order, and of their matrices."""
+        """Bytes of the convolution weights in another order, and of their matrices."""
         return sum(self._copies.values())
 
     def _note_convolution(self, output: Tensor, images: Tensor, weight: Tensor, *rest: Any) -> None:
@@ -162,15 +151,14 @@ class MemoryMeter(TorchDispatchMode):
 
 
 class MeterBesideCompiler(MemoryMeter):
-    """The same where the compiler of torch is in use, which leaves it alone."""
+    """The same for a process that uses torch's compiler, which has to skip this mode."""
+
+    # torch hides from its compiler what a class defines itself.
+    __torch_dispatch__ = MemoryMeter.__torch_dispatch__
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return True
-
-    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        """Run an operation and note what it takes and makes."""
-        return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 def memory_meter() -> MemoryMeter:
@@ -179,15 +167,7 @@ def memory_meter() -> MemoryMeter:
 
 
 def footprint(one: MemoryMeter, several: MemoryMeter | None, rows: int) -> Footprint:
-    """Return what one input takes, from the memory of one and of several, or of one alone.
-
-    Parameters
-    ----------
-    one, several : MemoryMeter
-        That were active while a model was given one input, and `rows` of them.
-    rows : int
-        At least 2.
-    """
+    """Return what one input needs, from an evaluation of one and, if it was measured, of `rows` (at least 2)."""
 
     def each(name: str) -> int:
         if several is None:
@@ -209,15 +189,13 @@ def footprint(one: MemoryMeter, several: MemoryMeter | None, rows: int) -> Footp
 def _tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
+    elif isinstance(value, (tuple, list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
             yield from _tensors(item)
-    elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
 
 
 def _key(tensor: Tensor) -> int | None:
-    """Return what tells a tensor's memory, or None if it has none of its own (sparse, of a library)."""
+    """Return what identifies a tensor's memory; None if it has none of its own (sparse, of a library)."""
     try:
         return tensor.untyped_storage()._cdata
     except (RuntimeError, NotImplementedError):

@@ -1,4 +1,4 @@
-"""Max-pooling of windows that do not overlap, as maxima of whole images, which a CPU computes faster."""
+"""Max-pooling over windows that do not overlap, as maxima of whole images, which is faster on a CPU."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def fast_max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor | None:
-    """Return what ``torch.nn.functional.max_pool2d`` returns, the very same numbers, or None where it is to compute.
+    """Return exactly what ``torch.nn.functional.max_pool2d`` does, or None if torch should compute it.
 
-    Where windows lie side by side, every k-th row from the first on, from the second on and so forth are compared,
-    then the columns; torch's own kernel looks for the places of the maxima too.
+    If windows lie side by side, it takes the maximum over every k-th row from the first on, from the second on and so
+    forth, and then over columns. torch's own kernel also looks for the places of the maxima.
     """
     height, width = window = pair(kernel_size)
     apart = (

@@ -1,7 +1,9 @@
-"""A model as gradient sources evaluate it: checked, measured, and faster where that was seen to agree."""
+"""A model as gradient sources evaluate it: checked, measured, and made faster if its outputs stay the same."""
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,51 +15,44 @@ from approxgrad.gradients.checks import Model, check_deterministic
 from approxgrad.gradients.footprint import Footprint, footprint, guessed, memory_meter
 from approxgrad.gradients.rows import RowError, Rows
 from approxgrad.gradients.targets import OutputSelector
-from approxgrad.gradients.wrapping import ModelWrapper, unwrapped, weights_in_order
+from approxgrad.gradients.wrapping import ModelWrapper, unwrapped, weights_in_order, wrappers
 
 
 class PreparedModel(ModelWrapper):
-    """A model that was looked at with inputs of one kind.
+    """A model that was checked and measured with inputs of one kind.
 
-    The model itself is evaluated, and nothing about it is changed. On a CPU some functions of torch are computed in a
-    faster way while it runs (:class:`approxgrad.gradients.acceleration.FastFunctions`), if its outputs for a few rows
-    were seen to be the same up to rounding.
+    The model itself is evaluated, and it is not changed. On a CPU some functions of torch are computed faster while it
+    runs (:class:`approxgrad.gradients.acceleration.FastFunctions`), if its outputs for a few rows were the same up to
+    rounding.
 
     Parameters
     ----------
     model : callable
         A batch of inputs to a batch of outputs.
     inputs : tuple of Tensor
-        Of which up to three rows are evaluated.
+        Each of shape (N, ...); up to three rows are evaluated.
     arguments : tuple
-        Further arguments of the model; a tensor with one row for each input is taken row by row.
+        Further arguments of the model; a tensor whose first axis has length N is taken row by row.
     indices : Tensor or None
         Explained outputs: :func:`approxgrad.gradients.targets.target_indices`.
-    check_rows : bool
-        Whether to refuse a model whose rows are not independent and repeatable.
-    batch_size : int or None
-        Inputs per evaluation where it is known beforehand. With 1, only repeatability is checked.
-    budget : int
-        Bytes that an evaluation may occupy.
+    check_rows, batch_size, budget
+        As `check_rows`, `batch_size` and `memory_budget` of :class:`approxgrad.FiniteDifference`.
     faster : bool
-        Whether to compute functions faster where no graph is recorded.
+        Whether functions may be computed faster while no graph is recorded.
 
     Attributes
     ----------
     footprint : Footprint
-        What one input asks of the device.
-    seen_at_work : bool
-        Whether rows were seen to be independent in the batches of the engine, too, or are not to be checked.
+        What one input needs.
+    seen_rows : float
+        Largest batch of the engine in which rows are known to be independent; infinite if they need no check.
     evaluations : int
-        Evaluations made here: at most 30, more where outputs differ; without the check at most 15,
-        and none where nothing depends on them.
+        Evaluations made here: at most 30, without the check 15, and more only if outputs differ.
 
     Raises
     ------
-    RowError
-        If the model or the check fails.
     ValueError
-        If a layer is in training mode, or a target does not fit.
+        If the model or a check of it fails, or a target does not fit.
     """
 
     def __init__(
@@ -73,7 +68,7 @@ class PreparedModel(ModelWrapper):
         faster: bool = True,
     ) -> None:
         super().__init__(model)
-        self.seen_at_work = not check_rows
+        self.seen_rows: float = 0 if check_rows else math.inf
         check_deterministic(unwrapped(model))
         self.footprint: Footprint = guessed(inputs)
         self.evaluations = 0
@@ -84,9 +79,9 @@ class PreparedModel(ModelWrapper):
         faster = faster and on_cpu and _may_be_faster(model)
         if not (check_rows or faster or batch_size is None):
             return
-        # What was compiled compares itself with the module that it was made from.
-        looked_at = unwrapped(model) if weights_in_order(model) else model
-        rows = Rows(looked_at, inputs, arguments, OutputSelector(indices), batch_size=batch_size)
+        # A compiled model compares itself with the module that it was made from.
+        checked = unwrapped(model) if weights_in_order(model) else model
+        rows = Rows(checked, inputs, arguments, OutputSelector(indices), batch_size=batch_size)
         one, several = memory_meter(), memory_meter()
         alone = rows.alone(one, budget)
         if check_rows:
@@ -98,7 +93,7 @@ class PreparedModel(ModelWrapper):
             self.footprint = footprint(one, None if several.failed else several, rows.several)
         if faster and (one.failed or one.sees_images):
             self._fast = self._agreeing(rows, alone, inputs, arguments, indices)
-        # What was computed faster was so in a batch of that size.
+        # The comparison with faster functions has already evaluated a batch of that size.
         if check_rows and self._fast is None:
             rows.check_size(alone)
         self.evaluations += rows.evaluations
@@ -106,7 +101,7 @@ class PreparedModel(ModelWrapper):
     def _agreeing(
         self, rows: Rows, alone: Tensor, inputs: tuple[Tensor, ...], arguments: tuple[Any, ...], indices: Tensor | None
     ) -> FastFunctions | None:
-        """Return faster functions with which the model says the same, if there are any."""
+        """Return faster functions that the model uses and that leave its outputs the same, if there are any."""
         fast, model = FastFunctions(), self.__wrapped__
 
         def quick(*inputs: Any) -> Any:
@@ -123,9 +118,7 @@ class PreparedModel(ModelWrapper):
 
     def __call__(self, *inputs: Any) -> Any:
         """Evaluate the model."""
-        if self._fast is None or torch.is_grad_enabled():
-            return self.__wrapped__(*inputs)
-        with self._fast:
+        with nullcontext() if self._fast is None or torch.is_grad_enabled() else self._fast:
             return self.__wrapped__(*inputs)
 
     def rows_at_once(self, device: torch.device, budget: int, backward: bool = False) -> int:
@@ -135,21 +128,20 @@ class PreparedModel(ModelWrapper):
 
 def prepared(model: Model) -> PreparedModel | None:
     """Return the prepared model among a model and those that it wraps, if there is one."""
-    found: Any = model
-    while isinstance(found, ModelWrapper) and not isinstance(found, PreparedModel):
-        found = found.__wrapped__
-    return found if isinstance(found, PreparedModel) else None
+    return next((wrapper for wrapper in wrappers(model) if isinstance(wrapper, PreparedModel)), None)
 
 
 def says_the_same(model: Model, ready: PreparedModel) -> bool:
-    """Whether a model that wraps a prepared one returns what that does."""
-    found: Any = model
-    while found is not ready and found.same_outputs:
-        found = found.__wrapped__
-    return found is ready
+    """Return whether a model that wraps a prepared one returns what that does."""
+    for wrapper in wrappers(model):
+        if wrapper is ready:
+            return True
+        if not wrapper.same_outputs:
+            break
+    return False
 
 
 def _may_be_faster(model: Model) -> bool:
-    """Whether a model is a module that a compiler has not already taken apart."""
+    """Return whether a model is a module that was not compiled."""
     module = unwrapped(model)
     return isinstance(module, nn.Module) and not is_compiled(module) and not weights_in_order(model)

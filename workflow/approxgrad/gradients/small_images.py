@@ -1,4 +1,4 @@
-"""Convolutions of images no larger than their kernel: matrix products, which a CPU computes faster."""
+"""Convolutions of images no larger than their kernel, as matrix products, which are faster on a CPU."""
 
 from __future__ import annotations
 
@@ -9,22 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-LARGEST_GROWTH = 2
-"""A convolution's matrix may have so many times the numbers that its kernel has."""
+LARGEST_GROWTH = 2  # largest size of a convolution's matrix, in multiples of its kernel
 
+# For each output position along an axis, the (tap of the kernel, pixel) pairs that it multiplies.
 Reads = list[list[tuple[int, int]]]
-"""For each output position along an axis, which (tap of the kernel, pixel) it multiplies."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a two-dimensional convolution without groups reads.
-
-    Attributes
-    ----------
-    kernel, stride, padding, dilation : tuple of int
-        Along height and width; the padding is zeros.
-    """
+    """Which pixels a two-dimensional convolution without groups, padded with zeros, reads along height and width."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -33,13 +26,13 @@ class Geometry:
 
     @classmethod
     def of(cls, weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: int) -> Geometry | None:
-        """Return the geometry of a call of ``conv2d``, or None for one with groups or a padding by name."""
+        """Return the geometry of a call of ``conv2d``, or None if it has groups or names its padding."""
         if groups != 1 or isinstance(padding, str) or weight.ndim != 4:
             return None
         return cls((weight.shape[2], weight.shape[3]), pair(stride), pair(padding), pair(dilation))
 
     def reads(self, height: int, width: int) -> tuple[Reads, Reads]:
-        """Return what each output row and each output column reads of images of a size."""
+        """Return what each output row and each output column reads of images of this size."""
         rows, columns = (self._axis(axis, size) for axis, size in enumerate((height, width)))
         return rows, columns
 
@@ -54,9 +47,8 @@ class Geometry:
     def is_matrix_product(self, height: int, width: int) -> bool:
         """Return whether a convolution of images of this size is better computed as a product with the whole image.
 
-        It is where each output reads every pixel, so that the matrix is the kernel's numbers in another order, some of
-        them repeated, and no zeros: a convolution of 3 x 3 on images of 2 x 2 or 1 x 1, say, of whose kernel most meets
-        padding only.
+        It is if each output reads every pixel: then the matrix holds the kernel's numbers, some of them repeated, and
+        no zeros. An example is a 3 x 3 kernel on images of 2 x 2 or 1 x 1, most of which meets only padding.
         """
         pixels, taps = height * width, self.kernel[0] * self.kernel[1]
         if pixels > taps:
@@ -68,22 +60,10 @@ class Geometry:
 
 
 class Product:
-    """The matrix by which a convolution multiplies images of one size.
+    """A convolution of images of one size as a product, for a geometry with :meth:`Geometry.is_matrix_product`.
 
-    Parameters
-    ----------
-    weight : Tensor
-        Shape (output channels, channels, kernel height, kernel width).
-    geometry : Geometry
-        For which :meth:`Geometry.is_matrix_product` holds.
-    height, width : int
-        Of the images.
-
-    Attributes
-    ----------
-    matrix : Tensor
-        Shape (output height * output width * output channels, height * width * channels): rows and columns are
-        numbered with the channel running fastest.
+    The weight has shape (output channels, channels, kernel height, kernel width), the :attr:`matrix` shape
+    (output height * output width * output channels, height * width * channels), the channel running fastest.
     """
 
     def __init__(self, weight: Tensor, geometry: Geometry, height: int, width: int) -> None:
@@ -99,14 +79,14 @@ class Product:
         self.matrix = matrix.reshape(len(rows) * len(columns) * outputs, -1)
 
     def __call__(self, images: Tensor, bias: Tensor | None) -> Tensor:
-        """Return what the convolution makes of images, up to rounding: the same products, added in another order."""
+        """Return the convolution of images: the same products, added in another order."""
         biases = None if bias is None else bias.repeat(self._shape[0] * self._shape[1])
         outputs = linear(images.permute(0, 2, 3, 1).flatten(1), self.matrix, biases)
         return outputs.reshape(len(images), *self._shape).permute(0, 3, 1, 2)
 
 
 def product(weight: Tensor, geometry: Geometry | None, size: torch.Size) -> Product | None:
-    """Return the product for images of a size, or None where the convolution is better computed as it is."""
+    """Return the product for images of a size, or None if the convolution is better computed as it is."""
     if geometry is None or not geometry.is_matrix_product(*size):
         return None
     return Product(weight.detach(), geometry, *size)

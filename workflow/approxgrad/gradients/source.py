@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from approxgrad.descriptions import Description, Registry, option
+from approxgrad.descriptions import Description, Registry, option, read, written
 
 AUTO: Literal["auto"] = "auto"
 """In place of a number: the setting is chosen at run time, for the model and the precision that it is evaluated in."""
@@ -17,7 +18,8 @@ AUTO: Literal["auto"] = "auto"
 PRECISIONS = ("float32", "float64")
 """Precisions in which models are evaluated, the lowest first."""
 
-Setting = float | int | Literal["auto"] | None
+Setting = float | Literal["auto"] | None
+"""An integer is a float here, too."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ class SourceKind(Description):
     ----------
     name : str
         The key that stands for the kind in `gradients`; also a field, whose value says which of its variants.
+    varied : str
+        The field that holds the settings, which are numbers.
     setting_name, setting_label, symbol : str
-        What a study varies: the name in tables, the title of an axis, and the letter in the names of sources.
+        What a study varies: the name in tables, the title of an axis, and the letters in the names of sources.
     exact : bool
         Whether it is the exact gradient, which the other sources are compared with.
     colours, markers : dict
@@ -37,6 +41,7 @@ class SourceKind(Description):
     """
 
     name: ClassVar[str]
+    varied: ClassVar[str] = ""
     setting_name: ClassVar[str] = ""
     setting_label: ClassVar[str] = ""
     symbol: ClassVar[str] = ""
@@ -56,20 +61,25 @@ class SourceKind(Description):
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """The settings that are studied."""
-        raise NotImplementedError
+        """The settings that are studied: the field :attr:`varied`."""
+        return getattr(self, self.varied) if self.varied else (None,)
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """The precisions that are studied."""
-        return (PRECISIONS[0],)
+        """The precisions that are studied: the field ``dtypes``, where a kind has it."""
+        return getattr(self, "dtypes", (PRECISIONS[0],))
 
-    def evaluations(self, setting: Setting, features: int) -> int:
+    def only(self, setting: Setting, dtype: str) -> Self:
+        """Return the kind with a single setting and precision."""
+        own: dict[str, Any] = {self.varied: (setting,)} if self.varied else {}
+        return dataclasses.replace(self, **own, **({"dtypes": (dtype,)} if hasattr(self, "dtypes") else {}))
+
+    def cost(self, setting: Setting, features: int) -> int:
         """Return the model evaluations for the gradient at one point; for an exact one, forward and backward passes."""
         raise NotImplementedError
 
-    def shared_evaluations(self, setting: Setting) -> int:
-        """Return how many of them are at the point itself, whatever the number of features."""
+    def shared_cost(self, setting: Setting) -> int:
+        """Return how many of these are at the point itself, whatever the number of features."""
         return 0
 
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
@@ -77,7 +87,7 @@ class SourceKind(Description):
 
         Parameters
         ----------
-        setting : float, int or None
+        setting : float or None
             What the study varies, as a number.
         **limits
             ``batch_size`` and ``memory_budget`` of an evaluation, each perhaps None, and ``seed`` for what is drawn.
@@ -102,17 +112,7 @@ class Exact(SourceKind):
 
     dtypes: Annotated[tuple[Literal["float32", "float64"], ...], option("Precisions of the model.")] = ("float32",)
 
-    @property
-    def settings(self) -> tuple[Setting, ...]:
-        """None: there is nothing to vary."""
-        return (None,)
-
-    @property
-    def precisions(self) -> tuple[str, ...]:
-        """As configured."""
-        return self.dtypes
-
-    def evaluations(self, setting: Setting, features: int) -> int:
+    def cost(self, setting: Setting, features: int) -> int:
         """Return 1: a forward pass that a backward pass follows."""
         return 1
 
@@ -131,7 +131,7 @@ class Source:
     ----------
     kind : SourceKind
         With its options.
-    setting : float, int, "auto" or None
+    setting : float, "auto" or None
         What the study varies; None for the exact gradient.
     dtype : str
         Precision in which the model is evaluated.
@@ -145,10 +145,10 @@ class Source:
     def name(self) -> str:
         """The name in paths and tables; the setting is written in full, so that the name tells its value exactly."""
         words = [self.family]
-        if self.chosen:
-            words.append(AUTO)
+        if self.number is not None:
+            words.append(f"{self.kind.symbol}{np.format_float_positional(self.number, trim='-')}")
         elif self.setting is not None:
-            words.append(f"{self.kind.symbol}{np.format_float_positional(self.setting, trim='-')}")
+            words.append(AUTO)
         if self.dtype != PRECISIONS[0]:
             words.append(self.dtype)
         return "-".join(words)
@@ -169,26 +169,46 @@ class Source:
         return self.setting == AUTO
 
     @property
+    def number(self) -> float | None:
+        """The setting as a number; None if it is chosen at run time, or there is none."""
+        return None if self.setting is None or self.setting == AUTO else float(self.setting)
+
+    @property
     def rank(self) -> tuple[int, str, float]:
         """Place in an ordered list: by precision, family and setting; a setting that is chosen comes last."""
-        known = isinstance(self.setting, (int, float))
-        return PRECISIONS.index(self.dtype), self.family, float(self.setting) if known else math.inf  # type: ignore[arg-type]
+        return PRECISIONS.index(self.dtype), self.family, math.inf if self.number is None else self.number
+
+    def distance(self, setting: float) -> float:
+        """Return the distance from a setting on a logarithmic scale; infinite if this one is chosen or none."""
+        return math.inf if self.number is None else abs(math.log(self.number / setting))
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What makes this source and no other one, as plain values for the parameters of a job."""
+        return {"kind": self.kind.name, **written(self.kind)}
 
     def evaluations(self, features: int) -> int:
         """Return the model evaluations for the gradient at one point."""
-        return self.kind.evaluations(self.setting, features)
+        return self.kind.cost(self.setting, features)
 
     @property
     def shared_evaluations(self) -> int:
         """How many of them are at the point itself."""
-        return self.kind.shared_evaluations(self.setting)
+        return self.kind.shared_cost(self.setting)
 
 
 def exact_source(dtype: str = PRECISIONS[0]) -> Source:
     """Return the exact gradient in a precision."""
-    return Source(Exact(), None, dtype)
+    return Source(Exact((dtype,)), None, dtype)  # type: ignore[arg-type]
 
 
 def sources(kind: SourceKind) -> list[Source]:
     """Return the gradient sources of a kind: every precision of every setting."""
-    return [Source(kind, setting, dtype) for setting in kind.settings for dtype in kind.precisions]
+    return [Source(kind.only(setting, dtype), setting, dtype) for setting in kind.settings for dtype in kind.precisions]
+
+
+def source_of(entry: Mapping[str, Any]) -> Source:
+    """Return the source of :attr:`Source.entry`."""
+    options = dict(entry)
+    (source,) = sources(read(SOURCES[options.pop("kind")], options))
+    return source

@@ -1,4 +1,4 @@
-"""Finite-difference stencils as data: where a scheme evaluates the model and with which weights."""
+"""Finite-difference schemes as data: where each evaluates the model, and with which weights."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stencil:
-    """One finite-difference scheme for a first derivative.
-
-    With step h, the derivative along feature i at x is ``sum(c * f(x + o * h * e_i) for o, c) / h``.
+    """One scheme for a first derivative: with step h, ``sum(c * f(x + o * h * e_i) for o, c) / h`` along feature i.
 
     Attributes
     ----------
     offsets : tuple of int
-        Multiples of the step at which the model is evaluated. Offset 0 is the unperturbed input, which
-        all features of an input share.
+        Multiples o of the step. Offset 0 is the unperturbed input, which all features share.
     coefficients : tuple of float
-        Weight of each evaluation; they sum to zero.
+        Weight c of each evaluation; they sum to zero.
     order : int
-        Order of the truncation error: it shrinks like ``h ** order`` for a smooth model.
+        The truncation error of a smooth model shrinks like ``h ** order``.
     """
 
     offsets: tuple[int, ...]
@@ -28,7 +25,7 @@ class Stencil:
 
     @property
     def uses_base(self) -> bool:
-        """Whether the unperturbed output enters."""
+        """Whether the unperturbed output is used."""
         return 0 in self.offsets
 
     @property
@@ -36,12 +33,17 @@ class Stencil:
         """The offsets that perturb a feature."""
         return tuple(offset for offset in self.offsets if offset != 0)
 
+    @property
+    def weights(self) -> dict[int, float]:
+        """The coefficient of each offset."""
+        return dict(zip(self.offsets, self.coefficients, strict=True))
+
     def evaluations(self, features: int) -> int:
-        """Return the model evaluations for the derivatives along `features` features at one point."""
+        """Return the model evaluations for the derivatives along so many features at one point."""
         return int(self.uses_base) + len(self.shifts) * features
 
 
-# Fornberg (1988), "Generation of finite difference formulas on arbitrarily spaced grids", table 1 (central) and 3.
+# Fornberg (1988), "Generation of finite difference formulas on arbitrarily spaced grids", tables 1 (central) and 3.
 SCHEMES: dict[str, Stencil] = {
     "forward": Stencil(offsets=(0, 1), coefficients=(-1.0, 1.0), order=1),
     "backward": Stencil(offsets=(-1, 0), coefficients=(-1.0, 1.0), order=1),
@@ -50,13 +52,7 @@ SCHEMES: dict[str, Stencil] = {
 
 
 def stencil(scheme: str) -> Stencil:
-    """Return the stencil of a scheme.
-
-    Raises
-    ------
-    ValueError
-        If there is no such scheme.
-    """
+    """Return the stencil of a scheme; a ValueError if there is no such scheme."""
     if not isinstance(scheme, str) or scheme not in SCHEMES:
         raise ValueError(f"scheme: got {scheme!r}, expected one of {', '.join(SCHEMES)}")
     return SCHEMES[scheme]

@@ -12,27 +12,12 @@ import torch
 from torch import Tensor
 
 Target: TypeAlias = int | Sequence[int] | Sequence[Sequence[int]] | Tensor | None
-"""``None`` for a model with one output per input; an integer for the same output of every input; a
-tensor or list of N integers for one output per input; a tuple of integers, or a list of N such tuples,
-for outputs with several axes."""
+"""``None`` for a model with one output per input; an integer for the same output of every input; a tensor or list of
+N integers for one output per input; a tuple of integers, or a list of N such tuples, for outputs with several axes."""
 
 
 def target_indices(target: Target, inputs: int, device: torch.device | str = "cpu") -> Tensor | None:
-    """Return the output index of every input.
-
-    Parameters
-    ----------
-    target : Target
-        Any of the forms above.
-    inputs : int
-        Number of inputs N.
-    device : torch.device or str
-        Where the result lives.
-
-    Returns
-    -------
-    Tensor or None
-        Integers of shape (N, axes of one output), or None for a model with one output per input.
+    """Return the output index of all N `inputs`: integers of shape (N, axes of one output), or None for target None.
 
     Raises
     ------
@@ -60,13 +45,7 @@ def target_indices(target: Target, inputs: int, device: torch.device | str = "cp
 
 
 def as_outputs(outputs: Any) -> Tensor:
-    """Return what a model returned as a tensor of real floating-point numbers.
-
-    Raises
-    ------
-    TypeError
-        If it is something else; the message says what to return instead.
-    """
+    """Return a model's outputs as a tensor; a TypeError if they are not real floating-point numbers, and dense."""
     try:
         found = _as_tensor(outputs)
     except (TypeError, ValueError, RuntimeError):
@@ -93,9 +72,9 @@ def _as_tensor(outputs: Any) -> Tensor:
     if isinstance(outputs, Tensor):
         return outputs
     if isinstance(outputs, np.ndarray):
-        # A copy, in this machine's byte order, since torch takes neither another nor arrays that must not be written.
+        # Copied in this machine's byte order: torch takes neither another one nor read-only arrays.
         return torch.from_numpy(np.array(outputs, outputs.dtype.newbyteorder("=")))
-    # A list of numbers, but no tuple with other outputs beside the wanted ones.
+    # A list of numbers, but not a tuple that has other outputs beside the wanted ones.
     if type(outputs) is not list or not all(isinstance(row, (list, Real)) or _is_number(row) for row in outputs):
         raise TypeError
     return torch.tensor(outputs, device="cpu")
@@ -106,14 +85,9 @@ def _is_number(value: Any) -> bool:
 
 
 class OutputSelector:
-    """Takes the explained outputs from what a model returns, batch after batch.
+    """Takes the outputs that `indices` (:func:`target_indices`) explain from those of a model, batch after batch.
 
-    Whether the targets are in range is looked at when the shape of one output is seen first.
-
-    Parameters
-    ----------
-    indices : Tensor or None
-        Targets of N inputs: :func:`target_indices`.
+    Targets are checked against the shape of one output when it is first seen.
     """
 
     def __init__(self, indices: Tensor | None) -> None:
@@ -122,26 +96,9 @@ class OutputSelector:
         self._columns: Tensor | None = None
 
     def __call__(self, outputs: Any, rows: Tensor) -> Tensor:
-        """Return the explained output of every element of a batch.
+        """Return the explained outputs, of shape (B,), of a batch; `rows` are the numbers of its inputs.
 
-        Parameters
-        ----------
-        outputs : Tensor or array
-            What the model returned for the batch.
-        rows : Tensor
-            Which of the N inputs each of its B elements belongs to.
-
-        Returns
-        -------
-        Tensor
-            Shape (B,).
-
-        Raises
-        ------
-        TypeError
-            If the outputs are neither a tensor nor an array of numbers.
-        ValueError
-            If their shape does not fit the batch or the target.
+        Outputs that are not numbers raise a TypeError, a shape that does not fit batch or target a ValueError.
         """
         batch = len(rows)
         outputs = as_outputs(outputs)
@@ -162,7 +119,7 @@ class OutputSelector:
 
 
 def _flat_columns(indices: Tensor, axes: torch.Size) -> Tensor:
-    """Return where the outputs of shape `axes` hold each row's target once they are flattened."""
+    """Return the position of each input's target in a flattened output of shape `axes`."""
     if len(axes) != indices.shape[1]:
         raise ValueError(
             f"target: has {indices.shape[1]} index(es) per input, but one output of the model has shape {tuple(axes)}"
@@ -179,6 +136,6 @@ def _flat_columns(indices: Tensor, axes: torch.Size) -> Tensor:
 
 
 def select_outputs(outputs: Any, indices: Tensor | None, batch: int) -> Tensor:
-    """Return the explained output of every element of one batch: :class:`OutputSelector` for `batch` inputs."""
+    """Return the explained outputs of one batch, whose targets are `indices`: see :class:`OutputSelector`."""
     rows = torch.arange(batch, device=None if indices is None else indices.device)
     return OutputSelector(indices)(outputs, rows)

@@ -1,24 +1,20 @@
-"""What this package puts around a model of a user, so that its own modules find the model again."""
+"""Wrappers that this package puts around a user's model, and how its modules find the model again."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 
 class ModelWrapper:
-    """A callable of this package around a model.
+    """A callable of this package around a model, which is reachable as ``__wrapped__``.
 
-    Only instances of this class are looked into: an attribute of a user's object never means anything here, whatever
-    its name.
-
-    Parameters
-    ----------
-    model : callable
-        The model; reachable as ``__wrapped__``.
+    Only instances of this class are unwrapped: an attribute of a user's object never means anything here, whatever its
+    name.
     """
 
     weights_in_order = False
-    """Whether a compiler has put the weights of convolutions in order once and for all."""
+    """Whether a compiler has reordered the weights of convolutions once and for all."""
 
     same_outputs = True
     """Whether it returns what the model does."""
@@ -27,17 +23,20 @@ class ModelWrapper:
         self.__wrapped__ = model
 
 
-def unwrapped(model: Any) -> Any:
-    """Return the user's model behind wrappers of this package."""
+def wrappers(model: Any) -> Iterator[ModelWrapper]:
+    """Yield the wrappers around a user's model, the outermost first."""
     while isinstance(model, ModelWrapper):
+        yield model
         model = model.__wrapped__
+
+
+def unwrapped(model: Any) -> Any:
+    """Return the user's model behind all wrappers."""
+    for wrapper in wrappers(model):
+        model = wrapper.__wrapped__
     return model
 
 
 def weights_in_order(model: Any) -> bool:
-    """Return whether a model, or one that it wraps, has its weights in order."""
-    while isinstance(model, ModelWrapper):
-        if model.weights_in_order:
-            return True
-        model = model.__wrapped__
-    return False
+    """Return whether a wrapper of a model says that its weights are in order."""
+    return any(wrapper.weights_in_order for wrapper in wrappers(model))

@@ -1,91 +1,23 @@
-"""Attribution methods over any gradient source: captum's, and the published variant of Integrated Gradients."""
+"""Attribution of an output of a model to its inputs, with any method over any gradient source."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from numbers import Integral
+import dataclasses
 from typing import Any
 
 import torch
-from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import Tensor
 
-from approxgrad.gradients.batching import PATH_SHARE, memory_budget
-from approxgrad.gradients.checks import (
-    Baseline,
-    Model,
-    broadcast_baselines,
-    check_inputs,
-)
-from approxgrad.gradients.exact import ExactGradient, GradientSource
-from approxgrad.gradients.finite_differences import FiniteDifference
-from approxgrad.gradients.prepared import prepared
-from approxgrad.gradients.rows import check_rows as check_rows_of
+from approxgrad.gradients.batching import memory_budget
+from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs
+from approxgrad.gradients.evaluated import BatchedGradient, GradientSource
+from approxgrad.gradients.exact import ExactGradient
+from approxgrad.gradients.prepared import PreparedModel, prepared
 from approxgrad.gradients.targets import Target, target_indices
-from approxgrad.methods.published import integrated_gradients_published
+from approxgrad.methods.method import METHODS, Method
 
-PATH_BUFFERS = 4
-"""Tensors of inputs x path points that captum's Integrated Gradients holds at once."""
-
-
-def saliency(model: Model, inputs: Tensor, target: Any, gradient: GradientSource) -> Tensor:
-    """Return the absolute gradient (Simonyan et al., 2014, https://arxiv.org/abs/1312.6034)."""
-    method = Saliency(model)
-    method.gradient_func = gradient
-    return method.attribute(inputs, target=target)
-
-
-def input_x_gradient(model: Model, inputs: Tensor, target: Any, gradient: GradientSource) -> Tensor:
-    """Return input times gradient (Shrikumar et al., 2017, https://arxiv.org/abs/1704.02685)."""
-    method = InputXGradient(model)
-    method.gradient_func = gradient
-    return method.attribute(inputs, target=target)
-
-
-def integrated_gradients(
-    model: Model, inputs: Tensor, target: Any, gradient: GradientSource, *, baselines: Baseline = 0, n_steps: int = 50
-) -> Tensor:
-    """Return Integrated Gradients (Sundararajan et al., 2017, https://arxiv.org/abs/1703.01365).
-
-    The path integral is captum's Gauss-Legendre quadrature with `n_steps` points, so the exact and the approximated
-    attribution use the same points and weights. Inputs are taken in groups, and the path of a large input in parts,
-    that bound the memory of the path points.
-    """
-    method = IntegratedGradients(model)
-    method.gradient_func = gradient
-    references = broadcast_baselines(baselines, inputs)
-    own = gradient.memory_budget if isinstance(gradient, FiniteDifference) else None
-    budget = own or memory_budget(inputs.device)
-    points = max(1, int(PATH_SHARE * budget) // (PATH_BUFFERS * inputs[0].numel() * inputs.element_size()))
-    group = max(1, points // n_steps)
-    results = [
-        method.attribute(
-            inputs[start : start + group].detach().requires_grad_(),
-            baselines=references[start : start + group],
-            target=None if target is None else target[start : start + group],
-            n_steps=n_steps,
-            internal_batch_size=None if points >= n_steps else points,
-        )
-        for start in range(0, len(inputs), group)
-    ]
-    return torch.cat(results)
-
-
-def _published(
-    model: Model, inputs: Tensor, target: Any, gradient: GradientSource, *, baselines: Baseline = 0, n_steps: int = 50
-) -> Tensor:
-    return integrated_gradients_published(
-        model, inputs, target, gradient, broadcast_baselines(baselines, inputs), n_steps
-    )
-
-
-METHODS: dict[str, Callable[..., Tensor]] = {
-    "saliency": saliency,
-    "input_x_gradient": input_x_gradient,
-    "integrated_gradients": integrated_gradients,
-    "integrated_gradients_published": _published,
-}
+STUDY_OPTIONS = ("baseline", "reference")
+"""Options that only the configuration of a study has; here a path begins at `baselines`."""
 
 
 def attribute(
@@ -109,7 +41,8 @@ def attribute(
     target : Target
         The output that is explained, in any form of :data:`approxgrad.gradients.targets.Target`.
     method : str
-        ``saliency``, ``input_x_gradient``, ``integrated_gradients`` or ``integrated_gradients_published``.
+        A name from :data:`approxgrad.methods.method.METHODS`: ``gradient``, ``saliency``, ``input_x_gradient``,
+        ``integrated_gradients``, ``integrated_gradients_published`` or one of your own.
     gradient : GradientSource or "exact"
         ``"exact"`` for automatic differentiation, or a :class:`approxgrad.FiniteDifference`.
     check_rows : bool
@@ -117,8 +50,8 @@ def attribute(
         (:func:`approxgrad.gradients.rows.check_rows`). A source with ``batch_size=1`` suits models that depend on the
         batch.
     **options
-        Of the Integrated Gradients methods: `baselines` (number or tensor that broadcasts to the inputs, default
-        0) and `n_steps` (number of path points, default 50).
+        Those of the method. The Integrated Gradients methods take `baselines` (number or tensor that broadcasts to the
+        inputs, default 0) and `n_steps` (number of path points, default 50).
 
     Returns
     -------
@@ -136,9 +69,8 @@ def attribute(
 
     Notes
     -----
-    Cost in model evaluations per input: :func:`approxgrad.methods.cost.evaluations`, and at most
-    31 to look at the model (:class:`approxgrad.FiniteDifference`). The caller's tensors and the
-    model are left as they were.
+    Cost in model evaluations per input: :meth:`approxgrad.methods.method.Method.evaluations`, and at most 31 to look at
+    the model (:class:`approxgrad.FiniteDifference`). The caller's tensors and the model are left as they were.
 
     Examples
     --------
@@ -153,11 +85,28 @@ def attribute(
         raise TypeError(f"model: expected a callable, got {type(model).__name__}")
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
-    function = METHODS[method]
-    _check_options(method, function, options)
+    own = configured_method(method, options)
     source = ExactGradient() if isinstance(gradient, str) and gradient == "exact" else gradient
     if not callable(source):
         raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference, got {gradient!r}")
+    starts = broadcast_baselines(options.get("baselines", 0), inputs) if own.path else None
+    return attribute_with(own, model, inputs, target, source, starts, check_rows=check_rows)
+
+
+def attribute_with(
+    method: Method,
+    model: Model,
+    inputs: Tensor,
+    target: Target,
+    gradient: GradientSource,
+    baselines: Tensor | None = None,
+    *,
+    check_rows: bool = True,
+) -> Tensor:
+    """Attribute with a method whose options are set; arguments, result and errors as of :func:`attribute`.
+
+    `baselines` broadcast to the inputs.
+    """
     indices = target_indices(target, len(inputs))
     per_input: Any = None
     if indices is not None:
@@ -165,8 +114,9 @@ def attribute(
         per_input = indices[:, 0] if indices.shape[1] == 1 else [tuple(row) for row in indices.tolist()]
     with torch.inference_mode(mode=False):
         points = inputs.detach().clone().requires_grad_()
-        ready = _looked_at(model, points, indices, source, check_rows)
-        result = function(ready, points, per_input, source, **options)
+        starts = None if baselines is None else baselines.to(points).expand(points.shape)
+        ready = prepared_model(gradient, model, points, indices, check_rows=check_rows)
+        result = method.attribute(ready, points, per_input, gradient, starts)
     result = result.detach().to(inputs.dtype)
     finite = torch.isfinite(result).reshape(len(result), -1).all(dim=1)
     if not finite.all():
@@ -175,25 +125,33 @@ def attribute(
     return result
 
 
-def _looked_at(model: Model, inputs: Tensor, indices: Tensor | None, source: GradientSource, check: bool) -> Model:
-    """Return the model, looked at once for all gradients of an attribution."""
-    if prepared(model) is not None:
-        return model
-    if isinstance(source, (ExactGradient, FiniteDifference)):
-        return source.prepare(model, (inputs,), (), indices, check_rows=check)
-    if check:
-        check_rows_of(model, inputs)
-    return model
+def prepared_model(
+    gradient: GradientSource, model: Model, inputs: Tensor, indices: Tensor | None, *, check_rows: bool
+) -> PreparedModel:
+    """Return a model as a gradient source evaluates it, looked at once for all gradients of an attribution."""
+    ready = prepared(model)
+    if ready is not None:
+        return model  # type: ignore[return-value]
+    if isinstance(gradient, BatchedGradient):
+        return gradient.prepare(model, (inputs,), (), indices, check_rows=check_rows)
+    budget = memory_budget(inputs.device)
+    return PreparedModel(
+        model, (inputs,), (), indices, check_rows=check_rows, batch_size=None, budget=budget, faster=False
+    )
 
 
-def _check_options(method: str, function: Callable[..., Tensor], options: dict[str, Any]) -> None:
-    parameters = inspect.signature(function).parameters.values()
-    allowed = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+def configured_method(method: str, options: dict[str, Any]) -> Method:
+    """Return a method with options as :func:`attribute` takes them, without its `baselines`.
+
+    Raises
+    ------
+    TypeError
+        If the method lacks an option.
+    """
+    described = METHODS[method]
+    own = [field.name for field in dataclasses.fields(described) if field.name not in STUDY_OPTIONS]
+    allowed = [*(["baselines"] if described.path else []), *own]
     for name in options:
         if name not in allowed:
-            raise TypeError(f"{name}: no option of {method}, which takes {', '.join(allowed) or 'none'}")
-    n_steps = options.get("n_steps", 1)
-    if isinstance(n_steps, bool) or not isinstance(n_steps, Integral):
-        raise TypeError(f"n_steps: expected a positive integer, got {n_steps!r}")
-    if n_steps < 1:
-        raise ValueError(f"n_steps: expected a positive integer, got {n_steps}")
+            raise TypeError(f"{name}: not an option of {method}, which takes {', '.join(allowed) or 'none'}")
+    return described(**{name: value for name, value in options.items() if name != "baselines"})

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from approxgrad.methods.method import METHODS, Method
 
-if TYPE_CHECKING:
-    from torch import Tensor
+
+@METHODS.add
+@dataclass(frozen=True)
+class Gradient(Method):
+    """The gradient itself, with its sign."""
+
+    name: ClassVar[str] = "gradient"
+    label: ClassVar[str] = "Gradient"
+
+    def from_gradient(self, inputs: Any, gradient: Any) -> Any:
+        """Return the gradient."""
+        return gradient
 
 
 @METHODS.add
@@ -20,14 +30,9 @@ class Saliency(Method):
     label: ClassVar[str] = "Saliency"
     signed: ClassVar[bool] = False
 
-    @staticmethod
-    def from_gradient(inputs: Any, gradient: Any) -> Any:
+    def from_gradient(self, inputs: Any, gradient: Any) -> Any:
         """Return the absolute gradient."""
         return abs(gradient)
-
-    def factor(self, inputs: Tensor, baselines: Tensor | None) -> Tensor:
-        """Return ones."""
-        return inputs.new_ones(inputs.shape)
 
 
 @METHODS.add
@@ -38,11 +43,10 @@ class InputXGradient(Method):
     name: ClassVar[str] = "input_x_gradient"
     label: ClassVar[str] = "Gradient × Input"
 
-    @staticmethod
-    def from_gradient(inputs: Any, gradient: Any) -> Any:
+    def from_gradient(self, inputs: Any, gradient: Any) -> Any:
         """Return the product."""
         return inputs * gradient
 
-    def factor(self, inputs: Tensor, baselines: Tensor | None) -> Tensor:
+    def factor(self, inputs: Any, baselines: Any) -> Any:
         """Return the inputs."""
         return inputs

@@ -10,7 +10,7 @@ from approxgrad.methods.method import METHODS, PathMethod
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from approxgrad.gradients.exact import GradientSource
+    from approxgrad.gradients.evaluated import GradientSource
 
 PATH_BUFFERS = 4
 """Tensors of inputs x path points that captum's Integrated Gradients holds at once."""
@@ -37,11 +37,13 @@ class IntegratedGradients(PathMethod):
         from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 
         from approxgrad.gradients.batching import PATH_SHARE, memory_budget
+        from approxgrad.gradients.evaluated import BatchedGradient
 
         references = torch.zeros_like(inputs) if baselines is None else baselines
         method = CaptumIntegratedGradients(model)
         method.gradient_func = gradient
-        budget = getattr(gradient, "memory_budget", None) or memory_budget(inputs.device)
+        budget = gradient.memory_budget if isinstance(gradient, BatchedGradient) else None
+        budget = budget or memory_budget(inputs.device)
         points = max(1, int(PATH_SHARE * budget) // (PATH_BUFFERS * inputs[0].numel() * inputs.element_size()))
         group = max(1, points // self.n_steps)
         results = [

@@ -10,7 +10,7 @@ from approxgrad.methods.method import METHODS, PathMethod, Reference
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from approxgrad.gradients.exact import GradientSource
+    from approxgrad.gradients.evaluated import GradientSource
     from approxgrad.gradients.source import Source
 
 
@@ -21,6 +21,7 @@ class PublishedIntegratedGradients(PathMethod):
 
     name: ClassVar[str] = "integrated_gradients_published"
     label: ClassVar[str] = "Integrated Gradients (published variant)"
+    refers: ClassVar[bool] = True
 
     reference: Reference = None
 
@@ -31,9 +32,10 @@ class PublishedIntegratedGradients(PathMethod):
 
     def evaluations(self, source: Source, features: int, baseline_values: int = 1) -> int:
         """Return the evaluations: each distinct value of the baseline has a path of its own."""
-        paths = baseline_values * source.evaluations(0) if source.is_exact else source.evaluations(features)
-        extra = 0 if source.is_exact else (baseline_values - 1) * source.shared_evaluations
-        return self.n_steps * (paths + extra)
+        each = source.evaluations(features)
+        if source.is_exact:
+            return self.n_steps * each * baseline_values
+        return self.n_steps * (each + (baseline_values - 1) * source.shared_evaluations)
 
     def attribute(
         self, model: Any, inputs: Tensor, target: Any, gradient: GradientSource, baselines: Tensor | None = None

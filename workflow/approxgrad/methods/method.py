@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from approxgrad.descriptions import Description, Integer, Number, Registry, Text, option
@@ -11,7 +11,7 @@ from approxgrad.descriptions import Description, Integer, Number, Registry, Text
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from approxgrad.gradients.exact import GradientSource
+    from approxgrad.gradients.evaluated import GradientSource
     from approxgrad.gradients.source import Source
 
 
@@ -37,13 +37,25 @@ class Method(Description):
     path: ClassVar[bool] = False
     complete: ClassVar[bool] = False
 
-    from_gradient: ClassVar[Callable[[Any, Any], Any] | None] = None
-    """``(inputs, gradient) -> attribution``, where that is all there is to the method: such methods share gradients."""
+    refers: ClassVar[bool] = False
+    """Whether there is no exact attribution of its own, so that it is compared with that of another method."""
 
     @property
     def points(self) -> int:
         """Gradients for each input."""
         return 1
+
+    def from_gradient(self, inputs: Any, gradient: Any) -> Any:
+        """Return the attribution from inputs and gradient alone, both tensors or both arrays of shape (N, ...).
+
+        To be defined where that is all there is to a method: such methods share gradients in a study.
+        """
+        raise NotImplementedError
+
+    @property
+    def derived(self) -> bool:
+        """Whether the attribution follows from inputs and gradient alone."""
+        return type(self).from_gradient is not Method.from_gradient
 
     @property
     def reference_method(self) -> str | None:
@@ -64,9 +76,14 @@ class Method(Description):
         """
         return self.points * source.evaluations(features)
 
-    def factor(self, inputs: Tensor, baselines: Tensor | None) -> Tensor:
-        """Return what the gradient is multiplied with, shaped like the inputs."""
-        raise NotImplementedError
+    def factor(self, inputs: Any, baselines: Any) -> Any:
+        """Return what the gradient is multiplied with, shaped like the inputs: tensors or arrays; by default 1."""
+        return 0 * inputs + 1
+
+    @property
+    def title(self) -> str:
+        """The label with the options that tell methods of one kind apart."""
+        return self.label
 
     def attribute(
         self, model: Any, inputs: Tensor, target: Any, gradient: GradientSource, baselines: Tensor | None = None
@@ -86,10 +103,7 @@ class Method(Description):
         baselines : Tensor, optional
             Shaped like the inputs; there for methods with a path.
         """
-        own = type(self).from_gradient
-        if own is None:
-            raise NotImplementedError
-        result: Tensor = own(inputs.detach(), gradient(model, inputs, target)[0])
+        result: Tensor = self.from_gradient(inputs.detach(), gradient(model, (inputs,), target)[0])
         return result
 
 
@@ -97,6 +111,7 @@ METHODS: Registry[type[Method]] = Registry(
     "attribution method",
     __package__,
     {
+        "gradient": "gradient_methods",
         "saliency": "gradient_methods",
         "input_x_gradient": "gradient_methods",
         "integrated_gradients": "integrated_gradients",
@@ -118,19 +133,29 @@ class PathMethod(Method):
     n_steps: Annotated[Integer, option("Points on the path.", ge=1, le=100000)] = 50
 
     def __post_init__(self) -> None:
-        if isinstance(self.n_steps, bool) or not isinstance(self.n_steps, int):
-            raise TypeError(f"n_steps: expected a positive integer, got {self.n_steps!r}")
-        if self.n_steps < 1:
-            raise ValueError(f"n_steps: expected a positive integer, got {self.n_steps}")
+        given: Any = self.n_steps
+        if isinstance(given, bool) or not isinstance(given, Integral):
+            raise TypeError(f"n_steps: expected a positive integer, got {given!r}")
+        if given < 1:
+            raise ValueError(f"n_steps: expected a positive integer, got {given}")
 
     @property
     def points(self) -> int:
         """The points on the path."""
         return self.n_steps
 
-    def factor(self, inputs: Tensor, baselines: Tensor | None) -> Tensor:
+    def factor(self, inputs: Any, baselines: Any) -> Any:
         """Return input minus baseline."""
-        return inputs if baselines is None else inputs - baselines
+        return inputs - baselines
+
+    @property
+    def title(self) -> str:
+        """The label, with a baseline that is not zero."""
+        if self.baseline == "zero":
+            return self.label
+        own = "own baseline" if isinstance(self.baseline, tuple) else f"{self.baseline} baseline"
+        head, bracket, tail = self.label.partition(" (")
+        return f"{head} ({tail.removesuffix(')')}, {own})" if bracket else f"{self.label} ({own})"
 
 
 Reference = Annotated[

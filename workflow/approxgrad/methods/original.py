@@ -53,7 +53,7 @@ class ApproxAttribution:
         riemann_step: int = 50,
         target: Target = 0,
     ) -> Tensor:
-        """Return the published variant of Integrated Gradients (see :mod:`approxgrad.methods.published`).
+        """Return the published variant of Integrated Gradients (see :mod:`approxgrad.methods.path_average`).
 
         The baseline is a number or a tensor shaped like one input.
         """

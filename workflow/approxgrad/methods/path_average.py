@@ -1,4 +1,4 @@
-"""The variant of Integrated Gradients that the thesis published, kept only for comparison with it."""
+"""Gradient x Input of a model that is averaged along a path: what the thesis published as Integrated Gradients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from approxgrad.gradients.checks import Model, rows_of
-from approxgrad.gradients.exact import ExactGradient, GradientSource
+from approxgrad.gradients.evaluated import GradientSource
+from approxgrad.gradients.exact import ExactGradient
 from approxgrad.gradients.finite_differences import FiniteDifference
 from approxgrad.gradients.wrapping import ModelWrapper
 

@@ -1,4 +1,4 @@
-"""A model compiled for evaluation: the same function with fused layers, whose results differ by rounding."""
+"""A model compiled for evaluation: fused layers, whose outputs differ from the model's by rounding."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from approxgrad.gradients.small_images import Geometry, Product, product
 from approxgrad.gradients.wrapping import ModelWrapper
 
 SHAPES = 64
-"""Input shapes that a model is compiled for at most; more would be a fault of the caller, not a slow success."""
+"""Input shapes that a model is compiled for at most: more are refused, since each costs seconds."""
 
 PADDED_SHARE = 16
-"""A batch is filled up by less than this fraction of itself, so that batches of nearly one size share a compilation."""
+"""A batch is padded by less than one part in so many, so that batches of similar sizes share a compilation."""
 
 
 class CompiledModel(ModelWrapper):
-    """A model for evaluation only, compiled by ``torch.compile`` with its weights taken as constants.
+    """A model for evaluation only, compiled by ``torch.compile`` with its weights as constants.
 
     Convolutions are fused with the normalisation and activation that follow. An instance is a model like any other:
     give it to :func:`approxgrad.attribute` or a gradient method of captum together with finite differences.
@@ -31,25 +31,24 @@ class CompiledModel(ModelWrapper):
     Parameters
     ----------
     model : nn.Module
-        In evaluation mode. It is copied, so later changes of its weights do not show.
+        In evaluation mode. It is copied, so later changes of its weights have no effect.
 
     Raises
     ------
     TypeError
-        If the model is no ``nn.Module``, or is compiled already.
+        If the model is not an ``nn.Module``, or is compiled already.
     ValueError
-        If one of its layers is in training mode; at the first evaluation of a shape, if the compiler fails, such as for
-        want of a C++ compiler, or if what it made differs from the model by more than rounding.
+        If one of its layers is in training mode; at the first evaluation of a shape, if the compiler fails, for example
+        without a C++ compiler, or if the outputs differ from the model's by more than rounding.
 
     Notes
     -----
-    Outputs differ from the model's own by rounding (a few eps of their size), so it is never used unless asked for.
-    It has no gradient. Every new input shape costs some seconds of compiling; a batch is filled up with copies of its
-    last row to the next of few sizes, which depend on nothing but its own size.
+    Outputs differ from the model's by a few eps of their size. There is no gradient. Every new input shape costs some
+    seconds of compiling; batches are padded with copies of their last row, see :func:`padded_size`.
     """
 
     weights_in_order = True
-    """On a CPU the compiler reorders the weights of convolutions once: small batches are as fast as large ones."""
+    """The compiler reorders weights once, so small batches are as fast as large ones on a CPU."""
 
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, nn.Module):
@@ -57,7 +56,7 @@ class CompiledModel(ModelWrapper):
         check_deterministic(model)
         own = copy.deepcopy(model).requires_grad_(requires_grad=False)
         for layer in own.modules():
-            # Constants cannot be given another layout later.
+            # The layout of constants cannot change later.
             if type(layer) is nn.Conv2d and layer.weight.device.type == "cpu" and "forward" not in vars(layer):
                 layer.to(memory_format=torch.channels_last)
                 vars(layer)["forward"] = _fast_forward(layer)
@@ -76,18 +75,13 @@ class CompiledModel(ModelWrapper):
             Shape (N, ...).
         *arguments
             Further arguments of the model; a tensor whose first axis has length N is taken row by row.
-
-        Returns
-        -------
-        Any
-            What the model returns, for N rows.
         """
         rows = len(inputs)
         filled = padded_size(rows)
         batch = [_filled(value, rows, filled) for value in (inputs, *arguments)]
         new = inputs.shape[1:] not in self._prepared
         if new:
-            # Makes the matrices of small images, as constants for the compiler.
+            # Makes the matrices of small images before they become constants.
             with evaluation():
                 self.__wrapped__(*batch)
         outputs = self._evaluate(*batch)[:rows]
@@ -97,7 +91,7 @@ class CompiledModel(ModelWrapper):
         return outputs
 
     def _evaluate(self, *batch: Any) -> Any:
-        # Both cost a second, which only a compiled model should take.
+        # Both take a second to import.
         import torch._dynamo
         import torch._inductor.config
 
@@ -111,10 +105,10 @@ class CompiledModel(ModelWrapper):
             raise ValueError(f"compile: torch.compile cannot compile this model here ({reason})") from error
 
     def _check(self, inputs: Tensor, arguments: tuple[Any, ...], outputs: Tensor) -> None:
-        """Refuse a compiled model that does not compute what the module does, as where weights differ between calls."""
+        """Refuse outputs that are not the module's, as where weights differ between calls."""
 
         def module(*batch: Any) -> Any:
-            # Where a graph may be recorded, each layer computes as it is.
+            # With gradients on, the layers do not use their fast forward.
             with torch.enable_grad():
                 return self.__wrapped__(*batch)
 
@@ -127,7 +121,7 @@ class CompiledModel(ModelWrapper):
 
 
 def _fast_forward(layer: nn.Conv2d) -> Callable[[Tensor], Tensor]:
-    """Return what a convolution of a copy computes, with its weights as constants."""
+    """Return a forward of a convolution that uses the product of small images where there is one."""
     geometry = None
     if layer.padding_mode == "zeros":
         geometry = Geometry.of(layer.weight, layer.stride, layer.padding, layer.dilation, layer.groups)
@@ -145,13 +139,13 @@ def _fast_forward(layer: nn.Conv2d) -> Callable[[Tensor], Tensor]:
 
 
 def padded_size(rows: int) -> int:
-    """Return the size to which a batch is filled up: the next multiple of a power of two that is at most a 16th."""
+    """Return the size to which a batch is padded: the next multiple of a power of two, at most a 16th of the batch."""
     unit = 1 << max(0, rows.bit_length() - PADDED_SHARE.bit_length())
     return -(-rows // unit) * unit
 
 
 def _filled(value: Any, rows: int, filled: int) -> Any:
-    """Repeat the last row of a tensor with one row for each input."""
+    """Repeat the last row of a tensor that has one row for each input."""
     if filled == rows or not isinstance(value, Tensor) or value.ndim == 0 or len(value) != rows:
         return value
     return torch.cat([value, value[-1:].expand(filled - rows, *value.shape[1:])])

@@ -10,7 +10,7 @@ from approxgrad.gradients.acceleration import keep_freed_memory
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Return what results depend on in their last digits: the device and the instructions of the CPU."""
+    """Return what the last digits of results depend on: the device and the instructions of the CPU."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {"device": name, "instructions": torch.backends.cpu.get_cpu_capability()}
 
@@ -33,9 +33,9 @@ def set_up_torch(device: str, threads: int) -> torch.device:
     keep_freed_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    # The same switch as use_deterministic_algorithms, which would import the compiler (a second for every job).
+    # Unlike use_deterministic_algorithms, this does not import the compiler, which takes a second.
     torch.set_deterministic_debug_mode("error")
-    # Else it also fills every new tensor, which is written again at once.
+    # Without this, every new tensor is filled before it is written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
     if torch.backends.cudnn.is_available():
         torch.backends.cudnn.benchmark = False

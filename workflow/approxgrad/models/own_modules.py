@@ -1,7 +1,7 @@
-"""Modules of a user that lie in the working directory: what they import is looked for beside them first.
+"""Users' own modules: those in the working directory, which find each other before installed ones.
 
-They are imported under names of their own, below :data:`ROOT`, so that a file named like an installed module, or like
-one that is already loaded, is neither hidden by that nor hides it from the libraries that need it.
+They are imported below the package :data:`ROOT`. So a file with the name of an installed or loaded module is found, and
+does not hide that module from the libraries that need it.
 """
 
 from __future__ import annotations
@@ -21,21 +21,19 @@ ROOT = "approxgrad_own"
 
 
 def imported(name: str) -> ModuleType:
-    """Import a module: the one of the working directory if it lies there, or else an installed one."""
+    """Import a module from the working directory, or else an installed one."""
     folder = Path.cwd()
+    # Installed modules may ask for one that lies here, such as a pickle for its class.
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
     if not _is_own(folder, name):
-        # Installed modules may ask for one that lies here, such as a pickle of a class.
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
         return import_module(name)
     _stand_for(folder)
     return import_module(f"{ROOT}.{name}")
 
 
 def _stand_for(folder: Path) -> None:
-    """Let :data:`ROOT` stand for a folder; what was imported from another one is forgotten."""
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+    """Let :data:`ROOT` stand for a folder, and forget what was imported from another one."""
     root = sys.modules.get(ROOT)
     if root is not None and list(root.__path__) == [str(folder)]:
         return
@@ -49,7 +47,7 @@ def _stand_for(folder: Path) -> None:
 
 
 class _OwnFinder(MetaPathFinder):
-    """Finds modules below :data:`ROOT` as Python does, and lets their own imports look beside them first."""
+    """Finds modules below :data:`ROOT` as Python does, but loads them so that their own imports look there first."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if not name.startswith(f"{ROOT}."):
@@ -62,7 +60,7 @@ class _OwnFinder(MetaPathFinder):
 
 class _OwnLoader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
-        # Python takes `__import__` from the built-ins of the module whose code imports, so no other module is affected.
+        # Python takes `__import__` from the built-ins of the importing module, so no other module is affected.
         module.__dict__["__builtins__"] = vars(builtins) | {"__import__": _import_own_first}
         super().exec_module(module)
 
@@ -70,20 +68,17 @@ class _OwnLoader(SourceFileLoader):
 def _import_own_first(
     name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
 ) -> Any:
-    """Import as a module of the user does: from the working directory, or else as usual."""
-    folder = Path(sys.modules[ROOT].__path__[0])
-    if level or not _is_own(folder, name, fromlist or ()):
-        return builtins.__import__(name, globals, locals, fromlist or (), level)
-    leaf = builtins.__import__(f"{ROOT}.{name}", globals, locals, fromlist or (), 0)
-    return leaf if fromlist else sys.modules[f"{ROOT}.{name.partition('.')[0]}"]
+    """Import from the working directory, or else as usual."""
+    folder, members = Path(sys.modules[ROOT].__path__[0]), fromlist or ()
+    if level or not _is_own(folder, name, members):
+        return builtins.__import__(name, globals, locals, members, level)
+    leaf = builtins.__import__(f"{ROOT}.{name}", globals, locals, members, 0)
+    return leaf if members else sys.modules[f"{ROOT}.{name.partition('.')[0]}"]
 
 
 def _is_own(folder: Path, name: str, members: Sequence[str] = ()) -> bool:
-    """Whether a module lies in a folder; members of one without a file of its own may."""
-    first, *_ = parts = name.split(".")
+    """Whether a folder holds a module, or members of a module without a file of its own."""
+    parts = name.split(".")
     whole = folder.joinpath(*parts)
-    return any(_is_module(path) for path in (folder / first, whole, *(whole / member for member in members)))
-
-
-def _is_module(path: Path) -> bool:
-    return path.with_name(f"{path.name}.py").is_file() or (path / "__init__.py").is_file()
+    places = (folder / parts[0], whole, *(whole / member for member in members))
+    return any(path.with_name(f"{path.name}.py").is_file() or (path / "__init__.py").is_file() for path in places)

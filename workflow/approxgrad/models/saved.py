@@ -1,7 +1,7 @@
-"""Whether a file of weights gives back the model that was saved: loaded as jobs will load it, in a process of its own.
+"""Whether a file of weights gives back the model that was saved, as another job will load it.
 
-A network can compute with more than its state dictionary holds: random numbers that its factory drew, an average that
-it keeps in an attribute, a global variable. A process that shares none of that with this one finds it out.
+A network can compute with more than its state dictionary: random numbers from its factory, an average in an attribute,
+a global variable. Only a new process, which shares none of that, finds this out.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from approxgrad.extensions import load
 from approxgrad.gradients.rows import ROUNDINGS
 from approxgrad.messages import one_line
-from approxgrad.models.architectures import load_model, save_model
 from approxgrad.models.device import set_up_torch
-from approxgrad.models.factories import ModelError, evaluated, explained
-from approxgrad.models.randomness import kept_randomness, seed_anew
-from approxgrad.provenance.dependencies import PACKAGE_ROOT
+from approxgrad.models.evaluating import evaluated, explained, kept_randomness, seed_anew
+from approxgrad.models.kind import MODELS, ModelError, Network
+from approxgrad.models.model_files import load_model, network, save_model
+from approxgrad.provenance.dependencies import PACKAGE, PACKAGE_ROOT
 from approxgrad.storage.files import UNFINISHED
 from approxgrad.storage.tables import Split
 
@@ -42,20 +43,14 @@ HELPS = (
 
 
 def some_inputs(split: Split, device: torch.device) -> Tensor:
-    """Return the inputs of a few rows of a split, spread over all of it."""
+    """Return the inputs of some rows of a split, evenly spread."""
     last = len(split.target) - 1
     rows = np.unique(np.linspace(0, last, CHECKED_ROWS).round().astype(np.int64))
     return torch.from_numpy(split.rows(rows).model_inputs()).to(device)
 
 
 def try_saving(path: Path | str, model: nn.Module, description: dict[str, Any], inputs: Tensor) -> None:
-    """Save a model beside a path, see that it comes back, and remove it, so that what would fail later fails now.
-
-    Raises
-    ------
-    ModelError, OSError
-        As :func:`approxgrad.models.architectures.save_model` does.
-    """
+    """Save a model beside a path, check the file and remove it; raises what ``save_model`` does."""
     path = Path(path)
     tried = path.with_name(f".{path.stem}{UNFINISHED}trial{path.suffix}")
     try:
@@ -65,18 +60,18 @@ def try_saving(path: Path | str, model: nn.Module, description: dict[str, Any], 
 
 
 def check_saved(path: Path | str, model: nn.Module, description: dict[str, Any], inputs: Tensor | None = None) -> None:
-    """Refuse a file from which another model is loaded than the one that was saved.
+    """Refuse a file that gives another model than the one that was saved.
 
     Parameters
     ----------
     path : path
         The file.
     model : Module
-        What was saved in it; neither it nor any random state is changed.
+        What was saved; neither it nor any random state is changed.
     description : dict
-        As it was saved; an architecture of this package is loaded in this process, a factory is called in a new one.
+        As it was saved. A model of a user's own code is loaded in a new process, others in this one.
     inputs : Tensor, optional
-        Rows that both are evaluated with, where the model is; by default random ones.
+        Rows for the comparison, on the model's device; by default random ones.
 
     Raises
     ------
@@ -89,7 +84,9 @@ def check_saved(path: Path | str, model: nn.Module, description: dict[str, Any],
         inputs = torch.randn(CHECKED_ROWS, *description["input_shape"], generator=generator).to(device)
     with evaluated(model), explained(f"model: fails for rows of shape {tuple(inputs.shape[1:])}"):
         expected = model(inputs).detach().clone()
-    found = _in_new_process(path, inputs) if description.get("factory") else _here(path, inputs)
+    own = network(description)
+    extension = _extension(own)
+    found = _in_new_process(path, inputs, extension) if own.module or extension else _here(path, inputs)
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ModelError(
             f"model: loaded again from its file, it returns {_form(found)} instead of {_form(expected)}; {HELPS}"
@@ -104,6 +101,12 @@ def check_saved(path: Path | str, model: nn.Module, description: dict[str, Any],
         )
 
 
+def _extension(own: Network) -> str:
+    """Return the file of a user's extension that describes a kind; empty for a kind of this package."""
+    module = MODELS.module(own.name)
+    return "" if module.partition(".")[0] == PACKAGE else str(sys.modules[module].__file__)
+
+
 def _here(path: Path | str, inputs: Tensor) -> Tensor:
     with kept_randomness(), torch.no_grad():
         seed_anew()
@@ -111,13 +114,13 @@ def _here(path: Path | str, inputs: Tensor) -> Tensor:
     return found
 
 
-def _in_new_process(path: Path | str, inputs: Tensor) -> Tensor:
+def _in_new_process(path: Path | str, inputs: Tensor, extension: str) -> Tensor:
     with tempfile.TemporaryDirectory(prefix="approxgrad-") as name:
         folder = Path(name)
         save_file({"inputs": inputs.cpu()}, folder / "inputs")
-        # Not with the working directory first among the places that modules are found in.
+        # -P: the working directory must not be the first place that modules are found in.
         command = [sys.executable, "-P", "-m", __name__, str(path), str(folder)]
-        command += [inputs.device.type, str(torch.get_num_threads())]
+        command += [inputs.device.type, str(torch.get_num_threads()), extension]
         # Modules are found as in this process.
         folders = dict.fromkeys([str(PACKAGE_ROOT.parent), *filter(None, sys.path)])
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
@@ -160,24 +163,24 @@ def _form(outputs: Tensor) -> str:
     return f"{str(outputs.dtype).removeprefix('torch.')} of shape {tuple(outputs.shape)}"
 
 
-def _answer(path: str, folder: Path, device: str, threads: int) -> None:
-    """Load a model and leave its outputs for the inputs of a folder there, or the reason why it cannot be had."""
+def _answer(path: str, folder: Path, device: str, threads: int, extension: str) -> None:
+    """Load a model and leave its outputs for the inputs in a folder there, or the reason why it fails."""
     place = set_up_torch(device, threads)
     seed_anew()
     inputs = load_file(folder / "inputs")["inputs"].to(place)
+    load([extension] if extension else [])
     try:
         with torch.no_grad():
             outputs = load_model(path, place)(inputs).detach().cpu().contiguous()
     except ModelError as error:
-        # Without the name of the file, which does not exist for a person.
-        reason = str(error).removeprefix(f"{path}: ")
-        (folder / "error").write_text(reason, encoding="utf-8")
+        # Without the name of the file, which is a temporary one.
+        (folder / "error").write_text(str(error).removeprefix(f"{path}: "), encoding="utf-8")
         return
     save_file({"outputs": outputs}, folder / "outputs")
 
 
 if __name__ == "__main__":
-    _answer(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    _answer(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5])
     sys.stdout.flush()
-    # A thread of the network's that never ends would keep the process.
+    # A thread of the network that never ends would keep the process alive.
     os._exit(0)

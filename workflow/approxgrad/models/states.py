@@ -1,8 +1,8 @@
-"""What a model consists of, as tensors and JSON: the same values come back, and nothing is unpickled.
+"""State of a model as tensors and JSON: the same values come back, and nothing is unpickled.
 
-A state dictionary holds tensors, and beside them whatever ``get_extra_state`` of a module returns. Tuples, mappings
-whose keys are not text, numbers that are not finite, tensors and arrays in the latter, or in the options of a factory,
-are written as mappings with one key that begins with :data:`TAG`; all else is JSON as it is.
+A state dictionary holds tensors, and whatever ``get_extra_state`` of a module returns. JSON has no tuples, no keys but
+text, no infinite numbers, tensors or arrays: there, and in the options of a factory, each of these is written as a
+mapping with one key that begins with :data:`TAG`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PLAIN = (type(None), bool, int, float, str)
 
 
 class StateError(ValueError):
-    """A value that cannot be written; the message says where it stands and what can be."""
+    """A value that cannot be written; the message says where it is and what is allowed."""
 
 
 def split_state(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -35,7 +35,7 @@ def split_state(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, 
     Raises
     ------
     StateError
-        If a value is neither a plain tensor nor one that JSON and tensors can hold.
+        If a value is neither a plain tensor nor made of what :func:`encoded` takes.
     """
     tensors = {name: _plain(name, value) for name, value in state.items() if isinstance(value, Tensor)}
     rest: dict[str, Tensor] = {}
@@ -51,21 +51,21 @@ def joined_state(tensors: Mapping[str, Tensor], extra: Mapping[str, Any]) -> dic
 
 
 def encoded(value: Any, where: str, tensors: dict[str, Tensor] | None = None) -> Any:
-    """Return a value as JSON; its tensors are put aside.
+    """Return numbers, text, None, lists, tuples and mappings as JSON, and put their tensors and arrays aside.
 
     Parameters
     ----------
     value : Any
-        Numbers, text, None, lists, tuples, mappings; with `tensors` also tensors and arrays.
+        What is written.
     where : str
-        Name of the value, for messages and for its tensors.
+        Its name, for messages and for its tensors.
     tensors : dict, optional
-        Takes the tensors.
+        Filled with its tensors; without it, tensors and arrays are refused.
 
     Raises
     ------
     StateError
-        If there is anything else in the value.
+        If the value contains anything else.
     """
     kind = type(value)
     if kind is float and not math.isfinite(value):
@@ -95,7 +95,7 @@ def encoded(value: Any, where: str, tensors: dict[str, Tensor] | None = None) ->
 
 
 def decoded(value: Any, tensors: Mapping[str, Tensor], used: set[str]) -> Any:
-    """Return what :func:`encoded` was given, and note the names of the tensors that belong to it."""
+    """Return what :func:`encoded` was given, and add the names of its tensors to `used`."""
     if isinstance(value, list):
         return [decoded(item, tensors, used) for item in value]
     if not isinstance(value, dict):
@@ -121,18 +121,18 @@ def decoded(value: Any, tensors: Mapping[str, Tensor], used: set[str]) -> Any:
 
 
 def _plain(name: str, tensor: Tensor) -> Tensor:
-    """Return a tensor as it is written: in memory of its own, in the order of its axes."""
+    """Return a copy of a tensor, contiguous on the CPU."""
     if nn.parameter.is_lazy(tensor):
-        raise StateError(f"{name}: has no shape yet, because no call of the network has used it")
+        raise StateError(f"{name}: has no shape yet, because the network was never called")
     kind = str(tensor.dtype).removeprefix("torch.")
     if type(tensor) not in (Tensor, nn.Parameter, nn.Buffer) or tensor.layout != torch.strided or tensor.is_quantized:
         form = f"{type(tensor).__name__} of {kind}"
-        raise StateError(f"{name}: is a {form} whose values do not lie one after the other, expected a plain tensor")
+        raise StateError(f"{name}: is a {form} whose values are not contiguous, expected a plain tensor")
     if tensor.is_meta:
-        raise StateError(f"{name}: is on the device meta, so that it has no values")
+        raise StateError(f"{name}: is on the device meta, so it has no values")
     try:
         save({name: torch.empty(0, dtype=tensor.dtype)})
     except KeyError:
         raise StateError(f"{name}: holds {kind}, which safetensors cannot store") from None
-    # Safetensors reads memory as it lies: a conjugate or negative view loses its sign there, and a copy does not.
+    # Safetensors copies the memory: a conjugate or negative view would lose its sign.
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)

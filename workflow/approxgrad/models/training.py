@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from approxgrad.models.factories import explained
+from approxgrad.models.evaluating import explained
 from approxgrad.storage.tables import Split, write_table
 
 EVALUATION_BATCH = 512
@@ -32,7 +32,7 @@ class TrainingResult:
     best_epoch : int
         The epoch with the lowest validation loss.
     remark : str
-        Why training stopped before its last epoch, if it had to.
+        What was wrong if training had to stop early.
     """
 
     curves: pd.DataFrame
@@ -41,7 +41,7 @@ class TrainingResult:
 
 
 def tensors(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return model inputs and targets of a part of a data set."""
+    """Return model inputs, and targets of shape (N,) for classes or (N, 1) for a regression."""
     target = torch.from_numpy(np.array(split.target))
     if not split.classes:
         target = target.float().unsqueeze(1)
@@ -61,18 +61,17 @@ def train(
 ) -> TrainingResult:
     """Train a model in place and restore the state of the epoch with the lowest validation loss.
 
-    Adam minimises the cross-entropy (classes) or the mean squared error (regression). Order of the rows and dropout
-    follow torch's random state, so the caller's seed decides them.
+    Adam minimises the cross-entropy (classes) or the mean squared error (regression). The order of the rows and dropout
+    follow torch's random state.
 
     Parameters
     ----------
     model : Module
         On `device`.
     training, validation : Split
-        Rows to learn from and rows that choose the epoch.
+        Rows to learn from, and rows that choose the epoch.
     options : dict
-        ``epochs``, ``batch_size``, ``learning_rate``; optionally ``decay`` (``factor``, ``every``) of the learning
-        rate and ``patience``, the epochs without a lower validation loss after which training stops.
+        The fields of :class:`approxgrad.models.kind.Training` that are set.
     device : torch.device
         Where to train.
     bar : tqdm, optional
@@ -80,12 +79,12 @@ def train(
     batch_size : int, optional
         Rows that the model is evaluated with at once.
     begun : callable, optional
-        Called after the first gradient step, for checks that are not to wait for the last one.
+        Called after the first gradient step.
 
     Raises
     ------
     ValueError
-        If the loss is not finite in the first epoch: the learning rate is too high or the data are broken.
+        If the loss is not finite in the first epoch.
     ModelError
         If the model fails, or cannot be trained.
     """
@@ -106,7 +105,7 @@ def train(
             optimiser.zero_grad(set_to_none=True)
             with explained(f"training: the model fails for {len(rows)} rows of shape {tuple(inputs.shape[1:])}"):
                 loss = loss_function(model(inputs[rows]), target[rows])
-            with explained("training: the gradient of the loss cannot be had"):
+            with explained("training: there is no gradient of the loss"):
                 loss.backward()
                 optimiser.step()
             if begun is not None:
@@ -144,22 +143,21 @@ def train(
 
 
 def measure_table(path: Path | str, measures: dict[str, float], rows: int, metadata: dict[str, Any]) -> None:
-    """Write the measures of a model on its test rows: columns ``metric``, ``value`` and ``n``, the number of rows.
-
-    A value that is not finite, because outputs of the model are not, is null.
-    """
+    """Write measures on test rows: columns ``metric``, ``value`` (null if not finite) and ``n``, the number of rows."""
     values = [value if np.isfinite(value) else None for value in measures.values()]
     columns = {"metric": list(measures), "value": pa.array(values, pa.float64()), "n": [rows] * len(measures)}
     write_table(path, pa.table(columns), metadata)
 
 
-def evaluate(model: nn.Module, split: Split, device: torch.device, batch_size: int | None = None) -> dict[str, float]:
+def evaluate(
+    model: Callable[[Tensor], Tensor], split: Split, device: torch.device, batch_size: int | None = None
+) -> dict[str, float]:
     """Return the measures of a model on a part of a data set.
 
     Parameters
     ----------
-    model : Module
-        Left in evaluation mode.
+    model : callable
+        A module is left in evaluation mode.
     split : Split
         The part.
     device : torch.device
@@ -178,9 +176,10 @@ def evaluate(model: nn.Module, split: Split, device: torch.device, batch_size: i
     ModelError
         If the model fails.
     """
-    model.eval()
+    if isinstance(model, nn.Module):
+        model.eval()
     inputs, target = tensors(split, device)
-    # Not inference mode: what a network keeps from it cannot be used in training.
+    # Not inference mode: a network cannot train with tensors that it keeps from there.
     with torch.no_grad():
         with explained(f"model: fails for rows of shape {tuple(inputs.shape[1:])}"):
             outputs = torch.cat([model(batch) for batch in inputs.split(batch_size or EVALUATION_BATCH)])

@@ -13,28 +13,29 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from approxgrad.messages import one_line
-from approxgrad.models.factories import ModelError, explained, switched
-from approxgrad.provenance.seals import SealError, check_weights
+from approxgrad.models.evaluating import explained, switched
+from approxgrad.models.kind import ModelError
 from approxgrad.storage.damage import DAMAGES
+from approxgrad.storage.seals import SealError, check_weights
 
 NAMES_IN_MESSAGE = 3
 
 EXTRA_STATE = "_extra_state"
-"""Ending of the names under which modules keep values that are no tensors."""
+"""Ending of the names under which modules keep values that are not tensors."""
 
 UNREADABLE: tuple[type[Exception], ...] = (*DAMAGES, SafetensorError)
-"""What both readers raise; torch's, too, asks safetensors where a name ends like that."""
+"""What both readers raise; torch's asks safetensors too, for files with such a name."""
 
 
 def read_weights(path: Path | str, sha256: str | None = None) -> dict[str, Any]:
-    """Return the tensors of a safetensors file or a torch state dictionary.
+    """Return the tensors of a safetensors file or a torch state dictionary, whichever the content is.
 
     A torch file is read with ``weights_only``, which builds tensors and containers and runs no code.
 
     Parameters
     ----------
     path : path
-        The file; its content tells which of the two it is.
+        The file.
     sha256 : str, optional
         Checksum that the file must have.
 
@@ -69,12 +70,12 @@ def read_weights(path: Path | str, sha256: str | None = None) -> dict[str, Any]:
     if not isinstance(state, dict) or not all(
         isinstance(value, Tensor) or str(name).endswith(EXTRA_STATE) for name, value in state.items()
     ):
-        raise ModelError(f"{path}: is no state dictionary, which maps names to tensors")
+        raise ModelError(f"{path}: is not a state dictionary, which maps names to tensors")
     return state
 
 
 def _check_records(path: Path) -> None:
-    """Check the checksums of a torch file that is a zip archive, which torch does not; without them all are zero."""
+    """Check the checksums of a torch file that is a zip archive, which torch does not; all are zero without them."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -100,60 +101,49 @@ def fit_weights(model: nn.Module, weights: dict[str, Any], source: str) -> None:
     Raises
     ------
     ModelError
-        If names, shapes or kinds of numbers differ, such as for another number of classes, or a parameter is not
-        finite, or names that share a tensor have different values; nothing is changed then.
+        If names, shapes or kinds of numbers differ, a parameter is not finite, or names that share a tensor have
+        different values; nothing is changed then.
     """
-    with explained(f"{source}: the state dictionary of the model cannot be had"):
+    with explained(f"{source}: the state dictionary of the model cannot be read"):
         own = model.state_dict()
-    learned = {name for name, _ in model.named_parameters()}
-    shared = _shared(own)
-    given = {shared[name] for name in weights if name in shared}
-    # Torch counts batches in a buffer that older files lack and that inference does not use.
-    missing = [
-        name
-        for name in own
-        if name not in weights and shared.get(name) not in given and not name.endswith("num_batches_tracked")
-    ]
-    unexpected = [name for name in weights if name not in own]
-    tensors = [name for name, value in own.items() if name in weights and isinstance(value, Tensor)]
-    objects = [name for name in tensors if not isinstance(weights[name], Tensor)]
-    tensors = [name for name in tensors if name not in objects]
-    shapes = [
-        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in tensors
-        if weights[name].shape != own[name].shape
-    ]
-    types = [
-        f"{name} holds {_type(weights[name])}, expected {_type(own[name])}"
-        for name in tensors
-        if not _convertible(weights[name], own[name])
-    ] + [f"{name} holds {type(weights[name]).__name__}, expected {_type(own[name])}" for name in objects]
-    types = types or [
-        f"{name} holds values that {_type(own[name])} does not"
-        for name in tensors
-        if not _held(weights[name], own[name])
-    ]
-    broken = [name for name in tensors if name in learned and not types and not torch.isfinite(weights[name]).all()]
-    differing = [
-        f"{name} and {first}"
-        for name, first in _pairs(tensors, shared)
-        if not types and not shapes and not torch.equal(weights[name], weights[first])
-    ]
-    faults = [
-        f"{kind} {one_line(_some(names))}"
-        for kind, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("wrong:", shapes + types),
-            ("NaN or infinite values in", broken),
-            ("different values for what is one tensor in the model:", differing),
-        )
-        if names
-    ]
+    faults = _faults(own, weights, {name for name, _ in model.named_parameters()})
     if faults:
         raise ModelError(f"{source}: does not fit {type(model).__name__}: {'; '.join(faults)}")
     with switched(model, training=True), explained(f"{source}: cannot be put into {type(model).__name__}"):
         model.load_state_dict(weights, strict=False)
+
+
+def _faults(own: dict[str, Any], weights: dict[str, Any], learned: set[str]) -> list[str]:
+    """Return what differs between a model's state and weights for it, of which some names are parameters."""
+    places = _places(own)
+    given = {places[name] for name in weights if name in places}
+    # Torch counts batches in a buffer that older files lack and that inference does not use.
+    missing = [
+        name
+        for name in own
+        if name not in weights and places.get(name) not in given and not name.endswith("num_batches_tracked")
+    ]
+    common = [name for name, value in own.items() if name in weights and isinstance(value, Tensor)]
+    wrong = [fault for name in common for fault in _wrong(name, weights[name], own[name])]
+    alike = wrong or [
+        f"{name} holds values that {_type(own[name])} does not"
+        for name in common
+        if not _held(weights[name], own[name])
+    ]
+    broken = [] if alike else [name for name in common if name in learned and not weights[name].isfinite().all()]
+    first: dict[tuple[Any, ...], str] = {}
+    pairs = [(name, first.setdefault(places[name], name)) for name in common if name in places]
+    apart = [
+        f"{name} and {other}" for name, other in pairs if not alike and not torch.equal(weights[name], weights[other])
+    ]
+    kinds = {
+        "missing": missing,
+        "unexpected": [name for name in weights if name not in own],
+        "wrong:": alike,
+        "NaN or infinite values in": broken,
+        "different values for what is one tensor in the model:": apart,
+    }
+    return [f"{kind} {one_line(_some(names))}" for kind, names in kinds.items() if names]
 
 
 def download_weights(repository: str, file: str, revision: str | None = None) -> Path:
@@ -162,7 +152,7 @@ def download_weights(repository: str, file: str, revision: str | None = None) ->
     Raises
     ------
     ModelError
-        If it cannot be had; the message says why and how to do without the network.
+        If it cannot be downloaded; the message says why, and what works without the network.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -179,7 +169,7 @@ def download_weights(repository: str, file: str, revision: str | None = None) ->
         raise ModelError(f"weights: {file} of {repository} cannot be downloaded ({reason}); {advice}") from None
 
 
-def _shared(state: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+def _places(state: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     """Return where the tensors of a state dictionary lie: names with the same place are one tensor."""
     return {
         name: (value.data_ptr(), value.shape, value.stride(), value.dtype)
@@ -188,21 +178,21 @@ def _shared(state: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def _pairs(names: list[str], places: dict[str, tuple[Any, ...]]) -> list[tuple[str, str]]:
-    """Return the names whose tensor has been named before, each with that name."""
-    first: dict[tuple[Any, ...], str] = {}
-    placed = [name for name in names if name in places]
-    return [(name, first[places[name]]) for name in placed if first.setdefault(places[name], name) != name]
-
-
-def _convertible(found: Tensor, own: Tensor) -> bool:
-    """Whether the numbers are of one kind; another precision is converted."""
+def _wrong(name: str, found: Any, own: Tensor) -> list[str]:
+    """Return whether a value has another shape or kind of numbers than the model's; precisions are converted."""
+    if not isinstance(found, Tensor):
+        return [f"{name} holds {type(found).__name__}, expected {_type(own)}"]
+    faults = []
+    if found.shape != own.shape:
+        faults.append(f"{name} has shape {tuple(found.shape)}, expected {tuple(own.shape)}")
     kinds = {(value.is_floating_point(), value.is_complex()) for value in (found, own)}
-    return found.layout == torch.strided and len(kinds) == 1
+    if found.layout != torch.strided or len(kinds) > 1:
+        faults.append(f"{name} holds {_type(found)}, expected {_type(own)}")
+    return faults
 
 
 def _held(found: Tensor, own: Tensor) -> bool:
-    """Whether numbers stay what they are in another precision: none becomes infinite, and whole ones do not change."""
+    """Whether numbers survive another precision: none becomes infinite, and whole ones do not change."""
     converted = found.to(own.dtype)
     if found.is_floating_point() or found.is_complex():
         return bool((converted.isfinite() == found.isfinite()).all())

@@ -3,68 +3,51 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from approxgrad.planning.calibration import (
-    CalibrationError,
-    Speed,
-    measure_figure_job,
-    measure_model,
-    measure_table_job,
-)
-from approxgrad.planning.costs import (
-    ChoiceCost,
-    JobTime,
-    MethodCost,
-    Overhead,
+import pandas as pd
+
+from approxgrad.planning.calibration import CalibrationError, Speed, measure_job, measure_model
+from approxgrad.planning.evaluations import Inputs, evaluations, known_inputs
+from approxgrad.planning.job_table import (
+    Calibration,
+    JobListError,
+    OutputFile,
     Pair,
-    RuleCost,
-    Work,
-    choice_costs,
     elapsed,
-    method_costs,
-    rule_costs,
+    job_table,
+    one_per_job,
+    output_files,
 )
-from approxgrad.planning.counts import Inputs, known_inputs
-from approxgrad.planning.job_list import JobListError, OutputFile, output_files
-from approxgrad.provenance.dependencies import source_files
-from approxgrad.study.study import Study
+
+if TYPE_CHECKING:
+    from approxgrad.study.study import Study
 
 UNKNOWN = "unknown until data are prepared"
+
+UNLISTED = "model"
+"""In place of a rule where Snakemake cannot list the jobs: those that are known run models."""
+
+ESTIMATE = (
+    "The times are estimates: untrained models of the same kind and a plain figure were timed on this machine as it is "
+    "now. Not considered are downloads, Snakemake's own work, training that stops early and the few evaluations with "
+    "which a job checks its model."
+)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that the text of a plan is made of.
+    """All jobs (:func:`approxgrad.planning.job_table.job_table`), whether Snakemake listed them, and remarks."""
 
-    Attributes
-    ----------
-    methods : list of MethodCost
-        The attributions.
-    rules : list of RuleCost
-        The jobs of all rules; empty if Snakemake cannot list them.
-    outdated : int
-        Attribution files that are there but would be computed again.
-    threads : int
-        Threads of one job.
-    remarks : list of str
-        What could not be found out, and why.
-    choices : list of ChoiceCost
-        The steps that are chosen at run time.
-    """
-
-    methods: list[MethodCost]
-    rules: list[RuleCost]
-    outdated: int = 0
-    threads: int = 1
+    jobs: pd.DataFrame
+    listed: bool = True
     remarks: list[str] = field(default_factory=list)
-    choices: list[ChoiceCost] = field(default_factory=list)
 
 
-def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs: Mapping[str, int]) -> Plan:
+def make_plan(study: Study, snakefile: str, model_rules: Collection[str], outputs: Mapping[str, int]) -> Plan:
     """Return the plan of a study; models are timed for a few seconds, nothing is written.
 
     Parameters
@@ -73,80 +56,74 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
         What is asked for.
     snakefile : str
         The workflow.
-    scripts : mapping of str to str
-        The script of each rule.
+    model_rules : collection of str
+        The rules whose jobs run models.
     outputs : mapping of str to int
         For each rule the number of files that one job writes.
 
     Raises
     ------
     ConfigError
-        If a user's own file is not there or cannot be read.
+        If a user's own file is missing or cannot be read.
     """
     study.check_files()
     remarks: list[str] = []
     inputs = {dataset: known_inputs(study, dataset) for dataset in study.datasets}
+    counted = evaluations(study, inputs)
+    needs: dict[str, str] = {}
+    overhead = {"table": 0.0, "figure": 0.0}
     try:
-        files: list[OutputFile] = output_files(snakefile, study.config)
+        listed = output_files(snakefile, study.document)
     except JobListError as error:
-        files = []
-        remarks.append(f"jobs other than attributions cannot be listed: {error}")
-    speeds = _calibrated(study, inputs, remarks)
-    if files:
-        finished = {file.path for file in files if file.there and not file.pending}
+        needs[UNLISTED] = "model"
+        remarks.append(f"only jobs that evaluate models are listed: {error}")
+        there = [Path(job.path).exists() or Path(job.whole).exists() for job in counted]
+        files = [OutputFile(job.path, UNLISTED, known, not known) for job, known in zip(counted, there, strict=True)]
     else:
-        known = {path for cell in study.cells for path in (cell.path, *cell.jobs)} | study.choices.keys()
-        finished = {path for path in known if Path(path).exists()}
-    attributions = {cell.path for cell in study.cells}
-    needs = {rule: needed(Path(scripts[rule])) for rule in {file.rule for file in files}}
-    overhead = Overhead(table=measure_table_job(), figure=measure_figure_job()) if files else Overhead(0.0, 0.0)
-    return Plan(
-        methods=method_costs(study, inputs, speeds, finished),
-        rules=rule_costs(study, files, needs, outputs, inputs, speeds, overhead),
-        outdated=sum(file.there and file.pending for file in files if file.path in attributions),
-        threads=study.config["threads"],
-        remarks=remarks,
-        choices=choice_costs(study, inputs, speeds, finished),
-    )
+        files = one_per_job(listed, outputs)
+        pictures = {file.rule for file in listed if file.path.endswith(".png")}
+        for rule in {file.rule for file in files}:
+            needs[rule] = "model" if rule in model_rules else "figure" if rule in pictures else "table"
+        overhead = {kind: measure_job(kind) for kind in overhead}
+        attributions = {job.whole for job in counted if not job.chooses}
+        outdated = sum(file.there and file.pending for file in listed if file.path in attributions)
+        if outdated:
+            remarks.append(
+                f"{outdated:,} files of attributions and gradients exist but are out of date; a run makes them again"
+            )
+    calibration = _calibration(study, inputs, overhead, remarks)
+    return Plan(job_table(files, counted, needs, calibration), UNLISTED not in needs, remarks)
 
 
-def needed(script: Path) -> str:
-    """Return what a job of a script loads: ``model`` (torch), ``figure`` (matplotlib) or ``table``."""
-    files = [script, *source_files(script)] if script.exists() else []
-    text = "\n".join(path.read_text() for path in files)
-    for package, kind in (("torch", "model"), ("matplotlib", "figure")):
-        if re.search(rf"^(import|from) {package}\b", text, re.MULTILINE):
-            return kind
-    return "table"
-
-
-def _calibrated(study: Study, inputs: Mapping[str, Inputs], remarks: list[str]) -> dict[Pair, Speed]:
-    """Return the speed of every model on every data set that it is used with; equal ones are timed once."""
+def _calibration(
+    study: Study, inputs: Mapping[str, Inputs], overhead: Mapping[str, float], remarks: list[str]
+) -> Calibration:
+    """Time every model on every data set that it is used with; equal ones are timed once."""
     measured: dict[str, Speed | CalibrationError] = {}
     speeds: dict[Pair, Speed] = {}
+    training: dict[Pair, int] = {}
+    options = study.config
     for dataset, model in study.models:
-        known = inputs[dataset]
+        known, kind = inputs[dataset], study.model(model)
         if known.shape is None:
             remarks.append(f"{dataset}/{model}: the shape of the data is {UNKNOWN}")
             continue
-        options = study.config["models"][model]
-        training = None
-        if "training" in options and known.training_rows is not None:
-            training = options["training"] | {"rows": known.training_rows}
-        elif "training" in options:
+        rows = known.training_rows if kind.trained else None
+        if rows is not None:
+            training[dataset, model] = rows * kind.training.epochs
+        elif kind.trained:
             remarks.append(f"{dataset}/{model}: the number of training rows is {UNKNOWN}")
-        rows = options.get("batch_size")
-        key = repr((known.shape, study.architecture(model), training, rows))
+        key = repr((known.shape, kind, rows))
         if key not in measured:
             try:
                 measured[key] = measure_model(
                     known.shape,
-                    study.architecture(model),
-                    device=study.config["device"],
-                    threads=study.config["threads"],
-                    memory_mib=study.config.get("memory_mib"),
-                    rows=rows,
-                    training=training,
+                    kind,
+                    device=options.device,
+                    threads=options.threads,
+                    memory_mib=options.memory_mib,
+                    training_rows=rows,
+                    extensions=options.extensions,
                 )
             except CalibrationError as error:
                 measured[key] = error
@@ -155,11 +132,11 @@ def _calibrated(study: Study, inputs: Mapping[str, Inputs], remarks: list[str]) 
             speeds[dataset, model] = result
         else:
             remarks.append(f"{dataset}/{model}: cannot be timed: {result}")
-    return speeds
+    return Calibration(overhead, speeds, training, options.threads)
 
 
 def described(plan: Plan, cores: int) -> str:
-    """Return the text of a plan: attributions, jobs, remarks and the total.
+    """Return the text of a plan: attributions, jobs, remarks and totals.
 
     Parameters
     ----------
@@ -168,104 +145,54 @@ def described(plan: Plan, cores: int) -> str:
     cores : int
         Cores of this machine, for the time of a parallel run.
     """
-    header = ["data set", "model", "method", "jobs", "left", "samples", "evaluations", "forward+backward", "time"]
-    attributions = [
-        [
-            cost.dataset,
-            cost.model,
-            cost.method,
-            f"{cost.whole.jobs:,}",
-            f"{cost.left.jobs:,}",
-            "-".join(f"{count:,}" for count in dict.fromkeys(cost.samples)),
-            _count(cost.whole.forward),
-            _count(cost.whole.exact),
-            duration(cost.whole.seconds),
-        ]
-        for cost in plan.methods
-    ]
-    text = ["Attributions (time: that of the model alone)", *_table(header, attributions, names=3)]
-    if plan.choices:
-        text += ["", "Chosen steps (evaluations and time: at most)"]
-        text += _table(["data set", "model", "points", "jobs", "left", "evaluations", "time"], _choices(plan), names=3)
-    if plan.rules:
-        rules = [
-            [rule.rule, f"{rule.whole.jobs:,}", f"{rule.left.jobs:,}", _job_time(rule.whole), _job_time(rule.left)]
-            for rule in plan.rules
+    jobs, chooses = plan.jobs, plan.jobs["chooses"]
+    text = ["Attributions (time: of the model's evaluations alone)", *_evaluations("method", jobs[chooses.eq(False)])]
+    if chooses.eq(True).any():
+        text += ["", "Chosen settings (evaluations and time: at most)", *_evaluations("points", jobs[chooses.eq(True)])]
+    if plan.listed:
+        rows = [
+            [str(rule), f"{len(own):,}", f"{own['left'].sum():,}", _time(own), _time(own[own["left"]])]
+            for rule, own in jobs.groupby("rule", sort=False)
         ]
         text += ["", "Jobs (time: one after the other, each with its start)"]
-        text += _table(["rule", "jobs", "left", "time", "time left"], rules, names=1)
-    text += ["", *(f"Note: {remark}" for remark in _remarks(plan)), *_totals(plan, cores)]
+        text += _table(["rule", "jobs", "left", "time", "time left"], rows, names=1)
+    text += ["", *(f"Note: {remark}" for remark in plan.remarks), *_totals(plan, cores), ESTIMATE]
     return "\n".join(text)
 
 
-def _choices(plan: Plan) -> list[list[str]]:
-    return [
-        [
-            cost.dataset,
-            cost.model,
-            cost.points,
-            f"{cost.whole.jobs:,}",
-            f"{cost.left.jobs:,}",
-            _count(cost.whole.forward),
-            duration(cost.whole.seconds),
-        ]
-        for cost in plan.choices
-    ]
+def _evaluations(task: str, jobs: pd.DataFrame) -> list[str]:
+    rows = []
+    for names, own in jobs.groupby(["dataset", "model", "task"], sort=False):
+        samples = dict.fromkeys((own["samples"].min(), own["samples"].max()))
+        counts = [_count(own[kind].sum(skipna=False)) for kind in ("forward", "exact")]
+        numbers = [f"{len(own):,}", f"{own['left'].sum():,}", "-".join(map(_count, samples)), *counts]
+        rows.append([*map(str, names), *numbers, duration(own["busy"].sum(skipna=False))])
+    header = ["data set", "model", task, "jobs", "left", "samples", "evaluations", "forward+backward", "time"]
+    return _table(header, rows, names=3)
 
 
-def _remarks(plan: Plan) -> Iterable[str]:
-    yield from plan.remarks
-    if plan.outdated:
-        yield f"{plan.outdated:,} attribution files are there but out of date; a run computes them again"
-
-
-def _totals(plan: Plan, cores: int) -> list[str]:
-    lines = []
-    for name, left in (("The whole study", False), ("Still to run", True)):
-        works = [cost.left if left else cost.whole for cost in plan.methods]
-        choices = [cost.left if left else cost.whole for cost in plan.choices]
-        jobs = sum((rule.left if left else rule.whole).jobs for rule in plan.rules) if plan.rules else None
-        own = sum(work.jobs for work in (*works, *choices))
-        if not (jobs or own):
-            lines.append(f"{name}: nothing is left, all files are there and up to date.")
+def _totals(plan: Plan, cores: int) -> Iterator[str]:
+    for name, jobs in (("The whole study", plan.jobs), ("Still to run", plan.jobs[plan.jobs["left"]])):
+        if jobs.empty:
+            yield f"{name}: nothing is left, all files exist and are up to date."
             continue
-        kinds = "attributions and choices of steps" if plan.choices else "attributions"
-        counted = f"{jobs:,} jobs" if jobs is not None else f"{own:,} {kinds}"
-        counts = _evaluations(works) + _choice_evaluations(choices)
-        lines.append(f"{name}: {counted}, {counts}{_estimate(plan, cores, left)}.")
-    lines.append(
-        "The times are an estimate: untrained models of the same architecture were timed on this machine as it is now, "
-        "figures by a plain one. Downloads, Snakemake's own work, training that stops early and the few evaluations "
-        "with which a job checks its model are not considered."
-    )
-    return lines
+        own, choices = jobs[jobs["chooses"].eq(False)], jobs[jobs["chooses"].eq(True)]
+        least = "at least " if own["forward"].isna().any() else ""
+        text = (
+            f"{name}: {len(jobs):,} jobs, {least}"
+            f"{own['forward'].sum():,.0f} model evaluations and {own['exact'].sum():,.0f} forward and backward passes"
+        )
+        if len(choices):
+            most = choices["forward"].sum(skipna=False)
+            text += f", and {'an unknown number' if pd.isna(most) else f'at most {most:,.0f}'} to choose settings"
+        yield f"{text}{_estimate(jobs, cores) if plan.listed else ''}."
 
 
-def _evaluations(works: Sequence[Work]) -> str:
-    forward = [work.forward for work in works]
-    exact = [work.exact for work in works]
-    known = f"{sum(count or 0 for count in forward):,} model evaluations"
-    if None in forward:
-        known = f"at least {known}"
-    return f"{known} and {sum(count or 0 for count in exact):,} forward and backward passes"
-
-
-def _choice_evaluations(works: Sequence[Work]) -> str:
-    """Say how many evaluations choosing steps takes at most; nothing if no step is chosen."""
-    counts = [work.forward for work in works if work.jobs]
-    if not counts:
-        return ""
-    known = "an unknown number" if None in counts else f"at most {sum(count or 0 for count in counts):,}"
-    return f", and {known} to choose steps"
-
-
-def _estimate(plan: Plan, cores: int, left: bool) -> str:
-    if not plan.rules:
-        return ""
-    unknown = sum((rule.left if left else rule.whole).unknown for rule in plan.rules)
-    times = [f"{duration(elapsed(plan.rules, 1, left=left))} on one core"]
+def _estimate(jobs: pd.DataFrame, cores: int) -> str:
+    times = [f"{duration(elapsed(jobs, 1))} on one core"]
     if cores > 1:
-        times.append(f"{duration(elapsed(plan.rules, cores, left=left))} on {cores} cores")
+        times.append(f"{duration(elapsed(jobs, cores))} on {cores} cores")
+    unknown = jobs["seconds"].isna().sum()
     return f"; about {', '.join(times)}" + (f", besides {unknown:,} jobs whose time is unknown" if unknown else "")
 
 
@@ -274,9 +201,9 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: float) -> str:
     """Return a time in words, with two digits or a tenth of a second."""
-    if seconds is None:
+    if pd.isna(seconds):
         return "unknown"
     if seconds < 100:
         return f"{seconds:.1f} s"
@@ -285,14 +212,15 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 3600:.0f} h" if seconds >= 10 * 3600 else f"{seconds / 3600:.1f} h"
 
 
-def _job_time(time: JobTime) -> str:
-    if time.unknown == time.jobs > 0:
+def _time(jobs: pd.DataFrame) -> str:
+    unknown = jobs["seconds"].isna()
+    if len(jobs) and unknown.all():
         return "unknown"
-    return f"{'more than ' if time.unknown else ''}{duration(time.seconds)}"
+    return f"{'more than ' if unknown.any() else ''}{duration(jobs['seconds'].sum())}"
 
 
-def _count(number: int | None) -> str:
-    return UNKNOWN if number is None else f"{number:,}"
+def _count(number: float) -> str:
+    return UNKNOWN if pd.isna(number) else f"{number:,.0f}"
 
 
 def _table(header: Sequence[str], rows: Collection[Sequence[str]], names: int) -> list[str]:

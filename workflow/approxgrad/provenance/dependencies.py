@@ -13,37 +13,23 @@ from pathlib import Path
 PACKAGE = "approxgrad"
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 
-NEUTRAL = {
-    f"approxgrad.{name}"
-    for name in (
-        "messages",
-        "progress",
-        "provenance.dependencies",
-        "provenance.digests",
-        "provenance.document",
-        "running.job",
-        "running.lock",
-        "running.startup",
-        "running.summaries",
-        "study.named_files",
-    )
-}
-"""Modules that change logs or the description of a result but never a number or a figure."""
+NEUTRAL = tuple(f"{PACKAGE}.{name}" for name in ("messages", "progress", "provenance", "running", "study.named_files"))
+"""Modules and subpackages that change logs or the description of a result but never a number or a figure."""
 
-CARRIERS = {"huggingface_hub", "pyarrow", "safetensors", "tqdm"}
-"""Libraries that hand numbers on as they are: another version of them gives the same result."""
+CARRIERS = {"huggingface_hub", "pyarrow", "pydantic", "safetensors", "tqdm"}
+"""Libraries that pass numbers on unchanged, so that their version does not matter for a result."""
 
 TABLES_ONLY = {"approxgrad.models.training": {"pandas"}}
-"""Modules that use a library for the form of a table only, so that none of their numbers depends on it."""
+"""Modules that use a library only for the form of a table; none of their numbers depends on it."""
 
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "vl_convert": "vl-convert-python", "yaml": "pyyaml"}
-"""Names under which libraries are installed, where they are imported under another."""
+"""Names under which libraries are installed, where their modules have another name."""
 
 
 def source_files(entry: Path, extra_modules: Iterable[str] = ()) -> list[Path]:
     """Return the package's files that a script imports, directly or through other modules.
 
-    Imports are read from the source, functions included, so nothing is executed.
+    Imports are read from the source, including those in functions; nothing is executed.
 
     Parameters
     ----------
@@ -55,7 +41,7 @@ def source_files(entry: Path, extra_modules: Iterable[str] = ()) -> list[Path]:
     Returns
     -------
     list of path
-        Sorted, without the script itself.
+        Sorted, without the script.
     """
     return sorted(map(_path, _modules(entry, extra_modules)))
 
@@ -63,42 +49,38 @@ def source_files(entry: Path, extra_modules: Iterable[str] = ()) -> list[Path]:
 def library_versions(entry: Path, extra_modules: Iterable[str] = (), factory: str = "") -> dict[str, str]:
     """Return the versions of the libraries that can change a script's numbers or figures.
 
-    They are those that the script and the package's files that it depends on import, without :data:`CARRIERS`.
-    Versions come from the installed metadata; nothing is imported.
+    These are the libraries that the script and :func:`source_files` import, except :data:`CARRIERS`. Versions come from
+    the installed metadata; nothing is imported.
 
     Parameters
     ----------
-    entry : path
-        The script.
-    extra_modules : iterable of str
-        Modules that the script imports by a name computed at run time.
+    entry, extra_modules
+        As in :func:`source_files`.
     factory : str
-        A user's own module that it calls, with the libraries that this one imports, or one that is installed.
+        A user's module that the script calls; libraries that its files import, or its own distribution, count too.
 
     Returns
     -------
     dict of str to str
-        Version by the name under which a library is installed, sorted. A module that belongs to no installed
-        library, such as a user's own, is left out.
+        Version by name of the distribution, sorted. Modules that belong to no distribution are left out.
     """
-    modules = _modules(entry, extra_modules)
     used = set().union(*(_libraries(path) for path in (entry, *user_files(factory, Path()))))
     used |= {factory.partition(".")[0]} - {""}
-    for module in modules:
+    for module in _modules(entry, extra_modules):
         used |= _libraries(_path(module)) - TABLES_ONLY.get(module, set())
     versions = {name: _version(name) for name in sorted(DISTRIBUTIONS.get(name, name) for name in used - CARRIERS)}
     return {name: number for name, number in versions.items() if number is not None}
 
 
 def user_files(module: str, root: Path) -> list[Path]:
-    """Return the files of a user's own module and of the modules beside it that it imports.
+    """Return the files of a user's module and of the modules beside it that it imports.
 
     Parameters
     ----------
     module : str
         Name of the module.
     root : path
-        Folder that it is looked for in; a module that is not there is an installed one, and not followed.
+        Folder in which it is looked for. A module that is not there is an installed one, and not followed.
 
     Returns
     -------
@@ -110,71 +92,15 @@ def user_files(module: str, root: Path) -> list[Path]:
     while waiting:
         for path in _user_paths(waiting.pop(), root) - found:
             found.add(path)
-            waiting += [_absolute(name, path.relative_to(root)) for name in _imported_names(path)]
+            waiting += [_absolute(name, path.relative_to(root)) for name in imported_names(path)]
     return sorted(path.relative_to(root) for path in found)
 
 
-def pass_on_package() -> None:
-    """Let the processes that this one starts import this very package, also where it is not installed."""
-    folders = [str(PACKAGE_ROOT.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, folders)))
-
-
-def _modules(entry: Path, extra_modules: Iterable[str]) -> set[str]:
-    """Return the package's modules that a script depends on."""
-    found: set[str] = set()
-    waiting = [*_imports(entry), *extra_modules]
-    while waiting:
-        module = waiting.pop()
-        if module in found or module in NEUTRAL:
-            continue
-        found.add(module)
-        waiting += _imports(_path(module))
-    return found
-
-
-def _path(module: str) -> Path:
-    """Return the file of a module of the package."""
-    return PACKAGE_ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py")
-
-
-def _user_paths(name: str, root: Path) -> set[Path]:
-    """Return the files that importing a name from a folder may execute: the module, and the packages around it."""
-    parts = name.split(".")
-    places = [root.joinpath(*parts[: number + 1]) for number in range(len(parts))]
-    candidates = {path for place in places for path in (place.with_suffix(".py"), place / "__init__.py")}
-    return {path for path in candidates if path.is_file()}
-
-
-def _absolute(name: str, importer: Path) -> str:
-    """Return the full name of what a file imports, which begins with a dot for each folder that it counts from."""
-    dots = len(name) - len(name.lstrip("."))
-    package = importer.parents[dots - 1].parts if 0 < dots <= len(importer.parents) else ()
-    return ".".join([*package, *name.lstrip(".").split(".")])
-
-
-def _imports(path: Path) -> tuple[str, ...]:
-    """Return the modules of the package that a file imports by name.
-
-    The files ``__init__`` are left out: the package's own holds the version and lazy names, the others a docstring.
-    """
-    names = [name for name in _imported_names(path) if name.startswith(f"{PACKAGE}.")]
-    # The last part may be something that a module defines.
-    modules = [name if _path(name).exists() else name.rpartition(".")[0] for name in names]
-    return tuple(m for m in modules if m.startswith(f"{PACKAGE}.") and _path(m).exists())
-
-
-def _libraries(path: Path) -> set[str]:
-    """Return the top-level names that a file imports and that belong neither to Python nor to this package."""
-    names = {name.partition(".")[0] for name in _imported_names(path)} - {"", PACKAGE}
-    return {name for name in names if name not in sys.stdlib_module_names}
-
-
 @cache
-def _imported_names(path: Path) -> tuple[str, ...]:
-    """Return all that a file imports; names of relative imports begin with a dot for each folder.
+def imported_names(path: Path) -> tuple[str, ...]:
+    """Return all names that a file imports; relative ones begin with a dot for each level.
 
-    A file that is not Python imports nothing: a user's own is not reported here, but by the job that runs it.
+    A file that is not valid Python imports nothing; the job that runs it reports the error.
     """
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
@@ -188,6 +114,58 @@ def _imported_names(path: Path) -> tuple[str, ...]:
             base = "." * node.level + (f"{node.module}." if node.module else "")
             names += [f"{base}{alias.name}" for alias in node.names]
     return tuple(names)
+
+
+def pass_on_package() -> None:
+    """Let the processes that this one starts import this package, even where it is not installed."""
+    folders = [str(PACKAGE_ROOT.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, folders)))
+
+
+def _modules(entry: Path, extra_modules: Iterable[str]) -> set[str]:
+    """Return the package's modules that a script depends on."""
+    found: set[str] = set()
+    waiting = [*_imports(entry), *extra_modules]
+    while waiting:
+        module = waiting.pop()
+        if module not in found and not f"{module}.".startswith(tuple(f"{name}." for name in NEUTRAL)):
+            found.add(module)
+            waiting += _imports(_path(module))
+    return found
+
+
+def _path(module: str) -> Path:
+    """Return the file of a module of the package."""
+    return PACKAGE_ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py")
+
+
+def _user_paths(name: str, root: Path) -> set[Path]:
+    """Return the files that importing a name from a folder may execute: the module and the packages around it."""
+    parts = name.split(".")
+    places = [root.joinpath(*parts[: number + 1]) for number in range(len(parts))]
+    candidates = {path for place in places for path in (place.with_suffix(".py"), place / "__init__.py")}
+    return {path for path in candidates if path.is_file()}
+
+
+def _absolute(name: str, importer: Path) -> str:
+    """Return the full name of a perhaps relative import."""
+    dots = len(name) - len(name.lstrip("."))
+    package = importer.parents[dots - 1].parts if 0 < dots <= len(importer.parents) else ()
+    return ".".join([*package, *name.lstrip(".").split(".")])
+
+
+def _imports(path: Path) -> tuple[str, ...]:
+    """Return the modules of the package that a file imports; never an ``__init__``, which computes nothing."""
+    names = [name for name in imported_names(path) if name.startswith(f"{PACKAGE}.")]
+    # The last part may be a name that a module defines.
+    modules = [name if _path(name).exists() else name.rpartition(".")[0] for name in names]
+    return tuple(m for m in modules if m.startswith(f"{PACKAGE}.") and _path(m).exists())
+
+
+def _libraries(path: Path) -> set[str]:
+    """Return the top-level modules that a file imports and that belong neither to Python nor to this package."""
+    names = {name.partition(".")[0] for name in imported_names(path)} - {"", PACKAGE}
+    return {name for name in names if name not in sys.stdlib_module_names}
 
 
 @cache

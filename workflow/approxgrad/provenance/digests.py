@@ -1,4 +1,4 @@
-"""Digests of files: what tells that code, data or weights are others than before, whatever their time says."""
+"""Digests of files: they show that code, data or weights have changed, whatever the files' times say."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PIECES, PIECE = 64, 2**16
 
 
 def file_state(path: Path | str) -> str:
-    """Return what tells another state of a user's own file: a digest of its content.
+    """Return a text that changes when a user's own file does: a digest of its content, or ``missing``.
 
-    Of a large one it is size, time and a digest of pieces. A file that is not there has the state ``missing``.
+    For a large file it is size, time and a digest of pieces.
     """
     path = Path(path)
     if not path.is_file():
@@ -28,16 +28,6 @@ def file_state(path: Path | str) -> str:
     if state.st_size <= LARGEST_READ:
         return content_digest(path)
     return f"{state.st_size} {state.st_mtime_ns} {_pieces_digest(path, state.st_size)}"
-
-
-def _pieces_digest(path: Path, size: int) -> str:
-    """Return a digest of pieces of a file from its beginning to its end, where a zip archive lists its checksums."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for number in range(PIECES):
-            file.seek((size - PIECE) * number // (PIECES - 1))
-            digest.update(file.read(PIECE))
-    return digest.hexdigest()
 
 
 def code_digest(files: Iterable[Path | str]) -> str:
@@ -64,8 +54,15 @@ def content_digest(path: Path | str) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _digest(parts: Iterable[str]) -> str:
+def _pieces_digest(path: Path, size: int) -> str:
+    """Return a digest of pieces from the beginning of a file to its end, where a zip archive lists its checksums."""
     digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.encode())
+    with path.open("rb") as file:
+        for number in range(PIECES):
+            file.seek((size - PIECE) * number // (PIECES - 1))
+            digest.update(file.read(PIECE))
     return digest.hexdigest()
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("".join(parts).encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""What a result came from: its configuration, code, input files, libraries and machine, as one document in its file.
+"""What a result came from: configuration, code, input files, libraries and machine, as one document in its file.
 
-The document lies in the JSON under the metadata key ``approxgrad`` of parquet and safetensors files, as the entry
-``provenance``. It names no time and no host, so that the same study gives the same bytes again.
+The document is the entry ``provenance`` of the JSON under the metadata key ``approxgrad`` of parquet and safetensors
+files. It contains neither time nor host, so the same study gives the same bytes again.
 
 >>> from approxgrad import read_provenance
 >>> read_provenance("results/metrics/dataset=digits/model=cnn/method=saliency/part-0.parquet")  # doctest: +SKIP
@@ -24,24 +24,22 @@ from safetensors import SafetensorError, safe_open
 
 from approxgrad import __version__
 from approxgrad.provenance.digests import code_digest, input_digest
-from approxgrad.provenance.seals import ParquetSeal, SealError, check_weights
-
-KEY = "approxgrad"
-"""Metadata key of the JSON document in result files."""
+from approxgrad.storage.row_groups import METADATA_KEY
+from approxgrad.storage.seals import ParquetSeal, SealError, check_weights
 
 NOT_CONFIGURATION = {"versions", "states"}
-"""Parameters of rules that are not configured: they are there for Snakemake to see code and files change."""
+"""Parameters of rules that only let Snakemake notice changes of code and files."""
 
 ENVIRONMENT = (
     *("ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS"),
     *("NPY_DISABLE_CPU_FEATURES", "NVIDIA_TF32_OVERRIDE", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE"),
     *("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",),
 )
-"""Variables by which a user makes libraries compute with other instructions or in another precision."""
+"""Variables that make libraries use other instructions or another precision."""
 
 
 CONDITIONS = ("approxgrad", "libraries", "machine", "python")
-"""Entries of a document under which the same computation gives the same bytes."""
+"""Entries of a document that must be equal for the same computation to give the same bytes."""
 
 
 class ProvenanceError(ValueError):
@@ -56,14 +54,14 @@ def provenance(snakemake: Any, machine: Mapping[str, str] | None = None) -> dict
     snakemake : Snakemake
         The object that Snakemake gives to a script; its input ``code`` lists the script, then the package's files.
     machine : mapping, optional
-        What :func:`approxgrad.models.device.machine` says, for a job that evaluates a model.
+        What :func:`approxgrad.models.device.machine` returns, for a job that evaluates a model.
 
     Returns
     -------
     dict
-        ``script``; ``config``, the parameters of the rule; ``code``, a digest of it and of package files; ``inputs``,
-        for each named input the digest of its content; ``libraries`` and their versions; ``approxgrad`` and
-        ``python``, versions; ``machine``, with the variables of :data:`ENVIRONMENT` that are set.
+        ``script``; ``config``, the parameters of the rule; ``code``, a digest of script and package files; ``inputs``,
+        the digest of each named input; ``libraries`` with their versions; ``approxgrad`` and ``python``, versions;
+        ``machine``, with the variables of :data:`ENVIRONMENT` that are set.
     """
     inputs = {name: value for name, value in snakemake.input.items() if name != "code"}
     return described(snakemake.params, snakemake.input.code, inputs) | {
@@ -76,23 +74,22 @@ def provenance(snakemake: Any, machine: Mapping[str, str] | None = None) -> dict
 
 
 def described(parameters: Mapping[str, Any], code: Sequence[Path | str], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of :func:`provenance` that follows from the study and its files, wherever it is computed."""
-    config = {name: value for name, value in parameters.items() if name not in NOT_CONFIGURATION}
+    """Return the part of :func:`provenance` that does not depend on where the job runs."""
     document = {
         "script": Path(code[0]).name,
         "approxgrad": __version__,
-        "config": config,
+        "config": {name: value for name, value in parameters.items() if name not in NOT_CONFIGURATION},
         "code": code_digest(code),
         "inputs": {name: input_digest(paths) for name, paths in inputs.items() if paths},
         "libraries": {name: number for name, number in parameters["versions"].items() if name != "code"},
     }
-    # As it will be read back: lists for tuples, text for the keys of mappings and for numbers that are none.
+    # As it will be read back: tuples as lists; keys of mappings, infinities and NaN as text.
     same: dict[str, Any] = json.loads(json.dumps(document), parse_constant=str)
     return same
 
 
 def joined_provenance(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the document of a result that several jobs computed parts of, each under conditions of its own.
+    """Return the document of a result that several jobs computed parts of, each under its own conditions.
 
     Raises
     ------
@@ -117,10 +114,10 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
     Raises
     ------
     ProvenanceError
-        If it cannot be read or does not say.
+        If the file cannot be read or does not say what it came from.
     """
     try:
-        document = json.loads(_metadata(Path(path))[KEY])
+        document = json.loads(_metadata(Path(path))[METADATA_KEY.decode()])
         found: dict[str, Any] = document["provenance"]
     except (OSError, SealError, pa.ArrowException, SafetensorError) as error:
         raise ProvenanceError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
@@ -130,7 +127,7 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
 
 
 def _joined(values: Sequence[Any]) -> Any:
-    """Return a value that is the same everywhere, or the different ones in one text; mappings entry by entry."""
+    """Return the common value, or the different ones in one text; mappings entry by entry."""
     if all(value == values[0] for value in values):
         return values[0]
     if isinstance(values[0], Mapping):

@@ -1,24 +1,23 @@
-"""What the summary tables say, as objects that sentences can be written from."""
+"""What the tables of a study say, as objects that sentences and tables are written from."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from approxgrad.evaluation.frames import study_steps
+from approxgrad.evaluation.frames import shown_rows
 from approxgrad.evaluation.metrics import METRICS
-from approxgrad.figures.style import method_label, name_label, step_label
+from approxgrad.report import wording
 from approxgrad.storage.tables import read_table
-from approxgrad.study.sources import exact_source
 
-Names = tuple[str, str, str]
+TRUTH = "truth"
 
-EXACT = exact_source().name
+COMPARED = ["dataset", "model", "method"]
 
 
 @dataclass(frozen=True)
@@ -28,223 +27,195 @@ class Facts:
     Attributes
     ----------
     summary : DataFrame
-        Distribution of every measure, :func:`approxgrad.evaluation.metric_tables.summarise`.
+        Distribution of every metric, :func:`approxgrad.evaluation.metric_tables.summarise`.
     models : DataFrame
         Test measures, :func:`approxgrad.evaluation.frames.model_measures`.
+    labels : dict
+        Names for readers by key (``dataset``, ``model``, ``method``) and name.
+    families : dict
+        For each data set, how the families of its gradient sources are described.
+    references : dict of str to str
+        For each method that is compared with another method, that one.
     shapes : dict of str to tuple of int
         Shape of one input of each data set.
     classes : dict of str to int
         Number of classes of each data set, 0 for a regression.
-    references : dict of str to str
-        For each published variant of Integrated Gradients, the method whose exact attribution it is compared with.
     paired : DataFrame or None
-        Differences between gradient sources within a sample, where they were computed.
+        Differences between gradient sources within a sample, if there are any.
     level : float or None
-        Level of the intervals in the summary, where it has some.
+        Level of the intervals in the summary, if it has some.
     """
 
     summary: pd.DataFrame
     models: pd.DataFrame
+    labels: Mapping[str, Mapping[str, str]]
+    families: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    references: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     classes: Mapping[str, int] = field(default_factory=dict)
-    references: Mapping[str, str] = field(default_factory=dict)
     paired: pd.DataFrame | None = None
     level: float | None = None
+
+    def curves(self, metric: str, *, truth: bool = False) -> list[Curve]:
+        """Return a curve for each data set, model, method and family that has at least one defined median.
+
+        Parameters
+        ----------
+        metric : str
+            Name of the metric.
+        truth : bool
+            Whether attributions are compared with the true effects; otherwise with the reference attribution.
+        """
+        rows = self._rows(metric, truth=truth, exact=False).sort_values("setting", kind="stable")
+        found = {}
+        for names, group in rows.groupby([*COMPARED, "family"], sort=False, observed=True):
+            own = group.to_dict("records")
+            found[names] = Curve(
+                *map(str, names),
+                metric=metric,
+                look=self.families[str(names[0])][str(names[3])],
+                settings=tuple(group["setting"].astype(float)),
+                gradients=tuple(group["gradient"]),
+                medians=tuple(map(_median, own)),
+                samples=int((group["n"] + group["undefined"]).max()),
+                undefined=int(group["undefined"].max()),
+            )
+        order = self.summary[[*COMPARED, "family"]].drop_duplicates().itertuples(index=False, name=None)
+        return [found[names] for names in order if names in found]
+
+    def exact_medians(self, metric: str) -> dict[tuple[str, ...], float]:
+        """Return the median agreement of exact attributions with the truth by data set, model and method."""
+        rows = self._rows(metric, truth=True, exact=True)
+        return {
+            tuple(map(str, names)): float(value)
+            for *names, value in rows[[*COMPARED, "median"]].itertuples(index=False)
+        }
+
+    def differences(self, metric: str) -> dict[tuple[str, ...], Median]:
+        """Return the median of approximated minus exact agreement with the truth within a sample.
+
+        The keys are data set, model, method and name of the approximated source. Without an interval there is none.
+        """
+        if self.paired is None:
+            return {}
+        paired = self.paired
+        rows = paired[(paired["reference"] == TRUTH) & (paired["metric"] == metric) & (paired["differ"] == "exact")]
+        known = rows.dropna(subset=["low", "high"])
+        keys = known[[*COMPARED, "first"]].astype(str).itertuples(index=False, name=None)
+        values = known[["median_difference", "low", "high"]].astype(float).itertuples(index=False, name=None)
+        return {key: Median(*own) for key, own in zip(keys, values, strict=True)}
+
+    def who(self, curve: Curve) -> str:
+        """Return "Saliency of the CNN on digits"."""
+        return f"{self.labels['method'][curve.method]} of the {self.place(curve.dataset, curve.model, ' on ')}"
+
+    def place(self, dataset: str, model: str, between: str = ", ") -> str:
+        """Return the names of a model and a data set."""
+        return f"{self.labels['model'][model]}{between}{self.labels['dataset'][dataset]}"
+
+    def _rows(self, metric: str, *, truth: bool, exact: bool) -> pd.DataFrame:
+        rows = self.summary[self.summary["median"].notna() & (self.summary["metric"] == metric)]
+        rows = rows[(rows["reference"] == TRUTH) == truth]
+        kinds = [
+            self.families[name][family]["exact"] for name, family in zip(rows["dataset"], rows["family"], strict=True)
+        ]
+        return rows[pd.Series(kinds, rows.index, dtype=bool) == exact]
 
 
 @dataclass(frozen=True)
 class Median:
-    """The median of a measure over the samples, with its interval where the summary has one."""
+    """The median over the samples, with its interval if the table has one."""
 
     value: float
-    low: float = float("nan")
-    high: float = float("nan")
+    low: float = math.nan
+    high: float = math.nan
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The medians of one measure over the steps of one finite-difference scheme, in ascending order.
+    """The medians of one metric over the ascending settings of one family of gradient sources, at least one.
 
-    Attributes
-    ----------
-    dataset, model, method, scheme : str
-        What is attributed, and how.
-    metric : str
-        Name of the measure.
-    steps, medians : tuple
-        Of equal length, at least one.
-    samples, undefined : int
-        The most samples of a step, and the most that a step leaves out because the measure is undefined.
+    `look` describes the family; `samples` and `undefined` are the most samples of a setting, and the most that one
+    leaves out because the metric is undefined.
     """
 
     dataset: str
     model: str
     method: str
-    scheme: str
+    family: str
     metric: str
-    steps: tuple[float, ...]
+    look: Mapping[str, Any]
+    settings: tuple[float, ...]
+    gradients: tuple[str, ...]
     medians: tuple[Median, ...]
     samples: int
     undefined: int
 
     @property
-    def names(self) -> Names:
-        """Data set, model and method."""
-        return (self.dataset, self.model, self.method)
+    def key(self) -> tuple[str, str, str, str]:
+        """Data set, model, method and family."""
+        return (self.dataset, self.model, self.method, self.family)
+
+    @property
+    def distances(self) -> list[float]:
+        """How far each median is from perfect agreement."""
+        return [abs(median.value - METRICS[self.metric].best) for median in self.medians]
 
     @property
     def best(self) -> int:
-        """Position of the step whose median is nearest to perfect agreement; of equal ones, the first."""
-        distances = [abs(median.value - METRICS[self.metric].best) for median in self.medians]
-        return distances.index(min(distances))
+        """Position of the setting that is nearest to perfect agreement; of equal ones, the first."""
+        return self.distances.index(min(self.distances))
 
     @property
-    def range(self) -> float:
-        """Difference between the largest and the smallest median."""
-        values = [median.value for median in self.medians]
-        return max(values) - min(values)
+    def worst(self) -> int:
+        """Position of the setting that is farthest from perfect agreement; of equal ones, the first."""
+        return self.distances.index(max(self.distances))
 
-    def step(self, position: int) -> str:
-        """Return a step as it stands in a sentence."""
-        return f"h = {step_label(self.steps[position])}"
+    def at(self, position: int) -> str:
+        """Return a setting as it stands in a sentence."""
+        return wording.setting(self.settings[position], self.look)
 
-    def within(self, other: Curve) -> list[tuple[Median, Median]]:
-        """Return the medians of this and another curve at the steps that both have."""
-        theirs = dict(zip(other.steps, other.medians, strict=True))
-        return [(own, theirs[step]) for step, own in zip(self.steps, self.medians, strict=True) if step in theirs]
+    def closer_than(self, other: Curve) -> list[bool]:
+        """Return for each setting that both have whether this curve is nearer to perfect agreement there."""
+        theirs = dict(zip(other.settings, other.distances, strict=True))
+        own = zip(self.settings, self.distances, strict=True)
+        return [distance < theirs[setting] for setting, distance in own if setting in theirs]
 
 
 def read_facts(
     summary: Path | str,
     models: Path | str,
     splits: Mapping[str, Path | str],
-    references: Mapping[str, str],
     paired: Path | str | None = None,
+    **described: Any,
 ) -> Facts:
-    """Return what stands in the tables of a study.
+    """Return what the tables of a study say.
 
     Parameters
     ----------
-    summary, models : path
-        The tables of measures of agreement and of test measures.
+    summary, models, paired : path
+        The tables of metrics, of test measures and of paired comparisons.
     splits : mapping of str to path
         The test split of each data set, of which only the metadata are read.
-    references : mapping of str to str
-        See :class:`Facts`.
-    paired : path, optional
-        The table of paired comparisons.
+    **described
+        ``labels``, ``families`` and ``references`` of :class:`Facts`.
 
     Raises
     ------
     TableError
         If a table cannot be read.
     """
-    measures, document = read_table(summary)
-    shapes, classes = {}, {}
-    for dataset, path in splits.items():
-        _, split = read_table(path, columns=["target"])
-        shapes[dataset], classes[dataset] = tuple(split["feature_shape"]), len(split["classes"])
+    metrics, document = read_table(summary)
+    documents = {dataset: read_table(path, columns=["target"])[1] for dataset, path in splits.items()}
     return Facts(
-        summary=study_steps(measures.to_pandas()),
+        summary=shown_rows(metrics.to_pandas()),
         models=read_table(models)[0].to_pandas(),
-        shapes=shapes,
-        classes=classes,
-        references=references,
+        shapes={dataset: tuple(split["feature_shape"]) for dataset, split in documents.items()},
+        classes={dataset: len(split["classes"]) for dataset, split in documents.items()},
         paired=None if paired is None else read_table(paired)[0].to_pandas(),
         level=document.get("uncertainty", {}).get("level"),
+        **described,
     )
-
-
-def curves(summary: pd.DataFrame, reference: str, metric: str) -> list[Curve]:
-    """Return a curve for each data set, model, method and scheme that has at least one defined median.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        The table of :func:`approxgrad.evaluation.metric_tables.summarise`.
-    reference : str
-        ``exact`` or ``truth``.
-    metric : str
-        Name of the measure.
-    """
-    chosen = (summary["reference"] == reference) & (summary["metric"] == metric)
-    rows = summary[chosen & (summary["scheme"] != EXACT) & summary["median"].notna()]
-    keys = ["dataset", "model", "method", "scheme"]
-    result = []
-    for names, group in rows.sort_values("step", kind="stable").groupby(keys, sort=False, observed=True):
-        dataset, model, method, scheme = map(str, names)
-        result.append(
-            Curve(
-                *(dataset, model, method, scheme, metric),
-                steps=tuple(group["step"].astype(float)),
-                medians=tuple(_median(row) for row in group.to_dict("records")),
-                samples=int((group["n"] + group["undefined"]).max()),
-                undefined=int(group["undefined"].max()),
-            )
-        )
-    order = list(summary[keys].drop_duplicates().itertuples(index=False, name=None))
-    return sorted(result, key=lambda curve: order.index((*curve.names, curve.scheme)))
-
-
-def exact_medians(summary: pd.DataFrame, metric: str) -> dict[Names, Median]:
-    """Return how well exact attributions agree with the truth: the median of each data set, model and method."""
-    chosen = (summary["reference"] == "truth") & (summary["metric"] == metric) & (summary["scheme"] == EXACT)
-    rows = summary[chosen & summary["median"].notna()].to_dict("records")
-    return {(str(row["dataset"]), str(row["model"]), str(row["method"])): _median(row) for row in rows}
-
-
-def paired_differences(paired: pd.DataFrame | None, metric: str) -> dict[tuple[Names, str], Median]:
-    """Return the median of approximated minus exact agreement with the truth within a sample, with its interval.
-
-    Parameters
-    ----------
-    paired : DataFrame or None
-        The table of paired comparisons, if there is one.
-    metric : str
-        Name of the measure.
-
-    Returns
-    -------
-    dict
-        By data set, model and method, and name of the gradient source without its precision, which is the lowest
-        that these three have.
-    """
-    if paired is None:
-        return {}
-    lowest = paired.groupby(["dataset", "model", "method"], observed=True)["dtype"].transform("min")
-    chosen = (paired["reference"] == "truth") & (paired["metric"] == metric) & (paired["differ"] == EXACT)
-    rows = paired[chosen & (paired["dtype"] == lowest)].dropna(subset=["low", "high"]).to_dict("records")
-    return {
-        (
-            (str(row["dataset"]), str(row["model"]), str(row["method"])),
-            str(row["first"]).removesuffix(f"-{row['dtype']}"),
-        ): Median(float(row["median_difference"]), float(row["low"]), float(row["high"]))
-        for row in rows
-    }
-
-
-def several_schemes(found: Sequence[Curve]) -> bool:
-    """Whether curves differ in their scheme, so that sentences must name it."""
-    return len({curve.scheme for curve in found}) > 1
-
-
-def place(dataset: str, model: str) -> str:
-    """Return data set and model as a heading."""
-    return f"{method_label(dataset)}, {name_label(model)}"
-
-
-def who(names: Names) -> str:
-    """Return "Saliency of the CNN on digits" for a data set, model and method."""
-    dataset, model, method = names
-    return f"{method_label(method)} of the {name_label(model)} on {name_label(dataset)}"
-
-
-def grouped(found: Sequence[Curve]) -> Mapping[tuple[str, str], list[Curve]]:
-    """Return curves by data set and model, in their order."""
-    groups: dict[tuple[str, str], list[Curve]] = {}
-    for curve in found:
-        groups.setdefault((curve.dataset, curve.model), []).append(curve)
-    return groups
 
 
 def _median(row: Mapping[Any, Any]) -> Median:

@@ -105,7 +105,7 @@ def template(name: str) -> str:
 
 def _text(text: str) -> str:
     """Return text as HTML in which no line ends inside ``h = 0.1`` or ``95 %``."""
-    return escape(re.sub(r"(?<==) (?=[\d−])|(?<=\bh) (?==)|(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", text))
+    return escape(re.sub(r"(?<==) (?=[\d−])|(?<=\b\w) (?==)|(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", text))
 
 
 def _cell(text: str) -> str:

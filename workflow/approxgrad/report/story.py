@@ -1,6 +1,6 @@
-"""The story of a study in sentences whose every number comes from its tables.
+"""The story of a study: sentences and tables whose every number comes from its tables.
 
-A sentence is chosen by what the numbers are, so it is true whatever they are; without its numbers it is left out.
+The numbers choose the words, so that a sentence is true whatever they are; a finding without its numbers is left out.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ import math
 
 import pandas as pd
 
-from approxgrad.figures.style import method_label, name_label, step_label
 from approxgrad.report import wording
-from approxgrad.report.findings import Curve, Facts, curves, who
-from approxgrad.report.pages import Section
-from approxgrad.report.sentences import agreement, best_steps, truth, truth_in_short, variants, variants_in_short
+from approxgrad.report.findings import TRUTH, Curve, Facts, Median
+from approxgrad.report.pages import Section, Table
 
 QUESTION = (
-    "How far is a feature attribution from its exact counterpart when the gradient is replaced by finite differences? "
-    "A finite difference needs nothing but evaluations of the model, so it also works where a model gives no gradient. "
-    "Its step h is the one choice to make: a large one loses to curvature, a very small one to rounding."
+    "What happens to a feature attribution when its gradient is only approximated? An approximation needs nothing but "
+    "evaluations of the model, so it also works where a model gives no gradient. Each one has a setting to choose: "
+    "finite differences have a step, which loses to curvature if it is large and to rounding if it is very small. An "
+    "attribution is compared with its reference: the one with the exact gradient or, for a model without one, with the "
+    "gradient source that the study names."
 )
 READING = (
     (
@@ -28,20 +28,21 @@ READING = (
     ),
     (
         "Relative error",
-        "is the Euclidean norm of the difference of the two maps over that of the exact one. It is 0 if the maps are "
+        "is the Euclidean norm of the difference of the two maps over that of the reference. It is 0 if the maps are "
         "equal and 1 for a map of zeros.",
     ),
     (
         "Median",
-        "is over the attributed test rows, which are the same ones for every model, method and step of a data set.",
+        "is over the attributed test rows, which are the same for every model, method and setting of a data set.",
     ),
 )
+WHO = ["data set", "model", "method", "gradient"]
 
 
 def start(facts: Facts) -> list[Section]:
     """Return the sections of the report's first page."""
     return [
-        Section("The question", [QUESTION, *_scope(facts.summary)]),
+        Section("The question", [QUESTION, *_scope(facts)]),
         Section("The findings in short", points=_in_short(facts)),
         Section("Data and models", points=_data(facts)),
     ]
@@ -51,105 +52,188 @@ def tell(facts: Facts) -> list[Section]:
     """Return the sections of the whole story."""
     return [
         *start(facts),
-        *agreement(facts),
-        best_steps(facts),
-        Section("The published variant of Integrated Gradients", points=variants(facts)),
-        Section("The truth, where it is known", points=truth(facts)),
+        Section("Agreement with the reference", table=_agreement(facts)),
+        Section("The truth, where it is known", table=_truth(facts)),
         Section("How to read the numbers", points=READING),
     ]
 
 
-def _scope(summary: pd.DataFrame) -> list[str]:
-    rows = summary[summary["reference"] == "exact"]
-    if rows.empty:
+def _scope(facts: Facts) -> list[str]:
+    rows, found = facts.summary[facts.summary["reference"] != TRUTH], facts.curves("relative_error")
+    if not found:
         return []
     cells = rows[["dataset", "model", "method", "gradient"]].drop_duplicates()
     nouns = {"dataset": "data set", "model": "model", "method": "method"}
-    names = [wording.count(rows[key].nunique(), noun) for key, noun in nouns.items()]
-    schemes = wording.listed(list(dict.fromkeys(rows["scheme"])))
-    smallest, largest = step_label(rows["step"].min()), step_label(rows["step"].max())
-    steps = f"the step {smallest}" if smallest == largest else f"steps from {smallest} to {largest}"
+    counted = wording.listed([wording.count(rows[key].nunique(), noun) for key, noun in nouns.items()])
+    gradients = []
+    for label in dict.fromkeys(curve.look["label"] for curve in found):
+        own = [
+            (curve.settings[end], curve.at(end)) for curve in found if curve.look["label"] == label for end in (0, -1)
+        ]
+        smallest, largest = min(own)[1], max(own)[1]
+        gradients.append(f"{label} ({smallest if smallest == largest else f'{smallest} to {largest}'})")
     return [
-        f"This study compares {wording.count(len(cells), 'approximated attribution')} with the exact counterpart: "
-        f"{wording.listed(names)}, with {schemes} differences and {steps} in units of the models' inputs."
+        f"This study compares {wording.count(len(cells), 'approximated attribution')} with the reference: {counted}, "
+        f"with {wording.listed(gradients)}."
     ]
 
 
 def _data(facts: Facts) -> list[tuple[str, str]]:
     points = []
     for dataset, measures in facts.models.groupby("dataset", sort=False, observed=True):
-        shape, classes = facts.shapes.get(str(dataset)), facts.classes.get(str(dataset), 0)
-        parts = [] if shape is None else [_inputs(shape, classes)]
+        name, attributed = str(dataset), facts.summary[facts.summary["dataset"] == dataset]
+        parts = [_inputs(facts.shapes[name], facts.classes[name])] if name in facts.shapes else []
         parts.append(wording.count(int(measures["n"].max()), "test row"))
-        attributed = facts.summary[facts.summary["dataset"] == dataset]
         if len(attributed):
             parts.append(f"up to {int((attributed['n'] + attributed['undefined']).max()):,} of them attributed")
-        sentences = [", ".join(parts) + "."]
-        sentences += [_skill(str(model), rows) for model, rows in measures.groupby("model", sort=False, observed=True)]
-        points.append((f"{method_label(str(dataset))}:", " ".join(filter(None, sentences))))
+        skills = [
+            f"{facts.labels['model'][str(model)]}: {', '.join(_skill(own))}."
+            for model, own in measures.dropna(subset="value").groupby("model", sort=False, observed=True)
+        ]
+        points.append((f"{_capital(facts.labels['dataset'][name])}:", " ".join([f"{', '.join(parts)}.", *skills])))
     return points
 
 
 def _inputs(shape: tuple[int, ...], classes: int) -> str:
-    form = f"images of {' × '.join(map(str, shape))}" if len(shape) == 3 else wording.count(math.prod(shape), "feature")
+    form = f"inputs of {' × '.join(map(str, shape))}" if len(shape) > 1 else wording.count(math.prod(shape), "feature")
     return f"{form} in {wording.count(classes, 'class', 'classes')}" if classes else f"{form} and a number to predict"
 
 
-def _skill(model: str, measures: pd.DataFrame) -> str:
-    known = measures.dropna(subset="value")
-    values = dict(zip(known["metric"], known["value"], strict=True))
-    name = name_label(model)
-    if "accuracy" in values:
-        return f"The {name} classifies {wording.percent(values['accuracy'])} of the test rows correctly."
-    if "r2" not in values:
-        return ""
-    if values["r2"] < 0:
-        return f"The {name} predicts worse than the mean of the targets does (R² = {wording.number(values['r2'])})."
-    return f"The {name} explains {wording.percent(values['r2'])} of the targets' variance."
+def _skill(measures: pd.DataFrame) -> list[str]:
+    """Return the test measures that tell what a model has learned."""
+    values = dict(zip(measures["metric"], measures["value"], strict=True))
+    texts = [f"accuracy {wording.percent(values['accuracy'])}"] if "accuracy" in values else []
+    if "r2" in values:
+        worse = ", worse than predicting the mean" if values["r2"] < 0 else ""
+        texts.append(f"R² = {wording.number(values['r2'])}{worse}")
+    return texts or [f"{name} {wording.number(value)}" for name, value in values.items()]
 
 
 def _in_short(facts: Facts) -> list[tuple[str, str]]:
-    own = [curve for curve in curves(facts.summary, "exact", "pearson") if curve.method not in facts.references]
-    errors = [c for c in curves(facts.summary, "exact", "relative_error") if c.method not in facts.references]
-    texts = [("At its best step,", _best_of_all(own)), ("The step matters most", _largest_change(own))]
-    texts += [("Where the best step lies:", _where_the_best_step_is(errors))]
-    texts += [("The published variant", variants_in_short(facts)), ("The truth:", truth_in_short(facts))]
+    own = [curve for curve in facts.curves("pearson") if curve.method not in facts.references]
+    errors = [curve for curve in facts.curves("relative_error") if curve.method not in facts.references]
+    texts = [
+        ("At its best setting,", _best_of_all(facts, own)),
+        ("The setting matters most", _largest_change(facts, own)),
+        ("Where the best setting lies:", _where_the_best_is(errors)),
+        ("Methods that are compared with another one", _variants_in_short(facts)),
+        ("The truth:", _truth_in_short(facts)),
+    ]
     return [(lead, text) for lead, text in texts if text]
 
 
-def _best_of_all(found: list[Curve]) -> str:
-    if not found:
-        return ""
-    ordered = sorted(found, key=lambda curve: curve.medians[curve.best].value)
+def _best_of_all(facts: Facts, found: list[Curve]) -> str:
     ends = [
-        f"{wording.correlation(curve.medians[curve.best].value)} ({who(curve.names)}, {curve.step(curve.best)})"
-        for curve in (ordered[0], ordered[-1])
+        f"{wording.correlation(curve.medians[curve.best].value)} ({facts.who(curve)}, {curve.at(curve.best)})"
+        for curve in sorted(found, key=lambda curve: -curve.distances[curve.best])
     ]
-    compared = "the approximated attribution has a median correlation with the exact one"
-    return f"{compared} of {ends[0]}." if len(found) == 1 else f"{compared} of between {ends[0]} and {ends[1]}."
+    compared = "the approximated attribution has a median correlation with its reference of"
+    return f"{compared} {'' if len(ends) == 1 else f'between {ends[0]} and '}{ends[-1]}." if ends else ""
 
 
-def _largest_change(found: list[Curve]) -> str:
-    varied = [curve for curve in found if len(curve.steps) > 1]
+def _largest_change(facts: Facts, found: list[Curve]) -> str:
+    varied = [curve for curve in found if len(curve.settings) > 1]
     if not varied:
         return ""
-    curve = max(varied, key=lambda curve: curve.range)
-    values = [median.value for median in curve.medians]
-    worst = values.index(min(values))
-    return (
-        f"for {who(curve.names)}: the median correlation is {wording.correlation(values[curve.best])} at "
-        f"{curve.step(curve.best)} and {wording.correlation(values[worst])} at {curve.step(worst)}."
+    curve = max(varied, key=lambda curve: curve.distances[curve.worst] - curve.distances[curve.best])
+    best, worst = (
+        f"{wording.correlation(curve.medians[at].value)} at {curve.at(at)}" for at in (curve.best, curve.worst)
     )
+    return f"for {facts.who(curve)}: the median correlation is {best} and {worst}."
 
 
-def _where_the_best_step_is(found: list[Curve]) -> str:
-    varied = [curve for curve in found if len(curve.steps) > 1]
+def _where_the_best_is(found: list[Curve]) -> str:
+    varied = [curve for curve in found if len(curve.settings) > 1]
     if not varied:
         return ""
     smallest = sum(curve.best == 0 for curve in varied)
-    largest = sum(curve.best == len(curve.steps) - 1 for curve in varied)
+    largest = sum(curve.best == len(curve.settings) - 1 for curve in varied)
     return (
-        f"the median relative error is least at the smallest step of the study in "
+        f"the median relative error is least at the smallest setting of the study in "
         f"{wording.share_of(smallest, len(varied), 'comparison')}, at the largest in {largest}, in between in "
         f"{len(varied) - smallest - largest}."
     )
+
+
+def _agreement(facts: Facts) -> Table:
+    correlations = {curve.key: curve for curve in facts.curves("pearson")}
+    rows = []
+    for curve in facts.curves("relative_error"):
+        twin = correlations.get(curve.key)
+        medians = dict(zip(twin.settings, twin.medians, strict=True)) if twin else {}
+        there = medians.get(curve.settings[curve.best])
+        errors = [wording.percent(curve.medians[position].value) for position in (curve.best, 0, -1)]
+        undefined = f"{twin.undefined} of {twin.samples}" if twin and twin.undefined else ""
+        row = [*_who(facts, curve), str(curve.samples), curve.at(curve.best), errors[0]]
+        row.append(_with_interval(there) if there else "undefined")
+        rows.append([*row, f"{errors[1]} ({curve.at(0)})", f"{errors[2]} ({curve.at(-1)})", undefined])
+    level = "" if facts.level is None else f" with its {100 * facts.level:g} % interval"
+    caption = (
+        "The setting with the least median relative error, that error, and the median correlation there"
+        f"{level}; for comparison, the errors at the smallest and the largest setting. If the best setting is one of "
+        "these, one outside the study may be better still. Undefined: the most rows of a setting that have no "
+        "correlation, because a map is constant."
+    )
+    header = [*WHO, "samples", "best setting", "relative error", "correlation", "error at smallest", "error at largest"]
+    return Table(caption, [*header, "undefined"], rows)
+
+
+def _who(facts: Facts, curve: Curve) -> list[str]:
+    names = [facts.labels[key][getattr(curve, key)] for key in ("dataset", "model", "method")]
+    return [*names, str(curve.look["label"])]
+
+
+def _with_interval(median: Median) -> str:
+    text = wording.correlation(median.value)
+    if math.isnan(median.low) or math.isnan(median.high):
+        return text
+    return f"{text} ({wording.correlation(median.low)} to {wording.correlation(median.high)})"
+
+
+def _variants_in_short(facts: Facts) -> str:
+    counts = []
+    for metric, words in (("relative_error", "by relative error"), ("pearson", "by correlation")):
+        found = {curve.key: curve for curve in facts.curves(metric)}
+        keys = {key: (*key[:2], facts.references.get(key[2], ""), key[3]) for key in found}
+        closer = [one for key, own in found.items() if (o := found.get(keys[key])) for one in o.closer_than(own)]
+        if closer:
+            counts.append(f"{wording.share_of(sum(closer), len(closer), 'case')} {words}")
+    return f"are farther from its reference than that one in {wording.listed(counts)} (of medians)." if counts else ""
+
+
+def _truth(facts: Facts) -> Table:
+    exact, differences = facts.exact_medians("pearson"), facts.differences("pearson")
+    rows = []
+    for curve in facts.curves("pearson", truth=True):
+        if curve.key[:3] not in exact:
+            continue
+        base = exact[curve.key[:3]]
+        high = sum(median.value >= base for median in curve.medians)
+        pairs = [differences[own] for name in curve.gradients if (own := (*curve.key[:3], name)) in differences]
+        higher, lower = sum(pair.low > 0 for pair in pairs), sum(pair.high < 0 for pair in pairs)
+        best = f"{wording.correlation(curve.medians[curve.best].value)} ({curve.at(curve.best)})"
+        row = [*_who(facts, curve), wording.correlation(base), best, f"{high} of {len(curve.settings)}"]
+        rows.append([*row, *([f"{higher} of {len(pairs)}", f"{lower} of {len(pairs)}"] if pairs else ["", ""])])
+    caption = (
+        "The median correlation with the true effects: with exact gradients, and with the best setting of the "
+        "approximation; at how many settings it is at least as high as with exact gradients; and at how many the "
+        "interval of the median difference within a row lies above or below zero."
+    )
+    header = [*WHO, "exact", "best approximation", "at least as high", "higher row by row", "lower row by row"]
+    return Table(caption, header, rows)
+
+
+def _truth_in_short(facts: Facts) -> str:
+    exact = facts.exact_medians("pearson")
+    curves = [curve for curve in facts.curves("pearson", truth=True) if curve.key[:3] in exact]
+    high = [median.value >= exact[curve.key[:3]] for curve in curves for median in curve.medians]
+    if not high:
+        return ""
+    return (
+        f"the median correlation of approximated attributions with the true effects is at least that of exact ones in "
+        f"{wording.share_of(sum(high), len(high), 'case')}."
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,9 +1,12 @@
-"""Numbers and names as they stand in sentences."""
+"""Numbers and names as they stand in sentences and tables."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from approxgrad.figures.style import setting_label
 
 MOST_DECIMALS = 6
 
@@ -19,20 +22,27 @@ def number(value: float) -> str:
 
 
 def correlation(value: float) -> str:
-    """Return a correlation with three decimals, near one with as many as tell it from one (six at most)."""
+    """Return a correlation with three decimals; near one with as many as tell it from one, six at most."""
     distance = 1 - abs(value)
     decimals = 3 if distance <= 0 else max(3, min(MOST_DECIMALS, math.ceil(-math.log10(distance))))
-    text = f"{value:.{decimals}f}".replace("-", "−")
+    text = f"{value:.{decimals}f}"
     return (
-        f"more than {1 - 10**-MOST_DECIMALS:.{MOST_DECIMALS}f}" if float(text.replace("−", "-")) == 1 > value else text
+        f"more than {1 - 10**-MOST_DECIMALS:.{MOST_DECIMALS}f}" if float(text) == 1 > value else text.replace("-", "−")
     )
 
 
 def percent(share: float) -> str:
-    """Return a share as percentage with one decimal; one that would be zero so with three significant digits."""
+    """Return a share as a percentage with one decimal, or three significant digits if that would show zero."""
     if share and abs(100 * share) < 0.05:
         return f"{number(100 * share)} %"
     return f"{100 * share:.1f} %".replace("-", "−")
+
+
+def setting(value: float, family: Mapping[str, Any]) -> str:
+    """Return a setting with its symbol, "h = 0.01"; one whose name is in the plural is counted: "64 evaluations"."""
+    text = setting_label(value)
+    name = str(family["setting_name"])
+    return f"{text} {name}" if name.endswith("s") else f"{family['symbol']} = {text}"
 
 
 def count(quantity: int, noun: str, plural: str | None = None) -> str:
@@ -45,14 +55,7 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def changed_to(before: str, after: str, difference: float) -> str:
-    """Return how a value went from one text to another: "falls to 0.5", "rises to 0.9" or "stays at 0.7"."""
-    if before == after:
-        return f"stays at {after}"
-    return f"{'rises' if difference > 0 else 'falls'} to {after}"
-
-
-def share_of(part: int, whole: int, noun: str, plural: str | None = None) -> str:
-    """Return "all 4 steps", "2 of 4 steps" or "none of 4 steps"."""
+def share_of(part: int, whole: int, noun: str) -> str:
+    """Return "all 4 settings", "2 of 4 settings" or "none of 4 settings"."""
     first = f"all {whole:,}" if part == whole > 1 else f"{part:,} of {whole:,}" if part else f"none of {whole:,}"
-    return f"{first} {noun if whole == 1 else plural or noun + 's'}"
+    return f"{first} {noun if whole == 1 else noun + 's'}"

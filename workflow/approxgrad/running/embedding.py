@@ -10,7 +10,7 @@ FILES = ("data/x", "results/x", "logs/x", "benchmarks/x")
 
 
 def check_embedding(workflow: Any) -> None:
-    """End the program with one line if this workflow is used from elsewhere than a checkout, or with other paths.
+    """End the program with one line if the Snakefile is not one of a checkout, or its paths are changed.
 
     Parameters
     ----------
@@ -19,11 +19,11 @@ def check_embedding(workflow: Any) -> None:
     """
     if not isinstance(workflow.current_basedir, os.PathLike):
         sys.exit(
-            "approxgrad: the Snakefile is not a local file, but must be the one of the checkout that the package is "
-            "installed from; clone the repository and name its Snakefile"
+            "approxgrad: the Snakefile is not a local file, but must be in the checkout from which the package is "
+            "installed; clone the repository and name its Snakefile"
         )
     if any(str(workflow.modifier.modify_path(path)) != path for path in FILES):
         sys.exit(
-            "approxgrad: cannot be used as a module with prefix or replace_prefix, because its scripts find files of a "
-            "study by their paths; leave them out, or run it by itself with --directory"
+            "approxgrad: cannot be used as a module with prefix or replace_prefix, because its scripts find the files "
+            "of a study by their paths; leave them out, or run it by itself with --directory"
         )

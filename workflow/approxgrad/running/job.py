@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from approxgrad.extensions import load
 from approxgrad.messages import one_line
-from approxgrad.running.endings import end_in_time, interrupted, note_interrupts
+from approxgrad.running.endings import FAILED, end_in_time, interrupted, note_interrupts
 from approxgrad.running.lock import end_with_run
 
 logger = logging.getLogger("approxgrad")
@@ -27,9 +28,11 @@ EXPECTED_ERRORS = (ValueError, TypeError, OSError, MemoryError)
 EXPLAINED = os.EX_DATAERR
 """Exit status of a job that has said in one line why it failed, so that Snakemake need not."""
 
-
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 """What torch says, in a RuntimeError, when the machine is too small."""
+
+LONGEST = 2000
+"""Characters of the line for an error."""
 
 
 def is_expected(error: BaseException) -> bool:
@@ -37,10 +40,6 @@ def is_expected(error: BaseException) -> bool:
     return isinstance(error, EXPECTED_ERRORS) or (
         isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None
     )
-
-
-LONGEST = 2000
-"""Characters of the line that an error is."""
 
 
 class JobLog(logging.LoggerAdapter[logging.Logger]):
@@ -59,10 +58,9 @@ class JobLog(logging.LoggerAdapter[logging.Logger]):
 def job(snakemake: Any) -> Iterator[JobLog]:
     """Run the body of a rule's script.
 
-    The log file gets the parameters, every message and, if the job fails, the traceback; the terminal gets only what
-    a person needs: one line with the summary of a finished job, or for an error of an expected kind. After such a line
-    the process ends with the status :data:`EXPLAINED`. Code of others cannot end it by ``sys.exit`` without a line, nor
-    keep it alive by a thread that never ends.
+    The log file gets the parameters, every message and, if the job fails, the traceback. The terminal gets one line: a
+    summary of the finished job, or an error of an expected kind, after which the process ends with the status
+    :data:`EXPLAINED`. Called code can neither end the job silently with ``sys.exit`` nor keep it alive with a thread.
 
     Parameters
     ----------
@@ -70,28 +68,23 @@ def job(snakemake: Any) -> Iterator[JobLog]:
         The object that Snakemake gives to a script.
     """
     end_with_run()
-    # What the imports left behind lives as long as the job: never searched again, which also shortens its exit.
+    # What the imports left behind lives as long as the job: not searching it again also shortens the exit.
     gc.freeze()
     gc.enable()
     path = Path(str(snakemake.log[0]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, mode="w")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    _start_log(path)
     logger.info("rule %s, wildcards %s", snakemake.rule, dict(snakemake.wildcards.items()))
     logger.info("parameters %s", dict(snakemake.params.items()))
-    if not faulthandler.is_enabled():
-        faulthandler.enable(path.open("a"))
     note_interrupts()
     start = time.perf_counter()
     log = JobLog(logger)
     where = ", ".join(f"{key}={value}" for key, value in snakemake.wildcards.items())
     said = " ".join(filter(None, [snakemake.rule, where]))
     try:
+        load(snakemake.input.get("extensions") or [])
         yield log
     except BaseException as error:
-        logger.exception("failed")
+        logger.exception(FAILED)
         if isinstance(error, (SystemExit, KeyboardInterrupt)) and not interrupted():
             line = f"{_described(error)} ended it, which the code of a network or of a library must have raised"
         elif is_expected(error):
@@ -113,12 +106,22 @@ def job(snakemake: Any) -> Iterator[JobLog]:
     end_in_time(0, said, _say)
 
 
+def _start_log(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="w")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    if not faulthandler.is_enabled():
+        faulthandler.enable(path.open("a"))
+
+
 def _described(error: BaseException) -> str:
     text = one_line(error, 100) if error.args and error.args != (None,) else ""
     return f"{type(error).__name__}({text})"
 
 
 def _say(line: str) -> None:
-    """Write one line at once, so that the lines of parallel jobs do not run into each other."""
+    """Write one line at once, so that the lines of parallel jobs do not mix."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()

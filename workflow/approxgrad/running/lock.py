@@ -1,45 +1,43 @@
 """One run at a time in a folder, and no trace of one that was killed.
 
-A run holds an operating system's lock on a file, which ends with its process however that ends. Snakemake's own locks
-are files: after a kill signal they would stay until somebody says ``--unlock``. Who holds the lock knows that they are
-left over, and removes them.
+A run holds a lock of the operating system on a file, which ends with its process in any case. Snakemake's own locks are
+files: after a kill signal they would stay until somebody says ``--unlock``. A run that gets the lock removes them.
 """
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import getpass
 import json
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from approxgrad.storage.files import remove_leftovers
+from approxgrad.storage.files import remove_unfinished
 
 OWNER = Path(".snakemake/approxgrad.run")
-"""The locked file; it says whose run it is, and is empty if that ended by itself."""
+"""The locked file. It says whose run it is, and is empty if that run ended by itself."""
 
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 
 RUN_VARIABLE = "APPROXGRAD_RUN"
-"""Environment variable with the number of the process that starts a job."""
+"""Environment variable with the id of the process that starts a job."""
 
 WATCH_SECONDS = 0.5
 
 PATIENCE_SECONDS = 5
-"""How long to wait for a run that holds the lock without a record: it has just begun or is just ending."""
+"""How long to wait for a run that holds the lock without a record, because it has just begun or is ending."""
 
-NOT_RUNNING = (
-    *("dryrun", "nolock", "unlock", "summary", "detailed_summary", "report", "lint", "dag", "rulegraph", "filegraph"),
-    *("d3dag", "list_rules", "list_target_rules", "list_conda_envs", "list_changes", "list_input_changes"),
-    *("list_params_changes", "list_untracked", "print_compilation", "containerize", "generate_unit_tests"),
-)
-"""Options of Snakemake with which nothing is run."""
+CHANGING = ("execute", "delete_output", "cleanup_metadata", "archive")
+"""Methods of Snakemake's workflow that change files in the folder or need them unchanged."""
 
 _held: list[IO[str]] = []
 
@@ -48,23 +46,48 @@ class RunLockError(RuntimeError):
     """Another run is alive in this folder, or may be; the message is one line."""
 
 
-def runs(arguments: Sequence[str]) -> bool:
-    """Return whether Snakemake runs jobs with these arguments."""
-    from snakemake.cli import get_argument_parser
+def run_alone(workflow: Any, resume: Callable[[str], None]) -> None:
+    """Make Snakemake hold the folder's lock before it runs jobs or deletes results, but not to plan, report or unlock.
 
-    options, _ = get_argument_parser().parse_known_args(list(arguments))
-    return not any(getattr(options, name, None) for name in NOT_RUNNING)
+    Snakemake looks for locks of its own before it calls ``onstart``, so its methods are extended instead. If another
+    run is alive, the program ends with one line.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Snakemake's object in a Snakefile.
+    resume : callable
+        Called with a line about it if the last run in this folder was killed.
+    """
+    for name in CHANGING:
+        setattr(workflow, name, partial(_alone, workflow, getattr(workflow, name), resume))
+
+
+def _alone(
+    workflow: Any, method: Callable[..., Any], resume: Callable[[str], None], *arguments: Any, **options: Any
+) -> Any:
+    plugin, settings = options.get("executor_plugin"), workflow.execution_settings
+    dry = options.get("dryrun") or (plugin is not None and plugin.common_settings.dryrun_exec)
+    if not dry and (settings is None or settings.lock):
+        try:
+            remark = hold()
+        except RunLockError as error:
+            sys.exit(f"approxgrad: {error}")
+        atexit.register(let_go)
+        if remark:
+            resume(remark)
+    return method(*arguments, **options)
 
 
 def hold() -> str:
-    """Lock the working directory for as long as this process lives; return a line on a killed run, or nothing.
+    """Lock the working directory for as long as this process lives; return a line about a killed run, or nothing.
 
-    Snakemake's locks and the half files of a run that was killed on this computer are removed.
+    Snakemake's locks and the unfinished files of a run that was killed on this computer are removed.
 
     Raises
     ------
     RunLockError
-        If another run is alive here, or was begun on another computer, has not ended and has left Snakemake's locks.
+        If another run is alive here, or began on another computer, has not ended and has left Snakemake's locks.
     """
     OWNER.parent.mkdir(exist_ok=True)
     file = OWNER.open("a+", encoding="utf-8")
@@ -85,12 +108,12 @@ def hold() -> str:
     if not killed:
         return ""
     shutil.rmtree(SNAKEMAKE_LOCKS, ignore_errors=True)
-    remove_leftovers(Path("data"), Path("results"))
+    remove_unfinished(Path("data"), Path("results"))
     return f"{_described(killed)} was killed; going on where it stopped"
 
 
 def _locked(file: IO[str]) -> bool:
-    """Try to lock; a holder that has not said yet who it is, or is just ending, gets a moment."""
+    """Try to lock, and wait a moment for a holder without a record."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -104,7 +127,7 @@ def _locked(file: IO[str]) -> bool:
 
 
 def let_go() -> None:
-    """Note that the run has ended by itself; the lock ends with the process."""
+    """Note that the run has ended by itself."""
     for file in _held:
         file.truncate(0)
 
@@ -112,7 +135,7 @@ def let_go() -> None:
 def end_with_run() -> None:
     """End this process, which runs a job, if the process that started it is killed.
 
-    Nothing else would end it, and the same job would be started once more beside it by the next run.
+    Otherwise the next run would start the same job beside it.
     """
     run = os.environ.get(RUN_VARIABLE)
     if run:
@@ -131,12 +154,12 @@ def _alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass
     return True
 
 
 def _owner(file: IO[str]) -> dict[str, Any]:
-    """Return what stands in the file; of a record that was not finished just that there is one."""
+    """Return the record in the file; of an incomplete one only the host."""
     file.seek(0)
     text = file.read()
     try:

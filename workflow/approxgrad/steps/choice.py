@@ -3,12 +3,12 @@
 The error of a difference has two parts. Rounding, inside the model and of x + h, gives noise / h; what the function
 does between x and x + h grows with h. Both are measured at some of the inputs, and the step minimises their sum.
 
-A smooth model bends, and the rule is the one of the literature. A network of rectifiers does not: it is linear up to
-its first kink, where the error jumps from rounding alone to the size of the kink. There the best step is about the
-largest one with no kink in reach of any feature, for most inputs.
+A smooth model bends, and the rule is that of the literature. A network of rectifiers is linear up to its first kink,
+where the error jumps from rounding alone to the size of the kink. Its best step is about the largest one with no kink
+in reach of any feature, for most inputs.
 
-The output of a quantised or rounded model is a staircase. Its stairs are noise that no smaller step gets rid of, so the
-step has to lead over several of them, and what the function does on that way is measured there.
+The output of a quantised or rounded model is a staircase. No smaller step removes the noise of its stairs, so the step
+has to cross several of them, and the truncation error over that distance is measured.
 """
 
 from __future__ import annotations
@@ -17,28 +17,25 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from approxgrad.gradients.batching import memory_budget
-from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs, checked_batch_size
-from approxgrad.gradients.prepared import PreparedModel, prepared
-from approxgrad.gradients.targets import Target, target_indices
+from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs
+from approxgrad.gradients.evaluated import BatchedGradient
+from approxgrad.gradients.targets import Target
+from approxgrad.steps.arrays import Array, Flags
 from approxgrad.steps.kinks import Kinks, best_step
-from approxgrad.steps.noise import Array
-from approxgrad.steps.search import PAIRS, RATIO, Search
+from approxgrad.steps.search import RATIO, Search
 
-COUNTED, SAMPLED, ESTIMATED, ACROSS_STAIRS = 2 ** -(0.5**0.5), 0.7, 0.8, 0.57
-"""Share of the inputs whose error does not exceed the one that is minimised. The median input would do, but just past
-the first kink the error is larger by orders of magnitude, while a step that is too small by some factor loses no more
-than that factor. With kinks of constant density, the first share takes a step that is the square root of two below the
-median's: where kinks were counted along every feature. The second takes a factor of 1.9, where they were counted for
-some of the inputs, or where rounding takes the step past first kinks, so that no single one decides. The third takes a
-factor of 3.1: estimates tell the distance to a factor of two only. The last is for counted
-kinks of a staircase, whose noise leaves less to be lost past the first kink."""
+# Shares of the inputs whose error does not exceed the minimised one. The median input would do, but just past the first
+# kink the error is larger by orders of magnitude, while a step that is too small by some factor loses only that factor.
+# With kinks of constant density these shares take a step below the median's by a factor:
+COUNTED = 2 ** -(0.5**0.5)  # of 1.4, if kinks were counted along every feature
+SAMPLED = 0.7  # of 1.9, if they were counted for some inputs, or rounding takes the step past first kinks
+ESTIMATED = 0.8  # of 3.1, for estimates, which tell the distance only to a factor of two
+ACROSS_STAIRS = 0.57  # for counted kinks of a staircase, whose noise leaves less to lose past the first kink
 
+# Share of the bends that have to grow like those of a smooth function; on a staircase, noise makes some do so.
 SMOOTH, SMOOTH_STAIRS = 0.5, 0.75
-"""Share of the bends that have to grow as those of a smooth function; on a staircase, noise makes some do so."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +49,13 @@ class StepChoice:
     scheme : str
         The finite-difference scheme that it is for.
     regime : str
-        What limits the step: ``smooth`` (curvature), ``kinks`` (of a piecewise linear model), or ``linear`` if no
-        truncation error was seen: then the step is the size of the inputs, and a smaller one has more rounding error
-        (none, if the function is constant). ``staircase`` for the output of a quantised or rounded model, half
-        precision included. ``piecewise constant`` if no smooth function was found below the jumps, as for a forest or
-        class labels: there is no gradient to approximate, and the step is the size of the inputs.
+        What limits the step: ``smooth`` (curvature), ``kinks`` (of a piecewise linear model), or ``linear`` if there is
+        no truncation error: then the step is the size of the inputs, and a smaller one has more rounding error (none,
+        if the function is constant). ``staircase`` for the output of a quantised or rounded model, half precision
+        included. ``piecewise constant`` if there is no smooth function below the jumps, as for a forest or class
+        labels: then there is no gradient to approximate, and the step is the size of the inputs.
     noise : float
-        Standard deviation of the rounding error of the target output; of a staircase, of what the stairs add to a
+        Standard deviation of the rounding error of the target output; for a staircase, of what the stairs add to a
         smooth function, at least quantum / sqrt(12).
     curvature : float or None
         In the smooth regime: root mean square of the second derivative along a feature (central: of the third).
@@ -66,13 +63,13 @@ class StepChoice:
         In the regime of kinks: the step within which half of the points meet a kink in some feature.
     error : float
         Predicted root mean square error of a derivative along a feature, averaged over the path for Integrated
-        Gradients. In the regime of kinks it is that of an input at which the error is not above the usual. For a
-        piecewise constant model it says by how much differences over steps of this size disagree.
+        Gradients. In the regime of kinks it is for an input whose error is not above the usual. For a piecewise
+        constant model it is how much differences over steps of this size disagree.
     evaluations : int
         Model evaluations made, at most :func:`approxgrad.steps.search.most_evaluations`.
     quantum : float or None
-        Height of the stairs of a staircase or a piecewise constant model: the unit of which its jumps are multiples, or
-        their root mean square if there is none.
+        Height of the stairs of a staircase or a piecewise constant model: the unit of its jumps, or their root mean
+        square if there is none.
     """
 
     step: float
@@ -125,16 +122,12 @@ def choose_step(
         For Integrated Gradients: where its paths begin, a number or a tensor that broadcasts to the inputs. Without
         it the step is for the gradient at the inputs themselves.
     n_steps : int
-        Points of each path, which only counts if there are baselines. Rounding errors average over the path, but each
-        point may meet a kink of its own, so that the step before kinks is the smaller the more points there are.
+        Points of each path, which only count if there are baselines. Rounding errors average over the path, but each
+        point may meet its own kink, so more points mean a smaller step before kinks.
     seed : int
         Of the points, features and signs that are tried; the same seed gives the same step.
-    batch_size : int, optional
-        Inputs per evaluation; by default :func:`approxgrad.gradients.batching.batch_size`.
-    check_rows : bool
-        Whether to refuse a model whose output for a row depends on more than the row, as
-        :func:`approxgrad.gradients.rows.check_rows` does, in at most 72 evaluations. False is for a model that
-        is known.
+    batch_size, check_rows
+        As in :class:`approxgrad.FiniteDifference`; the check takes at most 72 evaluations.
 
     Returns
     -------
@@ -143,28 +136,21 @@ def choose_step(
 
     Raises
     ------
-    TypeError
-        If the inputs are not floating-point, or an argument is of the wrong type.
-    ValueError
-        If the scheme is unknown, inputs or outputs are not finite, a target is out of range, the baselines do not fit
-        the inputs, a layer of the model is in training mode, or rows are not independent and repeatable.
+    TypeError, ValueError
+        If an argument is not valid, and as in :meth:`approxgrad.FiniteDifference.__call__`.
 
     Notes
     -----
-    The noise comes from difference tables along features (:mod:`approxgrad.steps.noise`). Then the smallest scale is
-    sought on which most features show a bend that stands clear of the noise. If bends of that scale grow as those of a
-    smooth function do, :func:`smooth_step` is the answer. Otherwise the distance to the first kink is measured
-    (:meth:`approxgrad.steps.search.Search.kinks`) and the step minimises the error, rounding and kinks together, that
-    most inputs (:data:`COUNTED`) do not exceed (:func:`approxgrad.steps.kinks.best_step`).
+    Noise comes from difference tables along features (:mod:`approxgrad.steps.noise`). On the smallest scale on which
+    most features show a bend, bends either grow like those of a smooth function (:func:`smooth_step`) or come from
+    kinks, whose distances are measured (:mod:`approxgrad.steps.kink_survey`, :mod:`approxgrad.steps.kinks`). Jumps of
+    the output reveal a staircase (:mod:`approxgrad.steps.stairs`), for which differences at steps up to eight times the
+    size of the inputs show the error (:mod:`approxgrad.steps.ladder`), unless kinks stand clear of the stairs.
 
-    Jumps of the output tell a staircase (:mod:`approxgrad.steps.stairs`). Its noise takes the step over several stairs,
-    to where the sum of noise and truncation is smallest, as differences at steps up to eight times the size of the
-    inputs show (:mod:`approxgrad.steps.ladder`); before the first kink, if kinks stand clear of the stairs.
-
-    Cost for networks of rectifiers: some thousand evaluations, and where the step has to stay before the first kink two
-    for each feature of each path point of the inputs that are tried, in at most 65,536 pairs; about 1,000 for smooth
-    models, of which 300 to 500 look for jumps. Staircases take 8,000 to 10,000, and as many again as kinks do where
-    these decide. It is at most :func:`approxgrad.steps.search.most_evaluations`.
+    Cost: for networks of rectifiers some thousand evaluations, and if the step has to stay before the first kink two
+    for each feature of each path point of the inputs that are tried, in at most 65,536 pairs; for smooth models about
+    1,000, of which 300 to 500 look for jumps; for staircases 8,000 to 10,000, and as many again as kinks take if these
+    decide. It is at most :func:`approxgrad.steps.search.most_evaluations`.
 
     Examples
     --------
@@ -178,20 +164,15 @@ def choose_step(
     check_inputs(inputs)
     if not callable(model):
         raise TypeError(f"model: expected a callable, got {type(model).__name__}")
-    checked_batch_size(batch_size)
+    source = BatchedGradient(batch_size, check_rows=check_rows)
     _check_integer("seed", seed, least=0)
     _check_integer("n_steps", n_steps, least=1)
     begin = None if baselines is None else broadcast_baselines(baselines, inputs)
     path_points = 1 if begin is None else n_steps
-    ready, looks, budget = prepared(model), 0, memory_budget(inputs.device)
-    if ready is None:
-        indices = target_indices(target, len(inputs), inputs.device)
-        ready = model = PreparedModel(
-            model, (inputs,), (), indices, check_rows=check_rows, batch_size=batch_size, budget=budget
-        )
-        looks = ready.evaluations
-    size = batch_size or ready.rows_at_once(inputs.device, budget)
-    search = Search(model, inputs.detach(), target, scheme, begin, path_points, seed, size)
+    stream = source.stream(model, inputs, target)
+    search = Search(
+        stream.model, stream.inputs[0], stream.indices, scheme, begin, path_points, seed, batch_size=stream.size
+    )
 
     noise = search.noise()
     stairs = search.stairs()
@@ -204,8 +185,8 @@ def choose_step(
         quantum, ladder = stairs.quantum, search.ladder(noise)
         limit = _Limit("piecewise constant", min(largest, ladder.largest), 0.0)
         if stairs.even:
-            # At single points, the usual input loses by kinks only from its first one on, if they stand clear of the
-            # stairs: the mean square over all inputs, which the ladder tells, would not wait for that.
+            # At single points the usual input only loses by kinks from its first one on, if they stand clear of the
+            # stairs; the ladder's mean square over all inputs would not wait for that.
             largest = ladder.largest
             if path_points == 1 and not ladder.clips and largest >= RATIO * search.scale:
                 limit = _limit(search, noise, 1, seed, ACROSS_STAIRS, SMOOTH_STAIRS)
@@ -215,27 +196,19 @@ def choose_step(
     step = float(f"{min(max(limit.step, 2 * search.resolution * search.scale), largest):.2g}")
     if error is None:
         error = math.hypot(search.rounding(noise / math.sqrt(path_points), step), limit.truncation)
-    return StepChoice(
-        step=step,
-        scheme=scheme,
-        regime=limit.regime,
-        noise=noise,
-        curvature=limit.curvature,
-        kink_distance=limit.kink_distance,
-        error=error,
-        evaluations=looks + search.probe.evaluations,
-        quantum=quantum,
-    )
+    evaluations = source.check_evaluations + search.probe.evaluations
+    limited = limit.regime, noise, limit.curvature, limit.kink_distance
+    return StepChoice(step, scheme, *limited, error, evaluations, quantum)
 
 
 def _limit(search: Search, noise: float, path_points: int, seed: int, clear: float, smooth: float) -> _Limit:
     """Return what limits the step of a function with this noise.
 
-    With counted kinks, a share `clear` of the inputs has no larger error; a share `smooth` of the bends makes the
-    function smooth.
+    It is smooth if a share `smooth` of the bends is; with counted kinks, a share `clear` of the inputs has no larger
+    error than the minimised one.
     """
     scale = search.bend_scale(noise)
-    bends, larger = search.bends(scale, PAIRS)
+    bends, larger = search.bends(scale)
     seen = search.seen(bends, noise, scale)
     averaged_noise = noise / math.sqrt(path_points)
     if not seen.any():
@@ -255,7 +228,7 @@ def _limit(search: Search, noise: float, path_points: int, seed: int, clear: flo
     step, error = best(kinks, clear if kinks.counted else SAMPLED)
     first = float(kinks.reach(np.log([2.0]) / path_points)[0])
     if step < first:
-        # All depends on staying before the first kink, which takes a finer count, or a margin.
+        # To stay before the first kink takes a finer count, or a margin.
         counted = search.counted_kinks(first)
         kinks, share = (kinks, ESTIMATED) if counted is None else (counted[0], clear if counted[1] else SAMPLED)
         step, error = best(kinks, share)
@@ -268,23 +241,17 @@ def smooth_step(noise: float, curvature: float, order: int) -> float:
 
     Moré and Wild, 2012, "Estimating derivatives of noisy simulations", https://doi.org/10.1145/2168773.2168777.
 
-    Parameters
-    ----------
-    noise : float
-        Standard deviation of the noise.
-    curvature : float
-        Second derivative for a one-sided difference, third for the central one.
-    order : int
-        Of the difference: 1 for ``8^(1/4) sqrt(noise / f'')``, where 2 noise^2 / h^2 + (f'' h / 2)^2 is smallest; 2
-        for ``(3 noise / f''')^(1/3)``, where noise^2 / (2 h^2) + (f''' h^2 / 6)^2 is.
+    The curvature is the second derivative for a one-sided difference, the third for the central one. For order 1 the
+    step is ``8^(1/4) sqrt(noise / f'')``, where 2 noise^2 / h^2 + (f'' h / 2)^2 is smallest; for order 2 it is
+    ``(3 noise / f''')^(1/3)``, where noise^2 / (2 h^2) + (f''' h^2 / 6)^2 is.
     """
     if curvature == 0:
         return math.inf
     return 8**0.25 * math.sqrt(noise / curvature) if order == 1 else (3 * noise / curvature) ** (1 / 3)
 
 
-def _is_smooth(bends: Array, larger: Array, seen: NDArray[np.bool_], order: int, share: float) -> bool:
-    """Whether this share of the bends grows with the scale as those of a smooth function do, as few single kinks do."""
+def _is_smooth(bends: Array, larger: Array, seen: Flags, order: int, share: float) -> bool:
+    """Return whether this share of the bends grows with the scale like those of a smooth function, as few kinks do."""
     if not seen.any():
         return False
     growth = larger[seen] / bends[seen] / RATIO**order

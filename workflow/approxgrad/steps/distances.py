@@ -6,35 +6,24 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Rows = NDArray[np.int64]
+from approxgrad.steps.arrays import Array, Flags, Rows
 
-INWARDS = 16
-"""Distances that are tried below the one where something is met, each the square root of two from the next."""
+INWARDS = 16  # distances tried below the one at which something is met, each the square root of two from the next
 
 
 def distances(met: Callable[[Array, Rows], Flags], items: Rows, first: Array, outwards: int) -> Array:
-    """Return the distances at which something is met for the first time, to a factor of the square root of two.
+    """Return the distance at which each point first meets something, to a factor of the square root of two.
 
     Parameters
     ----------
     met : callable
         From distances and items to whether each item meets something within its distance.
     items : ndarray
-        As many for each point, one point after the other; the first of them counts.
-    first : ndarray
-        The distance to begin with, for every point.
-    outwards : int
-        How often the distance is doubled as long as no item of the point meets something.
-
-    Returns
-    -------
-    ndarray
-        One for each point. Where nothing is met it is twice the largest distance that was tried, or infinite if there
-        was but one.
+        The same number for each point, one point after the other; the first item to meet something counts.
+    first, outwards
+        For every point the distance to begin with, and how often it is doubled while no item meets something. If none
+        ever does, the result is twice the largest distance that was tried, or infinite if only one was.
     """
     owner = np.repeat(np.arange(len(first)), len(items) // len(first))
     found = first.astype(np.float64)

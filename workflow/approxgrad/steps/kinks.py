@@ -1,4 +1,4 @@
-"""The error that a piecewise linear model adds to a finite difference, and the step that makes the best of it."""
+"""The error that a piecewise linear model adds to a finite difference, and the step with the smallest error."""
 
 from __future__ import annotations
 
@@ -6,33 +6,21 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from approxgrad.steps.arrays import Array
 
-SIMULATED = 1001
-"""Inputs that are simulated to predict an error."""
-
-ARRIVALS = 40
-"""Kinks that are simulated for each of them; where more are in reach, their mean is a good prediction."""
-
-CANDIDATES = 300
-"""Steps that are compared, from one with a kink in reach of one in a thousand inputs to one with a thousand kinks."""
+SIMULATED = 1001  # inputs that are simulated to predict an error
+ARRIVALS = 40  # kinks that are simulated for each; if more are in reach, their mean predicts the error well
+CANDIDATES = 300  # steps that are compared, from 0.001 to 1000 kinks within reach of an input
 
 
 @dataclass(frozen=True)
 class Kinks:
     """How far kinks are from an input, whichever feature is moved.
 
-    Attributes
-    ----------
-    steps : ndarray
-        Ascending steps.
-    hazards : ndarray
-        Mean number of kinks within these steps: a share exp(-hazard) of the inputs has none. In between it is
-        interpolated by a power; beyond them, kinks are as dense as at the nearest of the steps.
-    counted : bool
-        Whether every feature of these points was moved; otherwise the distances are estimates.
+    A hazard is the mean number of kinks within a step: a share exp(-hazard) of the inputs has none. Between the
+    ascending steps it is interpolated by a power; beyond them, kinks are as dense as at the nearest step. They are
+    `counted` if every feature of the points was moved; otherwise the distances are estimates.
     """
 
     steps: Array
@@ -41,7 +29,7 @@ class Kinks:
 
     @classmethod
     def measured(cls, steps: Array, hazards: Array, counted: bool = False) -> Kinks:
-        """Return measured hazards, made ascending: equal ones of two steps would leave the step for a hazard open."""
+        """Return measured hazards, made strictly ascending, so that each belongs to one step."""
         rising = np.maximum.accumulate(np.asarray(hazards, np.float64))
         return cls(np.asarray(steps, np.float64), rising * (1 + 1e-9 * np.arange(len(rising))), counted)
 
@@ -57,31 +45,24 @@ def best_step(
 ) -> tuple[float, float]:
     """Return the step with the smallest squared error of a gradient that most inputs do not exceed.
 
-    A kink of size J at distance s changes the derivative over a step h > s by J (1 - s / h). Inputs are simulated:
-    kinks come one after the other at distances that follow the hazard, their sizes drawn from measured ones.
+    A kink of size J at distance s changes the derivative over a step h > s by J (1 - s / h). Inputs are simulated, with
+    kinks at distances that follow the hazard and sizes drawn from measured ones.
 
     Parameters
     ----------
-    kinks : Kinks
-        Distances of the kinks.
-    sizes : ndarray
-        Changes of a derivative by kinks somewhere within a step: root mean square J / sqrt(3).
+    kinks, sizes
+        Distances of the kinks, and changes of a derivative by kinks within a step: root mean square J / sqrt(3).
     density : float
-        Kinks per unit of step and feature, summed over the features: each kink of `kinks` counts as often as it is
-        met by one more feature.
+        Kinks per unit of step, summed over the features; a kink counts once for each feature that meets it.
     rounding : float
         Squared rounding error of the gradient at step 1.
-    path_points : int
-        Gradients that an attribution averages over.
-    quantile : float
-        Share of the inputs whose error is not above the minimised one.
-    seed : int
-        Of the simulation.
+    path_points, quantile
+        Gradients that an attribution averages over, and share of the inputs whose error is not above the minimum.
 
     Returns
     -------
     step, truncation : float
-        The step and the root of the squared error that kinks have there.
+        The step, and the root of the squared error that kinks cause there.
     """
     generator = np.random.default_rng(seed)
     distances = kinks.reach(generator.exponential(size=(SIMULATED, ARRIVALS)).cumsum(axis=1) / path_points)

@@ -8,92 +8,53 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from approxgrad.gradients.batching import balanced_slices
 from approxgrad.gradients.stencils import Stencil
-from approxgrad.steps.distances import Flags, Rows
-from approxgrad.steps.probing import Array, Probe
+from approxgrad.steps.arrays import Array, Flags, Rows
+from approxgrad.steps.probing import Probe
 
-PAIRS = 256
-"""Pairs of a point and a feature at which differences are taken."""
-
-NODES = 8
-"""Most path points of one input among them."""
-
-LARGEST = 8.0
-"""Largest step in units of the inputs' size: above stairs that are coarse, steps have to leave the data."""
-
-RUNGS = 12
-"""Number of the steps, each half of the next."""
-
-APART = 2
-"""Rungs between two steps whose differences are compared."""
-
+PAIRS = 256  # pairs of a point and a feature at which differences are taken
+NODES = 8  # most path points of one input among them
+LARGEST = 8.0  # largest step in units of the inputs' size: above coarse stairs, steps have to leave the data
+RUNGS = 12  # number of the steps, each half of the next
+APART = 2  # rungs between two steps whose differences are compared
+# Mean square of that comparison over that of the error: 9/16 for one-sided differences of any function; for the central
+# one 9/16 with many kinks, (15/16)^2 for a smooth function.
 ONE_SIDED, CENTRAL = 0.56, 0.75
-"""Mean square of that comparison over that of the error: 9/16 for one-sided differences of any function; for the
-central one 9/16 if there are many kinks, (15/16)^2 if the function is smooth."""
-
-CLEAR = 1.5
-"""Mean squares above this multiple of what noise explains hold something else."""
-
-EVENTS = 8
-"""Least number of pairs that have to show it; few of them tell nothing of a mean square."""
-
-VISIBLE = 3.0
-"""A difference of more standard deviations of its noise than this is no noise, if it is one of several."""
-
+CLEAR = 1.5  # mean squares above this multiple of the noise contain something else
+EVENTS = 8  # fewest pairs that have to show it; a mean square of fewer says nothing
+VISIBLE = 3.0  # a difference of more standard deviations of its noise is not noise, if it is one of several
+# Three squares in a row that differ by no more than the first factor are noise, at most so many times the noise that
+# was measured along lines.
 LEVEL, MOST = 1.5, 3.0
-"""Three squares in a row that differ by no more than this factor are those of noise, at most so many times the one that
-was measured along lines."""
-
-FITTED = 3
-"""Rungs that tell how the truncation error goes on towards smaller steps."""
-
+FITTED = 3  # rungs that tell how the truncation error continues towards smaller steps
+# For the best step, squares count up to this quantile: a few inputs with large errors decide the mean, not the median.
+# At least the second share of the mean square is left.
 USUAL, LEAST = 0.9, 0.05
-"""For the best step, squares count up to this quantile: few inputs with large errors decide the mean, not the median.
-At least this share of the mean square is left."""
-
-CANDIDATES = 400
-"""Steps that are compared."""
-
-SMALLEST = 1e-3
-"""The smallest of them, in units of the lowest rung."""
-
-ELEMENTS = 2**22
-"""Elements of the directions that are made at a time."""
+CANDIDATES = 400  # steps that are compared
+SMALLEST = 1e-3  # the smallest of them, in units of the lowest rung
 
 
 class Ladder:
-    """Differences along single features at steps that double, and what they say of the error at any step.
+    """Differences along single features at steps that double, and the error that they predict at any step.
 
-    Two things show the truncation error. One is how far the differences on both sides are apart: its mean square is
+    Two things show the truncation error. One is the distance between the differences on both sides: its mean square is
     four times that of a one-sided difference of a smooth function, and twice that of one with kinks, each of which is
-    met on one side. The other is how far differences over this and over a smaller step are apart, which kinks at the
-    point itself leave out. For the central scheme the first counts as far as it does not grow with the step.
+    met on one side. The other is the distance between differences over this and a smaller step, which does not see
+    kinks at the point itself. For the central scheme the first counts only as far as it does not grow with the step.
 
-    A feature at whose end of the range a model clips its inputs has no difference on one side, at any step. There the
-    other side has the derivative.
+    A feature at the end of a range to which the model clips its inputs has a difference of zero on one side, at any
+    step; then the other side has the derivative.
 
-    Parameters
-    ----------
-    probe : Probe
-        Evaluates and counts. Its points come in turns: one of each input, then another one of each.
-    stencil : Stencil
-        Of the finite difference.
-    inputs, nodes : int
-        Number of inputs, and of the points that each of them has.
-    path_points : int
-        Points that an attribution averages over.
-    noise, scale : float
-        Standard deviation of the noise of one evaluation, and the size of the inputs.
-    generator : Generator
-        Draws the features.
+    The probe's points are one of each of the `inputs`, then another one of each, in all `nodes`; an attribution
+    averages over `path_points`. `noise` is the standard deviation of one evaluation's noise, `scale` the size of the
+    inputs. The generator draws the features.
 
     Attributes
     ----------
     largest : float
         The largest step at which all outputs are finite.
     clips : bool
-        Whether there are features that the model clips.
+        Whether the model clips some features.
     """
 
     def __init__(
@@ -123,13 +84,13 @@ class Ladder:
         return math.sqrt(float(self._rounding(step) + self._mean(np.array([step]))[0]) + float(edge))
 
     def best(self) -> float:
-        """Return the step with the smallest error of usual inputs, features at the end of their range left out."""
+        """Return the step with the smallest error of usual inputs, without features at the end of their range."""
         steps = np.geomspace(SMALLEST * self._steps[0], self.largest, CANDIDATES)
         return float(steps[np.argmin(self._rounding(steps) + self._usual(steps))])
 
     def _drawn_features(self, generator: np.random.Generator) -> Rows:
-        """Return a feature for each row of places: along paths as often as the square of what its derivative counts."""
-        features = self._probe.points[0].numel()
+        """Return a feature for each row of places; on paths, as often as the square of its derivative's weight."""
+        features = self._probe.features
         if self._places.shape[1] == 1:
             return generator.integers(features, size=len(self._places))
         ends = (self._probe.points[torch.from_numpy(self._places[:, side])].flatten(1).double() for side in (0, 1))
@@ -137,27 +98,17 @@ class Ladder:
         return np.array([generator.choice(features, p=row / row.sum()) for row in weights])
 
     def _values(self, steps: Array) -> tuple[Array, Array, Array]:
-        """Return the outputs a step before the points, at them and a step behind them: two with an axis of steps."""
-        rows, moved = self._places.ravel(), np.repeat(self._features, self._places.shape[1])
-        features = self._probe.points[0].numel()
-        near, far = [], []
-        for part in balanced_slices(len(rows), max(1, ELEMENTS // features)):
-            directions = torch.zeros(len(rows[part]), features, dtype=self._probe.points.dtype)
-            directions[np.arange(len(directions)), moved[part]] = 1
-            directions = directions.to(self._probe.points.device)
-            # At the smallest step the model has to be finite; where it ends, larger ones are left out.
-            near.append(self._probe(directions, [-steps[0], 0, steps[0]], rows[part]))
-            far.append(self._probe(directions, [*-steps[1:], *steps[1:]], rows[part], finite=False))
-        first, others = (np.concatenate(found).reshape(*self._places.shape, -1) for found in (near, far))
-        before, behind = np.split(others, 2, axis=-1)
-        return (
-            np.concatenate([first[..., :1], before], axis=-1),
-            first[..., 1:2],
-            np.concatenate([first[..., 2:], behind], axis=-1),
-        )
+        """Return the outputs a step before the points, at them and a step behind them, with an axis of steps."""
+        rows, features = self._places.ravel(), np.repeat(self._features, self._places.shape[1])
+        # At the smallest step the model has to be finite; larger ones are used as far as it is.
+        near = self._probe.along_features(features, [-steps[0], 0, steps[0]], rows)
+        far = self._probe.along_features(features, [*-steps[1:], *steps[1:]], rows, finite=False)
+        ends = zip(np.split(near, 3, axis=1)[::2], np.split(far, 2, axis=1), strict=True)
+        before, behind = (np.concatenate(end, axis=1).reshape(*self._places.shape, -1) for end in ends)
+        return before, near[:, 1].reshape(*self._places.shape, 1), behind
 
     def _measure(self, steps: Array) -> None:
-        """Evaluate, and keep what the error is made of."""
+        """Evaluate, and keep the parts of the error."""
         before, at, behind = self._values(steps)
         finite = np.isfinite(before + behind).all(axis=(0, 1))
         rungs = len(steps) if finite.all() else int(np.argmin(finite))
@@ -186,14 +137,14 @@ class Ladder:
         compared, clear = self._mean_square(apart, factor * rounding[APART:], cap)
         squares = np.where(seen, squares, 0)
         squares[APART:] = np.maximum(squares[APART:], np.where(clear, compared / part, 0))
-        # What is unseen at some step says nothing of smaller ones. Where the function ends, differences fall with the
-        # step, which makes them no better.
+        # Steps below one without a visible error are left out. Squares never fall with the step: where the function
+        # ends, differences do, but they are no better.
         first = len(squares) - int(np.argmin(np.append(squares[::-1] > 0, False)))
         steps, squares = self._steps[first:], np.maximum.accumulate(squares[first:])
         return _Powers(steps, squares, min(_growth(steps, squares, squares > 0), 2.0 * self._order))
 
     def _clipped(self, backward: Array, forward: Array) -> tuple[Flags, Flags]:
-        """Return the pairs that are level before, and behind, the point at all steps, and only there."""
+        """Return the pairs that are level before, and behind, the point at all steps, and only on that side."""
         level = [(side == 0).all(axis=-1) for side in (backward, forward)]
         noise = VISIBLE * math.sqrt(2) * self._noise / self._steps
         alive = [(np.abs(side) > noise).any(axis=-1) for side in (backward, forward)]
@@ -201,8 +152,7 @@ class Ladder:
 
     def _edges(self, backward: Array, forward: Array, clipped: tuple[Flags, Flags]) -> Array:
         """Return the mean squared error that clipped features add at each step."""
-        coefficients = dict(zip(self._stencil.offsets, self._stencil.coefficients, strict=True))
-        weights = [abs(coefficients.get(side, 0.0)) for side in (-1, 1)]
+        weights = [abs(self._stencil.weights.get(side, 0.0)) for side in (-1, 1)]
         lost = sum(
             weight * flags[..., None] * other
             for weight, flags, other in zip(weights, clipped, (forward, backward), strict=True)
@@ -211,14 +161,14 @@ class Ladder:
         return self._mean_square(np.asarray(lost), 2 * sum(shares) * self._noise**2 / self._steps**2)[0]
 
     def _mean_square(self, values: Array, noise: Array, cap: float = 1.0) -> tuple[Array, Flags]:
-        """Return the mean square of what is no noise, averaged over the path, and where it stands clear."""
+        """Return the mean square above the noise, averaged over the path, and where it stands clear of the noise."""
         events = (np.abs(values) > VISIBLE * np.sqrt(noise)).sum(axis=(0, 1))
         of_rows = (values**2).mean(axis=1)
         seen, nodes = of_rows.mean(axis=0), values.shape[1]
         clear = (seen > CLEAR * noise) & (events >= EVENTS)
         squares = np.maximum(seen - noise, 0)
         if nodes > 1:
-            # Points of one path have some of it in common, which does not average out.
+            # Points of one path have a part in common, which does not average out.
             common = (values.sum(axis=1) ** 2 - (values**2).sum(axis=1)).mean(axis=0) / (nodes * (nodes - 1))
             common = np.clip(common, 0, squares)
             squares = common + (squares - common) / self._path_points
@@ -232,7 +182,7 @@ class Ladder:
 
 @dataclass(frozen=True)
 class _Powers:
-    """Squares at some steps, interpolated and continued to smaller ones by powers; none are 0 everywhere."""
+    """Squares at some steps, interpolated and continued to smaller ones by powers; zero if there are none."""
 
     steps: Array
     squares: Array
@@ -246,7 +196,7 @@ class _Powers:
 
 
 def _level(squares: Array, noise: float) -> float:
-    """Return the noise that is seen where squares of differences do not grow with the step, or 0.
+    """Return the noise at steps where squares of differences do not grow with the step, or 0.
 
     Truncation makes them grow at least as the square of the step, stairs that are seldom crossed as the step.
     """
@@ -259,7 +209,7 @@ def _level(squares: Array, noise: float) -> float:
 
 
 def _growth(steps: Array, squares: Array, seen: Flags) -> float:
-    """Return the power of the step that squares grow with on the lowest rungs where they are seen, at least 0."""
+    """Return the power of the step, at least 0, that squares grow with on the lowest rungs where they are seen."""
     lowest = np.flatnonzero(seen)[:FITTED]
     if len(lowest) < 2:
         return 1.0
@@ -267,5 +217,5 @@ def _growth(steps: Array, squares: Array, seen: Flags) -> float:
 
 
 def most_ladder_evaluations() -> int:
-    """Return the largest number of evaluations of a ladder."""
+    """Return the most evaluations of a ladder."""
     return PAIRS * (2 * RUNGS + 1)

@@ -1,4 +1,4 @@
-"""Model evaluations along straight lines, counted: what the choice of a step is made from."""
+"""Counted model evaluations along straight lines, from which a step is chosen."""
 
 from __future__ import annotations
 
@@ -6,88 +6,65 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from approxgrad.gradients.batching import balanced_slices
 from approxgrad.gradients.checks import Model
+from approxgrad.gradients.evaluation import evaluation
 from approxgrad.gradients.targets import select_outputs
+from approxgrad.steps.arrays import Array, Rows
 
-Array = NDArray[np.float64]
+ELEMENTS = 2**22  # most elements of the directions along single features that are made at a time
 
 
 class Probe:
-    """The target output of a model along lines through some points, in batches.
+    """The target output of a model along lines through some points, of shape (P, ...), in batches.
 
-    Parameters
-    ----------
-    model : callable
-        A batch of inputs to a batch of outputs. It is given copies, so it may change them.
-    points : Tensor
-        Shape (P, ...): the points.
-    indices : Tensor or None
-        The target of every point: :func:`approxgrad.gradients.targets.target_indices`.
-    batch_size : int
-        Inputs per evaluation.
+    The model may change what it is given. `indices` are the targets of the points
+    (:func:`approxgrad.gradients.targets.target_indices`).
 
     Attributes
     ----------
-    evaluations : int
-        Inputs that the model was given so far.
+    features, evaluations : int
+        Number of features d of a point, and of inputs evaluated so far.
     """
 
     def __init__(self, model: Model, points: Tensor, indices: Tensor | None, batch_size: int) -> None:
-        self.model = model
+        self._model = model
         self.points = points
-        self.indices = indices
-        self.batch_size = batch_size
+        self._indices = indices
+        self._batch_size = batch_size
+        self.features = points[0].numel()
         self.evaluations = 0
 
     def __call__(
-        self,
-        directions: Tensor,
-        shifts: Sequence[float],
-        rows: NDArray[np.int64] | None = None,
-        finite: bool = True,
+        self, directions: Tensor, shifts: Sequence[float], rows: Rows | None = None, finite: bool = True
     ) -> Array:
-        """Return the output at ``points[i] + shift * directions[i]``.
+        """Return the output at ``points[rows[i]] + shift * directions[i]``: float64 of shape (K, S).
 
         Parameters
         ----------
-        directions : Tensor
-            Shape (K, d): one for each of the points that are used.
+        directions, rows
+            Of shape (K, d), and the numbers of K points, by default the first ones.
         shifts : sequence of float
-            S multiples of the direction. They are rounded to the precision of the inputs, as the steps of
-            :class:`approxgrad.FiniteDifference` are, so that the rounding of x + h counts as noise here too.
-        rows : ndarray, optional
-            Numbers of these points; by default the first K.
+            S multiples of the direction. They are rounded to the dtype of the inputs, like the steps of
+            :class:`approxgrad.FiniteDifference`, so that the rounding of x + h counts as noise.
         finite : bool
-            Whether an output that is not finite is refused; otherwise it is returned.
-
-        Returns
-        -------
-        ndarray
-            Float64 of shape (K, S).
-
-        Raises
-        ------
-        ValueError
-            If an output is not finite, or does not fit the target.
+            Whether outputs that are not finite raise a ValueError; otherwise they are returned.
         """
         count, device = len(directions), self.points.device
-        used = torch.arange(count, device=device) if rows is None else torch.from_numpy(rows).to(device)
+        used = torch.from_numpy(np.arange(count) if rows is None else rows).to(device)
         offsets = torch.tensor(shifts, dtype=torch.float64, device=device).to(self.points.dtype)
         total = count * len(offsets)
-        # Not inference_mode, in which a model could neither differentiate nor keep a tensor for later.
-        with torch.inference_mode(mode=False), torch.no_grad():
+        with evaluation():
             outputs = torch.empty(total, dtype=torch.float64)
-            for part in balanced_slices(total, self.batch_size):
+            for part in balanced_slices(total, self._batch_size):
                 item = torch.arange(part.start, part.stop, device=device)
                 point, shift = item // len(offsets), item % len(offsets)
                 base = self.points[used[point]]
                 moved = base.flatten(1) + offsets[shift, None] * directions[point]
-                raw = self.model(moved.reshape(base.shape))
-                indices = None if self.indices is None else self.indices[used[point]]
+                raw = self._model(moved.reshape(base.shape))
+                indices = None if self._indices is None else self._indices[used[point]]
                 outputs[part] = select_outputs(raw, indices, len(item)).double().cpu()
         self.evaluations += total
         found = torch.isfinite(outputs)
@@ -96,3 +73,21 @@ class Probe:
             near = f"near an input, features shifted by {float(offsets[first % len(offsets)]):+g}"
             raise ValueError(f"model: output is {outputs[first].item()} {near}")
         return outputs.reshape(count, -1).numpy()
+
+    def along_features(
+        self, features: Rows, shifts: Sequence[float], rows: Rows, lengths: Array | float = 1.0, finite: bool = True
+    ) -> Array:
+        """Return the output at some points, each with one feature moved by a length of its own times each shift."""
+        lengths = np.broadcast_to(lengths, len(rows))
+        found = [
+            self(self.axes(features[part], lengths[part]), shifts, rows[part], finite)
+            for part in balanced_slices(len(rows), max(1, ELEMENTS // self.features))
+        ]
+        return np.concatenate(found)
+
+    def axes(self, features: Rows, lengths: Array | float = 1.0) -> Tensor:
+        """Return directions along single features, of shape (K, d), with these lengths."""
+        directions = torch.zeros(len(features), self.features, dtype=self.points.dtype, device=self.points.device)
+        own = np.broadcast_to(np.asarray(lengths, np.float64), len(features)).copy()
+        directions[np.arange(len(features)), features] = torch.from_numpy(own).to(directions)
+        return directions

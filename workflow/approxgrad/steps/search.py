@@ -6,74 +6,44 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from approxgrad.gradients.checks import Model
 from approxgrad.gradients.rows import MOST_EVALUATIONS
 from approxgrad.gradients.stencils import stencil
-from approxgrad.gradients.targets import Target, target_indices
+from approxgrad.steps.arrays import Array, Flags
 from approxgrad.steps.kink_survey import COUNTABLE, KinkSurvey, most_survey_evaluations
 from approxgrad.steps.kinks import Kinks
 from approxgrad.steps.ladder import Ladder, most_ladder_evaluations
-from approxgrad.steps.noise import POINTS, Array, measured_noise, spacings
+from approxgrad.steps.noise import POINTS, measured_noise, spacings
 from approxgrad.steps.probing import Probe
 from approxgrad.steps.stairs import Stairs, find_stairs, most_stairs_evaluations
 
-LINES = 6
-"""Lines along which the noise is measured."""
-
-PILOTS = 16
-"""Points that find the scale of something, before more of them measure it."""
-
-PAIRS = 32
-"""Points at which the bend along one feature is measured."""
-
-INPUTS = 64
-"""Inputs that are tried at most."""
-
-COUNTED_INPUTS = 16
-"""Inputs whose kinks have to be few enough to be counted; the median of fewer says less than an estimate from many."""
-
-NODES = 1024
-"""Path points of these inputs at which kinks are looked for at most, unless all of them are counted."""
-
-ELEMENTS = 2**22
-"""Elements of these points, which bound their number for large inputs."""
-
-RATIO = 4.0
-"""Ratio of the scales at which bends are looked for."""
-
-RUNGS = 16
-"""Number of these scales, the largest being the size of the inputs."""
-
-FREQUENT = 0.4
-"""Share of the pilots that a bend has to be seen at: more is a matter of scale, fewer leave too little to measure."""
-
-ROUNDED = 1.1 / math.sqrt(12)
-"""Noise in quanta below which an output was rounded to multiples of one quantum, and nothing else."""
-
-SECOND = 2.1
-"""Largest second difference of rounding alone, in quanta, with a little for what is rounded before and after."""
-
-VISIBLE = 6.0
-"""A difference of more standard deviations of its noise than this is no noise."""
+LINES = 6  # lines along which the noise is measured
+PILOTS = 16  # points that find the scale of something, before more of them measure it
+PAIRS = 32  # points at which the bend along one feature is measured
+INPUTS = 64  # most inputs that are tried
+COUNTED_INPUTS = 16  # fewest inputs whose kinks are counted; the median of fewer says less than an estimate from many
+NODES = 1024  # most path points at which kinks are looked for, unless all of them are counted
+ELEMENTS = 2**22  # most elements of these points, which bound their number for large inputs
+RATIO = 4.0  # ratio of the scales at which bends are looked for
+RUNGS = 16  # number of these scales, the largest being the size of the inputs
+FREQUENT = 0.4  # share of the pilots that have to show a bend: fewer leave too little to measure
+ROUNDED = 1.1 / math.sqrt(12)  # noise in quanta below which an output was only rounded to multiples of one quantum
+SECOND = 2.1  # largest second difference of rounding alone, in quanta, and a little for roundings before and after
+VISIBLE = 6.0  # a difference of more standard deviations of its noise is not noise
 
 
 class Search:
-    """Points of a model's inputs (or of the paths to them), and what is measured there.
+    """Points of a model's inputs, or of the paths to them, and what is measured there.
 
-    Parameters
-    ----------
-    model, inputs, target, scheme, baselines, path_points, seed, batch_size
-        As for :func:`approxgrad.steps.choice.choose_step`.
+    The arguments are those of :func:`approxgrad.steps.choice.choose_step`, with `baselines` shaped like the inputs and
+    `indices` from :func:`approxgrad.gradients.targets.target_indices`.
 
     Attributes
     ----------
-    probe : Probe
-        Evaluates and counts.
-    features : int
-        Number of features d.
+    probe, features
+        What evaluates and counts, and the number of features d.
     resolution, scale : float
         Machine epsilon of the inputs and their root mean square (1 if they are zero).
     """
@@ -82,7 +52,7 @@ class Search:
         self,
         model: Model,
         inputs: Tensor,
-        target: Target,
+        indices: Tensor | None,
         scheme: str,
         baselines: Tensor | None,
         path_points: int,
@@ -92,20 +62,21 @@ class Search:
         self._stencil = stencil(scheme)
         self._seed, self._stairs, self._most = seed, 0.0, math.inf
         self.order = self._stencil.order
+        self._shifts = (-1, 0, 1) if self.order == 1 else (-1, -1 / RATIO, 1 / RATIO, 1)
         self._generator = generator = np.random.default_rng(seed)
-        device = inputs.device
+        self.features = inputs[0].numel()
         tried = generator.permutation(len(inputs))[:INPUTS]
         self._inputs = len(tried)
-        limit = max(INPUTS, min(NODES, ELEMENTS // inputs[0].numel()))
+        limit = max(INPUTS, min(NODES, ELEMENTS // self.features))
         self._nodes = 1 if baselines is None else max(1, min(path_points, limit // len(tried)))
         self._path_points = path_points
-        self._countable = min(self._inputs, COUNTABLE // (path_points * inputs[0].numel()))
+        self._countable = min(self._inputs, COUNTABLE // (path_points * self.features))
         if self._countable < min(self._inputs, COUNTED_INPUTS):
             self._countable = 0
-        self._made = made = path_points if self._countable else self._nodes
+        self._made = path_points if self._countable else self._nodes
         # One point of every input, then another one of every input; few inputs are used again along other features.
-        count = max(self._inputs * made, PAIRS)
-        row = torch.from_numpy(np.resize(tried, count)).to(device)
+        count = max(self._inputs * self._made, PAIRS)
+        row = torch.from_numpy(np.resize(tried, count)).to(inputs.device)
         points = inputs[row]
         if baselines is not None:
             turns = math.ceil(count / len(tried))
@@ -113,18 +84,14 @@ class Search:
             picked = np.stack([np.resize(generator.permutation(nodes), turns) for _ in tried], axis=1)
             share = torch.from_numpy(picked.ravel()[:count].reshape(-1, *[1] * (points.ndim - 1))).to(points)
             points = baselines[row] + share * (points - baselines[row])
-        indices = target_indices(target, len(inputs), device)
         self.probe = Probe(model, points, None if indices is None else indices[row], batch_size)
-        self.features = points[0].numel()
         self.resolution = torch.finfo(inputs.dtype).eps
         self.scale = float(points.double().square().mean().sqrt()) or 1.0
         # One feature for each point.
-        self._axes = torch.zeros(PAIRS, self.features, dtype=points.dtype, device=device)
-        chosen = torch.from_numpy(generator.integers(self.features, size=PAIRS)).to(device)
-        self._axes[torch.arange(PAIRS, device=device), chosen] = 1
+        self._axes = self.probe.axes(generator.integers(self.features, size=PAIRS))
 
     def noise(self) -> float:
-        """Return the noise of the output, the rounding of x + h along a feature included, and its stairs."""
+        """Return the noise of the output, with the rounding of x + h along a feature, and its stairs."""
         return self._noise_along(self._axes)
 
     def _noise_along(self, directions: Tensor) -> float:
@@ -141,7 +108,7 @@ class Search:
         return found
 
     def ladder(self, noise: float) -> Ladder:
-        """Return the errors that differences have at steps of all sizes, the larger ones most of all."""
+        """Return the errors of differences at steps of all sizes."""
         generator = np.random.default_rng([self._seed, 2])
         nodes, path = self._made, self._path_points
         return Ladder(self.probe, self._stencil, self._inputs, nodes, path, noise, self.scale, generator)
@@ -151,29 +118,27 @@ class Search:
         return noise / step * math.sqrt(2 if self.order == 1 else 0.5)
 
     def truncation(self, bend: float) -> float:
-        """Return the truncation error of a smooth function over a scale on which its bend is this."""
+        """Return the truncation error of a smooth function over a scale on which it has this bend."""
         return bend / 2 if self.order == 1 else bend / (1 - RATIO**-2)
 
     def derivative(self, bend: float, scale: float) -> float:
         """Return the second derivative (central scheme: the third) of a smooth function with this bend at a scale."""
         return 2 * self.truncation(bend) / scale if self.order == 1 else 6 * self.truncation(bend) / scale**2
 
-    def kink_density(self, seen: NDArray[np.bool_], scale: float) -> float:
-        """Return the kinks per unit of step along one feature, from where bends were seen at a scale."""
+    def kink_density(self, seen: Flags, scale: float) -> float:
+        """Return the kinks per unit of step along one feature, from the points with a visible bend at a scale."""
         share = min(float(seen.mean()), 1 - 0.5 / len(seen))
         return -math.log(1 - share) / scale / (2 if self.order == 1 else 1)
 
-    def bends(self, scale: float, points: int) -> tuple[Array, Array]:
-        """Return the bends along a feature at a scale and at :data:`RATIO` times that scale, each of shape (points,).
+    def bends(self, scale: float) -> tuple[Array, Array]:
+        """Return the bends along a feature at a scale and at :data:`RATIO` times that scale, each of shape (PAIRS,).
 
-        For a one-sided difference that is the difference of the derivatives on both sides, twice the truncation error
-        of a smooth function; for the central one, the difference of the derivatives over this and over a smaller step.
+        For a one-sided difference a bend is the difference of the derivatives on both sides, twice the truncation error
+        of a smooth function; for the central one, the difference of the derivatives over this and a smaller step.
         """
-        shifts = [-RATIO, -1, 0, 1, RATIO] if self.order == 1 else [-RATIO, -1, -1 / RATIO, 1 / RATIO, 1, RATIO]
-        values = self.probe(self._axes[:points], [scale * shift for shift in shifts])
-        if self.order == 1:
-            return self._bend(values[:, 1:4], scale), self._bend(values[:, ::2], RATIO * scale)
-        return self._bend(values[:, 1:5], scale), self._bend(values[:, [0, 1, 4, 5]], RATIO * scale)
+        values = self.probe(self._axes, [scale * shift for shift in (-RATIO, *self._shifts, RATIO)])
+        outer = [0, 2, 4] if self.order == 1 else [0, 1, 4, 5]
+        return self._bend(values[:, 1:-1], scale), self._bend(values[:, outer], RATIO * scale)
 
     def _bend(self, values: Array, scale: float) -> Array:
         if self.order == 1:
@@ -185,21 +150,20 @@ class Search:
         return np.where(np.abs(bend) > rounding, bend, 0.0)
 
     def bend_noise(self, noise: float, scale: float) -> float:
-        """Return the standard deviation that noise alone gives the bends at a scale."""
+        """Return the standard deviation of the bends at a scale that noise alone causes."""
         return noise / scale * math.sqrt(6 if self.order == 1 else (1 + RATIO**2) / 2)
 
-    def seen(self, bends: Array, noise: float, scale: float) -> NDArray[np.bool_]:
+    def seen(self, bends: Array, noise: float, scale: float) -> Flags:
         """Return which bends stand clear of the noise."""
         return np.abs(bends) > VISIBLE * self.bend_noise(noise, scale)
 
     def bend_scale(self, noise: float) -> float:
-        """Return the smallest scale of the ladder at which bends are seen at :data:`FREQUENT` of the points."""
-        shifts = [-1, 0, 1] if self.order == 1 else [-1, -1 / RATIO, 1 / RATIO, 1]
+        """Return the smallest scale at which a share of :data:`FREQUENT` of the points shows a bend."""
         above, below = 0, RUNGS
         while below - above > 1:
             rung = (above + below) // 2
             scale = self.scale * RATIO**-rung
-            values = self.probe(self._axes[:PILOTS], [scale * shift for shift in shifts])
+            values = self.probe(self._axes[:PILOTS], [scale * shift for shift in self._shifts])
             frequent = self.seen(self._bend(values, scale), noise, scale).mean() >= FREQUENT
             above, below = (rung, below) if frequent else (above, rung)
         return self.scale * RATIO**-above
@@ -215,10 +179,7 @@ class Search:
     def counted_kinks(self, distance: float) -> tuple[Kinks, bool] | None:
         """Return how far kinks are from all path points, and whether of all inputs; None if these are too many.
 
-        Parameters
-        ----------
-        distance : float
-            Step within which half of the inputs have a kink, from the estimate that :meth:`kinks` gave before.
+        `distance` is the step within which half of the inputs have a kink, from the estimate of :meth:`kinks`.
         """
         if not self._countable:
             return None
@@ -231,18 +192,9 @@ class Search:
 
 
 def most_evaluations(dtype: torch.dtype, scheme: str, features: int, points: int = INPUTS) -> int:
-    """Return the largest number of evaluations that the measurements make together, the check of the rows included.
+    """Return the most evaluations that the choice of a step takes, with the checks of the model.
 
-    Parameters
-    ----------
-    dtype : torch.dtype
-        Of the inputs.
-    scheme : str
-        Finite-difference scheme.
-    features : int
-        Of an input.
-    points : int
-        Inputs that are tried, at most :data:`INPUTS`, times the points of each path.
+    `points` are the inputs that are tried, at most :data:`INPUTS`, times the points of each path.
     """
     shifts = 3 if stencil(scheme).order == 1 else 4
     noise = 2 * LINES * POINTS * len(spacings(torch.finfo(dtype).eps, 1.0))

@@ -1,6 +1,6 @@
 """Whether a model's output is a staircase, how high its stairs are, and whether a smooth function lies below them.
 
-A quantised network, a rounded service and a forest change their output in jumps and not at all in between. Between
+A quantised network, a rounded service and a forest change their output in jumps, and not in between. Between
 neighbouring inputs a continuous function changes by as little as the inputs do; a jump stays a jump.
 """
 
@@ -13,58 +13,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from approxgrad.steps.distances import Rows
-from approxgrad.steps.probing import Array, Probe
+from approxgrad.steps.arrays import Array, Rows
+from approxgrad.steps.probing import Probe
 
-LINES = 16
-"""Lines along which jumps are looked for."""
-
+LINES = 16  # lines along which jumps are looked for
+# Length of these lines in units of the inputs' size; it is multiplied if nothing changes, so many times in all.
 NEAR, FURTHER, ATTEMPTS = 0.1, 4.0, 3
-"""Length of these lines in units of the inputs' size; it is multiplied where nothing changes, so many times in all."""
-
-HALVINGS = 30
-"""Most halvings of a line; fewer where the inputs have no more digits."""
-
-CLOSEST = 4.0
-"""Ends of a line that are no more roundings of the inputs apart than this are neighbours."""
-
+HALVINGS = 30  # most halvings of a line; fewer if the inputs have no more digits
+CLOSEST = 4.0  # ends of a line that are no more roundings of the inputs apart are neighbours
+# Outputs have no more digits than this, since models compute in float32 whatever their inputs are.
 FLOAT32 = torch.finfo(torch.float32).eps
-"""Outputs are taken to have no more digits than this, since models compute in float32 whatever their inputs are."""
-
-ROUNDINGS = 3.0
-"""A jump of no more roundings of the output to float32 than this is ordinary rounding."""
-
-NAMED = 8.0
-"""From so many roundings on the stairs are named and measured; lower ones are just noise."""
-
-BESIDE = (1, 2, 3)
-"""Places on both sides of a jump, in units of its width, where a staircase is level."""
-
-LEVEL = 0.25
-"""Largest change beside a jump, as a share of it; rounding errors change everywhere."""
-
+ROUNDINGS = 3.0  # a jump of no more roundings of the output to float32 is ordinary rounding
+NAMED = 8.0  # stairs of so many roundings are named and measured; lower ones are just noise
+BESIDE = (1, 2, 3)  # places on both sides of a jump, in units of its width, where a staircase is level
+LEVEL = 0.25  # largest change beside a jump, as a share of it; rounding errors change everywhere
+# A quantum is the unit of the jumps if so large a share are multiples of it, whole to so much.
 WHOLE, WHOLE_SHARE = 0.1, 0.9
-"""A quantum is the unit of jumps of which so large a share are multiples, whole to so much."""
-
-INTERVALS = 64
-"""Intervals of a line on which jumps are counted."""
-
-STRIDES = (1, 2, 4, 8)
-"""Numbers of these intervals that are taken together."""
-
-CROSSED = 4.0
-"""Jumps in the shortest intervals that a line is cut down to, if it has more."""
-
-ENOUGH = 0.75
-"""Jumps in an interval on the average from which on their dispersion tells something."""
-
+INTERVALS = 64  # intervals of a line on which jumps are counted
+STRIDES = (1, 2, 4, 8)  # numbers of these intervals that are taken together
+CROSSED = 4.0  # jumps on the shortened lines if a line has more than twice as many
+ENOUGH = 0.75  # mean jumps in an interval from which on their dispersion is informative
+# Dispersion of jumps below which a smooth function sets their places: near 0 if it does, 1 or more if chance does.
 EVEN = 0.4
-"""Dispersion of jumps below which a smooth function sets their places: near 0 if it does, 1 or more if chance does."""
 
 
 @dataclass(frozen=True)
 class Stairs:
-    """The staircase that an output is.
+    """The staircase of an output.
 
     Attributes
     ----------
@@ -73,10 +48,10 @@ class Stairs:
     noise : float
         Standard deviation of what the stairs add to a smooth function.
     named : bool
-        Whether the stairs are higher than what the rounding of a float32 output explains.
+        Whether the stairs are higher than the rounding of a float32 output.
     even : bool
-        Whether the stairs follow each other evenly, as those of a smooth function do when it is rounded. The jumps of
-        a forest, or of a step function, do not: no smooth function lies below them.
+        Whether the stairs follow each other evenly, like those of a rounded smooth function. The jumps of a forest or a
+        step function do not: no smooth function lies below them.
     """
 
     quantum: float
@@ -88,22 +63,14 @@ class Stairs:
 def find_stairs(probe: Probe, inputs: int, resolution: float, scale: float, seed: int) -> Stairs | None:
     """Return the stairs of the output, or None if most lines along which it changes show no jump.
 
-    Parameters
-    ----------
-    probe : Probe
-        Evaluates and counts. Its first points belong to different inputs.
-    inputs : int
-        Number of these points.
-    resolution, scale : float
-        Machine epsilon of the inputs and their size.
-    seed : int
-        Of the lines.
+    The probe's first points belong to different `inputs`, whose machine epsilon and size are `resolution` and `scale`.
+    The seed is that of the lines.
     """
     return _Finder(probe, inputs, resolution, scale, seed).find()
 
 
 def most_stairs_evaluations() -> int:
-    """Return the largest number of evaluations of :func:`find_stairs`."""
+    """Return the most evaluations of :func:`find_stairs`."""
     return LINES * (ATTEMPTS + 3 + 3 * (HALVINGS + 2 * len(BESIDE)) + 2 * (INTERVALS + 1))
 
 
@@ -119,7 +86,7 @@ class _Finder:
         # Of different lengths: equal ones would take features that are equal across the same threshold at once.
         lengths = generator.choice([-1.0, 1.0], points.shape) * generator.uniform(0.5, 1.5, points.shape)
         self._signs = torch.from_numpy(scale * lengths).to(points)
-        # Towards another input: there a target's output changes most. Where there is no other, signs have to do.
+        # Towards another input, where a target's output changes most; with signs if there is no other.
         towards = probe.points[torch.from_numpy((self._rows + 1) % inputs).to(points.device)].flatten(1) - points
         self._towards = torch.where(towards.any(dim=1, keepdim=True), towards, self._signs)
 
@@ -133,13 +100,11 @@ class _Finder:
         self._rounding = max(self._resolution, FLOAT32) * float(np.sqrt(np.mean(begin[changing] ** 2)))
         jumps = self._jumps(directions, changing, np.zeros(LINES), length, begin, end)
         if 0 < np.count_nonzero(jumps) <= len(changing) / 2:
-            # Lines between two stairs meet none if the output changes there too, as it does behind a sum of a rounded
-            # and another branch.
-            rest = changing[jumps[changing] == 0]
-            end[rest] = self._along(directions, FURTHER * length[rest], rest)
-            jumps += self._jumps(
-                directions, rest[np.isfinite(end[rest])], np.zeros(LINES), FURTHER * length, begin, end
-            )
+            # Lines between two stairs meet none if the output changes there too, as in the sum of a rounded and another
+            # branch; longer ones do.
+            rest, longer = changing[jumps[changing] == 0], FURTHER * length
+            end[rest] = self._along(directions, longer[rest], rest)
+            jumps += self._jumps(directions, rest[np.isfinite(end[rest])], np.zeros(LINES), longer, begin, end)
         if 2 * np.count_nonzero(jumps) <= len(changing):
             return None
         jumps = jumps[jumps > 0]
@@ -157,7 +122,7 @@ class _Finder:
         return self._probe(moved, [1.0], self._rows[lines], finite=False)[:, 0]
 
     def _changing(self, begin: Array) -> tuple[Tensor, Array, Array]:
-        """Return lines, and their lengths, such that the output at their ends differs from that at their beginning."""
+        """Return lines, their lengths and the outputs at their ends, which differ from those at their beginning."""
         directions = self._signs.clone()
         length, end = np.zeros(LINES), begin.copy()
         for attempt in range(ATTEMPTS + 1):
@@ -171,7 +136,7 @@ class _Finder:
         return directions, length, end
 
     def _jumps(self, directions: Tensor, lines: Rows, low: Array, high: Array, first: Array, last: Array) -> Array:
-        """Return the height of a jump on each of some lines, found by halving it towards the larger change, or 0."""
+        """Return the height of a jump on each of some lines, or 0; lines are halved towards the larger change."""
         low, high, first, last = low.copy(), high.copy(), first.copy(), last.copy()
         closest = CLOSEST * self._resolution * self._scale / directions.abs().amax(dim=1).double().cpu().numpy()
         for _ in range(HALVINGS):
@@ -194,12 +159,12 @@ class _Finder:
         return np.where(change <= LEVEL * heights, heights, 0.0)
 
     def _evenness(self, height: float) -> tuple[float | None, bool]:
-        """Return the noise that is measured where intervals hold jumps enough, and whether the jumps are even.
+        """Return the noise, if intervals contain enough jumps to measure it, and whether the jumps are even.
 
-        Third differences see no parabola. Of a rounded smooth function they leave its noise, of the same size on all
-        intervals. Jumps at random places add up to a random walk, whose increments have the variance of so many jumps:
-        the ratio of the two is the index of dispersion (Cox and Lewis, 1966, "The statistical analysis of series of
-        events", chapter 4).
+        Third differences do not see a parabola. Those of a rounded smooth function contain its noise, of the same size
+        on all intervals. Jumps at random places add up to a random walk, whose increments have the variance of so many
+        jumps. The ratio of the two is the index of dispersion (Cox and Lewis, 1966, "The statistical analysis of series
+        of events", chapter 4).
         """
         length, values = 1.0, self._values(1.0)
         crossed = _mean_change(values) / height
@@ -226,7 +191,7 @@ class _Finder:
         return np.where(np.isfinite(values), values, np.nan)
 
     def _drawn_jumps(self, values: Array, length: float) -> Array:
-        """Return jumps on these lines, one in an interval of each that is drawn among those of some change."""
+        """Return a jump on each of these lines, in an interval that is drawn from those with a change."""
         changes = np.nan_to_num(np.diff(values)) != 0
         lines = np.flatnonzero(changes.any(axis=1))
         interval = np.where(changes, self._generator.random(changes.shape), -1.0).argmax(axis=1)
@@ -244,5 +209,5 @@ class _Finder:
 
 
 def _mean_change(values: Array) -> float:
-    """Return the mean change from one value of a line to the next, of all lines."""
+    """Return the mean absolute change from one value of a line to the next."""
     return float(np.nanmean(np.abs(np.diff(values))))

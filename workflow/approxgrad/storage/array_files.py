@@ -23,15 +23,14 @@ def load_arrays(path: Path | str, names: Sequence[str]) -> dict[str, NDArray[Any
     Raises
     ------
     TableError
-        If the file is missing or damaged, holds objects, or lacks an array.
+        If the file is missing or damaged, contains Python objects, or lacks an array.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            lacking = [name for name in names if name not in file.files]
-            if lacking:
-                known = ", ".join(file.files[:10]) or "nothing"
-                raise TableError(f"{path}: has no array {lacking[0]!r}, only {one_line(known)}")
             for name in names:
+                if name not in file.files:
+                    known = ", ".join(file.files[:10]) or "nothing"
+                    raise TableError(f"{path}: has no array {name!r}, only {one_line(known)}")
                 _check_member(file, name)
             arrays = {name: file[name] for name in names}
     except TableError:
@@ -41,14 +40,14 @@ def load_arrays(path: Path | str, names: Sequence[str]) -> dict[str, NDArray[Any
     except DAMAGES as error:
         raise TableError(f"{path}: cannot be read as npz without unpickling ({one_line(error)})") from None
     for name, values in arrays.items():
-        # A member of the archive that is none of NumPy's files is handed out as it is.
+        # NumPy returns the raw bytes of a member that is not one of its own files.
         if not isinstance(values, np.ndarray):
-            raise TableError(f"{path}: {name} is no array")
+            raise TableError(f"{path}: {name} is not an array")
     return arrays
 
 
 def _check_member(file: NpzFile, name: str) -> None:
-    """Read a member to its end, where its checksum is compared; for an array that got shorter, NumPy does not."""
+    """Read a member to its end, where its checksum is compared; NumPy stops early at an array that got shorter."""
     archive = file.zip
     if archive is None:
         return

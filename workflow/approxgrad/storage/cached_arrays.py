@@ -1,4 +1,4 @@
-"""Attribution maps that others cached as arrays, in the original study's format, brought into the same evaluation."""
+"""Attribution maps that others cached as arrays, in the format of the original study."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from approxgrad.storage.array_files import load_arrays
-from approxgrad.storage.tables import TableError
+from approxgrad.storage.table_checks import TableError
 
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """A file of cached maps, and what its name says of them."""
+    """A file of cached maps, and what its name says about them."""
 
     path: Path
     method: str
@@ -28,7 +28,7 @@ class ArrayFile:
 def find_arrays(
     folder: Path | str, pattern: str, methods: Mapping[str, str], steps: Mapping[str, float]
 ) -> list[ArrayFile]:
-    """Return the files of a folder whose names fit a pattern, one for each method and step.
+    """Return the files of a folder whose names match a pattern, one for each method and step.
 
     Parameters
     ----------
@@ -37,21 +37,15 @@ def find_arrays(
     pattern : str
         File name with the placeholders ``{method}``, ``{step}`` and ``{samples}``, such as
         ``CNN_{method}_{samples}_{step}.npz``.
-    methods : mapping
-        Method for each text that stands at ``{method}``.
-    steps : mapping
-        Step size for each text that stands at ``{step}``.
+    methods, steps : mapping
+        Method for each text at ``{method}``, and step for each text at ``{step}``.
 
     Returns
     -------
     list of ArrayFile
-        By method and step; of several files for one pair, the one with the most samples.
+        Sorted by method and step; of several files for one pair, the one with the most samples.
     """
-    groups = {
-        "method": "|".join(map(re.escape, methods)),
-        "step": "|".join(map(re.escape, steps)),
-        "samples": r"\d+",
-    }
+    groups = {"method": "|".join(map(re.escape, methods)), "step": "|".join(map(re.escape, steps)), "samples": r"\d+"}
     expression = re.escape(pattern)
     for name, choices in groups.items():
         expression = expression.replace(re.escape(f"{{{name}}}"), f"(?P<{name}>{choices})")
@@ -70,26 +64,25 @@ def find_arrays(
 
 
 def read_arrays(path: Path | str, names: Mapping[str, str]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the exact and the approximated maps of a file, each of shape (N, d).
+    """Return the exact and the approximated maps of a ``.npz`` file, each of shape (N, d).
 
     Parameters
     ----------
     path : path
-        A ``.npz`` file; read without unpickling.
+        The file, which is read without unpickling.
     names : mapping
         Names of its arrays: ``exact`` and ``approximated``.
 
     Raises
     ------
     TableError
-        If the file cannot be read, lacks an array, or the maps differ in shape or are not finite numbers.
+        If the file cannot be read, lacks an array, or the maps differ in shape or are not finite.
     """
-    roles = ("exact", "approximated")
-    arrays = load_arrays(path, [names[role] for role in roles])
-    exact, approximated = maps = [arrays[names[role]] for role in roles]
+    arrays = load_arrays(path, list(names.values()))
+    exact, approximated = (arrays[names[role]] for role in ("exact", "approximated"))
     if exact.shape != approximated.shape or exact.ndim != 2 or len(exact) == 0:
         raise TableError(f"{path}: expected two arrays of one shape (N, d), got {exact.shape} and {approximated.shape}")
-    for role, values in zip(roles, maps, strict=True):
+    for name, values in arrays.items():
         if not np.issubdtype(values.dtype, np.floating) or not np.isfinite(values).all():
-            raise TableError(f"{path}: array {names[role]!r} does not hold finite numbers only")
+            raise TableError(f"{path}: array {name!r} does not hold only finite numbers")
     return exact, approximated

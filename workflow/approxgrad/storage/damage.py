@@ -1,4 +1,4 @@
-"""What reading a damaged or malicious file may raise, in the libraries that decode one."""
+"""The errors that decoders raise for a damaged or malicious file."""
 
 from __future__ import annotations
 
@@ -10,23 +10,8 @@ import zipfile
 import zlib
 
 DAMAGES: tuple[type[Exception], ...] = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-    tarfile.TarError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError),
+    *(OSError, RuntimeError, SyntaxError, TypeError, ValueError, pickle.UnpicklingError, struct.error),
+    *(tarfile.TarError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
-"""Besides their own errors, decoders stumble over bytes that they did not expect; only a call of one is guarded so."""
+"""Unexpected bytes make decoders fail in many ways. Only the call of a decoder is guarded against all of them."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Files that are either complete or absent."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ UNFINISHED = ".unfinished-"
 
 
 def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
-    """Write a file under a temporary name beside `path` and rename it, so that no half file is ever seen.
+    """Write a file under a temporary name beside `path` and rename it, so that readers never see a partial file.
 
-    It is on the disk before it gets its name, so that it is whole after a power failure too.
+    The content is on the disk before the file is renamed, so it is complete after a power failure too.
 
     Raises
     ------
     OSError
-        If it cannot be written, such as on a full disk; names `path` and the reason.
+        If the file cannot be written, for example on a full disk; names `path` and the reason.
     """
     path = Path(path)
     try:
@@ -44,12 +44,12 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
 
 
 def try_writing(paths: Iterable[Path | str]) -> None:
-    """Refuse folders in which no file can be written, before the work whose results go there.
+    """Refuse paths in whose folders no file can be written, before the work whose results go there.
 
     Raises
     ------
     OSError
-        Naming the file that was to be written and the reason.
+        Names the path and the reason.
     """
     for path in map(Path, paths):
         try:
@@ -59,8 +59,8 @@ def try_writing(paths: Iterable[Path | str]) -> None:
             raise OSError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def remove_leftovers(*folders: Path) -> None:
-    """Remove what killed writers left behind in some folders; nobody may be writing there."""
+def remove_unfinished(*folders: Path) -> None:
+    """Remove the unfinished files of killed writers; nobody may be writing in these folders."""
     for folder in folders:
         for path in folder.rglob(f".*{UNFINISHED}*"):
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""How tables are put into files: metadata, and row groups that do not depend on how the rows arrive."""
+"""How tables are written: a JSON document as metadata, and row groups that do not depend on how the rows arrive."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from approxgrad.provenance.seals import seal_parquet
 from approxgrad.storage.files import write_atomically
+from approxgrad.storage.seals import seal_parquet
 
 METADATA_KEY = b"approxgrad"
-"""Key of the JSON document in a file's schema metadata."""
+"""Key of the JSON document in the schema metadata of a file."""
 
 GROUP_BYTES = 2**23
-"""Bytes of the row groups of large files; a reader holds at least one of them, and several arrays of its size."""
+"""Bytes of a row group in a large file. A reader holds at least one group, and several arrays of its size."""
 
 FEATURE_BYTES = 16
-"""Bytes that an attribution file holds for each feature of a row: map, input and truth."""
+"""Bytes of an attribution file for each feature of a row: map, input and truth."""
 
 
 def document_schema(schema: pa.Schema, metadata: Mapping[str, Any]) -> pa.Schema:
@@ -34,11 +34,26 @@ def group_rows(features: int) -> int:
     return max(1, GROUP_BYTES // (FEATURE_BYTES * features))
 
 
-def writer_options(schema: pa.Schema) -> dict[str, Any]:
-    """Return how tables are written: compressed, and with checksums, so that a damaged file is told from a whole one.
+def write_row_groups(path: Path | str, schema: pa.Schema, tables: Iterable[pa.Table], rows: int) -> None:
+    """Write tables below each other in row groups of `rows` rows, of which the last may be smaller.
 
-    Attributions, the lists of float64, hardly ever repeat, so that their bytes compress better than a dictionary of
-    them. Inputs are kept as a dictionary: pixels of eight bits have few values.
+    Only the table that has just arrived and the row group to be written are in memory.
+    """
+
+    def write(temporary: Path) -> None:
+        with pq.ParquetWriter(temporary, schema, **writer_options(schema)) as writer:
+            for group in _groups(tables, rows):
+                writer.write_table(group, row_group_size=rows)
+        seal_parquet(temporary)
+
+    write_atomically(path, write)
+
+
+def writer_options(schema: pa.Schema) -> dict[str, Any]:
+    """Return how columns are compressed; page checksums let other programs find damage as well.
+
+    Attributions, the lists of float64, hardly ever repeat, so their bytes compress better without a dictionary. Inputs
+    have one: 8-bit pixels take few values.
     """
     maps = [field.name for field in schema if pa.types.is_list(field.type) and field.type.value_type == pa.float64()]
     return {
@@ -52,21 +67,6 @@ def writer_options(schema: pa.Schema) -> dict[str, Any]:
 def _leaf(field: pa.Field) -> str:
     """Return the name that parquet gives to the values of a column."""
     return f"{field.name}.list.element" if pa.types.is_nested(field.type) else str(field.name)
-
-
-def write_row_groups(path: Path | str, schema: pa.Schema, tables: Iterable[pa.Table], rows: int) -> None:
-    """Write tables below each other in row groups of `rows` rows, of which the last may be smaller.
-
-    No more is held than the table that has just arrived and the row group to be written.
-    """
-
-    def write(temporary: Path) -> None:
-        with pq.ParquetWriter(temporary, schema, **writer_options(schema)) as writer:
-            for group in _groups(tables, rows):
-                writer.write_table(group, row_group_size=rows)
-        seal_parquet(temporary)
-
-    write_atomically(path, write)
 
 
 def _groups(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:

@@ -1,4 +1,4 @@
-"""Parquet files of this package, read as a whole or in the pieces that they were written in."""
+"""Parquet files of this package, read as a whole or in the pieces in which they were written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from approxgrad.messages import one_line
-from approxgrad.provenance.seals import ParquetSeal
+from approxgrad.storage.seals import ParquetSeal
 from approxgrad.storage.table_checks import TableError, checked_document
 
 
@@ -25,7 +25,7 @@ class TableFile:
     path : path
         The file.
     needed : collection of str
-        Columns that it has to have.
+        Columns that it must have.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class TableFile:
     Raises
     ------
     TableError
-        If the file is no parquet file of this package, is damaged, or lacks a column.
+        If the file is not a parquet file of this package, is damaged, or lacks a column.
     """
 
     def __init__(self, path: Path | str, needed: Collection[str] = ()) -> None:
@@ -56,8 +56,7 @@ class TableFile:
         if missing:
             raise TableError(f"{path}: lacks the columns {', '.join(sorted(missing))}")
         groups = range(self._file.num_row_groups)
-        sizes = [self._file.metadata.row_group(number).num_rows for number in groups]
-        self._starts = np.cumsum([0, *sizes])
+        self._starts = np.cumsum([0, *(self._file.metadata.row_group(number).num_rows for number in groups)])
         self.rows = int(self._starts[-1])
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -75,19 +74,19 @@ class TableFile:
             If there are no rows, or a piece cannot be read.
         """
         if not self.rows:
-            raise TableError(f"{self.path}: holds no rows")
+            raise TableError(f"{self.path}: has no rows")
         for number in range(self._file.num_row_groups):
             yield self._group(number, columns)
 
     def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
-        """Yield some columns in pieces of at most so many rows, however the file was written."""
+        """Yield some columns in pieces of at most `rows` rows, however the file was written."""
         with _as_table_errors(self.path):
             self._seal.check(self._file.metadata, columns=columns)
             for batch in self._file.iter_batches(batch_size=rows, columns=list(columns)):
                 yield pa.table(batch)
 
     def take(self, rows: Sequence[int] | NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
-        """Return some columns of chosen rows, in their order; only the row groups that hold them are read."""
+        """Return some columns of the given rows, in this order; only the row groups that contain them are read."""
         chosen = np.asarray(rows, np.int64)
         numbers = np.searchsorted(self._starts, chosen, side="right") - 1
         parts, places = [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from approxgrad.provenance.seals import seal_parquet
 from approxgrad.storage.files import write_atomically as write_atomically
 from approxgrad.storage.row_groups import METADATA_KEY as METADATA_KEY
 from approxgrad.storage.row_groups import document_schema, group_rows, write_row_groups, writer_options
+from approxgrad.storage.seals import seal_parquet
 from approxgrad.storage.table_checks import TableError as TableError
-from approxgrad.storage.table_checks import check_attributions, check_split
+from approxgrad.storage.table_checks import check_attributions
 from approxgrad.storage.table_checks import matrix as matrix
 from approxgrad.storage.table_file import TableFile
 
@@ -26,10 +27,13 @@ ATTRIBUTION_SCHEMA = pa.schema(
     [
         ("sample", pa.int64()),
         ("target", pa.int64()),
-        ("scheme", pa.string()),
-        ("step", pa.float64()),
+        ("family", pa.string()),
+        ("setting", pa.float64()),
+        ("setting_name", pa.string()),
+        ("chosen", pa.bool_()),
         ("dtype", pa.string()),
-        # Float64 whatever a map was computed in: who reads a folder gives all its files the schema of the first, which
+        ("evaluations", pa.int64()),
+        # Float64 whatever a map was computed in: readers of a folder give all its files the schema of the first, which
         # would round the others to it.
         ("attribution", pa.list_(pa.float64())),
         ("input", pa.list_(pa.float32())),
@@ -38,6 +42,9 @@ ATTRIBUTION_SCHEMA = pa.schema(
         ("baseline_output", pa.float64()),
     ]
 )
+SOURCE_COLUMNS = ["family", "setting", "setting_name", "chosen", "dtype", "evaluations"]
+"""Columns that say what gradient an attribution has; the same for all its rows, and entries of the metadata."""
+
 OPTIONAL_COLUMNS = ["output", "baseline_output"]
 """Columns that an attribution file may lack: without them it has no completeness residual, but all else."""
 
@@ -204,8 +211,24 @@ def _split(
     except (TypeError, ValueError):
         raise TableError(f"{path}: has metadata that do not describe a data set") from None
     split = Split(features, target, effects, shape, classes, mean, std)
-    check_split(split, path)
+    _check_split(split, path)
     return split
+
+
+def _check_split(split: Split, path: Path | str) -> None:
+    """Refuse a part of a data set whose columns and metadata do not fit each other."""
+    shape, width, target = split.feature_shape, split.features.shape[1], split.target
+    if not shape or min(shape) < 1 or math.prod(shape) != width:
+        raise TableError(f"{path}: has {width} features, which do not fill the shape {shape}")
+    for key, values in (("mean", split.mean), ("std", split.std)):
+        if len(values) not in (1, shape[0]) or not np.isfinite(values).all() or (key == "std" and min(values) <= 0):
+            raise TableError(f"{path}: normalisation.{key} does not fit the shape {shape}")
+    if split.effects is not None and split.effects.shape[1] != width:
+        raise TableError(f"{path}: has {split.effects.shape[1]} effects for {width} features")
+    if split.classes and (target.dtype.kind != "i" or not ((target >= 0) & (target < len(split.classes))).all()):
+        raise TableError(f"{path}: column target does not hold class numbers from 0 to {len(split.classes) - 1}")
+    if not split.classes and (target.dtype.kind != "f" or not np.isfinite(target).all()):
+        raise TableError(f"{path}: column target does not hold finite numbers only")
 
 
 @dataclass(frozen=True)
@@ -241,15 +264,13 @@ class Attributions:
 
 
 def write_attributions(path: Path | str, result: Attributions) -> None:
-    """Write one attribution file; the metadata names the gradient's ``scheme``, ``step`` and ``dtype``."""
+    """Write one attribution file; its metadata hold :data:`SOURCE_COLUMNS`."""
     rows = len(result.sample)
     none = pa.nulls(rows, pa.list_(pa.float32()))
     columns = [
         pa.array(result.sample),
         pa.nulls(rows, pa.int64()) if result.target is None else pa.array(result.target),
-        pa.array([result.metadata["scheme"]] * rows),
-        pa.array([result.metadata["step"]] * rows, pa.float64()),
-        pa.array([result.metadata["dtype"]] * rows),
+        *(pa.array([result.metadata[name]] * rows, ATTRIBUTION_SCHEMA.field(name).type) for name in SOURCE_COLUMNS),
         lists(result.attribution.astype(np.float64)),
         lists(result.inputs),
         none if result.truth is None else lists(result.truth),

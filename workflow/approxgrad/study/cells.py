@@ -4,50 +4,45 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from approxgrad import __version__
+from approxgrad.descriptions import read, written
 from approxgrad.gradients.batching import memory_budget
-from approxgrad.gradients.exact import ExactGradient
-from approxgrad.gradients.finite_differences import FiniteDifference
-from approxgrad.methods.attribution import attribute
-from approxgrad.methods.cost import evaluations
+from approxgrad.gradients.counting import CountedModel
+from approxgrad.gradients.source import Source, source_of
+from approxgrad.methods.attribution import attribute_with
+from approxgrad.methods.method import METHODS, Method, PathMethod
 from approxgrad.methods.path_ends import explained_outputs, path_ends
 from approxgrad.models.compilation import CompiledModel
-from approxgrad.progress import CountedModel, progress_bar
-from approxgrad.seeds import draw_samples
+from approxgrad.progress import progress_bar
 from approxgrad.storage.step_tables import read_choice
-from approxgrad.storage.tables import Attributions, read_split
-from approxgrad.study.shards import WHOLE, Shard, merged, sample_evaluations, shard_blocks
-from approxgrad.study.sources import AUTO
-from approxgrad.study.subjects import (
-    explained_target,
-    gradient_source,
-    loaded_network,
-    path_arguments,
-    prepared_network,
-)
+from approxgrad.storage.tables import Attributions
+from approxgrad.study.derived import rounding_ratios, source_columns
+from approxgrad.study.shards import WHOLE, Shard, merged, shard_blocks
+from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, read_subject
 
 
 def attribute_cell(
     *,
-    weights: Path | str,
+    model: Mapping[str, Any],
+    weights: Path | str | None,
     test: Path | str,
     training: Path | str | None,
-    method: dict[str, Any],
-    scheme: str,
-    step: float | Literal["auto"] | None,
-    dtype: str,
+    method: Mapping[str, Any],
+    gradient: Mapping[str, Any],
     samples: int,
     sample_seed: int,
     memory_mib: int | None,
     device: torch.device,
+    seed: int = 0,
     choice: Path | str | None = None,
     batch_size: int | None = None,
     check_rows: bool = True,
@@ -58,24 +53,24 @@ def attribute_cell(
 
     Parameters
     ----------
+    model : mapping
+        ``kind`` of the model, and the options that jobs need to open it.
     weights, test : path
-        The trained model and the test split.
+        The weight file, for kinds that have one, and the test split.
     training : path or None
         The training split, needed for the baseline ``mean``.
-    method : dict
-        ``attribution``, and for the path methods ``baseline`` and ``n_steps``.
-    scheme : str
-        ``exact`` or a finite-difference scheme.
-    step : float, "auto" or None
-        Step of the finite difference; ``auto`` for the one that stands in `choice`.
-    dtype : str
-        Precision of model, inputs and attribution: ``float32`` or ``float64``. The stored inputs are float32.
+    method : mapping
+        ``attribution``, the name of the method, and its options.
+    gradient : mapping
+        The gradient source: :attr:`approxgrad.gradients.source.Source.entry`.
     samples, sample_seed : int
         How many test rows are drawn, and with which seed.
     memory_mib : int or None
         Memory that the attribution may occupy besides model, inputs and result.
     device : torch.device
         Where the model runs.
+    seed : int
+        For whatever the gradient source draws.
     choice : path, optional
         Table with the chosen step, needed for ``auto``: :func:`approxgrad.study.chosen_steps.choose_model_step`.
     batch_size : int, optional
@@ -83,7 +78,7 @@ def attribute_cell(
     check_rows : bool
         Whether it is checked that the model's rows are independent, repeatable and not random.
     compile_model : bool
-        Whether finite differences evaluate an :class:`approxgrad.CompiledModel`; exact gradients never do.
+        Whether sources that need evaluations only are given an :class:`approxgrad.CompiledModel`.
     shard : pair of int, optional
         Number of a shard, from 1 on, and the number of shards, for its samples only. Its metadata hold
         ``rounding_ratios`` instead of their median, for :func:`approxgrad.study.shards.gather`.
@@ -94,62 +89,59 @@ def attribute_cell(
         If there are too few test rows, or a table or model cannot be read, or the model's rows are not independent
         and repeatable.
     """
-    split = read_split(test)
-    features = int(np.prod(split.feature_shape))
-    blocks = shard_blocks(samples, sample_evaluations(method, scheme, features), shard or WHOLE)
+    source, own = source_of(gradient), _method(method)
+    subject = read_subject(model, weights, test, sample_seed, device, source.dtype, check_rows=check_rows)
+    blocks = shard_blocks(samples, own.evaluations(source, subject.features), shard or WHOLE)
     first, last = (blocks[0].start, blocks[-1].stop) if blocks else (0, 0)
-    rows = draw_samples(len(split.target), samples, sample_seed)[first:last]
-    part = split.rows(rows)
+    rows = subject.rows(samples)[first:last]
+    part = subject.split.rows(rows)
     inputs = part.model_inputs()
-    options = path_arguments(method, training, part.feature_shape, device)
-    precision: torch.dtype = getattr(torch, dtype)
-    network = loaded_network(weights, device, dtype)
-    chosen, used_step = (None, step) if not isinstance(step, str) else _chosen_step(choice, scheme)
-    source = gradient_source(used_step, scheme, batch_size, memory_mib)
-    compiled = compile_model and isinstance(source, FiniteDifference)
-    evaluated = CompiledModel(network) if compiled else network
-    ready = prepared_network(evaluated, source, split, sample_seed, device, dtype, check_rows)
-    ends = batch_size or ready.rows_at_once(device, memory_budget(device))
-    per_sample = evaluations(
-        method["attribution"],
-        scheme,
-        features,
-        n_steps=options.get("n_steps", 1),
-        baseline_values=len(options["baselines"].unique()) if options else 1,
+    baselines = None
+    if isinstance(own, PathMethod):
+        values = baseline_values(own.baseline, training, part.feature_shape)  # type: ignore[arg-type]
+        baselines = torch.from_numpy(values).to(device)
+    chosen = read_choice(choice, source.family) if source.chosen and choice is not None else None
+    setting = chosen["step"] if chosen else source.number
+    if source.chosen and chosen is None:
+        raise ValueError("step: auto needs the table of a chosen step")
+    budget = None if memory_mib is None else memory_mib * MEBIBYTE
+    made = source.kind.gradient(setting, batch_size=batch_size, memory_budget=budget, seed=seed)
+    compiled = compile_model and not source.is_exact and isinstance(subject.network, torch.nn.Module)
+    ready = subject.prepared(CompiledModel(subject.network) if compiled else subject.network, made)
+    per_sample = own.evaluations(source, subject.features, 1 if baselines is None else len(baselines.unique()))
+    work = _Work(
+        own,
+        source,
+        made,
+        ready,
+        subject.network,
+        baselines,
+        batch_size or ready.rows_at_once(device, memory_budget(device)),
     )
-    done = _Results(np.empty((len(rows), features), dtype))
-    if options:
+    done = _Results(np.empty((len(rows), subject.features), source.dtype))
+    if own.path:
         done.output, done.baseline_output = np.empty(len(rows)), np.empty(len(rows))
-    with progress_bar(len(rows) * per_sample, f"{method['attribution']}, {source!r}", "evaluation") as bar:
-        model = CountedModel(ready, bar)
+    elif source.is_exact:
+        done.output = np.empty(len(rows))
+    with progress_bar(len(rows) * per_sample, f"{own.label}, {source.name}", "evaluation") as bar:
+        counted = CountedModel(ready, bar)
         for block in blocks:
-            own = slice(block.start - first, block.stop - first)
-            points = torch.from_numpy(inputs[own]).to(device, precision)
-            _attribute_block(
-                done,
-                own,
-                network,
-                model,
-                points,
-                explained_target(part, own),
-                method["attribution"],
-                source,
-                options,
-                ends,
-            )
+            place = slice(block.start - first, block.stop - first)
+            points = torch.from_numpy(inputs[place]).to(device, getattr(torch, source.dtype))
+            _attribute_block(done, work, place, counted, points, explained_target(part, place))
     metadata = {
         "feature_shape": list(part.feature_shape),
         "normalisation": {"mean": list(part.mean), "std": list(part.std)},
-        "method": method,
-        "scheme": scheme,
-        "step": used_step,
-        "dtype": dtype,
+        "method": dict(method),
+        "signed": own.signed,
+        "gradient": source.name,
+        **source_columns(source, setting, per_sample),
         "compiled": compiled,
         "rounding_ratios": done.ratios,
         "step_choice": chosen,
-        "model_evaluations": model.evaluations,
-        "check_evaluations": source.check_evaluations,
-        "lost_steps": source.lost_steps if isinstance(source, FiniteDifference) else 0,
+        "model_evaluations": counted.evaluations,
+        "check_evaluations": getattr(made, "check_evaluations", ready.evaluations),
+        "lost_steps": getattr(made, "lost_steps", 0),
         "batch_size": min(done.batch_sizes, default=None),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
@@ -158,7 +150,7 @@ def attribute_cell(
     attributions = Attributions(
         sample=rows,
         attribution=done.maps,
-        inputs=inputs.reshape(len(rows), features),
+        inputs=inputs.reshape(len(rows), subject.features),
         target=part.target if part.classes else None,
         truth=part.effects,
         metadata=merged([metadata]) if shard is None else metadata,
@@ -168,12 +160,15 @@ def attribute_cell(
     return attributions, done.seconds
 
 
-def _chosen_step(choice: Path | str | None, scheme: str) -> tuple[dict[str, Any], float]:
-    """Return what a step was chosen from, and the step."""
-    if choice is None:
-        raise ValueError(f"step: {AUTO} needs the table of a chosen step")
-    chosen = read_choice(choice, scheme)
-    return chosen, chosen["step"]
+def method_entry(method: Method) -> dict[str, Any]:
+    """Return a method as plain values: `attribution` and what its numbers depend on."""
+    own = {name: value for name, value in written(method).items() if name != "reference"}
+    return {"attribution": method.name, **own}
+
+
+def _method(entry: Mapping[str, Any]) -> Method:
+    options = dict(entry)
+    return read(METHODS[options.pop("attribution")], options)
 
 
 @dataclass
@@ -188,57 +183,37 @@ class _Results:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What all blocks of a cell have in common; `size` is the number of ends of paths that are evaluated at once."""
+
+    method: Method
+    source: Source
+    gradient: Any
+    ready: Any
+    network: Any
+    baselines: torch.Tensor | None
+    size: int
+
+
 def _attribute_block(
-    done: _Results,
-    rows: slice,
-    network: torch.nn.Module,
-    model: CountedModel,
-    points: torch.Tensor,
-    target: torch.Tensor | None,
-    method: str,
-    source: ExactGradient | FiniteDifference,
-    path: dict[str, Any],
-    size: int,
+    done: _Results, work: _Work, rows: slice, model: CountedModel, points: torch.Tensor, target: torch.Tensor | None
 ) -> None:
     """Attribute the samples of one block, by themselves; `model` counts the evaluations of the network."""
     start = time.perf_counter()
     with warnings.catch_warnings():
         # Counted, recorded with the result, and told in the summary.
         warnings.filterwarnings("ignore", "step: lost", UserWarning)
-        found = attribute(model, points, target=target, method=method, gradient=source, **path)
+        found = attribute_with(work.method, model, points, target, work.gradient, work.baselines)
     done.seconds += time.perf_counter() - start
     done.maps[rows] = maps = found.flatten(1).cpu().numpy()
-    done.batch_sizes.append(source.used_batch_size or 1)
-    # Not among the evaluations of the attribution, which does not need them.
-    if done.output is not None and done.baseline_output is not None:
-        ends = path_ends(network, points, path["baselines"], target, size)
+    done.batch_sizes.append(getattr(work.gradient, "used_batch_size", None) or 1)
+    # The outputs are not among the evaluations of the attribution, which does not need them.
+    if work.baselines is not None and done.output is not None and done.baseline_output is not None:
+        ends = path_ends(work.network, points, work.baselines, target, work.size)
         done.output[rows], done.baseline_output[rows] = ends
-    if isinstance(source, ExactGradient):
-        outputs = explained_outputs(network, points, target, size) if done.output is None else done.output[rows]
-        factors = torch.ones_like(points) if method == "saliency" else points - path.get("baselines", 0)
-        done.ratios += rounding_ratios(outputs, factors.flatten(1).cpu().numpy(), maps).tolist()
-
-
-def rounding_ratios(
-    outputs: NDArray[np.floating[Any]], factors: NDArray[np.floating[Any]], maps: NDArray[np.floating[Any]]
-) -> NDArray[np.float64]:
-    """Return the steps at which an error of |f| in every difference is as large as the attribution.
-
-    Parameters
-    ----------
-    outputs : ndarray
-        Explained outputs f, of shape (N,).
-    factors : ndarray
-        What an attribution multiplies the gradient with, w of shape (N, d).
-    maps : ndarray
-        Exact attributions ``w f'`` of shape (N, d).
-
-    Returns
-    -------
-    ndarray
-        ``|f| |w| / |w f'|`` in units of the inputs, one for each map that is not zero. Their median is the
-        ``rounding_scale`` of a cell.
-    """
-    norms = np.linalg.norm(maps.astype(float), axis=1)
-    errors = np.abs(outputs.astype(float)) * np.linalg.norm(factors.astype(float), axis=1)
-    return np.asarray(errors[norms > 0] / norms[norms > 0])
+    elif done.output is not None:
+        done.output[rows] = explained_outputs(work.network, points, target, work.size)
+    if work.source.is_exact and done.output is not None:
+        factors = work.method.factor(points, 0 if work.baselines is None else work.baselines)
+        done.ratios += rounding_ratios(done.output[rows], factors.flatten(1).cpu().numpy(), maps).tolist()

@@ -1,4 +1,4 @@
-"""The steps of a study that are chosen at run time: each once, for all cells that differentiate at the same points."""
+"""Settings that are chosen at run time: each once, for all cells that differentiate at the same points."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from approxgrad.descriptions import plain
+from approxgrad.gradients.source import Source
+from approxgrad.methods.method import Method, PathMethod
 from approxgrad.study.grid import Cell
-from approxgrad.study.sources import AUTO, GradientSource
 
 STEPS = "results/steps/dataset={dataset}/model={model}/points={points}/gradient={gradient}/part-0.parquet"
 """Path of one choice; its folders are the key columns of the table that all files form."""
@@ -28,7 +30,7 @@ class Choice:
         Names of the study.
     points : str
         ``inputs``, or the path to them such as ``path-zero-50``.
-    gradient : GradientSource
+    gradient : Source
         Scheme and precision.
     samples : int
         Test rows that it is chosen with.
@@ -39,7 +41,7 @@ class Choice:
     dataset: str
     model: str
     points: str
-    gradient: GradientSource
+    gradient: Source
     samples: int
     path_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -54,43 +56,33 @@ class Choice:
         return STEPS.format(**self.keys)
 
 
-def cell_choice(cell: Cell, method: Mapping[str, Any]) -> Choice | None:
+def cell_choice(cell: Cell, method: Method) -> Choice | None:
     """Return the choice that a cell takes its step from; None if its step is not chosen.
 
-    Parameters
-    ----------
-    cell : Cell
-        The cell.
-    method : mapping
-        Options of its method. Only the points matter at which it differentiates, so that methods share a choice.
+    Only the points matter at which a method differentiates, so that methods share a choice.
     """
-    if cell.gradient.step != AUTO:
+    if not cell.gradient.chosen:
         return None
-    options = _path_options(method)
-    samples = min(CHOICE_ROWS, cell.samples)
-    return Choice(cell.dataset, cell.model, _points(options), cell.gradient, samples, options)
+    options = path_options(method)
+    return Choice(cell.dataset, cell.model, _points(options), cell.gradient, min(CHOICE_ROWS, cell.samples), options)
 
 
-def step_choices(cells: Iterable[Cell], methods: Mapping[str, Mapping[str, Any]]) -> dict[str, Choice]:
+def step_choices(cells: Iterable[tuple[Cell, Method]]) -> dict[str, Choice]:
     """Return the choices of a study by path, each with the rows of that of its cells that has the most."""
     found: dict[str, Choice] = {}
-    for cell in cells:
-        choice = cell_choice(cell, methods[cell.method])
+    for cell, method in cells:
+        choice = cell_choice(cell, method)
         if choice is not None and found.setdefault(choice.path, choice).samples < choice.samples:
             found[choice.path] = choice
     return found
 
 
-def _path_options(method: Mapping[str, Any]) -> dict[str, Any]:
+def path_options(method: Method) -> dict[str, Any]:
     """Return baseline and length of a method's path, written in one way whatever the configuration writes."""
-    if "n_steps" not in method:
+    if not isinstance(method, PathMethod):
         return {}
-    baseline = method["baseline"]
-    if isinstance(baseline, list):
-        baseline = [float(value) for value in baseline]
-    elif not isinstance(baseline, str):
-        baseline = float(baseline) if baseline else "zero"
-    return {"baseline": baseline, "n_steps": method["n_steps"]}
+    baseline = plain(method.baseline)
+    return {"baseline": "zero" if baseline == 0 else baseline, "n_steps": method.n_steps}
 
 
 def _points(options: Mapping[str, Any]) -> str:

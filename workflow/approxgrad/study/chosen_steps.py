@@ -10,28 +10,19 @@ import torch
 
 from approxgrad import __version__
 from approxgrad.gradients.batching import memory_budget
-from approxgrad.seeds import draw_samples
+from approxgrad.gradients.source import source_of
 from approxgrad.steps.choice import StepChoice, choose_step
-from approxgrad.storage.tables import read_split
-from approxgrad.study.subjects import (
-    MEBIBYTE,
-    explained_target,
-    gradient_source,
-    loaded_network,
-    model_points,
-    path_arguments,
-    prepared_network,
-)
+from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, read_subject
 
 
 def choose_model_step(
     *,
-    weights: Path | str,
+    model: Mapping[str, Any],
+    weights: Path | str | None,
     test: Path | str,
     training: Path | str | None,
     path_options: Mapping[str, Any],
-    scheme: str,
-    dtype: str,
+    gradient: Mapping[str, Any],
     samples: int,
     sample_seed: int,
     seed: int,
@@ -44,7 +35,7 @@ def choose_model_step(
 
     Parameters
     ----------
-    weights, test, training, scheme, dtype, sample_seed, memory_mib, device, batch_size, check_rows
+    model, weights, test, training, gradient, sample_seed, memory_mib, device, batch_size, check_rows
         As in :func:`approxgrad.study.cells.attribute_cell`.
     path_options : mapping
         ``baseline`` and ``n_steps`` of a path; empty for the inputs themselves.
@@ -58,26 +49,29 @@ def choose_model_step(
     ValueError
         If a table or model cannot be read, or the model's rows are not independent, repeatable and finite.
     """
-    split = read_split(test)
-    network = loaded_network(weights, device, dtype)
+    wanted = source_of(gradient)
+    subject = read_subject(model, weights, test, sample_seed, device, wanted.dtype, check_rows=check_rows)
     budget = memory_budget(device) if memory_mib is None else memory_mib * MEBIBYTE
     # Whatever the step, the model is evaluated in the same way.
-    source = gradient_source(1.0, scheme, batch_size, memory_mib)
-    ready = prepared_network(network, source, split, sample_seed, device, dtype, check_rows)
-    count = min(samples, len(split.target))
-    part = split.rows(draw_samples(len(split.target), count, sample_seed))
-    points = model_points(part, device, dtype)
+    source = wanted.kind.gradient(1.0, batch_size=batch_size, memory_budget=budget)
+    ready = subject.prepared(subject.network, source)
+    count = min(samples, len(subject.split.target))
+    part = subject.split.rows(subject.rows(count))
+    path: dict[str, Any] = {}
+    if path_options:
+        baseline = torch.from_numpy(baseline_values(path_options["baseline"], training, part.feature_shape))
+        path = {"baselines": baseline.to(device), "n_steps": path_options["n_steps"]}
     choice = choose_step(
         ready,
-        points,
+        subject.points(part),
         explained_target(part),
-        scheme,
-        **path_arguments(path_options, training, part.feature_shape, device),
+        wanted.family,
+        **path,
         seed=seed,
         batch_size=batch_size or ready.rows_at_once(device, budget),
     )
     return choice, {
-        "dtype": dtype,
+        "dtype": wanted.dtype,
         "path": dict(path_options),
         "samples": count,
         "check_evaluations": ready.evaluations,

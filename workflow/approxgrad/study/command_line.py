@@ -1,7 +1,7 @@
 """Configuration files of the command line, checked before Snakemake reads them.
 
-Snakemake reads them before the Snakefile, and some would keep it busy for ever or fill the memory. The profiles of the
-workflow call this, because they are read first.
+Some files would keep Snakemake busy for ever or fill the memory. Snakemake reads the profiles of the workflow first, so
+these call this module.
 """
 
 from __future__ import annotations
@@ -17,20 +17,14 @@ from approxgrad.study.configuration import ConfigError
 ENDINGS = (".yaml", ".yml", ".json")
 
 
-def check_command_line(arguments: Sequence[str] | None = None) -> None:
-    """End the program with one line for each fault of a file behind ``--configfile``.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Those of Snakemake; by default of this program.
-    """
+def check_command_line() -> None:
+    """End the program with one line for each fault of a file after ``--configfile``."""
     with one_line_each():
-        check_arguments(sys.argv[1:] if arguments is None else arguments)
+        check_arguments(sys.argv[1:])
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Refuse configuration files of a command line that cannot be read, and targets that were taken for some.
+    """Refuse configuration files of a command line that cannot be read, and targets in their place.
 
     Raises
     ------

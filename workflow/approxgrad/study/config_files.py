@@ -1,4 +1,4 @@
-"""Configuration files before Snakemake merges them: what it would pass over or report without the file's name."""
+"""Faults of configuration files that Snakemake would ignore or report without naming the file."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ MOST_BYTES = 500_000
 """Size of one file; reading it takes some seconds."""
 
 MOST_VALUES = 100_000
-"""Values of one file, aliases written out; a study has some hundred."""
+"""Values of one file with aliases expanded; a study has some hundred."""
 
 LONGEST_VALUE = 10_000
-"""Characters of one value; a number with more takes long to read."""
+"""Characters of one value; longer numbers take long to read."""
 
 MOST_FAULTS = 20
 """Lines about one file."""
 
 TEMPLATE_KEYS = ("__use_yte__", "__definitions__", "__variables__")
-"""With the first of them, Snakemake runs the Python code that stands in a file."""
+"""With the first of them, Snakemake runs Python code from the file."""
 
 
 @contextmanager
@@ -42,9 +42,9 @@ def one_line_each(
     Parameters
     ----------
     defaults : sequence of path
-        Files that the configuration is merged with; a fault in one of them is told as such.
+        Files that the configuration is merged over; faults that come from one of them say so.
     given : callable
-        Returns what the user has written besides; called where there is a fault.
+        Returns what the user has written; called only if there is a fault.
     """
     try:
         yield
@@ -54,17 +54,17 @@ def one_line_each(
 
 
 def check_config_files(paths: Iterable[Path | str]) -> None:
-    """Refuse files of which :func:`file_faults` says something.
+    """Refuse files that have :func:`file_faults`.
 
     Parameters
     ----------
     paths : iterable of path
-        YAML or JSON files; those that do not exist are passed over.
+        YAML or JSON files; missing ones are skipped.
 
     Raises
     ------
     ConfigError
-        Naming file, line and key; one line for each fault.
+        With one line for each fault, which names file, line and key.
     """
     found = dict.fromkeys(Path(path).absolute() for path in paths)
     faults = [fault for path in found if path.exists() for fault in file_faults(path)]
@@ -73,15 +73,15 @@ def check_config_files(paths: Iterable[Path | str]) -> None:
 
 
 def file_faults(path: Path) -> list[str]:
-    """Return what is wrong with a YAML or JSON file, a line each.
+    """Return what is wrong with a YAML or JSON file, one line for each fault.
 
-    It is too large, no file, or no mapping from text to plain values; it asks for code to be run; or it gives a key
-    twice, of which YAML would keep the last one. The time and memory that this takes do not depend on the file.
+    Refused are large files, devices, anything but a mapping from text to plain values, code to be run, and repeated
+    keys, of which YAML would keep the last. Time and memory are bounded, whatever the file contains.
     """
     name = one_line(os.path.relpath(path) if path.absolute().is_relative_to(Path.cwd()) else path)
     try:
         if not path.is_file():
-            # What comes through a pipe can be read only once, and Snakemake reads it again.
+            # A pipe can be read only once, and Snakemake reads it again.
             kind = "a folder" if path.is_dir() else "a pipe or a device"
             return [f"{name}: is {kind}, expected a YAML or JSON file"]
         with path.open("rb") as file:
@@ -101,25 +101,25 @@ def file_faults(path: Path) -> list[str]:
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or error
         if reason == "but found another document":
             return [f"{where}: a second document begins, expected one"]
-        return [f"{where}: is no valid YAML or JSON ({one_line(reason)})"]
+        return [f"{where}: is not valid YAML or JSON ({one_line(reason)})"]
     except RecursionError:
         return [f"{name}: is nested too deeply"]
     except DAMAGES as error:
-        return [f"{name}: holds a value that is none ({one_line(error)})"]
+        return [f"{name}: has an invalid value ({one_line(error)})"]
     more = len(faults) - MOST_FAULTS
     return [*faults[:MOST_FAULTS], f"{name}: has {more:,} more faults"] if more > 0 else faults
 
 
 def _document_faults(text: str, name: str) -> list[str]:
-    """Return the faults of what YAML can read; raises whatever reading it raises otherwise."""
-    # As Snakemake reads it; the parser in C takes more for valid.
+    """Return the faults of a document that YAML can read, or raise what reading it raises."""
+    # The parser that Snakemake uses; the one in C accepts more.
     loader = yaml.SafeLoader(_as_yaml(text))
     document = loader.get_single_node()
     if not isinstance(document, yaml.MappingNode):
         return [f"{name}: holds {_kind(document)}, expected a mapping from keys such as `seed` to values"]
     faults: list[str] = []
     if _count(document, "", name, faults, {}) > MOST_VALUES:
-        return [f"{name}: stands for more than {MOST_VALUES:,} values once its aliases are written out"]
+        return [f"{name}: stands for more than {MOST_VALUES:,} values once its aliases are expanded"]
     faults += [
         f"{name}, line {word.start_mark.line + 1}: {word.value} makes a template of the file, expected plain values"
         for word, _ in document.value
@@ -140,10 +140,10 @@ def _as_yaml(text: str) -> str:
 
 
 def _count(node: Any, key: str, name: str, faults: list[str], counts: dict[int, int]) -> int:
-    """Return how many values a node stands for, and note the keys that stand twice in a mapping."""
+    """Return how many values a node stands for, and note repeated keys and long values as faults."""
     if id(node) in counts:
         return counts[id(node)]
-    # A node that holds itself is found here while it is being counted.
+    # A node that contains itself is found here while it is being counted.
     counts[id(node)] = MOST_VALUES + 1
     total = 1
     if isinstance(node, yaml.ScalarNode) and len(node.value) > LONGEST_VALUE:

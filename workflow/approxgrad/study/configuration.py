@@ -1,91 +1,323 @@
-"""Reading a configuration: checked against the schema, defaults filled in, errors as one line each."""
+"""What a configuration may say: its sections as typed classes, and how one is read."""
 
 from __future__ import annotations
 
 import copy
-import difflib
-import math
+import dataclasses
 import re
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-import jsonschema
 import yaml
+from pydantic import AfterValidator, ValidationError
 
-from approxgrad.messages import one_line
+from approxgrad.datasets.kind import DATASETS, DatasetKind
+from approxgrad.descriptions import (
+    Description,
+    Flag,
+    Integer,
+    Number,
+    Once,
+    Registry,
+    Text,
+    option,
+    plain,
+    read,
+    written,
+)
+from approxgrad.gradients.source import SOURCES, SourceKind
+from approxgrad.methods.method import METHODS, Method
+from approxgrad.models.kind import MODELS, ModelKind
+from approxgrad.study.explaining import explain, joined, shortened
 from approxgrad.study.names import check_name
-
-SCHEMA_PATH = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Builds nothing but mappings, lists and values; in C where there is libyaml."""
 
 EXPONENT_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
-OPTIONS = ("models", "*", "options")
-"""Keys under which the options of a factory stand."""
-
 
 class ConfigError(ValueError):
     """A configuration that no study can be made of; the message has one line for each fault."""
 
 
-@cache
-def load_schema() -> dict[str, Any]:
-    """Return the JSON schema of the configuration, which is not to be changed."""
-    schema: dict[str, Any] = yaml.load(SCHEMA_PATH.read_text(), Loader=Loader)  # noqa: S506 - is a safe one
-    return schema
+Name = Annotated[
+    Text,
+    option(
+        "Letters, digits, _ and -, starting with a letter or digit.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        max_length=100,
+    ),
+    AfterValidator(check_name),
+]
+Names = Annotated[tuple[Text, ...], option("Names of entries of that section.", min_length=1), Once]
 
 
-def validated(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a configuration with defaults filled in.
+@dataclass(frozen=True)
+class Uncertainty(Description):
+    """How the intervals in the summary tables are computed."""
+
+    level: Annotated[Number, option("Share of studies whose interval is to contain the true value.", gt=0, lt=1)] = 0.95
+    resamples: Annotated[
+        Integer, option("How often the samples are drawn again; the ends vary less with more.", ge=100, le=1000000)
+    ] = 2000
+
+
+@dataclass(frozen=True)
+class Verify(Description):
+    """How much of a finished study `snakemake verify` computes again."""
+
+    cells: Annotated[Integer, option("Attribution files, drawn at random; all if there are fewer.", ge=1)] = 5
+    seed: Annotated[Integer, option("Seed of the draw; another one takes other files.", ge=0)] = 0
+
+
+@dataclass(frozen=True)
+class Experiment(Description):
+    """A product of data sets, models, methods and gradient sources."""
+
+    datasets: Annotated[Names, option("Names from `datasets`.")]
+    models: Annotated[Names, option("Names from `models`.")]
+    methods: Annotated[Names, option("Names from `methods`.")]
+    gradients: Annotated[Names, option("Names from `gradients`; the exact gradient is added wherever there is one.")]
+    samples: Annotated[Integer, option("Test rows, the same ones for every model, method and source.", ge=1)]
+    samples_by_method: Annotated[
+        dict[Text, Annotated[Integer, option("Test rows.", ge=1)]],
+        option("Other numbers of test rows for some methods."),
+    ] = field(default_factory=dict)
+    reference: Annotated[
+        Text | None,
+        option(
+            "For models without an exact gradient: the source, such as central-h0.01, that others are compared with."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class ArrayNames(Description):
+    """Names of the arrays in a file, each N maps of d features."""
+
+    exact: Annotated[Text, option("Array of the exact maps.")] = "arr1"
+    approximated: Annotated[Text, option("Array of the approximated maps.")] = "arr2"
+
+
+@dataclass(frozen=True)
+class ComparedWith(Description):
+    """Data set and model of this study that cached arrays are drawn beside."""
+
+    dataset: Annotated[Text, option("Name from `datasets`.")]
+    model: Annotated[Text, option("Name from `models`.")]
+
+
+@dataclass(frozen=True)
+class CachedArrays(Description):
+    """Attribution maps that others cached as .npz files, for the target `published`."""
+
+    folder: Annotated[Text, option("Folder of the files.")]
+    pattern: Annotated[Text, option("File name with the placeholders {method}, {step} and {samples}.")]
+    methods: Annotated[dict[Text, Name], option("Name of the method for each text that stands at {method}.")]
+    steps: Annotated[
+        dict[Text, Annotated[Number, option("Step.", gt=0)]], option("Step for each text that stands at {step}.")
+    ]
+    scheme: Annotated[Literal["forward", "backward", "central"], option("Scheme of the differences.")] = "forward"
+    arrays: Annotated[ArrayNames, option("Names of the arrays in a file.")] = field(default_factory=ArrayNames)
+    compare_with: Annotated[ComparedWith | None, option("What of this study they are drawn beside.")] = None
+
+
+@dataclass(frozen=True)
+class Config(Description):
+    """The configuration of a study."""
+
+    seed: Annotated[Integer, option("Everything random derives from it and from the name of what is drawn.", ge=0)]
+    datasets: Annotated[dict[Name, Any], option("Data sets by name.", min_length=1)]
+    models: Annotated[dict[Name, Any], option("Models by name.", min_length=1)]
+    methods: Annotated[dict[Name, Any], option("Attribution methods by name.", min_length=1)]
+    gradients: Annotated[dict[Name, Any], option("Approximated gradients by name.", min_length=1)]
+    experiments: Annotated[tuple[Experiment, ...], option("What is computed.", min_length=1)]
+    device: Annotated[Literal["auto", "cpu", "cuda"], option("Where models run; auto takes a GPU if there is one.")] = (
+        "auto"
+    )
+    threads: Annotated[
+        Integer, option("Threads of a model. Changes last digits, so --cores does not set it.", ge=1, le=1024)
+    ] = 1
+    compile: Annotated[
+        Flag,
+        option(
+            "Whether models are compiled for differences: faster by a twentieth to a fifth after some seconds in every"
+            " job, so for long jobs only. Changes last digits; needs a C++ compiler."
+        ),
+    ] = False
+    memory_mib: Annotated[
+        Integer | None, option("Memory of an attribution in MiB; by default 512, or a quarter of a GPU's.", ge=1)
+    ] = None
+    shards: Annotated[
+        Annotated[Integer, option("", ge=1)] | Literal["auto"],
+        option(
+            "Jobs that an attribution is cut into, each with a share of the samples; auto takes one for about each"
+            " million model evaluations. Results do not depend on it."
+        ),
+    ] = "auto"
+    map_setting: Annotated[
+        Number, option("The maps are drawn at the setting nearest to this one, on a logarithmic scale.", gt=0)
+    ] = 0.1
+    uncertainty: Annotated[Uncertainty, option("Intervals in the summary tables.")] = field(default_factory=Uncertainty)
+    verify: Annotated[Verify, option("What `snakemake verify` computes again.")] = field(default_factory=Verify)
+    cached_arrays: Annotated[dict[Name, CachedArrays], option("Maps cached by others, for `published`.")] = field(
+        default_factory=dict
+    )
+    extensions: Annotated[
+        tuple[Text, ...], option("Python files with methods, sources, kinds, metrics and figures of your own.")
+    ] = ()
+    pathvars: Annotated[dict[str, Any], option("Snakemake's own path variables.")] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of named entries: where its descriptions are, and the key that names an entry's kind.
+
+    Without such a key the kind is the one whose name is itself a key of the entry.
+    """
+
+    registry: Registry[Any]
+    key: str | None = None
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds that an entry can name; the exact gradient is not configured."""
+        return [name for name in self.registry if self.key or not self.names_by_key(name)]
+
+    def kind(self, entry: Mapping[str, Any]) -> str | None:
+        """Return the name of an entry's kind; None if it names none."""
+        if self.key is not None and self.key in entry:
+            given = entry[self.key]
+            return given if isinstance(given, str) and given in self.registry else None
+        return next((name for name in self.registry if name in entry and not self.names_by_key(name)), None)
+
+    def options(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of an entry, without the key that names its kind."""
+        return {key: value for key, value in entry.items() if key != self.key}
+
+    def written(self, member: Any) -> dict[str, Any]:
+        """Return an entry that describes a member."""
+        own = {self.key: member.name} if self.key and self.names_by_key(member.name) else {}
+        return own | written(member)
+
+    def names_by_key(self, name: str) -> bool:
+        """Return whether a kind is named by the key of the section, and not by a field of its own."""
+        return name not in {own.name for own in dataclasses.fields(self.registry[name])}
+
+    def expected(self) -> str:
+        """Return what an entry must say, for messages."""
+        keyed = [name for name in self.kinds if self.names_by_key(name)]
+        named = [name for name in self.registry if not self.names_by_key(name)]
+        own = [f"{self.key}: one of {', '.join(keyed)}"] if keyed else []
+        return " or ".join([*own, *(f"the key {name}" for name in named)])
+
+
+SECTIONS = {
+    "datasets": Section(DATASETS, "kind"),
+    "models": Section(MODELS, "architecture"),
+    "methods": Section(METHODS, "attribution"),
+    "gradients": Section(SOURCES),
+}
+
+OPTIONS = ("models", "*", "options")
+"""Keys under which the options of a user's own code stand."""
+
+
+def configured(config: Mapping[str, Any]) -> Config:
+    """Return a configuration as typed classes, with defaults filled in.
 
     Raises
     ------
     ConfigError
-        If it does not fit the schema; every fault is named with its key and what is allowed.
+        If it does not fit; every fault is named with its key and what is allowed.
     """
     try:
-        config = _cleaned(copy.deepcopy(config))
+        raw = _cleaned(copy.deepcopy(dict(config)))
     except RecursionError:
-        raise ConfigError("config: is nested too deeply, or holds itself") from None
-    validator = _filling_validator(load_schema())
-    faults = sorted({line for error in validator.iter_errors(config) for line in _explain(error)})
-    if faults:
-        raise ConfigError("\n".join(faults))
-    return config
+        raise ConfigError("config: is nested too deeply, or contains itself") from None
+    faults, raw = _moved(raw)
+    try:
+        result = read(Config, raw)
+    except ValidationError as error:
+        faults += explain(error, Config, raw)
+        result = None
+    members: dict[str, dict[str, Any]] = {}
+    for name, section in SECTIONS.items():
+        entries = raw.get(name)
+        members[name] = {}
+        for entry, options in sorted(entries.items()) if isinstance(entries, dict) else ():
+            own = _member(section, joined(name, entry), options, faults)
+            if own is not None:
+                members[name][entry] = own
+    if faults or result is None:
+        raise ConfigError("\n".join(sorted(set(faults))))
+    sections: Any = members
+    return dataclasses.replace(result, **sections)
 
 
-def in_order(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration with its keys in alphabetical order, so that nothing depends on how they are written.
+def _member(section: Section, key: str, options: Any, faults: list[str]) -> Any:
+    if not isinstance(options, Mapping):
+        faults.append(f"{key}: got {shortened(options)}, expected a mapping")
+        return None
+    kind = section.kind(options)
+    if kind is None:
+        if section.key in options:
+            allowed = ", ".join(filter(section.names_by_key, section.registry))
+            faults.append(f"{key}.{section.key}: got {shortened(options[section.key])}, expected one of {allowed}")
+        else:
+            faults.append(f"{key}: expected {section.expected()}")
+        return None
+    own = section.options(options)
+    try:
+        return read(section.registry[kind], own)
+    except ValidationError as error:
+        faults += explain(error, section.registry[kind], own, key, [section.key] if section.key else [])
+        return None
 
-    A network of the user's own may do so, on the order of what lies inside its options.
-    """
-    ordered: dict[str, Any] = _ordered(config)
-    for name, model in config["models"].items():
-        if "options" in model:
-            ordered["models"][name]["options"] = {
-                key: model["options"][key] for key in sorted(model["options"], key=str)
-            }
-    return ordered
+
+def _moved(raw: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Say what to write where an experiment still names schemes and steps, and leave that out."""
+    faults = []
+    experiments = raw.get("experiments")
+    for number, experiment in enumerate(experiments if isinstance(experiments, list) else []):
+        old = [key for key in ("schemes", "steps", "dtypes") if isinstance(experiment, dict) and key in experiment]
+        if old:
+            schemes = experiment.get("schemes", ["forward"])
+            scheme = schemes[0] if isinstance(schemes, list) and schemes else "forward"
+            key = "steps" if "steps" in old else old[-1]
+            steps = shortened(experiment.get("steps", [0.01]))
+            faults.append(
+                f"experiments[{number}].{key}: gradient sources have a section of their own now; write "
+                f"`gradients: {{{scheme}: {{difference: {scheme}, steps: {steps}}}}}` at the top and "
+                f"`gradients: [{scheme}]` here"
+            )
+            for key in old:
+                del experiment[key]
+            experiment.setdefault("gradients", ["moved"])
+            raw.setdefault("gradients", {"moved": {"difference": "forward", "steps": [1.0]}})
+    return faults, raw
 
 
-def _ordered(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _ordered(value[key]) for key in sorted(value, key=str)}
-    return [_ordered(item) for item in value] if isinstance(value, list) else value
+def document(config: Config) -> dict[str, Any]:
+    """Return a configuration as plain values, as it could be written in a file."""
+    empty: Any = {name: {} for name in SECTIONS}
+    own = written(dataclasses.replace(config, **empty))
+    for name, section in SECTIONS.items():
+        own[name] = {entry: section.written(member) for entry, member in getattr(config, name).items()}
+    return own
 
 
 def _cleaned(value: Any, place: tuple[str, ...] = ()) -> Any:
     """Turn text such as 1e-4, which YAML 1.1 does not read as a number, into one, and drop keys set to null.
 
-    The options of a factory are left as they are.
+    The options of a user's own code are left as they are.
     """
     if isinstance(value, dict):
         if len(place) == len(OPTIONS) and place[0] == OPTIONS[0] and place[2] == OPTIONS[2]:
-            return _plain(value)
+            # In alphabetical order, so that nothing depends on how a file is written; what lies deeper may matter.
+            return {key: plain(value[key]) for key in sorted(value, key=str)}
         return {str(key): _cleaned(item, (*place, str(key))) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
         return [_cleaned(item) for item in value]
@@ -94,122 +326,5 @@ def _cleaned(value: Any, place: tuple[str, ...] = ()) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
-    """Return a value with its mappings as dictionaries, whatever its keys are."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _filling_validator(schema: dict[str, Any]) -> Any:
-    base = jsonschema.Draft202012Validator
-
-    def fill(validator: Any, properties: dict[str, Any], instance: Any, parent: dict[str, Any]) -> Iterator[Any]:
-        if isinstance(instance, dict):
-            for name, subschema in properties.items():
-                if isinstance(subschema, dict) and "default" in subschema:
-                    instance.setdefault(name, copy.deepcopy(subschema["default"]))
-        yield from base.VALIDATORS["properties"](validator, properties, instance, parent)
-
-    # JSON Schema takes 2.0 for an integer and knows neither NaN nor infinity; a study does not compute with those.
-    types = base.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_finite})
-    formats = jsonschema.FormatChecker(formats=())
-    formats.checks("name", raises=ValueError)(lambda value: not isinstance(value, str) or check_name(value))
-    extended = jsonschema.validators.extend(base, {"properties": fill}, type_checker=types)
-    return extended(schema, format_checker=formats)
-
-
-def _is_integer(_checker: Any, value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_finite(_checker: Any, value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _explain(error: Any) -> list[str]:
-    """Return one line for each thing that is wrong, with the key and what is allowed there."""
-    key = _key(error.absolute_path)
-    got = _shortened(error.instance)
-    match error.validator:
-        case "additionalProperties":
-            allowed = sorted(error.schema.get("properties", {}))
-            unknown = [name for name in error.instance if name not in allowed]
-            return [_unknown_key(_join(key, name), name, allowed) for name in unknown]
-        case "required":
-            missing = [name for name in error.validator_value if name not in error.instance]
-            return [f"{_join(key, name)}: is missing" for name in missing]
-        case "enum":
-            return [f"{key}: got {got}, expected one of {', '.join(map(str, error.validator_value))}"]
-        case "type":
-            return [f"{key}: got {got}, expected {_article(str(error.validator_value))}"]
-        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
-            words = {
-                "minimum": "at least",
-                "exclusiveMinimum": "more than",
-                "maximum": "at most",
-                "exclusiveMaximum": "less than",
-            }
-            return [f"{key}: got {got}, expected {words[error.validator]} {error.validator_value}"]
-        case "uniqueItems":
-            twice = next(item for place, item in enumerate(error.instance) if item in error.instance[:place])
-            return [f"{key}: got {got}, expected no value twice ({_shortened(twice)} is)"]
-        case "minItems" | "minProperties":
-            return [f"{key}: got {got}, expected at least {error.validator_value} value(s)"]
-        case "maxItems":
-            return [f"{key}: got {got}, expected at most {error.validator_value} value(s)"]
-        case "minLength" | "maxLength":
-            bound = "at least" if error.validator == "minLength" else "at most"
-            return [f"{key}: got {got}, expected {bound} {error.validator_value} character(s)"]
-        case "pattern":
-            return [f"{key}: got {got}, expected: {error.schema['description']}"]
-        case "format":
-            return [f"{key}: got {got}, {error.cause}"]
-        case "oneOf":
-            return [f"{key}: got {got}, expected zero, mean, a number or a list of numbers"]
-        case _:
-            return [f"{key}: {one_line(error.message)}"]
-
-
-def _unknown_key(key: str, name: str, allowed: list[str]) -> str:
-    close = difflib.get_close_matches(name, allowed, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"{key}: unknown key, expected one of {', '.join(allowed)}{hint}"
-
-
-def _printable(name: str) -> str:
-    return name if name.isprintable() and name else repr(name)
-
-
-def _key(path: Any) -> str:
-    text = ""
-    for part in path:
-        text = f"{text}[{part}]" if isinstance(part, int) else _join(text, str(part))
-    return text or "config"
-
-
-def _join(key: str, name: str) -> str:
-    name = _printable(name)
-    return name if key in ("", "config") else f"{key}.{name}"
-
-
-def _article(name: str) -> str:
-    names = {
-        "object": "a mapping",
-        "array": "a list",
-        "integer": "an integer",
-        "number": "a finite number",
-        "string": "text",
-        "boolean": "true or false",
-    }
-    return names.get(name, name)
-
-
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+Member = DatasetKind | ModelKind | Method | SourceKind
+"""What an entry of a section is."""

@@ -1,26 +1,28 @@
-"""The configuration that a study starts from, and what of it stands in a fault."""
+"""Configuration files as Snakemake merges them, the defaults first, and which default a fault comes from."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from snakemake.utils import update_config
 
-from approxgrad.study.configuration import Loader
-
 FILE = "config.yaml"
+
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Builds only mappings, lists and plain values; in C where libyaml is installed."""
 
 
 def default_files(checkout: Path | str, *, here: bool = True) -> list[Path]:
-    """Return the files that a study's own configuration is merged with, each after those that it is merged over.
+    """Return the files that a study's own configuration is merged over, each after those below it.
 
-    They are the one beside the Snakefile and, unless that is the same or not wanted, the one in the working directory.
+    They are the file beside the Snakefile and, if `here`, another one in the working directory.
     """
     own, other = Path(checkout, FILE), Path(FILE).absolute()
     if not here or not other.exists() or (own.exists() and other.samefile(own)):
@@ -31,23 +33,20 @@ def default_files(checkout: Path | str, *, here: bool = True) -> list[Path]:
 def read_quietly(workflow: Any, files: Sequence[Path | str]) -> None:
     """Read configuration files as the directive ``configfile`` does, without a message about each of them."""
     logger = logging.getLogger("snakemake.logging")
-    logger.addFilter(_no_merge)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
     try:
         for path in files:
             workflow.configfile(str(path))
     finally:
-        logger.removeFilter(_no_merge)
+        logger.setLevel(level)
 
 
-def _no_merge(record: logging.LogRecord) -> bool:
-    return "additional config specified via the command line" not in record.getMessage()
-
-
-def read_defaults(files: Sequence[Path | str]) -> dict[str, Any]:
-    """Return what stands in some files, each merged with those before; they are known to hold mappings."""
+def read_defaults(files: Iterable[Path | str], loader: Any = Loader) -> dict[str, Any]:
+    """Return the merged contents of some files, which are known to hold mappings."""
     merged: dict[str, Any] = {}
     for path in files:
-        update_config(merged, _read(path))
+        update_config(merged, _read(path, loader))
     return merged
 
 
@@ -56,14 +55,14 @@ def over_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dic
     result: dict[str, Any] = {key: None for key in defaults if key not in config}
     for key, value in config.items():
         below = defaults.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            value = over_defaults(value, below)
-        result[key] = value
+        result[key] = (
+            over_defaults(value, below) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+        )
     return result
 
 
 def with_origins(lines: Sequence[str], files: Sequence[Path | str], given: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say in faults of a merged configuration which of them come from a default that the user has not written.
+    """Add to faults of a merged configuration that they come from a default, where the user has not written the key.
 
     Parameters
     ----------
@@ -85,8 +84,13 @@ def with_origins(lines: Sequence[str], files: Sequence[Path | str], given: Seque
     return told
 
 
-def _read(path: Path | str) -> Any:
-    return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506 - is a safe one
+def _read(path: Path | str, loader: Any = Loader) -> Any:
+    """Read a file as Snakemake does: as JSON, in which tabs are allowed, or as YAML."""
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.load(text, Loader=loader)  # noqa: S506 - a safe one
 
 
 def _name(path: Path | str) -> str:
@@ -96,7 +100,7 @@ def _name(path: Path | str) -> str:
 
 
 def _keys(text: str) -> list[str | int]:
-    """Return the keys and places of a path such as ``experiments[0].steps``."""
+    """Return the keys and list positions of a path such as ``experiments[0].samples``."""
     parts = re.findall(r"([^.\[\]]+)|\[(\d+)\]", text)
     return [int(place) if place else name for name, place in parts]
 
@@ -104,12 +108,11 @@ def _keys(text: str) -> list[str | int]:
 def _holds(document: Any, keys: Sequence[str | int]) -> bool:
     for key in keys:
         if isinstance(document, Mapping):
-            named = {str(name): value for name, value in document.items()}
-            if key not in named:
-                return False
-            document = named[str(key)]
-        elif isinstance(document, list) and isinstance(key, int) and key < len(document):
+            document = {str(name): value for name, value in document.items()}
+        elif not (isinstance(document, list) and isinstance(key, int) and key < len(document)):
+            return False
+        try:
             document = document[key]
-        else:
+        except KeyError:
             return False
     return True

@@ -7,26 +7,36 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from approxgrad.gradients.source import Source
 from approxgrad.study.shards import WHOLE, Shard, shard_name
-from approxgrad.study.sources import GradientSource
 
 ATTRIBUTIONS = "results/attributions/dataset={dataset}/model={model}/method={method}/gradient={gradient}/part-0.parquet"
 """Path of one cell; its folders are the key columns of the table that all files form."""
 
-SHARDS = "results/shards/dataset={dataset}/model={model}/method={method}/gradient={gradient}/shard-{shard}.parquet"
-"""Path of one shard of a cell; it lies elsewhere, so that who reads the folder of cells never sees a part of one."""
+GRADIENTS = "results/gradients/dataset={dataset}/model={model}/samples={samples}/gradient={gradient}/part-0.parquet"
+"""Path of the gradients that all methods share which are a function of the gradient."""
+
+SHARDS = "results/shards"
+"""Folder of the shards, elsewhere than the whole, so that readers of a folder of cells never see a part of one."""
+
+
+def shards_of(template: str) -> str:
+    """Return the paths of the shards of files with some paths."""
+    return template.replace("results", SHARDS, 1).replace("part-0", "shard-{shard}")
 
 
 @dataclass(frozen=True)
 class Cell:
     """A data set, model, method and gradient source, the number of test rows and that of shards, each of them a job."""
 
+    template: ClassVar[str] = ATTRIBUTIONS
+
     dataset: str
     model: str
     method: str
-    gradient: GradientSource
+    gradient: Source
     samples: int
     shards: int = 1
 
@@ -37,16 +47,17 @@ class Cell:
 
     @property
     def path(self) -> str:
-        """Path of the attribution file."""
-        return ATTRIBUTIONS.format(**self.keys)
+        """Path of the file."""
+        return self.template.format(**self.keys)
 
     @property
     def jobs(self) -> dict[str, Shard]:
-        """The files of the jobs that attribute, and what share of the samples each of them has."""
+        """The files of the jobs that evaluate the model, and what share of the samples each of them has."""
         if self.shards == 1:
             return {self.path: WHOLE}
+        template = shards_of(self.template)
         shards = [(number, self.shards) for number in range(1, self.shards + 1)]
-        return {SHARDS.format(**self.keys, shard=shard_name(shard)): shard for shard in shards}
+        return {template.format(**self.keys, shard=shard_name(shard)): shard for shard in shards}
 
     @property
     def shard_names(self) -> list[str]:
@@ -59,26 +70,41 @@ class Cell:
         return [path for path in self.jobs if self.shards > 1]
 
 
+@dataclass(frozen=True)
+class SharedGradient(Cell):
+    """The gradients at some test rows, which methods that are functions of the gradient have in common."""
+
+    template: ClassVar[str] = GRADIENTS
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The names that stand in paths."""
+        own = {"dataset": self.dataset, "model": self.model, "samples": str(self.samples)}
+        return own | {"gradient": self.gradient.name}
+
+
 def remove_gathered_shards() -> None:
     """Remove the shards that a run has gathered and was killed before it could remove them."""
-    for folder in Path("results/shards").glob("*/*/*/*"):
-        gathered = Path("results/attributions", *folder.parts[2:], "part-0.parquet")
+    for folder in Path(SHARDS).glob("*/*/*/*/*"):
+        gathered = Path("results", *folder.relative_to(SHARDS).parts, "part-0.parquet")
         shards = [path.stat().st_mtime_ns for path in folder.iterdir()]
         if gathered.exists() and gathered.stat().st_mtime_ns > max(shards, default=0):
             shutil.rmtree(folder)
 
 
 def keys_pattern(cells: Iterable[Cell]) -> str:
-    """Return a regular expression that fits just ``DATASET/model=.../method=.../gradient=...`` of some cells.
+    """Return a regular expression that fits just the folders of some cells of one sort, without the first ``KEY=``.
 
     It has a branch for each folder, so that a path is found among many cells as fast as among few.
     """
     tree: dict[str, Any] = {}
+    keys: list[str] = []
     for cell in cells:
         branch = tree
+        keys = list(cell.keys)
         for name in cell.keys.values():
             branch = branch.setdefault(name, {})
-    return _pattern(tree, ["model", "method", "gradient"])
+    return _pattern(tree, keys[1:])
 
 
 def _pattern(tree: dict[str, Any], keys: Sequence[str]) -> str:

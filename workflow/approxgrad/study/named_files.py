@@ -7,54 +7,53 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
+from approxgrad.datasets.kind import DatasetKind
 from approxgrad.messages import one_line
-from approxgrad.provenance.dependencies import user_files
-
-FOLDERS = {"image_folder"}
-"""Kinds of data sets that may lie in a folder."""
+from approxgrad.models.kind import WEIGHTS_FILE, ModelKind
 
 
 class NamedFileError(ValueError):
     """A user's own file that a job cannot use, with the key that names it."""
 
 
-def dataset_keys(name: str, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return the paths of a user's own files that a data set is made from, by the keys that name them."""
-    if "path" in options:
-        return {f"datasets.{name}.path": options["path"]}
-    return {f"datasets.{name}.files.{part}": path for part, path in options.get("files", {}).items()}
+def dataset_keys(name: str, dataset: DatasetKind) -> dict[str, str]:
+    """Return the paths of a user's own files from which a data set is made, by the keys that name them."""
+    return {f"datasets.{name}.{key}": path for key, path in dataset.own_files.items()}
 
 
-def dataset_faults(name: str, options: Mapping[str, Any]) -> list[str]:
+def dataset_faults(name: str, dataset: DatasetKind) -> list[str]:
     """Return a line for each file of a data set that cannot be read."""
-    folders = options["kind"] in FOLDERS
-    found = {key: _fault(path, folders=folders) for key, path in dataset_keys(name, options).items()}
+    found = {key: _fault(path, folders=dataset.folders) for key, path in dataset_keys(name, dataset).items()}
     return [f"{key}: {fault}" for key, fault in found.items() if fault]
 
 
-def weight_faults(name: str, options: Mapping[str, Any]) -> list[str]:
+def weight_faults(name: str, model: ModelKind) -> list[str]:
     """Return a line if a user's own weights cannot be read."""
-    weights = options.get("weights", {"repository": ""})
-    fault = "" if "repository" in weights else _fault(weights["file"])
-    return [f"models.{name}.weights.file: {fault}"] if fault else []
+    return _model_faults(name, {key: files for key, files in model.own_files.items() if key == WEIGHTS_FILE})
 
 
-def factory_faults(name: str, options: Mapping[str, Any]) -> list[str]:
-    """Return a line if the module of a user's own architecture is not there or cannot be read."""
-    fault = _module_fault(options["factory"].partition(":")[0]) if "factory" in options else ""
-    return [f"models.{name}.factory: {fault}"] if fault else []
+def factory_faults(name: str, model: ModelKind) -> list[str]:
+    """Return a line for each of a user's own files of a model, besides weights, that is missing or cannot be read."""
+    if model.module and not model.own_files[model.name] and not _installed(model.module.partition(".")[0]):
+        here = f"no module {model.module} in {Path.cwd()}, and none of that name is installed"
+        return [f"models.{name}.{model.name}: {here}"]
+    return _model_faults(name, {key: files for key, files in model.own_files.items() if key != WEIGHTS_FILE})
 
 
-def array_faults(name: str, options: Mapping[str, Any]) -> list[str]:
+def _model_faults(name: str, files: Mapping[str, Sequence[str]]) -> list[str]:
+    found = [(key, _fault(path)) for key, paths in files.items() for path in paths]
+    return [f"models.{name}.{key}: {fault}" for key, fault in found if fault]
+
+
+def array_faults(name: str, folder: str) -> list[str]:
     """Return a line if the folder of cached arrays cannot be read."""
-    fault = _fault(options["folder"], folders=True, files=False)
+    fault = _fault(folder, folders=True, files=False)
     return [f"cached_arrays.{name}.folder: {fault}"] if fault else []
 
 
@@ -114,19 +113,6 @@ def _hint(path: str) -> str:
     if path.startswith("~") or "$" in path:
         return "; ~ and variables are not expanded, so write the path in full"
     return "" if Path(path).is_absolute() else f" in {Path.cwd()}"
-
-
-def _module_fault(module: str) -> str:
-    """Say why the module of a factory is not there; nothing if it is, in the working directory or installed."""
-    own = user_files(module, Path())
-    top = module.partition(".")[0]
-    if not own and not _installed(top):
-        return f"no module {module} in {Path.cwd()}, and none of that name is installed"
-    for path in own:
-        fault = _fault(str(path))
-        if fault:
-            return fault
-    return ""
 
 
 def _installed(module: str) -> bool:

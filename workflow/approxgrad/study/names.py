@@ -1,16 +1,16 @@
-"""Names that stay text: they are folders of the tables, and most readers of tables guess types from such text."""
+"""Names that stay text: they are folders of the tables, and most readers of tables guess types from folder names."""
 
 from __future__ import annotations
 
 import re
 
 WORDS = frozenset({"nan", "na", "null", "none", "nil", "inf", "infinity", "true", "false", "yes", "no", "epoch"})
-"""What pandas, Arrow, Polars, DuckDB or YAML takes for a missing value, a number, a truth value or a date."""
+"""What pandas, Arrow, Polars, DuckDB or YAML reads as a missing value, a number, a truth value or a date."""
 
 FORMS = re.compile(
     r"""
     [0-9_-]+                           # 7, 007, 1_000, 2024-01-01
-    | 0x[0-9a-f_]+ | 0[ob][0-7_]+      # of other bases
+    | 0x[0-9a-f_]+ | 0[ob][0-7_]+      # other bases
     | [0-9_]+e-?[0-9_]+                # 1e5
     | [0-9-]+t[0-9-]+z?                # 2024-01-01T1030
     """,
@@ -18,17 +18,17 @@ FORMS = re.compile(
 )
 
 
-def check_name(name: str) -> bool:
-    """Accept a name that every reader of the tables takes for text.
+def check_name(name: str) -> str:
+    """Return a name that every reader of the tables takes for text.
 
     Raises
     ------
     ValueError
-        If some reader takes it for a number, a date, a truth value or a missing one.
+        If some reader takes it for a number, a date, a truth value or a missing value.
     """
     if name.lower() in WORDS or FORMS.fullmatch(name):
         raise ValueError(
-            "which readers of the tables take for a number, a date, a truth value or a missing one; "
-            f"expected a name that is none, such as x{name}"
+            "which readers of the tables take for a number, a date, a truth value or a missing value; "
+            f"choose another name, such as x{name}"
         )
-    return True
+    return name

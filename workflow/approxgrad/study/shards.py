@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from approxgrad.methods.cost import evaluations
 from approxgrad.provenance.document import joined_provenance
 from approxgrad.storage.row_groups import document_schema, group_rows, write_row_groups
 from approxgrad.storage.table_file import TableFile
@@ -37,21 +36,6 @@ MAY_DIFFER = {"model_evaluations", "check_evaluations", "lost_steps", "batch_siz
 
 Shard = tuple[int, int]
 """Number of a shard, from 1 on, and the number of shards."""
-
-
-def sample_evaluations(method: Mapping[str, Any], scheme: str, features: int) -> int:
-    """Return what one sample costs, for the purpose of cutting: whatever the values of the baseline are.
-
-    Parameters
-    ----------
-    method : mapping
-        ``attribution``, and for the path methods ``n_steps``.
-    scheme : str
-        ``exact`` or a finite-difference scheme.
-    features : int
-        Number of features; without effect on ``exact``.
-    """
-    return evaluations(method["attribution"], scheme, features, n_steps=method.get("n_steps", 1))
 
 
 def shard_count(asked: int | str, samples: int, per_sample: int | None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import product
@@ -10,32 +9,41 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from approxgrad.datasets.kinds import kind
+from approxgrad.datasets.kind import DatasetKind
+from approxgrad.extensions import ExtensionError, load_extensions
+from approxgrad.gradients.source import PRECISIONS, Source, exact_source, sources
+from approxgrad.methods.method import METHODS, Method
+from approxgrad.models.kind import ModelKind
 from approxgrad.provenance.dependencies import user_files
 from approxgrad.storage.cached_arrays import ArrayFile, find_arrays
-from approxgrad.study.choices import STEPS, Choice, cell_choice, step_choices
-from approxgrad.study.configuration import ConfigError, in_order, validated
-from approxgrad.study.faults import file_faults, name_faults, sample_faults, shape_faults, step_faults
-from approxgrad.study.grid import Cell
-from approxgrad.study.named_files import array_faults, dataset_faults, factory_faults, weight_faults
-from approxgrad.study.shards import sample_evaluations, shard_count
-from approxgrad.study.sources import AUTO, GradientSource, exact_source, experiment_sources
+from approxgrad.study.choices import Choice, cell_choice, step_choices
+from approxgrad.study.configuration import ConfigError, configured, document
+from approxgrad.study.faults import faults, name_faults
+from approxgrad.study.grid import Cell, SharedGradient
+from approxgrad.study.named_files import dataset_faults, factory_faults, weight_faults
+from approxgrad.study.shards import shard_count
 
-MODEL_WEIGHTS = "results/models/dataset={dataset}/model={model}/weights.safetensors"
+GRADIENT = METHODS["gradient"]()
+"""What shared gradients are attributions of."""
 
-NO_ARCHITECTURE = ("training", "weights", "batch_size", "check_rows")
-"""Options of a model besides those of its network."""
-
-NO_CHOICE = "none, because the study chooses no step"
+Names = tuple[str, str, str]
+"""A data set, a model and a method."""
 
 
 class Study:
-    """What a configuration asks for, checked beyond what a schema can say.
+    """What a configuration asks for, checked beyond what types and bounds can say.
 
     Parameters
     ----------
     config : dict
         The configuration as Snakemake merged it.
+
+    Attributes
+    ----------
+    config : Config
+        Its sections as typed classes.
+    cells : list of Cell
+        All attributions.
 
     Raises
     ------
@@ -44,34 +52,89 @@ class Study:
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self.config = validated(config)
-        _raise(name_faults(self.config) + file_faults(self.config) + step_faults(self.config))
-        _raise(sample_faults(self.config) + shape_faults(self.config))
-        self.config = in_order(self.config)
+        try:
+            load_extensions(config)
+        except ExtensionError as error:
+            raise ConfigError(str(error)) from error
+        self.config = configured(config)
+        _raise(name_faults(self.config))
+        _raise(faults(self.config))
         self.cells = self._cells()
-        self._by_key = {(cell.dataset, cell.model, cell.method, cell.gradient.name): cell for cell in self.cells}
+        self._by_key = {tuple(cell.keys.items()): cell for cell in [*self.cells, *self.gradients.values()]}
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The configuration as plain values, with defaults filled in."""
+        return document(self.config)
+
+    def dataset(self, name: str) -> DatasetKind:
+        """Return the description of a data set."""
+        own: DatasetKind = self.config.datasets[name]
+        return own
+
+    def model(self, name: str) -> ModelKind:
+        """Return the description of a model."""
+        own: ModelKind = self.config.models[name]
+        return own
+
+    def method(self, name: str) -> Method:
+        """Return the description of an attribution method."""
+        own: Method = self.config.methods[name]
+        return own
 
     def cell(self, wildcards: Any) -> Cell:
-        """Return the cell that a rule's wildcards name."""
-        return self._by_key[(wildcards.dataset, wildcards.model, wildcards.method, wildcards.gradient)]
+        """Return the cell, or the shared gradient, that a rule's wildcards name."""
+        own = {key: value for key, value in dict(wildcards.items()).items() if key != "shard"}
+        order = ("dataset", "model", "samples", "method", "gradient")
+        return self._by_key[tuple((key, own[key]) for key in order if key in own)]
+
+    def cell_method(self, cell: Cell) -> Method:
+        """Return the description of the method of a cell; shared gradients are themselves one."""
+        return GRADIENT if isinstance(cell, SharedGradient) else self.method(cell.method)
+
+    @cached_property
+    def gradients(self) -> dict[str, SharedGradient]:
+        """The gradients that methods share, by the path of their file."""
+        found: dict[str, SharedGradient] = {}
+        for cell in self.cells:
+            if self.is_derived(cell):
+                shards = self._shard_count(cell.dataset, GRADIENT, cell.gradient, cell.samples)
+                own = SharedGradient(cell.dataset, cell.model, "", cell.gradient, cell.samples, shards)
+                found.setdefault(own.path, own)
+        return found
+
+    def is_derived(self, cell: Cell) -> bool:
+        """Whether a cell follows from a shared gradient alone, so that it evaluates nothing."""
+        return not isinstance(cell, SharedGradient) and self.method(cell.method).derived
+
+    def shared_gradient(self, cell: Cell) -> SharedGradient:
+        """Return the gradient that a derived cell follows from."""
+        path = SharedGradient(cell.dataset, cell.model, "", cell.gradient, cell.samples).path
+        return self.gradients[path]
+
+    @cached_property
+    def evaluating(self) -> list[Cell]:
+        """All cells and shared gradients whose jobs evaluate a model."""
+        return [*self.gradients.values(), *(cell for cell in self.cells if not self.is_derived(cell))]
 
     @cached_property
     def choices(self) -> dict[str, Choice]:
-        """The steps that are chosen at run time, each once, by the path of its table."""
-        return step_choices(self.cells, self.config["methods"])
+        """The settings that are chosen at run time, each once, by the path of its table."""
+        return step_choices((cell, self.cell_method(cell)) for cell in self.evaluating)
 
     def choice(self, wildcards: Any) -> Choice:
-        """Return the choice of a step that a rule's wildcards name."""
-        return self.choices[STEPS.format(**dict(wildcards.items()))]
+        """Return the choice of a setting that a rule's wildcards name."""
+        own = dict(wildcards.items())
+        return next(choice for choice in self.choices.values() if choice.keys == own)
 
     def choice_path(self, cell: Cell) -> str:
-        """Return the path of the choice that a cell takes its step from; empty if its step is not chosen."""
-        choice = cell_choice(cell, self.config["methods"][cell.method])
+        """Return the path of the choice that a cell takes its setting from; empty if it is not chosen."""
+        choice = cell_choice(cell, self.cell_method(cell))
         return "" if choice is None else choice.path
 
     @cached_property
     def datasets(self) -> list[str]:
-        """Names of the data sets in use, in the order of the configuration."""
+        """Names of the data sets in use."""
         return _unique(cell.dataset for cell in self.cells)
 
     @cached_property
@@ -80,132 +143,161 @@ class Study:
         return _unique((cell.dataset, cell.model) for cell in self.cells)
 
     @cached_property
-    def comparisons(self) -> list[tuple[str, str, str]]:
+    def comparisons(self) -> list[Names]:
         """Triples of data set, model and method for which there is an approximated attribution."""
-        return _unique((cell.dataset, cell.model, cell.method) for cell in self.cells if not cell.gradient.is_exact)
+        return _unique((cell.dataset, cell.model, cell.method) for cell in self._compared)
 
     @cached_property
-    def _compared_cells(self) -> list[Cell]:
-        return [cell for cell in self.cells if not cell.gradient.is_exact]
+    def _compared(self) -> list[Cell]:
+        return [cell for cell in self.cells if not self.is_reference(cell)]
+
+    def is_reference(self, cell: Cell) -> bool:
+        """Whether others are compared with a cell, and not it with another."""
+        return cell.gradient in (self._references.get((cell.dataset, cell.model)), exact_source(cell.gradient.dtype))
 
     @cached_property
-    def _shard_paths(self) -> set[str]:
-        return {path for cell in self.cells for path in cell.shard_paths}
-
-    @cached_property
-    def exact_cells(self) -> list[Cell]:
-        """One cell with exact gradients for each data set, model and method, in the lowest precision that it has."""
-        exact = sorted((cell for cell in self.cells if cell.gradient.is_exact), key=lambda cell: cell.gradient.dtype)
-        lowest = {(cell.dataset, cell.model, cell.method): cell for cell in reversed(exact)}
+    def reference_cells(self) -> list[Cell]:
+        """One reference for each data set, model and method, in the lowest precision that it has."""
+        own = sorted(filter(self.is_reference, self.cells), key=lambda cell: cell.gradient.rank, reverse=True)
+        lowest = {(cell.dataset, cell.model, cell.method): cell for cell in own}
         return [cell for cell in self.cells if cell in lowest.values()]
 
-    @cached_property
-    def trained_models(self) -> list[str]:
-        """Names of the models that are trained here."""
-        return [name for name, options in self.config["models"].items() if "training" in options]
+    def approximated(self, dataset: str, model: str, method: str) -> list[Cell]:
+        """Return the cells of a comparison, ordered by precision, family and setting."""
+        key = (dataset, model, method)
+        cells = [cell for cell in self._compared if (cell.dataset, cell.model, cell.method) == key]
+        return sorted(cells, key=lambda cell: cell.gradient.rank)
+
+    def shown(self, dataset: str, model: str, method: str) -> list[Cell]:
+        """Return the cells of a comparison whose rows :func:`approxgrad.evaluation.frames.study_settings` keeps."""
+        cells = self.approximated(dataset, model, method)
+        own = [cell for cell in cells if cell.gradient.dtype == cells[0].gradient.dtype]
+        return [cell for cell in own if not cell.gradient.chosen] or own
+
+    def exact(self, dataset: str, model: str, method: str, dtype: str | None = None) -> Cell:
+        """Return the cell that a method is compared with, in a precision or the lowest."""
+        dtype = dtype or self.approximated(dataset, model, method)[0].gradient.dtype
+        source = self._references.get((dataset, model)) or exact_source(dtype)
+        own = Cell(dataset, model, self.reference(method), source, 0)
+        return self._by_key[tuple(own.keys.items())]
+
+    def references(self, dataset: str, model: str, method: str) -> list[Cell]:
+        """Return what the cells of a comparison are compared with: one for each of their precisions."""
+        dtypes = _unique(cell.gradient.dtype for cell in self.approximated(dataset, model, method))
+        return _unique(self.exact(dataset, model, method, dtype) for dtype in dtypes)
+
+    def reference(self, method: str) -> str:
+        """Return the method whose exact attribution a method is compared with."""
+        return self.method(method).reference_method or method
+
+    def compared_methods(self, dataset: str, model: str) -> list[str]:
+        """Return the methods of a data set and model for which there is an approximated attribution."""
+        return [method for *names, method in self.comparisons if names == [dataset, model]]
+
+    def families(self, dataset: str) -> dict[str, dict[str, Any]]:
+        """Return how figures show the families of gradient sources of a data set, the exact one first."""
+        own = _unique(cell.gradient for cell in self.cells if cell.dataset == dataset)
+        looks: dict[str, dict[str, Any]] = {}
+        for source in sorted(own, key=lambda source: (not source.is_exact, source.family)):
+            kind = source.kind
+            look = {
+                "label": kind.label,
+                "setting_name": kind.setting_name,
+                "setting_label": kind.setting_label,
+                "symbol": kind.symbol,
+                "colour": kind.colours.get(source.family, ""),
+                "marker": kind.markers.get(source.family, ""),
+                "exact": kind.exact,
+            }
+            looks.setdefault(source.family, look | {"settings": []})
+            if source.number is not None and source.number not in looks[source.family]["settings"]:
+                looks[source.family]["settings"].append(source.number)
+        for look in looks.values():
+            look["settings"].sort()
+        return looks
 
     @cached_property
-    def loaded_models(self) -> list[str]:
-        """Names of the models whose weights were trained elsewhere."""
-        return [name for name, options in self.config["models"].items() if "weights" in options]
+    def labels(self) -> dict[str, dict[str, str]]:
+        """Names of this study for readers, by `dataset`, `model` and `method`."""
+        methods: dict[str, str] = {}
+        for name, method in self.config.methods.items():
+            methods[name] = f"{method.title}, {name}" if method.title in methods.values() else method.title
+        kinds = {"dataset": self.config.datasets, "model": self.config.models}
+        return {
+            **{key: {name: _label(name, own) for name, own in members.items()} for key, members in kinds.items()},
+            "method": methods,
+        }
 
-    def architecture(self, model: str) -> dict[str, Any]:
-        """Return what :func:`approxgrad.models.architectures.build_model` needs besides the shape of the data."""
-        options = self.config["models"][model]
-        return {key: value for key, value in options.items() if key not in NO_ARCHITECTURE}
+    def is_image(self, dataset: str) -> bool:
+        """Whether the inputs of a data set can be shown as pictures."""
+        return self.dataset(dataset).is_image
+
+    def has_truth(self, dataset: str) -> bool:
+        """Whether the true effects of a data set's features are known."""
+        return self.dataset(dataset).has_truth
+
+    def needs_training_rows(self, cell: Cell) -> bool:
+        """Whether a cell's path begins at the mean of the training rows."""
+        return getattr(self.cell_method(cell), "baseline", None) == "mean"
+
+    def extension_files(self, modules: Iterable[str]) -> list[str]:
+        """Return the files of extensions, and of modules that they import, that describe something in use."""
+        wanted = set(modules)
+        found: list[str] = []
+        for name in self.config.extensions:
+            path = Path(name)
+            if path.stem in wanted:
+                found += [str(path.parent / own) for own in user_files(path.stem, path.parent)]
+        return _unique(found)
 
     def evaluation(self, model: str) -> dict[str, Any]:
         """Return how jobs that attribute or choose a step evaluate a model."""
-        options = self.config["models"][model]
+        own = self.model(model)
         return {
-            "batch_size": options.get("batch_size"),
-            "check_rows": options["check_rows"],
-            "memory_mib": self.config.get("memory_mib"),
-            "threads": self.config["threads"],
+            "batch_size": own.batch_size,
+            "check_rows": own.check_rows,
+            "memory_mib": self.config.memory_mib,
+            "threads": self.config.threads,
         }
-
-    def weight_file(self, model: str) -> str:
-        """Return the weight file of a loaded model: the user's own, or one that a rule downloads."""
-        source = self.config["models"][model]["weights"]
-        return f"data/weights/{model}.weights" if "repository" in source else str(source["file"])
-
-    def factory_files(self, model: str) -> list[str]:
-        """Return the files of a user's own architecture that lie in the working directory, so that they are tracked."""
-        return [str(path) for path in user_files(self.factory_module(model), Path())]
-
-    def readable_weights(self, model: str) -> str:
-        """Return :meth:`weight_file`; raises a ConfigError if it is the user's own and cannot be read."""
-        path = self.weight_file(model)
-        # A model that this study trains may be loaded for other data.
-        if path not in [MODEL_WEIGHTS.format(dataset=dataset, model=name) for dataset, name in self.models]:
-            _raise(weight_faults(model, self.config["models"][model]))
-        return path
-
-    def readable_factory(self, model: str) -> list[str]:
-        """Return :meth:`factory_files`; raises a ConfigError if the module of the factory cannot be read."""
-        _raise(factory_faults(model, self.config["models"][model]))
-        return self.factory_files(model)
-
-    def own_files(self, model: str) -> list[str]:
-        """Return the files of a user that a model is made from: those of its architecture, and its weights."""
-        source = self.config["models"][model].get("weights", {"repository": ""})
-        return self.factory_files(model) + ([] if "repository" in source else [str(source["file"])])
-
-    def factory_module(self, model: str) -> str:
-        """Return the module of a user's own architecture; empty for one of this package."""
-        return str(self.config["models"][model].get("factory", "")).partition(":")[0]
-
-    @cached_property
-    def variants(self) -> list[tuple[str, str, str]]:
-        """Triples of data set, model and published variant of Integrated Gradients whose correct one is there too."""
-        return [
-            (dataset, model, method)
-            for dataset, model, method in self.comparisons
-            if self.config["methods"][method]["attribution"] == "integrated_gradients_published"
-            and (dataset, model, self.reference(method)) in self.comparisons
-        ]
-
-    def steps(self, dataset: str) -> list[float]:
-        """Return all steps of a data set in numeric order; its figures derive their colours from them."""
-        own = {cell.gradient.step for cell in self.cells if cell.dataset == dataset}
-        return sorted(step for step in own if isinstance(step, float))
 
     def cached_arrays(self, source: str) -> list[ArrayFile]:
         """Return the files of one source of cached arrays."""
-        options = self.config["cached_arrays"][source]
-        return find_arrays(options["folder"], options["pattern"], options["methods"], options["steps"])
+        own = self.config.cached_arrays[source]
+        return find_arrays(own.folder, own.pattern, own.methods, own.steps)
 
     @cached_property
     def cached_methods(self) -> list[tuple[str, str]]:
         """Pairs of source and method for which there are cached arrays."""
         return _unique(
-            (source, file.method) for source in self.config["cached_arrays"] for file in self.cached_arrays(source)
+            (source, file.method) for source in self.config.cached_arrays for file in self.cached_arrays(source)
         )
 
     def reproduced(self, source: str, method: str) -> bool:
         """Whether this study computes what cached arrays hold, so that the two can be compared."""
-        own = self.config["cached_arrays"][source].get("compare_with")
-        return own is not None and (own["dataset"], own["model"], method) in self.comparisons
+        own = self.config.cached_arrays[source].compare_with
+        return own is not None and (own.dataset, own.model, method) in self.comparisons
 
-    def is_image(self, dataset: str) -> bool:
-        """Whether the inputs of a data set can be shown as pictures."""
-        options = self.config["datasets"][dataset]
-        return bool(kind(options).is_image(options))
+    def readable_sources(self, dataset: str) -> list[Any]:
+        """Return what a data set is prepared from; raises a ConfigError if the user's own among it cannot be read."""
+        _raise(dataset_faults(dataset, self.dataset(dataset)))
+        return self.dataset(dataset).sources(dataset)
 
-    def has_truth(self, dataset: str) -> bool:
-        """Whether the true effects of a data set's features are known."""
-        options = self.config["datasets"][dataset]
-        return bool(kind(options).has_truth(options))
+    def factory_files(self, model: str) -> list[str]:
+        """Return the files of a user's own code for a model, in the working directory, so that they are tracked."""
+        return self.model(model).opened_files
 
-    def sources(self, dataset: str) -> list[str]:
-        """Return the paths that a data set is prepared from."""
-        options = self.config["datasets"][dataset]
-        return list(kind(options).sources(dataset, options))
+    def readable_factory(self, model: str) -> list[str]:
+        """Return :meth:`factory_files`; raises a ConfigError if the module cannot be read."""
+        _raise(factory_faults(model, self.model(model)))
+        return self.factory_files(model)
 
-    def readable_sources(self, dataset: str) -> list[str]:
-        """Return :meth:`sources`; raises a ConfigError if the user's own among them are not there or cannot be read."""
-        _raise(dataset_faults(dataset, self.config["datasets"][dataset]))
-        return self.sources(dataset)
+    def readable_weights(self, model: str) -> str:
+        """Return a model's weight file; raises a ConfigError if it is the user's own and cannot be read."""
+        path = str(self.model(model).weight_file(model))
+        # A model that this study trains may be loaded for other data.
+        if path not in [model_weights(dataset, name) for dataset, name in self.models]:
+            _raise(weight_faults(model, self.model(model)))
+        return path
 
     def check_files(self) -> None:
         """Raise a ConfigError if a user's own file, of data and models in use, cannot be read."""
@@ -213,127 +305,37 @@ class Study:
             self.readable_sources(dataset)
         for model in _unique(model for _, model in self.models):
             self.readable_factory(model)
-            if model in self.loaded_models:
+            if self.model(model).fitted:
                 self.readable_weights(model)
 
     @cached_property
-    def downloads(self) -> list[str]:
-        """Names of the data sets whose archive is downloaded."""
-        return [name for name, options in self.config["datasets"].items() if "download" in options]
-
-    def approximated(self, dataset: str, model: str, method: str) -> list[Cell]:
-        """Return the cells of a comparison, ordered by precision, scheme and step."""
-        key = (dataset, model, method)
-        cells = [cell for cell in self._compared_cells if (cell.dataset, cell.model, cell.method) == key]
-        return sorted(cells, key=lambda cell: cell.gradient.rank)
-
-    def compared_methods(self, dataset: str, model: str) -> list[str]:
-        """Return the methods of a data set and model for which there is an approximated attribution."""
-        return [method for *names, method in self.comparisons if names == [dataset, model]]
-
-    def shown(self, dataset: str, model: str, method: str) -> list[Cell]:
-        """Return the cells of a comparison whose rows :func:`approxgrad.evaluation.frames.study_steps` keeps."""
-        cells = self.approximated(dataset, model, method)
-        own = [cell for cell in cells if cell.gradient.dtype == cells[0].gradient.dtype]
-        return [cell for cell in own if cell.gradient.step != AUTO] or own
-
-    def exact(self, dataset: str, model: str, method: str, dtype: str | None = None) -> Cell:
-        """Return the cell with the exact attribution that a method is compared with, in a precision or the lowest."""
-        dtype = dtype or self.approximated(dataset, model, method)[0].gradient.dtype
-        return self._by_key[(dataset, model, self.reference(method), exact_source(dtype).name)]
-
-    def references(self, dataset: str, model: str, method: str) -> list[Cell]:
-        """Return the exact cells of a comparison: one for each precision of the approximated ones."""
-        dtypes = _unique(cell.gradient.dtype for cell in self.approximated(dataset, model, method))
-        return [self.exact(dataset, model, method, dtype) for dtype in dtypes]
-
-    def reference(self, method: str) -> str:
-        """Return the method whose exact attribution a method is compared with."""
-        return str(self.config["methods"][method].get("reference", method))
-
-    def mapped(self, dataset: str, model: str) -> list[tuple[str, Cell, Cell]]:
-        """Return method, approximated and exact cell for each column of the picture of attribution maps.
-
-        Of several methods of one kind the first is shown; the published variant is not. Of equally near steps that of
-        the lowest precision is shown, and a step that is chosen at run time only where there is no other.
-        """
-        wanted = self.config["map_step"]
-        columns: dict[str, tuple[str, Cell, Cell]] = {}
-        for key_dataset, key_model, method in self.comparisons:
-            attribution = self.config["methods"][method]["attribution"]
-            if (key_dataset, key_model) != (dataset, model) or attribution == "integrated_gradients_published":
-                continue
-            cells = self.approximated(dataset, model, method)
-            nearest = min(cells, key=lambda cell: cell.gradient.distance(wanted))
-            exact = self.exact(dataset, model, method, nearest.gradient.dtype)
-            columns.setdefault(attribution, (method, nearest, exact))
-        order = ("saliency", "input_x_gradient", "integrated_gradients")
-        return [columns[name] for name in order if name in columns]
-
-    def check_targets(self, arguments: Sequence[str]) -> None:
-        """Refuse a file asked for on the command line whose folders name something that the study lacks.
-
-        Raises
-        ------
-        ConfigError
-            Naming the part of the path and what is allowed there.
-        """
-        allowed = {
-            "dataset": self.datasets,
-            "model": _unique(cell.model for cell in self.cells),
-            "method": _unique(cell.method for cell in self.cells),
-            "points": _unique(choice.points for choice in self.choices.values()),
-            "gradient": _unique(cell.gradient.name for cell in self.cells),
-        }
-        if any(argument == "published" or argument.startswith("results/published/") for argument in arguments):
-            self._check_cached_arrays()
-        for argument in arguments:
-            folder, *names = argument.split("/")
-            if folder == "data" and len(names) == 2 and names[0] not in ("weights", *self.datasets):
-                raise ConfigError(f"{argument}: data set is {names[0]!r}, expected one of {', '.join(self.datasets)}")
-            if folder != "results" or names[:1] == ["published"]:
-                continue
-            if names[:1] == ["shards"] and argument not in self._shard_paths:
-                raise ConfigError(f"{argument}: the study has no such shard; see `shards` in the configuration")
-            parts = [part.split("=", 1) for part in argument.split("/") if "=" in part]
-            for key, value in parts:
-                if key in allowed and value not in allowed[key]:
-                    expected = f"one of {', '.join(allowed[key])}" if allowed[key] else NO_CHOICE
-                    raise ConfigError(f"{argument}: {key} is {value!r}, expected {expected}")
-            named = dict(parts)
-            keys = [key for key in allowed if key in named]
-            cells: Iterable[Cell | Choice] = self._compared_cells
-            if names[:1] in (["attributions"], ["shards"]):
-                cells = self.cells
-            elif names[:1] == ["steps"]:
-                cells = self.choices.values()
-            if tuple(named[key] for key in keys) not in {tuple(cell.keys.get(key) for key in keys) for cell in cells}:
-                raise ConfigError(f"{argument}: no experiment combines these; see `experiments` in the configuration")
-
-    def _check_cached_arrays(self) -> None:
-        if not self.config["cached_arrays"]:
-            raise ConfigError("published: the configuration has no `cached_arrays` to draw")
-        arrays = self.config["cached_arrays"].items()
-        _raise([fault for source, options in arrays for fault in array_faults(source, options)])
-        _raise(
-            [
-                f"cached_arrays.{source}: no file in {options['folder']} fits the pattern {options['pattern']}"
-                for source, options in arrays
-                if not self.cached_arrays(source)
-            ]
-        )
+    def _references(self) -> dict[tuple[str, str], Source]:
+        """What the sources of models without an exact gradient are compared with, by data set and model."""
+        found = {}
+        for experiment in self.config.experiments:
+            named = {
+                source.name: source for name in experiment.gradients for source in sources(self.config.gradients[name])
+            }
+            for dataset, model in product(experiment.datasets, experiment.models):
+                if not self.model(model).differentiable and experiment.reference is not None:
+                    found[dataset, model] = named[experiment.reference]
+        return found
 
     def _cells(self) -> list[Cell]:
-        cells: dict[tuple[str, str, str, GradientSource], Cell] = {}
+        cells: dict[tuple[str, str, str, Source], Cell] = {}
         faults = []
-        for number, experiment in enumerate(self.config["experiments"]):
-            names = product(experiment["datasets"], experiment["models"], experiment["methods"])
+        for number, experiment in enumerate(self.config.experiments):
+            own = [source for name in experiment.gradients for source in sources(self.config.gradients[name])]
+            exact = [exact_source(dtype) for dtype in PRECISIONS if dtype in {source.dtype for source in own}]
+            names = product(experiment.datasets, experiment.models, experiment.methods)
             for dataset, model, method in names:
-                samples = experiment["samples_by_method"].get(method, experiment["samples"])
-                for source in experiment_sources(experiment):
-                    name = self.reference(method) if source.is_exact else method
+                samples = experiment.samples_by_method.get(method, experiment.samples)
+                for source in [*exact, *own] if self.model(model).differentiable else own:
+                    # What others are compared with is the attribution of the method that they are compared with.
+                    alone = source.is_exact or source == self._references.get((dataset, model))
+                    name = self.reference(method) if alone else method
                     key = (dataset, model, name, source)
-                    shards = self._shard_count(dataset, name, source, samples)
+                    shards = self._shard_count(dataset, self.method(name), source, samples)
                     cell = cells.setdefault(key, Cell(dataset, model, name, source, samples, shards))
                     if cell.samples != samples:
                         faults.append(
@@ -343,23 +345,32 @@ class Study:
         _raise(faults)
         return list(cells.values())
 
-    def _shard_count(self, dataset: str, method: str, source: GradientSource, samples: int) -> int:
+    def _shard_count(self, dataset: str, method: Method, source: Source, samples: int) -> int:
         """Return the number of shards of a cell; it follows from the configuration alone, so that it never changes."""
-        own, options = self.config["methods"][method], self.config["datasets"][dataset]
-        shape = (1,) if source.is_exact else kind(options).feature_shape(options)
-        per_sample = None if shape is None else sample_evaluations(own, source.scheme, prod(shape))
-        return shard_count(self.config["shards"], samples, per_sample)
+        if method.derived and method is not GRADIENT:
+            return 1
+        shape = (1,) if source.is_exact else self.dataset(dataset).feature_shape
+        per_sample = None if shape is None else method.evaluations(source, prod(shape))
+        return shard_count(self.config.shards, samples, per_sample)
 
 
-def any_of(names: Iterable[str]) -> str:
-    """Return a regular expression that fits just the given names; without names it fits nothing."""
-    return "|".join(map(re.escape, names)) or "(?!)"
+def model_weights(dataset: str, model: str) -> str:
+    """Return the path of the weights that a study trains or fits."""
+    return f"results/models/dataset={dataset}/model={model}/weights.safetensors"
+
+
+def _label(name: str, member: Any) -> str:
+    return (
+        str(getattr(member, "label", ""))
+        if name == member.name and getattr(member, "label", "")
+        else name.replace("_", " ")
+    )
 
 
 def _unique(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
 
 
-def _raise(faults: list[str]) -> None:
+def _raise(faults: Sequence[str]) -> None:
     if faults:
         raise ConfigError("\n".join(_unique(faults)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from approxgrad.gradients.checks import Model
-from approxgrad.gradients.exact import ExactGradient
-from approxgrad.gradients.finite_differences import FiniteDifference
 from approxgrad.gradients.prepared import PreparedModel
 from approxgrad.gradients.targets import target_indices
-from approxgrad.models.architectures import load_model
+from approxgrad.methods.attribution import prepared_model
+from approxgrad.models.opening import open_model
 from approxgrad.seeds import draw_samples
-from approxgrad.storage.tables import Split, read_mean_input
+from approxgrad.storage.tables import Split, read_mean_input, read_split
 
 MEBIBYTE = 2**20
 
@@ -25,73 +25,98 @@ LOOKED_AT = 8
 """Test rows, the first that are drawn, among which are those that a model is looked at with."""
 
 
-def gradient_source(
-    step: float | None, scheme: str, batch_size: int | None, memory_mib: int | None
-) -> ExactGradient | FiniteDifference:
-    """Return the source of exact gradients, or of finite differences where there is a step."""
-    if step is None:
-        return ExactGradient(batch_size)
-    budget = None if memory_mib is None else memory_mib * MEBIBYTE
-    return FiniteDifference(step, scheme, batch_size=batch_size, memory_budget=budget)
+@dataclass(frozen=True)
+class Subject:
+    """A model and the test rows that it is evaluated at.
+
+    Attributes
+    ----------
+    network : callable
+        The model, in the precision.
+    split : Split
+        All test rows.
+    sample_seed : int
+        Decides which of them are drawn.
+    device : torch.device
+        Where the model runs.
+    dtype : str
+        ``float32`` or ``float64``; stored inputs are float32.
+    check_rows : bool
+        Whether to check that the model's rows are independent, repeatable and not random.
+    """
+
+    network: Model
+    split: Split
+    sample_seed: int
+    device: torch.device
+    dtype: str
+    check_rows: bool = True
+
+    @property
+    def features(self) -> int:
+        """Number of features."""
+        return int(np.prod(self.split.feature_shape))
+
+    def rows(self, samples: int) -> NDArray[np.int64]:
+        """Return the numbers of so many test rows, in the order in which they are drawn."""
+        return draw_samples(len(self.split.target), samples, self.sample_seed)
+
+    def points(self, part: Split) -> torch.Tensor:
+        """Return the normalised features of some rows, where the model is and in its precision."""
+        return torch.from_numpy(part.model_inputs()).to(self.device, getattr(torch, self.dtype))
+
+    def prepared(self, model: Model, source: Any) -> PreparedModel:
+        """Return a model as a gradient source evaluates it, looked at with test rows.
+
+        The same rows are taken whichever share of the samples a job has, so that results do not depend on shards.
+
+        Raises
+        ------
+        ValueError
+            If the model fails, or its rows are not independent and repeatable.
+        """
+        part = self.split.rows(self.rows(min(LOOKED_AT, len(self.split.target))))
+        points = self.points(part)
+        indices = target_indices(explained_target(part), len(points), self.device)
+        return prepared_model(source, model, points, indices, check_rows=self.check_rows)
 
 
-def loaded_network(weights: Path | str, device: torch.device, dtype: str) -> torch.nn.Module:
-    """Return a model in a precision, ``float32`` or ``float64``."""
-    return load_model(weights, device).to(getattr(torch, dtype))
-
-
-def prepared_network(
-    model: Model,
-    source: ExactGradient | FiniteDifference,
-    split: Split,
+def read_subject(
+    model: Mapping[str, Any],
+    weights: Path | str | None,
+    test: Path | str,
     sample_seed: int,
     device: torch.device,
     dtype: str,
-    check_rows: bool,
-) -> PreparedModel:
-    """Return a model as a gradient source evaluates it, looked at with test rows.
+    *,
+    check_rows: bool = True,
+) -> Subject:
+    """Return a model and its test rows.
 
-    The same rows are taken whichever share of the samples a job has, so that results do not depend on shards.
+    Parameters
+    ----------
+    model : mapping
+        ``kind`` and what else :func:`approxgrad.models.opening.open_model` needs.
+    weights, test : path
+        The weight file, for kinds that have one, and the test split.
+    sample_seed, device, dtype, check_rows
+        As in :class:`Subject`.
 
     Raises
     ------
     ValueError
-        If the model fails, or its rows are not independent and repeatable.
+        If the model or the table cannot be read.
     """
-    part = split.rows(draw_samples(len(split.target), min(LOOKED_AT, len(split.target)), sample_seed))
-    points = model_points(part, device, dtype)
-    indices = target_indices(explained_target(part), len(points), device)
-    return source.prepare(model, (points,), (), indices, check_rows=check_rows)
-
-
-def model_points(part: Split, device: torch.device, dtype: str) -> torch.Tensor:
-    """Return the normalised features of some rows where the model is and in its precision."""
-    return torch.from_numpy(part.model_inputs()).to(device, getattr(torch, dtype))
+    split = read_split(test)
+    options = dict(model)
+    kind = options.pop("kind")
+    network = open_model(kind, options, weights, split.feature_shape, split.outputs, device, getattr(torch, dtype))
+    return Subject(network, split, sample_seed, device, dtype, check_rows)
 
 
 def explained_target(part: Split, rows: slice = slice(None)) -> torch.Tensor | None:
     """Return the explained output of some rows: their class, or none for a model with one output."""
     return torch.from_numpy(np.array(part.target[rows])) if part.classes else None
-
-
-def path_arguments(
-    options: Mapping[str, Any], training: Path | str | None, shape: tuple[int, ...], device: torch.device
-) -> dict[str, Any]:
-    """Return ``baselines`` and ``n_steps`` of a path for :func:`approxgrad.attribute`; nothing without a path.
-
-    Parameters
-    ----------
-    options : mapping
-        ``baseline`` and ``n_steps``, if there is a path.
-    training, shape
-        As in :func:`baseline_values`.
-    device : torch.device
-        Where the model runs.
-    """
-    if "n_steps" not in options:
-        return {}
-    baseline = torch.from_numpy(baseline_values(options["baseline"], training, shape))
-    return {"baselines": baseline.to(device), "n_steps": options["n_steps"]}
 
 
 def baseline_values(

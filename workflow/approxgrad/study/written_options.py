@@ -1,11 +1,10 @@
-"""Options of a factory as they stand in the configuration files, which YAML 1.1 and merging would change.
+"""Options for a user's own code as they stand in the configuration files, which YAML 1.1 and merging would change.
 
-A number such as 1e-3, which YAML 1.1 takes for text, is one unless it is quoted, and a date is text.
+A number such as 1e-3, which YAML 1.1 takes for text, stays a number unless it is quoted, and a date stays text.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from approxgrad.study.defaults import read_defaults
 
 EXPONENT_NUMBER = re.compile(r"^[+-]?(\d+(\.\d*)?|\.\d+)[eE][+-]?\d+$")
 
@@ -32,40 +33,20 @@ _Loader.add_implicit_resolver(FLOAT, EXPONENT_NUMBER, list("+-.0123456789"))
 
 
 def keep_written_options(config: dict[str, Any], paths: Iterable[Path | str]) -> None:
-    """Put options of factories into a configuration as they are written.
+    """Put the `options` of models into a configuration as they are written.
 
     Parameters
     ----------
     config : dict
         The configuration as Snakemake merged it; changed in place.
     paths : iterable of path
-        The files that it was merged from, in this order, each known to hold a mapping; those that do not exist are
-        passed over.
+        The files that it was merged from, in this order, each known to hold a mapping; missing ones are skipped.
     """
-    written: Any = {}
-    for path in dict.fromkeys(Path(path).absolute() for path in paths):
-        if path.exists():
-            written = _merged(written, _mapping(_read(path).get("models")))
+    files = dict.fromkeys(Path(path).absolute() for path in paths)
+    written = _mapping(read_defaults((path for path in files if path.exists()), _Loader).get("models"))
     for name, model in _mapping(config.get("models")).items():
-        options = _mapping(written.get(name)).get("options")
         if isinstance(model, dict) and isinstance(model.get("options"), dict):
-            model["options"] = _as_written(model["options"], options)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    try:
-        document = json.loads(text)
-    except ValueError:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - is a safe one
-    return _mapping(document)
-
-
-def _merged(first: Any, second: Any) -> Any:
-    """Return what Snakemake makes of two values for a key: mappings are merged, of others the second counts."""
-    if not isinstance(first, dict) or not isinstance(second, dict):
-        return second
-    return first | {key: _merged(first.get(key), value) for key, value in second.items()}
+            model["options"] = _as_written(model["options"], _mapping(written.get(name)).get("options"))
 
 
 def _as_written(merged: Any, written: Any) -> Any:

@@ -1,13 +1,13 @@
-"""Digests inside result files, by which a reader tells a damaged file from a whole one.
+"""Digests inside result files, by which a reader detects damage.
 
-Parquet has checksums of its own, but only of values: not of the headers before them, nor of the footer with schema,
-metadata and places. Safetensors has none. So SHA-256 digests are put where other readers do not look:
+Parquet has checksums, but only of values: neither of page headers nor of the footer with schema, metadata and
+positions. Safetensors has none. So SHA-256 digests are stored where other readers do not look:
 
 - in a parquet file between the last values and the footer: one for each column of each row group, so that a part can be
-  read and checked without the rest, and one of these and the footer;
+  read and checked without the rest, and one of all these and the footer;
 - in a safetensors file under a key of its own in the metadata: one of the whole file, with zeros in its place.
 
-A file without digests is read as it is: it is older, or another program has written it anew.
+A file without digests, older or rewritten by another program, is read as it is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MARK = b"approxgrad-seal1"
 
 SIZE = hashlib.sha256().digest_size
 COUNT = 4
-"""Bytes of the number of digests, and of the length that a parquet file ends with before its name."""
+"""Bytes of the number of digests, and of the footer's length near the end of a parquet file."""
 
 ENDING = 8
 """Bytes after the footer: its length and the name of the format."""
@@ -40,14 +40,14 @@ CHUNK = 2**20
 
 
 class SealError(ValueError):
-    """A file whose contents are not what was written."""
+    """The contents of a file are not what was written."""
 
     def __init__(self) -> None:
         super().__init__("it is damaged: its digest does not fit; delete it to have it made again")
 
 
 def seal_parquet(path: Path | str) -> None:
-    """Put digests into a parquet file that has just been written, whatever its readers are."""
+    """Put digests into a parquet file that has just been written."""
     metadata = pq.read_metadata(path)
     with Path(path).open("rb+") as file:
         digests = [
@@ -64,7 +64,7 @@ def seal_parquet(path: Path | str) -> None:
 
 
 class ParquetSeal:
-    """The digests of a parquet file; that of the footer is checked at once.
+    """The digests of a parquet file; the one of the footer is checked at once.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class ParquetSeal:
     def check(
         self, metadata: pq.FileMetaData, groups: Iterable[int] | None = None, columns: Collection[str] | None = None
     ) -> None:
-        """Check the values of some columns of some row groups, or of all; each of them once.
+        """Check the values of some columns in some row groups, by default of all; each of them only once.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ class ParquetSeal:
         if self._digests is None:
             return
         names = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
-        chosen = [n for n, name in enumerate(names) if columns is None or any(_holds(c, name) for c in columns)]
+        chosen = [n for n, name in enumerate(names) if columns is None or any(_belongs(name, c) for c in columns)]
         with self._path.open("rb") as file:
             for group in range(metadata.num_row_groups) if groups is None else groups:
                 for column in chosen:
@@ -132,7 +132,7 @@ def sealed_weights(content: bytes) -> bytes:
 
 
 def check_weights(path: Path | str) -> None:
-    """Check the digest of a safetensors file; any other file, or one without a digest, is passed over.
+    """Check the digest of a safetensors file; files of other formats or without a digest pass.
 
     Raises
     ------
@@ -147,8 +147,7 @@ def check_weights(path: Path | str) -> None:
             return
         text = file.read(length)
         try:
-            header = json.loads(text)
-            recorded = header["__metadata__"][WEIGHTS_KEY]
+            recorded = json.loads(text)["__metadata__"][WEIGHTS_KEY]
         except (KeyError, RecursionError, TypeError, ValueError):
             return
         blank = text.replace(_entry(str(recorded)), _entry("0" * 2 * SIZE), 1)
@@ -160,7 +159,7 @@ def check_weights(path: Path | str) -> None:
 
 
 def _entry(digest: str) -> bytes:
-    """Return the metadata entry as it is written; quotes in other entries have a backslash before them."""
+    """Return the metadata entry as it is written; quotes in other entries are escaped."""
     return f'"{WEIGHTS_KEY}":"{digest}"'.encode()
 
 
@@ -181,7 +180,7 @@ def _read_digests(file: BinaryIO) -> bytes | None:
             if hashlib.sha256(digests + count + content[COUNT + SIZE + len(MARK) :]).digest() != recorded:
                 raise SealError
             return digests
-    # Not where the footer's length says; if it is elsewhere, that length is wrong.
+    # A mark elsewhere means that the recorded length of the footer is wrong.
     if file.seek(0, io.SEEK_END):
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
             if whole.rfind(MARK) >= 0:
@@ -190,14 +189,14 @@ def _read_digests(file: BinaryIO) -> bytes | None:
 
 
 def _footer_start(file: BinaryIO) -> int:
-    """Return where the footer of a parquet file begins by its own length; negative if that cannot be."""
+    """Return where the footer begins according to its recorded length; negative if that is impossible."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - ENDING))
     return size - ENDING - int.from_bytes(file.read(COUNT), "little")
 
 
 def _range(metadata: pq.FileMetaData, group: int, column: int) -> tuple[int, int]:
-    """Return where the values of a column of a row group begin, and their length."""
+    """Return start and length of the values of a column in a row group."""
     chunk = metadata.row_group(group).column(column)
     starts = (chunk.dictionary_page_offset, chunk.data_page_offset)
     return min(start for start in starts if start is not None), chunk.total_compressed_size
@@ -212,6 +211,6 @@ def _range_digest(file: BinaryIO, start: int, length: int) -> bytes:
     return digest.digest()
 
 
-def _holds(column: str, path: str) -> bool:
-    """Whether values at a path within the schema belong to a column."""
+def _belongs(path: str, column: str) -> bool:
+    """Whether values at a path in the schema belong to a column."""
     return path == column or path.startswith(f"{column}.")

@@ -1,0 +1,110 @@
+"""What a data set is to a study: options of a kind, from which its training, validation and test rows are prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from approxgrad.datasets.faults import path_faults
+from approxgrad.datasets.normalisation import NOT_NORMALISED, Normalisation, Normalised
+from approxgrad.descriptions import Description, Registry, written
+
+if TYPE_CHECKING:
+    from approxgrad.storage.tables import Split
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetKind(Description):
+    """A data set of one kind with its options, the fields of a subclass.
+
+    Attributes
+    ----------
+    name : str
+        As `kind` in a configuration.
+    folders : bool
+        Whether a user's own files may be a folder.
+    downloads : bool
+        Whether the rule ``download`` fetches the source, with the addresses, checksum and patience of `download`.
+    is_image : bool
+        Whether inputs can be shown as pictures.
+    """
+
+    name: ClassVar[str]
+    folders: ClassVar[bool] = False
+    downloads: ClassVar[bool] = False
+    is_image: ClassVar[bool] = False
+
+    normalisation: Normalised = None
+
+    @property
+    def own_files(self) -> Mapping[str, str]:
+        """Paths of a user's own files, by the options that name them."""
+        return {}
+
+    def sources(self, dataset_name: str) -> list[str]:
+        """Return the paths of the files that :meth:`prepare` reads."""
+        return list(self.own_files.values())
+
+    @property
+    def test_rows(self) -> int | None:
+        """Number of test rows; None if only the files tell."""
+        return None
+
+    @property
+    def training_rows(self) -> int | None:
+        """Number of training rows; None if only the files tell."""
+        return None
+
+    @property
+    def feature_shape(self) -> tuple[int, ...] | None:
+        """Shape of one input; None if only the files tell."""
+        return None
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the true effects of the features are known."""
+        return False
+
+    @property
+    def fixed_scale(self) -> Normalisation:
+        """The normalisation with the numbers of the configuration."""
+        return self.normalisation or NOT_NORMALISED
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the options beyond their types and bounds, each as ``option: fault``."""
+        found = [fault for key, path in self.own_files.items() for fault in path_faults(key, path)]
+        if self.feature_shape and isinstance(self.normalisation, Normalisation):
+            found += self.normalisation.faults(self.feature_shape[0])
+        return found
+
+    def tracked(self) -> dict[str, Any]:
+        """Return the options on which the prepared rows depend, as plain values."""
+        return written(self)
+
+    def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
+        """Return the parts ``train``, ``validation`` and ``test``.
+
+        Parameters
+        ----------
+        seed : int
+            Seed of all random draws.
+        sources : sequence of path
+            The files named by :meth:`sources`, in that order.
+
+        Raises
+        ------
+        DatasetError
+            If the files do not hold what the options describe, or too few rows of it.
+        """
+        raise NotImplementedError
+
+
+DATASETS: Registry[type[DatasetKind]] = Registry(
+    "kind of data sets",
+    __package__,
+    {kind: kind for kind in ("digits", "synthetic", "cifar10", "image_folder", "table")},
+)

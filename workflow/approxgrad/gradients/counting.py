@@ -1,0 +1,35 @@
+"""A model that counts its evaluations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from approxgrad.gradients.wrapping import ModelWrapper
+
+
+class CountedModel(ModelWrapper):
+    """A model that counts the inputs that it is given and moves a progress bar.
+
+    Parameters
+    ----------
+    model : callable
+        The model; reachable as ``__wrapped__``.
+    bar : tqdm
+        Moved by the number of inputs of every batch.
+
+    Attributes
+    ----------
+    evaluations : int
+        Inputs so far.
+    """
+
+    def __init__(self, model: Any, bar: Any) -> None:
+        super().__init__(model)
+        self._bar = bar
+        self.evaluations = 0
+
+    def __call__(self, inputs: Any, *arguments: Any) -> Any:
+        """Evaluate the model."""
+        self.evaluations += len(inputs)
+        self._bar.update(len(inputs))
+        return self.__wrapped__(inputs, *arguments)

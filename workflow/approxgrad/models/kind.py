@@ -1,0 +1,248 @@
+"""What a model is to a study: a kind with options, which says what it is made from and how it is opened.
+
+No kind imports torch before a model is built or opened, so that planning a study is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from approxgrad.datasets.faults import text_faults
+from approxgrad.descriptions import Description, Flag, Integer, Number, Registry, Text, option, written
+from approxgrad.provenance.dependencies import user_files
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+
+WEIGHTS_FILE = "weights.file"
+"""Key of a user's own file of weights."""
+
+EVALUATION = ("batch_size", "check_rows")
+"""Options that every kind has: how jobs evaluate a model, whatever it is."""
+
+ROWS_AT_ONCE = (
+    "Rows that the model is given at once when it is attributed; by default as many as fit into the memory. With 1 a"
+    " model can be attributed whose output for a row depends on the other rows of its batch. Changes the last digits of"
+    " results."
+)
+CHECK_ROWS = (
+    "Whether each job checks with a few evaluations that the model's rows are independent, repeatable and not random;"
+    " false for a model that is known to be."
+)
+
+
+class ModelError(ValueError):
+    """A model that cannot be made, does not fit the data, or cannot be read from its file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelKind(Description):
+    """One kind of model with its options.
+
+    Attributes
+    ----------
+    name : str
+        What names the kind in a configuration: the value of `architecture`, or a key if a field has that name.
+    label : str
+        The kind for readers.
+    differentiable : bool
+        Whether a model has an exact gradient, by automatic differentiation.
+    trained, fitted : bool
+        Whether a study trains the model, or fits weights from elsewhere to it. Only then it has a file of weights.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    differentiable: ClassVar[bool] = True
+
+    batch_size: Annotated[Integer | None, option(ROWS_AT_ONCE, ge=1)] = None
+    check_rows: Annotated[Flag, option(CHECK_ROWS)] = True
+
+    @property
+    def trained(self) -> bool:
+        """Whether a study trains the model."""
+        return False
+
+    @property
+    def fitted(self) -> bool:
+        """Whether a study fits weights from elsewhere to the model."""
+        return False
+
+    def weight_file(self, model: str) -> str | None:
+        """Return the path of the weights from elsewhere, for a model of that name; None without such weights."""
+        return None
+
+    @property
+    def module(self) -> str:
+        """The user's own module that makes the model; empty if its kind does."""
+        return ""
+
+    @property
+    def own_files(self) -> dict[str, list[str]]:
+        """The user's own files, by the key that names them."""
+        return {self.name: [str(path) for path in user_files(self.module, Path())]} if self.module else {}
+
+    @property
+    def opened_files(self) -> list[str]:
+        """Those of the user's own files that a job reads besides weights."""
+        return [file for key, files in self.own_files.items() if key != WEIGHTS_FILE for file in files]
+
+    def shape_fault(self, shape: Shape) -> str | None:
+        """Return why the model does not take inputs of a shape, or None if it does."""
+        return None
+
+    def faults(self) -> list[str]:
+        """Return what is wrong beyond types and bounds, a line ``key: fault`` each."""
+        return []
+
+    def opening(self) -> dict[str, Any]:
+        """Return the options that a job needs to open the model, besides its weights."""
+        return self._own_options()
+
+    def open(self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """Return a model without weights as a callable, from inputs (N, *shape) to outputs (N, outputs).
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape of one input.
+        outputs : int
+            Number of classes, or 1 for a regression.
+        device, dtype
+            Of the inputs.
+        """
+        raise NotImplementedError
+
+    def _own_options(self) -> dict[str, Any]:
+        return {name: value for name, value in written(self).items() if name not in EVALUATION}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decay(Description):
+    """Decay of the learning rate."""
+
+    factor: Annotated[Number, option("Multiplier.", gt=0, le=1)]
+    every: Annotated[Integer, option("Epochs between two multiplications.", ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Description):
+    """How a model is trained."""
+
+    epochs: Annotated[Integer, option("At most so many passes over the training rows.", ge=1)]
+    batch_size: Annotated[Integer, option("Rows of one gradient step.", ge=2)]
+    learning_rate: Annotated[Number, option("Of Adam.", gt=0)]
+    decay: Annotated[Decay | None, option("Multiply the learning rate by `factor` every `every` epochs.")] = None
+    patience: Annotated[
+        Integer | None, option("Stop when the validation loss has not fallen for so many epochs.", ge=1)
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights(Description):
+    """Where weights come from."""
+
+    file: Annotated[
+        Text, option("Path of a safetensors file or torch state dictionary, or its name in the repository.")
+    ]
+    repository: Annotated[
+        Text | None,
+        option(
+            "Hugging Face repository that holds the file, as owner/name.", pattern="^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$"
+        ),
+    ] = None
+    revision: Annotated[
+        Text | None,
+        option("Commit, branch or tag of the repository; a commit makes the download reproducible."),
+    ] = None
+    sha256: Annotated[Text | None, option("Checksum that the file must have.", pattern="^[0-9a-fA-F]{64}$")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(ModelKind):
+    """A torch network that is trained, or fitted with weights from elsewhere; its file of weights describes it.
+
+    Attributes
+    ----------
+    smallest_side : int
+        Pixels of the shorter side of the images that it takes; 0 if it takes inputs of any shape.
+    """
+
+    smallest_side: ClassVar[int] = 0
+
+    training: Annotated[
+        Training | None,
+        option("How the model is trained (Adam; cross-entropy for classes, squared error for a regression)."),
+    ] = None
+    weights: Annotated[Weights | None, option("Weights that were trained elsewhere, instead of `training`.")] = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether `training` is given."""
+        return self.training is not None
+
+    @property
+    def fitted(self) -> bool:
+        """Whether `weights` are given."""
+        return self.weights is not None
+
+    def weight_file(self, model: str) -> str | None:
+        """Return the user's own file, or the one that a rule downloads."""
+        if self.weights is None:
+            return None
+        return self.weights.file if self.weights.repository is None else f"data/weights/{model}.weights"
+
+    @property
+    def own_files(self) -> dict[str, list[str]]:
+        """The user's own module and weights."""
+        own = super().own_files
+        if self.weights is not None and self.weights.repository is None:
+            own[WEIGHTS_FILE] = [self.weights.file]
+        return own
+
+    def shape_fault(self, shape: Shape) -> str | None:
+        """Return why the network does not take inputs of a shape, or None if it does."""
+        if not self.smallest_side or (len(shape) == 3 and min(shape[1:]) >= self.smallest_side):
+            return None
+        expected = f"images with sides of at least {self.smallest_side} pixels"
+        return f"architecture {self.name}: expected {expected}, got shape {shape}"
+
+    def faults(self) -> list[str]:
+        """Return a line unless there is either `training` or `weights`, or if the path of the weights is not text."""
+        if self.trained == self.fitted:
+            how = "stands beside weights" if self.trained else "is missing"
+            return [f"training: {how}, expected either training or weights"]
+        return text_faults(WEIGHTS_FILE, self.weights.file) if self.weights else []
+
+    def build(self, input_shape: Shape, outputs: int) -> nn.Module:
+        """Return an untrained network, initialised from torch's random state; arguments are those of :meth:`open`."""
+        raise NotImplementedError
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what the file of weights says about the network, besides the shapes of inputs and outputs."""
+        own = {key: value for key, value in self._own_options().items() if key not in ("training", "weights")}
+        return own if self.name in own else {"architecture": self.name} | own
+
+    def opening(self) -> dict[str, Any]:
+        """Return nothing: the file of weights says all."""
+        return {}
+
+
+MODELS: Registry[type[ModelKind]] = Registry(
+    "kind of model",
+    __package__,
+    {
+        "cnn": "architectures",
+        "mlp": "architectures",
+        "resnet18": "architectures",
+        "resnet50": "architectures",
+        "factory": "own_code",
+        "function": "own_code",
+    },
+)

@@ -1,0 +1,109 @@
+"""Models as jobs evaluate them: callables from tensors to tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from approxgrad.descriptions import read
+from approxgrad.gradients.targets import as_outputs
+from approxgrad.models.evaluating import TRIED_ROWS, evaluated, explained, own_function
+from approxgrad.models.kind import MODELS, ModelError, Shape
+from approxgrad.models.model_files import load_model
+
+AGREEMENT = 1e-3
+"""Outputs for tensors and for arrays may differ by this fraction of the largest: rounding, but not another function."""
+
+
+def open_model(
+    kind_name: str,
+    options: Mapping[str, Any],
+    weights: Path | str | None,
+    shape: Shape,
+    outputs: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Callable[[Tensor], Tensor]:
+    """Return a model in evaluation mode.
+
+    Parameters
+    ----------
+    kind_name : str
+        Name of its kind.
+    options : mapping
+        What :meth:`approxgrad.models.kind.ModelKind.opening` returns.
+    weights : path, optional
+        File of :func:`approxgrad.models.model_files.save_model`, which says all of a network.
+    shape, outputs, device, dtype
+        As for :meth:`approxgrad.models.kind.ModelKind.open`.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be opened.
+    """
+    if weights:
+        return load_model(weights, device).to(dtype)
+    return read(MODELS[kind_name], options).open(tuple(shape), outputs, device, dtype)
+
+
+def opened_function(
+    name: str, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype
+) -> Callable[[Tensor], Tensor]:
+    """Return a user's own function as a callable from inputs (N, *shape) to outputs (N, outputs).
+
+    A trial with two random rows tells what it takes: tensors on the device if it returns tensors for them, else arrays.
+
+    Raises
+    ------
+    ModelError
+        If it fails for both, returns another number of outputs, or other outputs for tensors than for arrays.
+    """
+    function = own_function(name, "function")
+    rows = torch.randn(TRIED_ROWS, *shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    found: dict[Callable[[Tensor], Tensor], Tensor] = {}
+    reasons = []
+    for form in (_tensors, _arrays):
+        model = partial(form, function, outputs)
+        try:
+            with evaluated(model), explained(form.__name__.strip("_")):
+                found[model] = model(rows).double()
+        except ModelError as error:
+            reasons.append(str(error))
+    if not found:
+        raise ModelError(f"function {name}: fails for inputs of shape {shape}, given as {' and as '.join(reasons)}")
+    (chosen, first), *others = found.items()
+    tolerance = AGREEMENT * float(first.abs().max())
+    if any(not torch.allclose(first, other, rtol=0, atol=tolerance, equal_nan=True) for _, other in others):
+        raise ModelError(
+            f"function {name}: returns other outputs for tensors than for arrays of the same numbers, or random "
+            "ones; convert the inputs in the function, such as with numpy.asarray or torch.as_tensor"
+        )
+    return chosen
+
+
+def _tensors(function: Callable[..., Any], outputs: int, inputs: Tensor) -> Tensor:
+    found = function(inputs)
+    if not isinstance(found, Tensor):
+        raise TypeError(f"returned {type(found).__name__}, expected a tensor")
+    return _shaped(found, outputs, inputs)
+
+
+def _arrays(function: Callable[..., Any], outputs: int, inputs: Tensor) -> Tensor:
+    # A copy, so that the function may change what it is given.
+    return _shaped(function(inputs.detach().cpu().numpy().copy()), outputs, inputs)
+
+
+def _shaped(found: Any, outputs: int, inputs: Tensor) -> Tensor:
+    tensor = as_outputs(found)
+    if tensor.shape == (len(inputs),) and outputs == 1:
+        tensor = tensor.unsqueeze(1)
+    expected = (len(inputs), outputs)
+    if tensor.shape != expected:
+        raise ValueError(f"returned shape {tuple(tensor.shape)} for {len(inputs)} rows, expected {expected}")
+    return tensor.to(inputs.device)

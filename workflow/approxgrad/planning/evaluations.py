@@ -1,0 +1,142 @@
+"""How often the jobs of a study evaluate a model, as far as that is known before they run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from approxgrad.storage.table_file import TableFile
+from approxgrad.storage.tables import read_mean_input
+from approxgrad.study.shards import Shard, shard_blocks
+
+if TYPE_CHECKING:
+    from approxgrad.methods.method import Method
+    from approxgrad.study.choices import Choice
+    from approxgrad.study.grid import Cell
+    from approxgrad.study.study import Study
+
+GRADIENT = "gradient"
+"""Stands in the place of a method for gradients that several methods share."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is known of a data set before it is prepared; None where only its files tell.
+
+    Attributes
+    ----------
+    shape : tuple of int or None
+        Shape of one input.
+    training_rows : int or None
+        Rows to train on.
+    mean_values : int or None
+        Distinct values of the mean input, which is the baseline of some methods.
+    """
+
+    shape: tuple[int, ...] | None = None
+    training_rows: int | None = None
+    mean_values: int | None = None
+
+    @property
+    def features(self) -> int | None:
+        """Number of features."""
+        return None if self.shape is None else prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A job that attributes, computes a shared gradient, or chooses a setting.
+
+    Attributes
+    ----------
+    path, whole : str
+        The file that it writes, and the file in which its shards are gathered.
+    dataset, model, task : str
+        What it works on; the task is a method, :data:`GRADIENT`, or the points at which a setting is chosen.
+    chooses : bool
+        Whether it chooses a setting.
+    samples : int
+        Test rows of the whole.
+    forward, exact : int or None
+        Evaluations of the model, and forward passes with a backward pass; None if not known yet.
+    """
+
+    path: str
+    whole: str
+    dataset: str
+    model: str
+    task: str
+    chooses: bool
+    samples: int
+    forward: int | None
+    exact: int | None
+
+
+def known_inputs(study: Study, dataset: str) -> Inputs:
+    """Return what the prepared data tell of a data set or, without them, its configuration."""
+    kind = study.dataset(dataset)
+    test, train = (Path("data", dataset, f"{part}.parquet") for part in ("test", "train"))
+    shape, rows = kind.feature_shape, kind.training_rows
+    values = None if shape is None else prod(shape)
+    if test.exists():
+        shape = tuple(TableFile(test).metadata["feature_shape"])
+    if train.exists():
+        rows = TableFile(train).rows
+        values = len(np.unique(read_mean_input(train)))
+    return Inputs(shape, rows, values)
+
+
+def evaluations(study: Study, inputs: Mapping[str, Inputs]) -> list[Evaluation]:
+    """Return the jobs that evaluate models: shared gradients, attributions, and choices of settings.
+
+    An attribution that is derived from a shared gradient counts 0 evaluations, a choice the most that it may take.
+    """
+    evaluating = {path for cell in study.evaluating for path in cell.jobs}
+    shared = [(GRADIENT, cell) for cell in study.gradients.values()]
+    found = []
+    for task, cell in shared + [(cell.method, cell) for cell in study.cells]:
+        method, known = study.cell_method(cell), inputs[cell.dataset]
+        for path, shard in cell.jobs.items():
+            count = _evaluations(method, cell, known, shard) if path in evaluating else 0
+            counts = (0, count) if cell.gradient.is_exact else (count, 0)
+            found.append(Evaluation(path, cell.path, cell.dataset, cell.model, task, False, cell.samples, *counts))
+    for path, choice in study.choices.items():
+        count = _most_evaluations(choice, inputs[choice.dataset].features)
+        keys = choice.dataset, choice.model, choice.points
+        found.append(Evaluation(path, path, *keys, True, choice.samples, count, 0))
+    return found
+
+
+def _evaluations(method: Method, cell: Cell, inputs: Inputs, shard: Shard) -> int | None:
+    features = 1 if cell.gradient.is_exact else inputs.features  # the cost of an exact gradient does not depend on it
+    values = _baseline_values(getattr(method, "baseline", "zero"), inputs)
+    if features is None or values is None:
+        return None
+    # Shards are cut by a cost that does not depend on the values of the baseline.
+    blocks = shard_blocks(cell.samples, method.evaluations(cell.gradient, features), shard)
+    samples = sum(block.stop - block.start for block in blocks)
+    return samples * method.evaluations(cell.gradient, features, values)
+
+
+def _baseline_values(baseline: Any, inputs: Inputs) -> int | None:
+    """Return how many distinct float32 values a baseline has."""
+    if baseline == "mean":
+        return inputs.mean_values
+    return len(np.unique(np.asarray(baseline, np.float32))) if isinstance(baseline, tuple) else 1
+
+
+def _most_evaluations(choice: Choice, features: int | None) -> int | None:
+    # Imports torch, which only plans of studies with such choices need.
+    import torch
+
+    from approxgrad.steps.search import most_evaluations
+
+    if features is None:
+        return None
+    points = choice.samples * choice.path_options.get("n_steps", 1)
+    return most_evaluations(getattr(torch, choice.gradient.dtype), choice.gradient.family, features, points)

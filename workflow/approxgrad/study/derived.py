@@ -1,0 +1,87 @@
+"""Attributions that follow from a shared gradient: nothing is evaluated for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from approxgrad.descriptions import read
+from approxgrad.gradients.source import Source
+from approxgrad.methods.method import METHODS
+from approxgrad.storage.tables import Attributions, read_attributions
+
+
+def derive_cell(path: Path | str, entry: Mapping[str, Any]) -> Attributions:
+    """Return the attributions of a method that is a function of input and gradient.
+
+    Parameters
+    ----------
+    path : path
+        File of the gradients, an attribution file of the method ``gradient``.
+    entry : mapping
+        ``attribution``, the name of the method, and its options.
+
+    Returns
+    -------
+    Attributions
+        The same numbers as if the method had been given the gradient source: arithmetic is in the precision of the
+        gradients.
+
+    Raises
+    ------
+    TableError
+        If the file cannot be read.
+    """
+    options = dict(entry)
+    method = read(METHODS[options.pop("attribution")], options)
+    shared = read_attributions(path)
+    dtype = shared.metadata["dtype"]
+    inputs, gradient = shared.inputs.astype(dtype), shared.attribution.astype(dtype)
+    maps = np.asarray(method.from_gradient(inputs, gradient))
+    metadata = {**shared.metadata, "method": dict(entry), "signed": method.signed}
+    if shared.output is not None:
+        ratios = rounding_ratios(shared.output, method.factor(inputs, np.zeros((), dtype)), maps)
+        metadata["rounding_scale"] = float(np.median(ratios)) if len(ratios) else None
+    return replace(shared, attribution=maps, metadata=metadata, output=None)
+
+
+def source_columns(source: Source, setting: float | None, evaluations: int) -> dict[str, Any]:
+    """Return :data:`approxgrad.storage.tables.SOURCE_COLUMNS` of a source with the setting that was used."""
+    return {
+        "family": source.family,
+        "setting": setting,
+        "setting_name": source.kind.setting_name,
+        "chosen": source.chosen,
+        "dtype": source.dtype,
+        "evaluations": evaluations,
+    }
+
+
+def rounding_ratios(
+    outputs: NDArray[np.floating[Any]], factors: NDArray[np.floating[Any]], maps: NDArray[np.floating[Any]]
+) -> NDArray[np.float64]:
+    """Return the steps at which an error of |f| in every difference is as large as the attribution.
+
+    Parameters
+    ----------
+    outputs : ndarray
+        Explained outputs f, of shape (N,).
+    factors : ndarray
+        What an attribution multiplies the gradient with, w of shape (N, d).
+    maps : ndarray
+        Exact attributions ``w f'`` of shape (N, d).
+
+    Returns
+    -------
+    ndarray
+        ``|f| |w| / |w f'|`` in units of the inputs, one for each map that is not zero. Their median is the
+        ``rounding_scale`` of a cell.
+    """
+    norms = np.linalg.norm(maps.astype(float), axis=1)
+    errors = np.abs(outputs.astype(float)) * np.linalg.norm(factors.astype(float), axis=1)
+    return np.asarray(errors[norms > 0] / norms[norms > 0])

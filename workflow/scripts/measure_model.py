@@ -1,0 +1,26 @@
+"""Measure a model without weights on the test rows."""
+
+import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.extensions import load
+from approxgrad.models.device import machine, set_up_torch
+from approxgrad.models.making import looks, measured_model
+from approxgrad.models.opening import open_model
+from approxgrad.models.training import measure_table
+from approxgrad.provenance.document import provenance
+from approxgrad.running.job import job
+from approxgrad.running.summaries import measures_summary
+from approxgrad.storage.tables import read_split
+
+with job(snakemake) as log:
+    load(snakemake.input.extensions)
+    parameters = snakemake.params
+    device = set_up_torch(parameters.device, parameters.torch_threads)
+    test = read_split(snakemake.input.test)
+    model = open_model(parameters.kind, parameters.opening, None, test.feature_shape, test.outputs, device)
+    entry = snakemake.config["models"][snakemake.wildcards.model]
+    measures = measured_model(model, test, device, **looks(entry))
+    log.info("test %s", measures)
+    log.summary = f"test {measures_summary(measures)}"
+    metadata = {"model": {"kind": parameters.kind, **parameters.opening}}
+    metadata["provenance"] = provenance(snakemake, machine(device))
+    measure_table(snakemake.output.measures, measures, len(test.target), metadata)
