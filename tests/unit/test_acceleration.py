@@ -20,7 +20,7 @@ EPS = torch.finfo(torch.float64).eps
 
 
 class SeenLayout(nn.Module):
-    """A convolution that notes the layout of its weights and of its output whenever it is evaluated."""
+    """A convolution that records the layout of its weights and output in every evaluation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def small_network():
 
 
 def fast(model, *inputs):
-    """Return what a model says while its functions are computed faster, and whether some were."""
+    """Return the outputs of a model while its functions are computed faster, and whether some were."""
     mode = FastFunctions()
     with torch.no_grad(), mode:
         outputs = model(*inputs)
@@ -129,7 +129,7 @@ def test_weights_given_for_each_call_are_used():
 
 
 class Subclass(torch.Tensor):
-    """A tensor of a class of its own."""
+    """A tensor subclass."""
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_other_threads_compute_as_ever():
 
 
 def test_a_model_that_computes_something_else_then_is_evaluated_as_it_is():
-    """Torch does not notice the exchange of numbers through `data`, so copies of them go stale."""
+    """Torch does not notice changes through `data`, so copies of weights become stale."""
 
     class Exchanged(nn.Module):
         def __init__(self):

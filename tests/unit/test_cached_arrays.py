@@ -67,8 +67,8 @@ def test_measures_are_those_of_the_two_arrays(tmp_path):
         ({"arr1": np.ones((2, 3))}, "has no array 'arr2', only arr1"),
         ({"arr1": np.ones((2, 3)), "arr2": np.ones((2, 4))}, "two arrays of one shape"),
         ({"arr1": np.ones(3), "arr2": np.ones(3)}, "two arrays of one shape"),
-        ({"arr1": np.ones((2, 3)), "arr2": np.full((2, 3), np.nan)}, "'arr2' does not hold finite numbers"),
-        ({"arr1": np.array([["a"]]), "arr2": np.array([["b"]])}, "'arr1' does not hold finite numbers"),
+        ({"arr1": np.ones((2, 3)), "arr2": np.full((2, 3), np.nan)}, "'arr2' does not hold only finite numbers"),
+        ({"arr1": np.array([["a"]]), "arr2": np.array([["b"]])}, "'arr1' does not hold only finite numbers"),
         ({"arr1": np.array([[{}]]), "arr2": np.array([[{}]])}, "cannot be read as npz"),
     ],
 )

@@ -16,7 +16,7 @@ METHODS = {Saliency: {}, InputXGradient: {}, IntegratedGradients: {"n_steps": N_
 
 
 class Spy:
-    """A gradient source that keeps what it was called with."""
+    """A gradient source that keeps its arguments."""
 
     def __init__(self, source) -> None:
         self.source = source
@@ -40,13 +40,13 @@ def test_approximated_attributions_agree_with_exact_ones(method, target):
     model, x = softplus_mlp(), points(4, 4)
     exact = attribution(method, model, x, target)
     approximated = attribution(method, model, x, target, FiniteDifference(STEP, "central"))
-    # A central difference is off by h^2 / 6 max|f'''| and by half of `difference_rounding`, as it divides by 2 h.
+    # A central difference is off by h^2 / 6 max|f'''| and half of `difference_rounding`, because it divides by 2 h.
     # Saliency passes this on; the others multiply it by |x - b| < 4, as the weights of the path are positive and sum to
     # one.
     gradient_error = STEP**2 / 6 * softplus_third_derivative(model) + difference_rounding(magnitude(model, x), STEP) / 2
     bound = gradient_error * (1 if method is Saliency else 4)
     torch.testing.assert_close(approximated, exact, rtol=0, atol=bound)
-    assert exact.abs().max() > 1e4 * bound  # the agreement says something
+    assert exact.abs().max() > 1e4 * bound  # so that the agreement is informative
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -111,7 +111,7 @@ def test_methods_that_draw_numbers_take_a_source_too(make, options):
         if gradient is not None:
             getattr(explainer, "attribution_method", explainer).gradient_func = gradient
         torch.manual_seed(0)
-        np.random.seed(0)  # noqa: NPY002 - what captum draws with
+        np.random.seed(0)  # noqa: NPY002 - captum draws from it
         results.append(explainer.attribute(x.clone(), target=1, **options).detach())
     assert source.used_batch_size is not None
     # Gradients are as close as those above; variances and products with inputs are below ten times as far apart.

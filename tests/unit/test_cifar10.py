@@ -90,10 +90,7 @@ def test_numbers_that_do_not_fit_the_archive_are_refused(archive, options, expec
         ({"validation": 49_999}, "validation: leaves 1 rows to train on, expected at least 2"),
         ({"limit": Limit(train=45_001)}, "limit.train: got 45001, expected at most 45000, the rows that there are"),
         ({"limit": Limit(test=10_001)}, "limit.test: got 10001, expected at most 10000, the rows that there are"),
-        (
-            {"normalisation": Normalisation((0, 0), (1,))},
-            "normalisation.mean: got 2 numbers, expected 1 or 3",
-        ),
+        ({"normalisation": Normalisation((0, 0), (1,))}, "normalisation.mean: got 2 numbers, expected 1 or 3"),
     ],
 )
 def test_numbers_that_do_not_fit_are_known_before_the_download(options, expected):

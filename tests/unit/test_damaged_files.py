@@ -1,6 +1,7 @@
 """Whatever happens to a file, its reader gives a result or says in one line why there is none."""
 
 import dataclasses
+import hashlib
 import io
 import pickle
 import resource
@@ -16,11 +17,14 @@ from hypothesis import given
 from PIL import Image
 
 import cifar_archive
-from approxgrad.datasets import cifar10, image_folder, table
+from approxgrad.datasets.cifar10 import Cifar10
 from approxgrad.datasets.cifar_batches import read_batch, read_class_names
+from approxgrad.datasets.image_folder import ImageFolder
 from approxgrad.datasets.pixels import FORMATS, decoded, pillow_limits
+from approxgrad.datasets.table import Table
+from approxgrad.descriptions import read as described
 from approxgrad.evaluation.frames import read_keyed
-from approxgrad.models.architectures import build_model, load_model, save_model
+from approxgrad.models.model_files import build_model, load_model, save_model
 from approxgrad.models.weights import fit_weights, read_weights
 from approxgrad.provenance.document import read_provenance
 from approxgrad.running.job import EXPECTED_ERRORS, is_expected
@@ -45,7 +49,10 @@ GIBIBYTE = 2**30
 ROWS, FEATURES = 40, 3
 NETWORK = {"architecture": "mlp", "input_shape": (FEATURES,), "outputs": 2, "hidden": [4], "dropout": 0.1}
 TABLE = {"task": "classification", "validation": 0.2, "test": 0.2, "normalisation": "standardise"}
+PHOTOS = {"size": [4, 4], "channels": 3, "validation": 0.5}
 COLUMNS = {"features": ["a", "b", "c"], "target": "y"}
+SOURCE = {"family": "forward", "setting": 0.1, "setting_name": "step", "chosen": False}
+SOURCE |= {"dtype": "float32", "evaluations": 4}
 
 
 def random():
@@ -68,7 +75,7 @@ def write_features(path):
 
 def write_maps(path):
     maps = random().normal(size=(6, FEATURES))
-    metadata = {"scheme": "forward", "step": 0.1, "dtype": "float32", "feature_shape": [FEATURES]}
+    metadata = SOURCE | {"feature_shape": [FEATURES]}
     inputs = maps.astype(np.float32)
     write_attributions(path, Attributions(np.arange(6), maps, inputs, np.arange(6) % 2, inputs, metadata, maps[:, 0]))
 
@@ -95,11 +102,26 @@ def read_features(path):
 
 
 def read_columns(path):
-    return table.prepare(TABLE | COLUMNS | {"path": str(path)}, 0, [path])
+    return described(Table, TABLE | COLUMNS | {"path": str(path)}).prepare(0, [path])
 
 
 def read_npz(path):
-    return table.prepare(TABLE | {"arrays": {"all": ["x", "y"]}, "path": str(path)}, 0, [path])
+    return described(Table, TABLE | {"arrays": {"all": ["x", "y"]}, "path": str(path)}).prepare(0, [path])
+
+
+def write_archive(path):
+    cifar_archive.write_archive(path, cifar_archive.contents(2, 2))
+    path.with_name("md5").write_text(hashlib.md5(path.read_bytes()).hexdigest())
+
+
+def read_archive(path, md5=None):
+    download = {"md5": md5 or path.with_name("md5").read_text()}
+    return described(Cifar10, {"validation": 2, "download": download}).prepare(0, [path])
+
+
+def read_any_archive(path):
+    # With the sum of what is there, so that damage comes as far as the reader.
+    return read_archive(path, hashlib.md5(path.read_bytes()).hexdigest())
 
 
 def read_fitting(path):
@@ -132,10 +154,7 @@ READERS = {
         lambda path: torch.save(model().state_dict(), path, _use_new_zipfile_serialization=False),
         read_fitting,
     ),
-    "archive.tar.gz": (
-        lambda path: cifar_archive.write_archive(path, cifar_archive.contents(2, 2)),
-        lambda path: cifar10.prepare({"validation": 2}, 0, [path]),
-    ),
+    "archive.tar.gz": (write_archive, read_any_archive),
     "data_batch_1": (
         lambda path: path.write_bytes(pickle.dumps(cifar_archive.batch(3, 1), protocol=2)),
         lambda path: read_batch(path.read_bytes(), str(path)),
@@ -146,7 +165,7 @@ READERS = {
     ),
     "photos.zip": (
         write_photos,
-        lambda path: image_folder.prepare({"size": [4, 4], "channels": 3, "validation": 0.5}, 0, [path]),
+        lambda path: described(ImageFolder, PHOTOS | {"path": str(path)}).prepare(0, [path]),
     ),
     **{f"picture.{form}": (lambda path, form=form: path.write_bytes(picture(form)), read_picture) for form in FORMATS},
 }
@@ -220,7 +239,7 @@ def contents(value):
 
 
 def write_measures(path):
-    own = frame().assign(gradient=["exact", "forward-h0.1"] * 20, step=[None, 0.1] * 20)
+    own = frame().assign(gradient=["exact", "forward-h0.1"] * 20, setting=[None, 0.1] * 20)
     write_table(
         path, pa.Table.from_pandas(own, preserve_index=False), {"provenance": {"script": "evaluate.py"}, "n": 1}
     )
@@ -233,7 +252,7 @@ def read_pieces(path):
 
 def write_shard(path):
     row = np.arange(6.0)
-    metadata = {"scheme": "forward", "step": 0.1, "dtype": "float32", "feature_shape": [3]}
+    metadata = SOURCE | {"feature_shape": [3]}
     metadata |= {"model_evaluations": 24, "check_evaluations": 9, "lost_steps": 0}
     metadata |= {"batch_size": 4, "device": "cpu", "versions": {"torch": "2"}, "rounding_ratios": [0.5]}
     maps = random().normal(size=(6, FEATURES))
@@ -268,7 +287,7 @@ FLIPPED = {
     "table.npz": (write_arrays, read_npz),
     "compressed.npz": (lambda path: write_arrays(path, np.savez_compressed), read_npz),
     "cached.npz": READERS["cached.npz"],
-    "archive.tar.gz": READERS["archive.tar.gz"],
+    "archive.tar.gz": (write_archive, read_archive),
     "photos.zip": READERS["photos.zip"],
     "picture.PNG": READERS["picture.PNG"],
 }
@@ -326,5 +345,5 @@ def test_a_torch_file_that_was_saved_without_checksums_is_read(tmp_path):
     ],
 )
 def test_a_few_bytes_take_no_gigabytes(content, little_memory):
-    with pytest.raises(ValueError, match=r"^x: (contains LONG_BINPUT|is no CIFAR-10 batch \(expected)"):
+    with pytest.raises(ValueError, match=r"^x: (contains LONG_BINPUT|is not a CIFAR-10 batch \(expected)"):
         read_class_names(content, "x")

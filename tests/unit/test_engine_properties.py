@@ -22,7 +22,7 @@ def source_of(problem, **changes):
 
 
 def derivatives(problem, **changes):
-    """The result of the engine as one float64 matrix: a row for each input."""
+    """The result of the engine as a float64 matrix with a row for each input."""
     parts = source_of(problem, **changes)(problem.model, problem.inputs, problem.target)
     return torch.cat([part.double().flatten(1) for part in parts], dim=1)
 
@@ -107,7 +107,7 @@ def test_the_caller_finds_everything_as_it_was(problem, grad_mode):
 
 @given(problems(single_input=True), st.sampled_from(list(METHODS)), st.booleans())
 def test_twice_the_model_has_twice_the_attribution_bit_for_bit(problem, method, exact):
-    form = "function" if exact else problem.form  # no exact gradient passes through an array
+    form = "function" if exact else problem.form  # arrays have no exact gradient
     double = copy.deepcopy(problem.net)
     with torch.no_grad():
         double[-1].weight.mul_(2)
@@ -139,7 +139,7 @@ def test_linear_models_have_no_error_but_rounding(dtype, step, scheme, rows, fea
     generator = np.random.default_rng(seed)
     weights, inputs = (torch.from_numpy(generator.normal(size=size)).to(dtype) for size in (features, (rows, features)))
     eps = torch.finfo(dtype).eps
-    # The sum of d products with its offset, at the inputs and a step away from them; and the rounding of x + h.
+    # The sum of d products and an offset, at the inputs and a step away; and the rounding of x + h.
     terms = (features + 1) * eps * (((inputs.abs() + step) * weights.abs()).sum(dim=1, keepdim=True) + 1)
     tolerance = (2 * terms + eps * (inputs.abs() + 2 * step) * weights.abs()) / step + eps * weights.abs()
     for method, factor, allowed in (
@@ -159,7 +159,7 @@ def test_linear_models_have_no_error_but_rounding(dtype, step, scheme, rows, fea
 
 @st.composite
 def baselines(draw, problem, seed):
-    """A baseline in every form that is allowed, of few distinct values."""
+    """A baseline in any allowed form, with few distinct values."""
     inputs = problem.inputs[0]
     form = draw(st.sampled_from(["none", "number", "input", "row", "broadcast"]))
     shape = {"input": inputs.shape[1:], "row": inputs.shape, "broadcast": (1,) * inputs[0].ndim}.get(form, ())
@@ -197,7 +197,7 @@ def test_attributions_over_differences_are_their_formulas(problem, method, n_ste
 
 
 class Counted(torch.nn.Module):
-    """Counts the rows that a model is given, by the model itself and not through any hook of the package."""
+    """Counts the rows that a model is given in the model itself, not through a hook of the package."""
 
     def __init__(self, net, outputs):
         super().__init__()

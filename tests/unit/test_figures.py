@@ -269,6 +269,12 @@ def test_curves_of_both_splits_and_the_best_epoch(other, label):
     assert "data set: digits, model: CNN" in drawn_text(figure)
 
 
+@pytest.mark.parametrize(("epochs", "marker"), [(1, "o"), (20, "o"), (21, "")])
+def test_few_epochs_are_marked(epochs, marker):
+    loss, _ = learning_curves(curve_table(epochs=epochs, best=1), LOOKS["labels"])[0].axes
+    assert [line.get_marker() for line in loss.lines[:2]] == [marker] * 2
+
+
 def test_incomplete_curves_are_refused():
     curves = curve_table()
     with pytest.raises(ValueError, match="curves: expected the metric loss and one of accuracy, r2"):

@@ -83,7 +83,7 @@ def test_exactly_the_points_of_the_stencil_are_evaluated_once(scheme, batch_size
     model = RecordingModel(lambda batch: quadratic(batch.flatten(1)[:, :3]))
     source = FiniteDifference(step, scheme, batch_size=batch_size, check_rows=False)
     source(model, x)
-    # A batch size that is not given follows from the memory that a few evaluations take.
+    # Without a batch size, it follows from the memory of a few evaluations.
     assert source.check_evaluations == (0 if batch_size else 2 + 4)
     model.batches = model.batches[0 if batch_size else 3 :]
     expected = []
@@ -181,7 +181,7 @@ def test_additional_arguments_are_taken_row_by_row(batch_size):
         return (x * factor).sum(dim=1) * scale + shift.sum()
 
     x, factor = points(4, 3), points(4, 3, seed=1)
-    arguments = (factor, 2.0, torch.ones(5))  # a tensor of another length goes to every batch as it is
+    arguments = (factor, 2.0, torch.ones(5))  # a tensor of another length is the same for every batch
     result = difference(model, x, batch_size=batch_size, additional_forward_args=arguments)
     assert torch.equal(result, 2 * factor)
 
@@ -318,7 +318,7 @@ def test_invalid_inputs_are_refused(inputs, error, message):
 )
 def test_outputs_that_are_not_finite_are_traced(scheme, position, sign, where, value, batch_size):
     x = torch.zeros(4, 3, dtype=torch.float64)
-    x[2, 1] = sign  # so that only the shift of this feature, or none at all, passes the position
+    x[2, 1] = sign  # so that only the shift of this feature, or no shift, passes the position
 
     def model(batch):
         return torch.where(sign * batch[:, 1] > position, torch.full_like(batch[:, 1], value), linear(batch))

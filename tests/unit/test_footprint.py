@@ -17,7 +17,7 @@ IMAGES = (torch.zeros(5, 2, 4, 4),)
 
 
 def measured(model, inputs, rows=4):
-    """Return the footprint of a model, or None if its outputs do not follow from what was seen."""
+    """Return the footprint of a model, or None if the meter could not follow its outputs."""
     meters = MemoryMeter(), MemoryMeter()
     for meter, count in zip(meters, (1, rows), strict=True):
         with torch.no_grad():
@@ -27,7 +27,7 @@ def measured(model, inputs, rows=4):
 
 def test_a_network_equals_the_hand_count():
     # Per input in float32: 2 * 16 numbers enter, the convolution gives 4 * 16, so does each of two operations after it,
-    # and the last layer gives 3; of a matrix product with a weight of its own, nothing else is made.
+    # and the last layer gives 3; its matrix product makes nothing else.
     size = measured(small_cnn(torch.float32), IMAGES)
     assert size.widest == 4 * (64 + 64)
     assert size.weight_uses == 16

@@ -6,7 +6,7 @@ from captum._utils.gradient import compute_gradients
 from torch import nn
 
 from approxgrad import ExactGradient
-from approxgrad.methods.published import PathAverage
+from approxgrad.methods.path_average import PathAverage
 from problems import linear, numpy_model, points, quadratic, quadratic_gradient, small_cnn, softplus_mlp, two_inputs
 
 

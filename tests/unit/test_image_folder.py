@@ -225,18 +225,12 @@ def without(prefix):
         ({f"photos/{name}": b"" for name in files()}, r": has no train/ .*, only photos$"),
         (files() | {"test/dog/1.png": b""}, r": test/ has the class dog, expected one of train/: ant, bee, cow$"),
         (files() | {"train/dog/": b""}, r": train/dog contains no image$"),
-        (
-            files() | {"train/bee /1.png": b""},
-            r": has the folders 'train/bee' and 'train/bee ', which look the same; exp",
-        ),
+        (files() | {"train/bee /1.png": b""}, r": has the folders 'train/bee' and 'train/bee ', which look the same"),
         (
             files() | {"train/caf\u00e9/1.png": b"", "test/cafe\u0301/1.png": b""},
             r": has the folders 'test/cafe\\u0301' and 'train/caf\\xe9', which look the same; expected one spelling",
         ),
-        (
-            {name: data for name, data in files().items() if "/ant/" in name},
-            r": train/ has the class ant only, expected several$",
-        ),
+        ({name: data for name, data in files().items() if "/ant/" in name}, r": train/ has the class ant only"),
         (files() | {"test/bee/more/1.png": b""}, r": test/bee/more is a folder, expected images in test/bee$"),
         (files() | {"test/bee/1.txt": b"text"}, r": test/bee/1.txt: is not an image \(of the formats .*JPEG, PNG"),
         (files() | {"train/cow/1.png": b""}, r": train/cow/1.png: is not an image"),

@@ -20,7 +20,7 @@ def rectifiers(x):
 
 
 def exact_distances(points, scheme):
-    """Return the distance from each point to its first kink along any feature, on the side that the scheme looks at."""
+    """Return the distance from each point to its first kink along any feature, on the side that the scheme uses."""
     heights = points.numpy() @ WEIGHTS.T + OFFSETS
     along = -heights[:, :, None] / WEIGHTS
     sided = (
@@ -60,6 +60,21 @@ def test_distances_along_many_path_points_are_estimated(scheme):
     exact = np.median(exact_distances(x, scheme).reshape(20, 50).min(axis=0))
     estimated = found.reach(np.array([math.log(2) / 20]))[0]
     assert abs(math.log(estimated / exact)) < 3 * math.hypot(1 / math.sqrt(50), 1 / 8)
+
+
+def test_features_that_were_not_drawn_bring_kinks_nearer():
+    # Each of 800 features has its own kink, but only 192 are drawn: without a correction distances are four times too
+    # large. One estimate is good to a factor of e, so the mean of eight to e^(3 / sqrt(8)) at three standard errors.
+    errors = []
+    for seed in range(8):
+        generator = np.random.default_rng(seed)
+        x = torch.from_numpy(generator.normal(size=(60, 800)))
+        probe = Probe(lambda batch: torch.relu(batch).sum(dim=1), x, None, 1000)
+        found = KinkSurvey(probe, stencil("central"), np.arange(60)[None], generator).kinks(0.1, 1e-12, 1e-12)
+        assert probe.evaluations <= most_survey_evaluations(800, 60)
+        assert not found.counted
+        errors.append(math.log(found.reach(np.array([math.log(2)]))[0] / float(x.abs().amin(dim=1).median())))
+    assert abs(np.mean(errors)) < 3 / math.sqrt(8)
 
 
 def counted(points, scheme, places, distance, model=rectifiers):
@@ -132,6 +147,23 @@ def test_inputs_on_a_kink_have_one_in_reach_unless_they_are_the_majority(tied):
         reached[:tied] = True
     near = shares <= 0.8
     np.testing.assert_allclose(shares[near], reached.mean(axis=0)[near], atol=1e-7)
+
+
+def test_noise_is_not_taken_for_a_kink_at_the_point():
+    def noisy(batch):
+        return rectifiers(batch) + 2e-9 * torch.sin(1e9 * batch.sum(dim=1)) * (batch[:, 0] > 50)
+
+    x = points(400)
+    x[:6, 0] += 100  # second differences of noise, up to 8e-9, at a point of 6 of 20 inputs
+    exact = exact_distances(x, "forward").reshape(20, 20).min(axis=0)
+    survey = KinkSurvey(
+        Probe(noisy, x, None, 1000), stencil("forward"), np.arange(400).reshape(20, 20), np.random.default_rng(0)
+    )
+    found = survey.counted_kinks(np.median(exact), 1e-7, 1e-9)
+    shares = 1 - np.exp(-20 * found.hazards)
+    near = shares <= 0.8
+    expected = np.array([(exact <= step).mean() for step in found.steps])
+    np.testing.assert_allclose(shares[near], expected[near], atol=1e-7)
 
 
 def test_distances_are_found_outwards_and_inwards():

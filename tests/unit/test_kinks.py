@@ -11,7 +11,7 @@ from problems import linear, points
 
 @pytest.mark.parametrize("scheme", ["forward", "central"])
 def test_the_density_of_kinks_is_that_of_the_side_that_counts(scheme):
-    # Half of the points have a kink within 0.1 on either side, the density of which is log(2) / 0.1; a one-sided
+    # Half of the points have a kink within 0.1 on either side, so the density is log(2) / 0.1; a one-sided
     # difference meets half of them.
     search = Search(linear, points(5, 3), None, scheme, None, 1, 0, 10)
     density = search.kink_density(np.arange(10) < 5, 0.1)
@@ -21,7 +21,7 @@ def test_the_density_of_kinks_is_that_of_the_side_that_counts(scheme):
 def test_hazards_are_interpolated_and_continued():
     kinks = Kinks.measured(np.array([0.1, 0.2]), np.array([0.2, 0.4]))
     np.testing.assert_allclose(kinks.reach(np.array([0.02, 0.2, 0.3, 0.4, 0.8])), [0.01, 0.1, 0.15, 0.2, 0.4])
-    # A hazard never falls with the step, and grows so little where it seems to that this can be told from nothing.
+    # A hazard never falls with the step; where the measured one does, it grows by next to nothing.
     np.testing.assert_allclose(Kinks.measured(np.array([1.0, 2.0]), np.array([0.9, 0.8])).hazards, 0.9, rtol=1e-8)
 
 
@@ -43,3 +43,13 @@ def test_with_much_noise_the_step_goes_beyond_the_first_kinks():
     step, truncation = best_step(kinks, np.array([1e-3, -1e-3]), 0.5, 4.0, 1, 0.7, seed=0)
     assert step == pytest.approx((8 / (0.5 * 1e-6)) ** (1 / 3), rel=0.25)
     assert truncation == pytest.approx(math.sqrt(0.5e-6 * step), rel=0.25)
+
+
+@pytest.mark.parametrize("rounding", [0.01, 4.0])  # a step among the simulated kinks, and one beyond them
+def test_a_kink_counts_as_often_as_features_meet_it(rounding):
+    kinks, sizes = Kinks(np.array([1.0, 2.0]), np.array([0.5, 1.0])), np.array([1e-3, -1e-3])
+    one = best_step(kinks, sizes, 0.5, rounding, 1, 0.7, seed=0)
+    assert (one[0] > 80) == (rounding == 4.0)
+    # All squared errors are ten times as large, so the step stays.
+    ten = best_step(kinks, sizes, 5.0, 10 * rounding, 1, 0.7, seed=0)
+    assert ten == pytest.approx((one[0], math.sqrt(10) * one[1]))

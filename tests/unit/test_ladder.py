@@ -68,7 +68,7 @@ def test_what_all_points_of_a_path_have_in_common_does_not_average_out():
 
 
 def kinks(x):
-    """Absolute values with kinks at 0.01, 0.02 ... of each feature, of random sizes: as many bends as one likes."""
+    """Absolute values with kinks of random sizes at 0.01, 0.02 ... of each feature."""
     sizes = torch.from_numpy(np.random.default_rng(4).normal(size=200))
     return ((x[:, :, None] - torch.arange(200) / 100).abs() * sizes).sum(dim=(1, 2))
 

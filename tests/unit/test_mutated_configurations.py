@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from approxgrad.study.config_files import check_config_files
-from approxgrad.study.configuration import ConfigError, load_schema
+from approxgrad.study.configuration import ConfigError
+from approxgrad.study.reference import schema
 from approxgrad.study.study import Study
 from damage import DAMAGES, LONG, SHORT, damaged
 
@@ -27,13 +28,23 @@ MORE = {
             "factory": "a.b:c",
             "options": {"x": 1},
             "weights": {"file": "w", "repository": "a/b", "sha256": "0" * 64},
-        }
+        },
+        "plain": {"function": "a.b:f", "outputs": 3, "batch_size": 4, "check_rows": False},
     },
+    "methods": {"start": {"attribution": "integrated_gradients", "baseline": [0.5], "n_steps": 3}},
+    "gradients": {"chosen": {"difference": "central", "steps": ["auto", 0.1], "dtypes": ["float64", "float32"]}},
 }
 for key, entries in MORE.items():
     DEFAULT[key] |= entries
 DEFAULT["experiments"].append(
-    {"datasets": list(MORE["datasets"]), "models": ["own"], "methods": ["saliency"], "steps": ["auto"], "samples": 2}
+    {
+        "datasets": list(MORE["datasets"]),
+        "models": ["own", "plain"],
+        "methods": ["saliency"],
+        "gradients": ["chosen"],
+        "samples": 2,
+        "reference": "central-auto",
+    }
 )
 DEFAULT["cached_arrays"] = {
     "maps": {
@@ -54,17 +65,17 @@ def places(value, path=()):
         yield from places(item, (*path, key))
 
 
-def words(schema):
-    """Yield every key and every word of the schema."""
-    if isinstance(schema, dict):
-        for key, value in schema.items():
+def words(document):
+    """Yield every key and every word of a document."""
+    if isinstance(document, dict):
+        for key, value in document.items():
             yield key
             yield from words(value)
-    elif isinstance(schema, list):
-        for value in schema:
+    elif isinstance(document, list):
+        for value in document:
             yield from words(value)
-    elif isinstance(schema, str) and " " not in schema:
-        yield schema
+    elif isinstance(document, str) and " " not in document:
+        yield document
 
 
 PLACES = list(places(DEFAULT))
@@ -74,7 +85,7 @@ NUMBERS = st.one_of(
     st.sampled_from([0, -1, 1, 2, 3, 0.5, 1e-30, 1e30, 10**40, -(10**400), 5e-324]),
 )
 TEXTS = st.one_of(
-    st.sampled_from(sorted(set(words(load_schema())) | set(words(DEFAULT)))),
+    st.sampled_from(sorted(set(words(schema())) | set(words(DEFAULT)))),
     st.text(max_size=12),
     st.sampled_from(
         ["", "..", "../x", "/x", "a/b", "1e-3", "1e999", "nan", "a\nb", "\x00", "x" * 300, "{method}", "a:b"]
@@ -87,7 +98,10 @@ VALUES = st.recursive(
 )
 MUTATIONS = st.lists(
     st.tuples(
-        st.sampled_from(["delete", "replace", "rename", "nest", "copy", "add"]), st.sampled_from(PLACES), VALUES, KEYS
+        st.sampled_from(["delete", "replace", "rename", "nest", "copy", "add", "old"]),
+        st.sampled_from(PLACES),
+        VALUES,
+        KEYS,
     ),
     min_size=1,
     max_size=3,
@@ -114,6 +128,8 @@ def mutated(mutations):
                     place[last] = [place[last], place[last]]
                 case "add":
                     place[last][key] = value
+                case "old":
+                    config["experiments"][0]["steps"] = value
         except (LookupError, TypeError):  # an earlier mutation has taken the place away
             pass
     return config
@@ -140,6 +156,7 @@ def check_configurations(limits):
             check_lines(error)
         else:
             assert study.cells
+            assert Study(study.document).cells == study.cells
             assert all(len(folder) < 256 for cell in study.cells for folder in cell.path.split("/"))
             assert not any(".." in cell.path.split("/") for cell in study.cells)
             studies += 1

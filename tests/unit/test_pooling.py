@@ -38,7 +38,7 @@ def test_the_engine_pools_so(kernel):
     torch.manual_seed(0)
     model = nn.Sequential(nn.MaxPool2d(kernel), nn.Flatten()).double().eval()
     images = torch.randn(1, 1, 4, 4, dtype=torch.float64)
-    # So small a step that the maxima stay where they are: the gradient is 1 there, up to rounding over the step.
+    # With so small a step the maxima stay in place: the gradient is 1 there, up to rounding over the step.
     step = 1e-3
     (gradient,) = FiniteDifference(step, batch_size=17)(model, images, 3)
     images.requires_grad_()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from approxgrad.evaluation.completeness import completeness_residuals
 from approxgrad.evaluation.frames import exact_ranges
 from approxgrad.evaluation.metric_tables import evaluate_method
-from approxgrad.figures.maps import SAMPLES, map_numbers, read_columns
+from approxgrad.figures.triples import SAMPLES, map_numbers, read_columns
 from approxgrad.report.explorer import MOST_SAMPLES, read_comparisons
 from approxgrad.storage import row_groups
 from approxgrad.storage.row_groups import GROUP_BYTES
@@ -32,12 +32,17 @@ def attributions(sample, seed, features=12, step=None, truth=True, target=True):
     rows, own, shared = len(sample), np.random.default_rng([seed, 1]), np.random.default_rng(99)
     whole = shared.normal(size=(2, 1000, features)).astype(np.float32)
     metadata = {
-        "scheme": "exact" if step is None else "forward",
-        "step": step,
+        "gradient": "exact" if step is None else f"forward-h{step}",
+        "family": "exact" if step is None else "forward",
+        "setting": step,
+        "setting_name": "" if step is None else "step",
+        "chosen": False,
         "dtype": "float32",
+        "evaluations": 1 if step is None else features + 1,
         "feature_shape": [1, 3, features // 3],
         "normalisation": {"mean": [0.0], "std": [1.0]},
         "method": {"attribution": "integrated_gradients"},
+        "signed": True,
     }
     return Attributions(
         sample=np.array(sample),
@@ -83,10 +88,10 @@ def test_pieces_have_the_results_of_the_whole_to_the_last_digit(both):
     whole, pieces = both
     for function in (
         lambda paths: evaluate_method(paths[:1], paths[1:]),
-        lambda paths: completeness_residuals(paths, [("ig", "g")] * len(paths)),
+        lambda paths: completeness_residuals(paths, ["ig"] * len(paths)),
         lambda paths: pa.Table.from_pandas(exact_ranges(paths[:2], [("d", "m", "a")] * 2)),
         lambda paths: pa.Table.from_pandas(
-            map_numbers(read_columns(["a", "b"], paths[1:3], [paths[0]] * 2), dataset="d", model="m")
+            map_numbers(read_columns(["a", "b"], paths[1:3], [paths[0]] * 2), {"dataset": "d", "model": "m"})
         ),
     ):
         assert function(pieces).equals(function(whole))
@@ -170,7 +175,7 @@ def test_a_truth_that_only_some_rows_have_is_refused(tmp_path):
     "read",
     [
         lambda path: evaluate_method([path], [path]),
-        lambda path: completeness_residuals([path], [("ig", "exact")]),
+        lambda path: completeness_residuals([path], ["ig"]),
         lambda path: exact_ranges([path], [("d", "m", "a")]),
     ],
 )
@@ -242,7 +247,7 @@ CHILD = """
 import re, sys
 from pathlib import Path
 from approxgrad.evaluation import completeness, frames, metric_tables
-from approxgrad.figures import maps
+from approxgrad.figures import triples
 from approxgrad.report import explorer
 from approxgrad.storage.tables import write_table
 task, folder = sys.argv[1], Path(sys.argv[2])
@@ -254,11 +259,11 @@ before = peak()
 if task == "evaluate":
     write_table(table, metric_tables.evaluate_method(exact, approximated), {})
 elif task == "completeness":
-    completeness.completeness_residuals(paths, [("ig", "g")] * 3)
+    completeness.completeness_residuals(paths, ["ig"] * 3)
 elif task == "ranges":
     frames.exact_ranges(exact, [("d", "m", "a")])
 elif task == "maps":
-    maps.map_numbers(maps.read_columns(["a", "b"], approximated, exact * 2), dataset="d", model="m")
+    triples.map_numbers(triples.read_columns(["a", "b"], approximated, exact * 2), {"dataset": "d", "model": "m"})
 else:
     explorer.explorer_data(explorer.read_comparisons([("d", "m", "a")], [table], exact, [approximated]))
 print(peak() - before)

@@ -20,7 +20,7 @@ def weighted(x):
 
 
 class Counter:
-    """A model that says something else at every call."""
+    """A model with different outputs in every call."""
 
     def __init__(self):
         self.calls = itertools.count()
@@ -30,7 +30,7 @@ class Counter:
 
 
 class Capacity:
-    """An expert that serves the first two rows of a batch only."""
+    """An expert that only serves the first two rows of a batch."""
 
     def __call__(self, x):
         return torch.where(torch.arange(len(x)) < 2, weighted(x), 0)
@@ -138,7 +138,7 @@ def test_what_shows_only_in_the_batches_of_the_engine_is_seen_there():
     FiniteDifference(0.1, batch_size=20)(crowded, ROWS)
 
 
-# What is no fault
+# Models that are accepted
 
 
 class Half(nn.Module):

@@ -7,7 +7,7 @@ import yaml
 
 from approxgrad.report.run_record import Benchmark, computed_with, read_benchmarks, run_page, run_times
 from approxgrad.storage.tables import Attributions, write_attributions
-from approxgrad.study.configuration import validated
+from approxgrad.study.study import Study
 
 CONFIG = Path(__file__).resolve().parents[2] / "config.yaml"
 HEADER = "s\th:m:s\tmax_rss\tcpu_time\n"
@@ -16,9 +16,12 @@ HEADER = "s\th:m:s\tmax_rss\tcpu_time\n"
 def attributions(path, device):
     values = np.zeros((2, 3), np.float32)
     metadata = {
-        "scheme": "exact",
-        "step": None,
+        "family": "exact",
+        "setting": None,
+        "setting_name": "",
+        "chosen": False,
         "dtype": "float32",
+        "evaluations": 1,
         "device": device,
         "threads": 1,
         "versions": {"torch": "2", "numpy": "1"},
@@ -60,8 +63,8 @@ def test_files_are_counted_by_what_they_were_computed_with(tmp_path):
 
 
 def test_the_configuration_on_the_page_is_that_of_the_run(tmp_path):
-    config = validated(yaml.safe_load(CONFIG.read_text()))
+    config = Study(yaml.safe_load(CONFIG.read_text())).document
     html = run_page([Benchmark("attribute", 1.0, 1.0)], [attributions(tmp_path / "a.parquet", "cpu")], config)
     text = unescape(re.search("<pre[^>]*>(.*)</pre>", html, re.DOTALL)[1])
-    assert validated(yaml.safe_load(text)) == config
+    assert Study(yaml.safe_load(text)).document == config
     assert all(f">{name}<" in html for name in ("approxgrad", "torch", "snakemake", "attribute"))

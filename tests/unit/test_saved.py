@@ -40,6 +40,10 @@ def extra(get, set_):
     )
 
 
+def in_this_process(path, inputs, extension):
+    return saved._here(path, inputs)
+
+
 @pytest.fixture
 def made(tmp_path, monkeypatch):
     """Makes the model of a source, with weights that no seed gives, and its description."""
@@ -139,7 +143,7 @@ def test_state_comes_back(made, monkeypatch, source):
     torch.manual_seed(1)
     assert torch.allclose(load_model("weights", CPU)(inputs), expected, atol=1e-6)
     # In this process: the others are for what only a new one finds out.
-    monkeypatch.setattr(saved, "_in_new_process", saved._here)
+    monkeypatch.setattr(saved, "_in_new_process", in_this_process)
     save_model("weights", model, description)
 
 
@@ -184,7 +188,7 @@ ONLY_HERE = {
 
 @pytest.mark.parametrize("source", ONLY_HERE.values(), ids=ONLY_HERE)
 def test_what_is_not_in_the_file_is_refused(made, monkeypatch, source):
-    monkeypatch.setattr(saved, "_in_new_process", saved._here)
+    monkeypatch.setattr(saved, "_in_new_process", in_this_process)
     model, description = made(source)
     with pytest.raises(ModelError, match=NOT_SAVED):
         save_model("weights", model, description)
@@ -253,7 +257,7 @@ def test_values_that_no_file_can_hold_are_named(state, words):
 
 
 def test_the_check_changes_neither_the_model_nor_any_random_state(made, monkeypatch):
-    monkeypatch.setattr(saved, "_in_new_process", saved._here)
+    monkeypatch.setattr(saved, "_in_new_process", in_this_process)
     model, description = made(
         f"{HEAD}def build(shape, outputs):\n    return nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 1))\n"
     )

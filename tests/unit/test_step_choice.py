@@ -77,7 +77,7 @@ def test_lines_are_lengthened_until_values_differ():
 
 @pytest.mark.parametrize("function", [torch.cos, torch.exp])
 def test_the_rounding_of_shifted_inputs_counts_as_noise(function):
-    # In float64 inside, so that the only noise is that of x + h, a float32 number: its spacing is 2^-24 to 2^-23 for x
+    # The model computes in float64, so the only noise is that of x + h in float32: its spacing is 2^-24 to 2^-23 for x
     # between 0.5 and 1.5, times a slope of 0.5 to 4.5, over sqrt(12).
     x = uniform(30, 3, dtype=torch.float32) * 0.7 + 0.5
     noise = choose_step(lambda x: function(x.double()).sum(dim=1), x).noise
@@ -130,7 +130,7 @@ def test_the_error_of_a_smooth_network_is_near_the_best_of_all_steps(scheme, dty
 
 @pytest.mark.parametrize("scheme", ["forward", "backward", "central"])
 def test_the_error_is_predicted(scheme):
-    # Features are alike, so the root mean square over rows and features of the error is what is predicted.
+    # Features are alike, so the prediction is the root mean square error over rows and features.
     model, x = on_grid(torch.exp), uniform(400, 3)
     choice = choose_step(model, x, scheme=scheme)
     error = FiniteDifference(choice.step, scheme)(model, x)[0] - torch.exp(x)
@@ -164,8 +164,8 @@ def path_errors(model, x, scheme, steps, points):
     ("countable", "loss"),
     [
         (2**16, 2),  # every pair is counted
-        (20 * 10 * 6, 4),  # 20 of 60 inputs: a factor of 1.9 on purpose, and the median of 20 is good to two
-        (0, 7),  # none: a factor of 3.1 on purpose, and the estimate is good to two
+        (20 * 10 * 6, 4),  # 20 of 60 inputs: a factor of 1.9 on purpose, and a median that is good to two
+        (0, 7),  # none: a factor of 3.1 on purpose, and an estimate that is good to a factor of two
     ],
 )
 def test_the_step_of_a_path_stays_before_the_kinks_of_the_median_input(monkeypatch, scheme, countable, loss):
@@ -216,7 +216,7 @@ def test_points_lie_on_the_paths():
 
 def gradient_errors(model, x, target, scheme, dtype, steps):
     """Return the median over the rows of the relative error of the gradient, for every step."""
-    x = x.to(dtype).double().requires_grad_()  # differentiated where the step is chosen
+    x = x.to(dtype).double().requires_grad_()  # differentiated at the rounded inputs
     model = model.double()
     exact = torch.autograd.grad(model(x)[range(len(x)), target].sum(), x)[0]
     x, model = x.detach().to(dtype), model.to(dtype)

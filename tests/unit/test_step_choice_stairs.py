@@ -55,7 +55,7 @@ def rounded(model, quantum):
 
 
 def int8(model, inputs):
-    """Static quantisation in eager mode; behind a function, since nothing but evaluations is needed."""
+    """Static quantisation in eager mode, behind a function, since only evaluations are needed."""
     if "x86" not in torch.backends.quantized.supported_engines:
         pytest.skip("torch has no quantised kernels for this processor")
 
@@ -117,7 +117,7 @@ def test_the_error_across_stairs_is_near_the_best_of_all_steps_and_predicted(net
     assert choice.evaluations <= most_evaluations(x.dtype, scheme, 64, len(x) * (PATH["n_steps"] if path else 1))
 
 
-# What is a staircase
+# Which models are staircases
 
 
 def softmax(model, x):
@@ -125,7 +125,7 @@ def softmax(model, x):
 
 
 def branches(model, x):
-    """A rounded branch beside one that is not, as behind a skip connection."""
+    """A rounded branch beside a smooth one, like a skip connection."""
     return torch.round(model(x) * 20) / 20 + 0.3 * x.sum(dim=1, keepdim=True)
 
 

@@ -18,7 +18,7 @@ person = torch.tensor([[35.5, 65000.25, 1.2]])
 
 
 def people(x):
-    """Linear, and without rounding near the person but for that of a few roundings of the ratio."""
+    """Linear, and exact near the person except for a few roundings of the ratio."""
     return (x - torch.tensor([35.0, 65000.0, 1.0])) @ weights
 
 
@@ -90,7 +90,7 @@ def test_each_input_tensor_makes_steps_in_its_own_dtype():
     found = FiniteDifference(1e-4)(model, (x, x.double()))
     assert [tensor.dtype for tensor in found] == [torch.float32, torch.float64]
     assert found[0].item() == 3
-    # The step in float64 is off by half of its last digit at 1,000.
+    # At 1,000 the step in float64 is off by half of its last digit.
     assert found[1].item() == pytest.approx(3, abs=3 * 2.0**-43 / 1e-4)
 
 
@@ -150,7 +150,7 @@ def test_attribute_and_partial_derivatives_warn_as_well():
 
 
 def test_a_step_that_is_lost_on_one_side_is_not_lost():
-    # Below 1024 float32 knows multiples of 2^-14, above it of 2^-13: 2^-14 - 2^-16 is lost upwards alone.
+    # Below 1024 float32 knows multiples of 2^-14, above it of 2^-13: 2^-14 - 2^-16 is only lost upwards.
     x = torch.tensor([[1024.0]])
     source = FiniteDifference(2.0**-14 - 2.0**-16, "central")
     assert source(exact_line, x)[0].item() == 3
@@ -270,7 +270,7 @@ def test_steps_that_do_not_fit_the_features_are_refused(shape):
 
 
 class Drawing:
-    """Random, unless it is told otherwise."""
+    """Random, unless switched off."""
 
     def __call__(self, x):
         return x.sum(dim=1) + torch.randn(len(x))

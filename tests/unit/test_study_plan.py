@@ -12,14 +12,13 @@ from approxgrad.planning import plan as planning
 from approxgrad.planning.calibration import CalibrationError, Speed
 from approxgrad.planning.evaluations import Inputs, evaluations, known_inputs
 from approxgrad.planning.job_table import Calibration, JobListError, OutputFile, elapsed, job_table, one_per_job
-from approxgrad.planning.plan import described, duration, make_plan, needed
+from approxgrad.planning.plan import described, duration, make_plan
 from approxgrad.steps.search import most_evaluations
 from approxgrad.storage.tables import Split, write_split
 from approxgrad.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
-SCRIPTS = ROOT / "workflow" / "scripts"
 PAIR = ("synthetic_linear", "mlp")
 SPEED = Speed(start_up=2.0, forward=100.0, exact=10.0, training=0.001, gpu=False)
 INPUTS = {"synthetic_linear": Inputs((12,), 700, 12)}
@@ -223,18 +222,6 @@ def test_prepared_data_tell_what_the_configuration_does_not(tmp_path, monkeypatc
     assert known_inputs(asked, "own") == Inputs((4,), 3, 2)
 
 
-@pytest.mark.parametrize(
-    ("script", "loads"), [("attribute", "model"), ("train_model", "model"), ("evaluate", "table"), ("?", "table")]
-)
-def test_what_a_job_loads_is_read_from_its_script(script, loads):
-    assert needed(SCRIPTS / f"{script}.py") == loads
-
-
-def test_a_job_that_draws_is_told_by_its_script(tmp_path):
-    (tmp_path / "draw.py").write_text("from approxgrad.figures.style import save\n")
-    assert needed(tmp_path / "draw.py") == "figure"
-
-
 @pytest.fixture
 def machine(monkeypatch):
     """A machine that need not be measured; the shapes that were asked for."""
@@ -257,8 +244,7 @@ def planned(study, monkeypatch, listed):
         return listed
 
     monkeypatch.setattr(planning, "output_files", listing)
-    monkeypatch.setattr(planning, "needed", lambda script: NEEDS[script.stem])
-    return make_plan(study, "Snakefile", {rule: str(SCRIPTS / f"{rule}.py") for rule in OUTPUTS}, OUTPUTS)
+    return make_plan(study, "Snakefile", [rule for rule, kind in NEEDS.items() if kind == "model"], OUTPUTS)
 
 
 @pytest.fixture

@@ -118,18 +118,10 @@ def test_numbers_for_the_normalisation(write):
 @pytest.mark.parametrize(
     ("data", "changes", "expected"),
     [
-        (
-            frame(),
-            {"features": ["a", "effect_of_a"]},
-            r"has no column 'effect_of_a', only b, .* \(did you mean effect of a",
-        ),
+        (frame(), {"features": ["a", "effect_of_a"]}, r"has no column 'effect_of_a', only b, .* \(did you mean eff"),
         (frame(), {"target": "z"}, r"has no column 'z', only b, effect of a, a, effect of b, y, label, text$"),
         (frame(), {"features": ["a", "text"]}, r"column text, row 1: got 'x', expected a finite number"),
-        (
-            frame().replace({"a": {frame()["a"][6]: np.nan}}),
-            {},
-            r"column a, row 7: is missing, expected a finite number",
-        ),
+        (frame().replace({"a": {frame()["a"][6]: np.nan}}), {}, r"column a, row 7: is missing, expected a finite"),
         (frame().replace({"y": {4.0: np.inf}}), {}, r"column y, row 5: got 'inf', expected a finite number"),
         (frame().replace({"y": {4.0: 1e39}}), {}, r"column y, row 5: got '1e\+39', expected a finite number"),
         (
@@ -138,17 +130,9 @@ def test_numbers_for_the_normalisation(write):
             r"column label, row 2: is missing, expected a label",
         ),
         (frame(), {"task": "classification", "target": "text"}, r"target is always x, expected several labels"),
-        (
-            frame(),
-            {"task": "classification", "target": "y"},
-            r"target: no training row has the class \d+.0, expected each class there",
-        ),
+        (frame(), {"task": "classification", "target": "y"}, r"no training row has the class \d+.0, expected each"),
         (frame(0), {}, r"has no rows"),
-        (
-            frame(4),
-            {"test": 2, "validation": 1},
-            r"test and validation: leaves 1 rows to train on, expected at least 2",
-        ),
+        (frame(4), {"test": 2, "validation": 1}, r"test and validation: leaves 1 rows to train on, expected at least"),
         (frame(), {"test": 100}, r"test and validation: leaves 0 rows"),
     ],
 )
@@ -374,10 +358,7 @@ def test_what_is_known_of_a_table():
         (NAMED | {"path": "a.npz", "arrays": {"all": ["X", "y"]}}, "arrays: stands instead of `features`"),
         ({"path": "a.npz", "arrays": {"effects": "e"}}, "arrays: expected either `all` or `train` and `test`"),
         ({"path": "a.npz", "arrays": {"train": ["X", "y"]}}, "arrays: expected `train` and `test` together"),
-        (
-            NAMED | {"path": "a.csv", "normalisation": {"mean": [0, 1], "std": [1]}},
-            "normalisation.mean: got 2 numbers, expected 1$",
-        ),
+        (NAMED | {"path": "a.csv", "normalisation": {"mean": [0, 1], "std": [1]}}, "normalisation.mean: got 2 numbers"),
     ],
 )
 def test_options_that_contradict_each_other_are_faults(options, expected):

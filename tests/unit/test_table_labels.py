@@ -59,18 +59,9 @@ def test_labels_in_text_are_what_stands_there(tmp_path, labels, expected):
         (["caf\u00e9", "cafe\u0301"], r"target has the labels 'cafe\\u0301' and 'caf\\xe9', which look the same"),
         (["cat", "  "], r"column y, row 2: is missing, expected a label"),
         (["cat", ""], r"column y, row 2: is missing, expected a label"),
-        (
-            np.random.default_rng(0).normal(size=40),
-            r"target has 40 different values with a fraction such as 0.1257\d*, so",
-        ),
-        (
-            np.arange(21) + 0.5,
-            r"target has 21 different values with a fraction .*; expected `task: regression`, or labels",
-        ),
-        (
-            np.arange(60),
-            r"no training row has the class \d+, expected .* there; 60 labels in 60 rows may be numbers, `task",
-        ),
+        (np.random.default_rng(0).normal(size=40), r"target has 40 different values with a fraction such as 0.1257"),
+        (np.arange(21) + 0.5, r"21 different values with a fraction .*; expected `task: regression`, or labels"),
+        (np.arange(60), r"no training row has the class \d+, .* there; 60 labels in 60 rows may be numbers, `task"),
     ],
 )
 def test_labels_that_are_none_are_refused(tmp_path, labels, expected):
@@ -116,13 +107,10 @@ def test_labels_with_types_keep_them(tmp_path, labels, expected):
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        (
-            pa.array(range(40), pa.timestamp("us")),
-            r"column y: contains datetime64\[us\], expected labels: text, numbers or",
-        ),
+        (pa.array(range(40), pa.timestamp("us")), r"column y: contains datetime64\[us\], expected labels: text, num"),
         (
             pa.array(range(40), pa.timestamp("us", "UTC")),
-            r"column y, row 1: got the Timestamp 1970.*, expected a label: ",
+            r"column y, row 1: got the Timestamp 1970.*, expected a label",
         ),
         (pa.array(range(40), pa.date32()), r"column y, row 1: got the date 1970-01-01, expected a label: "),
         (pa.array([[1], [2]] * 20), r"column y, row 1: got the ndarray \[1\], expected a label: "),

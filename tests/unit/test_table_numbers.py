@@ -57,32 +57,16 @@ def test_a_constant_is_exactly_zero(write, tmp_path, value):
         ({"time": TIMES}, {}, r"column time: single precision, .* moves its values by 0.02 of their spread; shift"),
         ({"time": TIMES}, {"normalisation": {"mean": [1e9], "std": [1]}}, r"column time: single precision, "),
         ({"time": np.append(TIMES[1:], 0)}, {}, r"column time: single precision, "),
-        (
-            {"time": TIMES},
-            {"task": "regression", "features": ["a"], "target": "time"},
-            r"column time: single precision",
-        ),
+        ({"time": TIMES}, {"task": "regression", "features": ["a"], "target": "time"}, r"column time: single precis"),
         ({"time": 1e-60 * np.arange(90)}, {}, r"column time: single precision, "),
-        (
-            {"time": np.append(np.arange(89.0), 1e39)},
-            {},
-            r"column time, row 90: got '1e\+39', expected a finite number",
-        ),
+        ({"time": np.append(np.arange(89.0), 1e39)}, {}, r"column time, row 90: got '1e\+39', expected a finite"),
         (
             {"time": np.arange(90.0)},
             {"normalisation": {"mean": [0], "std": [1e-37]}},
             r"column time, row 36: got '35.0', expected a finite number in single precision",
         ),
-        (
-            {"time": 1e-200 * np.arange(90)},
-            STANDARDISE,
-            r"column time: got values from 0 to 8.9e-199, whose variance is",
-        ),
-        (
-            {"time": 1e300 * np.arange(90)},
-            STANDARDISE,
-            r"column time: got values from 0 to 8.9e\+301, whose variance is",
-        ),
+        ({"time": 1e-200 * np.arange(90)}, STANDARDISE, r"column time: got values from 0 to 8.9e-199, whose variance"),
+        ({"time": 1e300 * np.arange(90)}, STANDARDISE, r"column time: got values from 0 to 8.9e\+301, whose variance"),
         (
             {"time": 1_234_567_890_123_456_789 + np.arange(90)},
             STANDARDISE,
@@ -148,14 +132,8 @@ def test_integers_of_any_length_in_text(tmp_path, digits):
         (pa.array(np.array([1.5, -2] * 20, np.float16)), [1.5, -2]),
         (pa.array([2**64 - 1, 2**63] * 20, pa.uint64()), [2.0**64, 2.0**63]),
         (pa.array([1, None] * 20), r"column a, row 2: is missing, expected a finite number"),
-        (
-            pa.array([2**64 - 1, 2**64 - 2] * 20, pa.uint64()),
-            r"column a, row 1: got 18446744073709551615, which has too",
-        ),
-        (
-            pa.array(range(40), pa.timestamp("us", "UTC")),
-            r"column a, row 1: got '1970-01-01 00:00:00\+00:00', expected a",
-        ),
+        (pa.array([2**64 - 1, 2**64 - 2] * 20, pa.uint64()), r"column a, row 1: got 18446744073709551615, which has"),
+        (pa.array(range(40), pa.timestamp("us", "UTC")), r"column a, row 1: got '1970-01-01 00:00:00\+00:00', expect"),
         (pa.array(range(40), pa.date32()), r"column a, row 1: got '1970-01-01', expected a finite number"),
         (pa.array(["x", "y"] * 20).dictionary_encode(), r"column a, row 1: got 'x', expected a finite number"),
         (pa.array([{"x": 1}] * 40), r"column a, row 1: got .*, expected a finite number"),

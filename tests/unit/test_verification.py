@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from approxgrad.models.architectures import build_model, save_model
+from approxgrad.models.model_files import build_model, save_model
 from approxgrad.provenance.dependencies import PACKAGE_ROOT
 from approxgrad.provenance.document import described
 from approxgrad.storage.tables import Attributions, write_attributions
@@ -20,6 +20,7 @@ from approxgrad.verification.comparison import (
     conclusion,
     described_cell,
     differences,
+    files_of,
     map_difference,
     map_tolerance,
     origin_difference,
@@ -36,7 +37,8 @@ EPS = float(np.finfo(np.float32).eps)
 
 
 def attributions(path, maps, origin=None, **metadata):
-    document = {"scheme": "forward", "step": 0.1, "dtype": "float32", "provenance": origin or {}}
+    source = {"family": "forward", "setting": 0.1, "setting_name": "step", "chosen": False, "evaluations": 4}
+    document = source | {"dtype": "float32", "provenance": origin or {}}
     inputs = np.ones((len(maps), 3), np.float32)
     write_attributions(path, Attributions(np.arange(len(maps)), maps, inputs, None, None, document | metadata))
     return path
@@ -72,28 +74,58 @@ def test_the_tolerance_grows_with_the_terms_of_the_sums_and_the_inverse_of_the_s
     path = tmp_path / "weights.safetensors"
     save_model(path, build_model(**MLP), MLP)
     # Sums of 3 and of 4 products.
-    assert map_tolerance(path, "float32", None, None) == 2 * 7 * EPS
-    assert map_tolerance(path, "float32", 0.01, 5.0) == pytest.approx(2 * 7 * EPS * 501)
-    assert map_tolerance(path, "float64", None, None) == 2 * 7 * np.finfo(np.float64).eps
-    assert map_tolerance(path, "float32", 0.01, None) == np.inf
+    assert map_tolerance(path, "float32") == 2 * 7 * EPS
+    assert map_tolerance(path, "float32", 5.0 / 0.01) == pytest.approx(2 * 7 * EPS * 501)
+    assert map_tolerance(path, "float64") == 2 * 7 * np.finfo(np.float64).eps
+    assert map_tolerance(path, "float32", np.inf) == np.inf
+
+
+def asked(method="saliency", **source):
+    entry = {"datasets": ["synthetic_linear"], "models": ["mlp"], "methods": [method], "gradients": ["own"]}
+    own = {"own": {"difference": "forward", "steps": [0.1]} | source}
+    config = yaml.safe_load(CONFIG.read_text())
+    return Study(config | {"gradients": own, "experiments": [entry | {"samples": 2}]})
+
+
+@pytest.fixture
+def tolerance(tmp_path, monkeypatch, maps):
+    """How far maps with a step of 0.1 may be apart, given what the reference says of rounding."""
+    monkeypatch.chdir(tmp_path)
+    save_model("weights.safetensors", build_model(**MLP), MLP)
+    study = asked()
+    exact, cell = study.cells
+    Path(exact.path).parent.mkdir(parents=True)
+
+    def found(scale, weights="weights.safetensors", **source):
+        attributions(exact.path, maps, rounding_scale=scale)
+        return cell_tolerance(study, cell, weights, attributions(tmp_path / "again.parquet", maps, **source))
+
+    return found
 
 
 @pytest.mark.parametrize("scale", [None, -1.0, "5.0"], ids=str)
-def test_without_a_tolerance_only_equal_maps_agree(tmp_path, monkeypatch, maps, scale):
-    monkeypatch.chdir(tmp_path)
-    config = yaml.safe_load(CONFIG.read_text())
-    entry = {"datasets": ["synthetic_linear"], "models": ["mlp"], "methods": ["saliency"], "steps": [0.1], "samples": 2}
-    study = Study(config | {"experiments": [entry]})
+def test_without_a_tolerance_only_equal_maps_agree(tolerance, maps, scale):
+    assert tolerance(5.0) == pytest.approx(2 * 7 * EPS * 51)
+    unknown = tolerance(scale)
+    assert map_difference(maps, maps, unknown) == ""
+    assert "no tolerance is known" in map_difference(maps, np.nextafter(maps, np.float32(9)), unknown)
+
+
+def test_there_is_no_tolerance_for_models_without_weights_and_settings_that_are_no_steps(tolerance):
+    assert tolerance(5.0, weights=None) == np.inf
+    assert tolerance(5.0, setting_name="evaluations", setting=64.0) == np.inf
+
+
+def test_files_are_those_that_a_cell_comes_from():
+    study = asked(steps=["auto"])
     exact, cell = study.cells
-    Path(exact.path).parent.mkdir(parents=True)
-    save_model("weights.safetensors", build_model(**MLP), MLP)
-    again = attributions(tmp_path / "again.parquet", maps)
-    attributions(exact.path, maps, rounding_scale=5.0)
-    assert cell_tolerance(study, cell, "weights.safetensors", again) == pytest.approx(2 * 7 * EPS * 51)
-    attributions(exact.path, maps, rounding_scale=scale)
-    tolerance = cell_tolerance(study, cell, "weights.safetensors", again)
-    assert map_difference(maps, maps, tolerance) == ""
-    assert "no tolerance is known" in map_difference(maps, np.nextafter(maps, np.float32(9)), tolerance)
+    files = files_of(study, cell)
+    assert list(files) == ["data", "weights", "step", "gradient", "metrics"]
+    assert files["gradient"] in study.gradients
+    assert files["step"] in study.choices
+    assert list(files_of(study, exact)) == ["data", "weights", "gradient", "metrics"]
+    study = asked("integrated_gradients_mean")
+    assert list(files_of(study, study.cells[1])) == ["data", "weights", "metrics"]
 
 
 def test_metrics_of_other_conditions_are_compared_at_their_own_size():
@@ -117,7 +149,7 @@ def test_other_rounding_of_a_network_stays_within_the_tolerance(tmp_path):
 
     exact, rounded = gradient(torch.float64), gradient(torch.float32)
     assert map_difference(rounded, exact, 0.0)
-    assert map_difference(rounded, exact, map_tolerance(tmp_path / "weights.safetensors", "float32", None, None)) == ""
+    assert map_difference(rounded, exact, map_tolerance(tmp_path / "weights.safetensors", "float32")) == ""
 
 
 def test_a_file_of_other_code_configuration_or_input_is_found(tmp_path, maps):
@@ -164,13 +196,20 @@ def test_findings_end_in_a_table_and_one_line(tmp_path):
 
 def test_own_files_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = {
-        "datasets": {"a": {"path": "a.csv"}, "b": {"kind": "digits"}},
-        "models": {"c": {"weights": {"file": "c.pt"}}, "d": {"weights": {"repository": "r", "file": "f"}}, "e": {}},
-        "cached_arrays": {"f": {"folder": "/there"}},
+    (tmp_path / "own.py").write_text("")
+    config = yaml.safe_load(CONFIG.read_text())
+    columns = {"kind": "table", "task": "regression", "features": ["a"], "target": "b"}
+    config["datasets"] |= {
+        "one": columns | {"path": "a.csv"},
+        "parts": columns | {"files": {"train": "b.csv", "test": "c.csv"}},
     }
-    changed = with_absolute_paths(config)
-    assert changed["datasets"] == {"a": {"path": str(tmp_path / "a.csv")}, "b": {"kind": "digits"}}
-    assert changed["models"]["c"] == {"weights": {"file": str(tmp_path / "c.pt")}}
-    assert {name: changed["models"][name] for name in "de"} == {name: config["models"][name] for name in "de"}
-    assert changed["cached_arrays"] == config["cached_arrays"]
+    mlp = {"architecture": "mlp", "hidden": [4], "dropout": 0.0}
+    far = {"repository": "owner/name", "file": "far.pt"}
+    config["models"] |= {"own": mlp | {"weights": {"file": "c.pt"}}, "far": mlp | {"weights": far}}
+    study = Study(config | {"extensions": ["own.py"]})
+    expected = study.document
+    expected["datasets"]["one"]["path"] = str(tmp_path / "a.csv")
+    expected["datasets"]["parts"]["files"] |= {"train": str(tmp_path / "b.csv"), "test": str(tmp_path / "c.csv")}
+    expected["models"]["own"]["weights"]["file"] = str(tmp_path / "c.pt")
+    expected["extensions"] = [str(tmp_path / "own.py")]
+    assert with_absolute_paths(study) == expected

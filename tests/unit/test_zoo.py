@@ -11,14 +11,14 @@ from zoo_members import KINDS, MEMBERS, members
 from zoo_state import differences, numbers, wiring
 
 pytestmark = [
-    # What torch says of its own older parts, and of what models do.
+    # Warnings of torch about its older parts, and about what models do.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore:(?!.*step):UserWarning"),
 ]
 
 MEANING = 20
-"""The largest derivative is at least so many tolerances, so that agreement says something."""
+"""The largest derivative is at least so many tolerances, so that agreement is informative."""
 
 
 def test_the_zoo_is_large_and_its_names_are_unique():

@@ -28,7 +28,7 @@ def is_alone(member):
 
 
 EVERY = 5
-"""How many evaluations of a layer pass between two looks from another thread."""
+"""Evaluations of a layer between two checks from another thread."""
 
 
 def training(model, inputs, member):
@@ -82,7 +82,7 @@ def outputs(model, member, inputs):
 
 
 def tasks_of(member, model, inputs):
-    """Return what other threads may do meanwhile: attribute and evaluate the same model, and another one."""
+    """Return what other threads do meanwhile: attribute and evaluate the same model, and another one."""
     with zoo.seeded(3):
         other, images = convolution(), small_images()
     tasks = [lambda: FiniteDifference(0.5)(other, images, 0)]
@@ -132,7 +132,7 @@ def test_threads_have_the_results_that_they_have_alone(member):
     if not any(
         isinstance(layer, torch.nn.Conv2d) for module in modules_of(model) for layer in torch.nn.Module.modules(module)
     ):
-        return  # the others are tried in the middle of each other alone: an engine has no reason to touch them
+        return  # only models with convolutions are tried: an engine has no reason to touch the others
     tasks = [lambda: member.gradient(model, inputs, "forward"), *tasks_of(member, model, inputs)]
     alone = [task() for task in tasks]
     barrier = threading.Barrier(len(tasks))

@@ -1,4 +1,4 @@
-"""The zoo: how one kind of model is described, what is expected of it, and the loop it is compared with.
+"""The zoo: how a kind of model is described, what is expected of it, and the loop that it is compared with.
 
 The members stand in ``zoo_*.py``, by kind, one small entry each: a name, what builds the model, what makes its inputs.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 from approxgrad import FiniteDifference
 
 ROUNDINGS = 32
-"""Roundings of an output, and of the inputs as the output feels them, that two evaluations of a row may be apart."""
+"""Largest difference of two evaluations of a row, in roundings of an output and of the inputs."""
 
 
 def normal(*shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Callable[[], Tensor]:

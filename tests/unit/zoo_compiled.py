@@ -62,7 +62,7 @@ def dense():
     return nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2))
 
 
-# Quantised: integers add up without rounding, so the differences are equal, steps and all
+# Quantised: sums of integers are exact, so the differences are equal
 
 equal("int8, a convolution with max-pooling", lambda: statically(pooled(), (2, 4, 4)), images, step=0.5)
 equal("int8, dense layers", lambda: statically(dense(), (5,)), step=0.5)

@@ -23,7 +23,7 @@ def in_threads(net, x):
 
 
 class Guarded(nn.Module):
-    """Holds a lock while it computes, which no copy can be made of."""
+    """Holds a lock while it computes, which cannot be copied."""
 
     def __init__(self):
         super().__init__()

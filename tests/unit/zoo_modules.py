@@ -45,7 +45,7 @@ class Shadowing(nn.Module):
 
 
 class Dynamic(nn.Module):
-    """Hands every unknown attribute on to the network inside."""
+    """Takes every unknown attribute from the network inside."""
 
     def __init__(self):
         super().__init__()
@@ -110,7 +110,7 @@ def repeated():
 
 
 def with_class(net):
-    """Make a layer one of a class that computes otherwise, as patches of libraries do."""
+    """Give a layer a class that computes something else, like patches of libraries."""
     net[0].__class__ = type("Conv2d", (nn.Conv2d,), {"forward": lambda _, x: x.repeat(1, 2, 1, 1)[:, :3]})
     return net
 
@@ -202,7 +202,7 @@ class Referring(nn.Module):
 
 
 class Outside(nn.Module):
-    """Computes with weights that stand in a module elsewhere, which a copy shares."""
+    """Computes with weights of a module elsewhere, which a copy shares."""
 
     store = nn.ParameterDict()
 

@@ -21,7 +21,7 @@ values = np.sin(seen).sum(axis=1)
 
 
 def fitted(model, method="predict_proba"):
-    """Return what fits a model of scikit-learn and calls one of its methods."""
+    """Return a function that fits a model of scikit-learn and calls one of its methods."""
 
     def build():
         function = getattr(model.fit(seen, values if method == "predict" else labels), method)

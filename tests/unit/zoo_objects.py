@@ -21,7 +21,7 @@ def with_attributes(thing, **attributes):
 
 
 class Service:
-    """A callable object; its attributes are its own affair."""
+    """A callable object with attributes of its own."""
 
     n_steps = 7
     memory_budget = "small"
@@ -47,7 +47,7 @@ class Service:
 
 
 class Oracle:
-    """Has every attribute that it is asked for."""
+    """Has every attribute."""
 
     def __getattr__(self, name):
         return Oracle()
@@ -57,7 +57,7 @@ class Oracle:
 
 
 class Touchy:
-    """Fails for every attribute that it is asked for, and not with an AttributeError."""
+    """Fails for every attribute, with another error than AttributeError."""
 
     def __getattr__(self, name):
         raise RuntimeError(f"no connection, so no {name}")

@@ -9,7 +9,7 @@ TRAINING = "model: .*training mode"
 CHANGES = "model: .*(training mode|two evaluations)"
 
 small_images = normal(2, 2, 2, 2)
-"""As large as what a convolution with padding sees of them, which an engine may compute in another way."""
+"""Images no larger than the kernel of a padded convolution, which an engine may compute in another way."""
 
 
 def mlp(*layers, width=6, features=5, outputs=3):

@@ -106,7 +106,7 @@ refused(
 
 
 class Counting:
-    """Says something else each time."""
+    """Returns something else each time."""
 
     def __init__(self):
         self.calls = 0
@@ -130,7 +130,7 @@ class Drifting(nn.Module):
 
 
 class Learning(nn.Module):
-    """Adapts its weights to what it is given."""
+    """Adapts its weights to its inputs."""
 
     def __init__(self):
         super().__init__()

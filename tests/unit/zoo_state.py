@@ -1,4 +1,4 @@
-"""What a caller would notice of an engine that touched the model: everything here must be the same during and after."""
+"""What a caller would notice if an engine changed the model: all of it must stay the same during and after a call."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from loopback import served
 pytestmark = pytest.mark.workflow
 
 LOCAL = {"no_proxy": "127.0.0.1"}
+GRADIENTS = {"forward": {"steps": [0.1]}}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,8 @@ def archive(tmp_path_factory):
 
 
 def experiment(dataset, model):
-    return {"datasets": [dataset], "models": [model], "methods": ["saliency"], "steps": [0.1], "samples": 4}
+    names = {"datasets": [dataset], "models": [model], "methods": ["saliency"], "gradients": ["forward"]}
+    return names | {"samples": 4}
 
 
 def cifar(address, archive):
@@ -36,6 +38,7 @@ def cifar(address, archive):
     return {
         "datasets": {"small": {"kind": "cifar10", "download": download, "validation": 20, "limit": {"test": 10}}},
         "models": {"cnn": {"training": {"epochs": 1}}},
+        "gradients": GRADIENTS,
         "experiments": [experiment("small", "cnn")],
     }
 

@@ -15,10 +15,12 @@ EXPERIMENT = {
     "datasets": ["synthetic_linear"],
     "models": ["mlp"],
     "methods": ["saliency"],
-    "steps": [0.1],
+    "gradients": ["own"],
     "samples": 2,
 }
-SMALL = {"all": 1, "attribute": 2, "evaluate": 1, "train_model": 1, "prepare_data": 1}
+GRADIENTS = {"own": {"difference": "forward", "steps": [0.1]}}
+STUDY = {"gradients": GRADIENTS, "experiments": [EXPERIMENT]}
+SMALL = {"all": 1, "differentiate": 2, "derive": 2, "evaluate": 1, "train_model": 1, "prepare_data": 1}
 
 
 def called(place, *arguments):
@@ -45,11 +47,12 @@ def jobs(done):
 
 def test_a_study_in_a_folder_of_its_own_is_merged_with_the_defaults_beside_the_snakefile(empty):
     snakefile = ["--snakefile", REPOSITORY / "Snakefile"]
-    empty.overlay({"experiments": [EXPERIMENT]}, "config.yaml")
+    empty.overlay(STUDY, "config.yaml")
     assert jobs(called(empty, *snakefile)) == SMALL
     # The command line wins.
-    overlay = empty.overlay({"experiments": [EXPERIMENT | {"steps": [0.1, 1]}]})
-    assert jobs(called(empty, *snakefile, "--configfile", overlay)) == SMALL | {"attribute": 3}
+    overlay = empty.overlay({"gradients": {"own": {"steps": [0.1, 1]}}})
+    more = SMALL | {"differentiate": 3, "derive": 3}
+    assert jobs(called(empty, *snakefile, "--configfile", overlay)) == more
     # From elsewhere, with the paths of that place.
     elsewhere = empty.directory / "elsewhere"
     elsewhere.mkdir()
@@ -109,14 +112,15 @@ use rule * from ours as ours_*
 @pytest.mark.parametrize("given", [False, True], ids=["from the command line", "by the module"])
 def test_another_workflow_uses_this_one_as_a_module(empty, given):
     config = yaml.safe_load((REPOSITORY / "config.yaml").read_text()) | {"experiments": [EXPERIMENT]}
-    # The configuration of the other workflow, which is none of ours.
+    config["gradients"] |= GRADIENTS
+    # The configuration of the other workflow, which is not ours.
     empty.overlay({"ours": config, "other": 1}, "config.yaml")
     more = "    config: config" if given else ""
     text = MODULE.format(snakefile=REPOSITORY / "Snakefile", more=more)
     if given:
         text = 'configfile: "config.yaml"\nconfig = config["ours"]\n' + text
     empty.overlay(text, "Snakefile")
-    arguments = [] if given else ["--configfile", empty.overlay({"experiments": [EXPERIMENT]})]
+    arguments = [] if given else ["--configfile", empty.overlay(STUDY)]
     done = called(empty, "mine", "ours_all", *arguments)
     assert jobs(done) == SMALL
 

@@ -11,11 +11,8 @@ rule plan:
         gpu=GPU,
     params:
         snakefile=str(BASE / "Snakefile"),
-        scripts=lambda wildcards: {
-            name: str(BASE / "workflow" / "scripts" / Path(rule.script).name)
-            for name, rule in own_rules().items()
-            if rule.output
-        },
+        # They may all use a GPU.
+        model_rules=lambda wildcards: [name for name, rule in own_rules().items() if "gpu" in rule.resources],
         outputs=lambda wildcards: {name: len(rule.output) for name, rule in own_rules().items() if rule.output},
     script:
         "../scripts/plan.py"

@@ -64,8 +64,20 @@ rule build_explorer:
         mem_mb=4000,
         runtime=60,
     params:
-        comparisons=study.comparisons,
-        approximated=[len(study.shown(*names)) for names in study.comparisons],
+        comparisons=[
+            {
+                "names": names,
+                "sources": len(study.shown(*names)),
+                "described": {
+                    "labels": {
+                        key: study.labels[key][name] for key, name in zip(["dataset", "model", "method"], names)
+                    },
+                    "families": study.families(names[0]),
+                    "is_image": study.is_image(names[0]),
+                },
+            }
+            for names in study.comparisons
+        ],
         states=[file_state(path) for path in templates("page.css", "explorer.css", "explorer.html", "explorer.js")],
         versions=versions("build_explorer.py"),
     script:
@@ -103,10 +115,14 @@ rule describe_run:
         mem_mb=500,
         runtime=30,
     params:
-        config=study.config,
+        config=study.document,
         benchmarks="benchmarks",
         names=sorted(
-            {name for cell in study.cells for name in (*cell.keys.values(), *cell.shard_names)}
+            {
+                name
+                for cell in [*study.cells, *study.gradients.values()]
+                for name in (*cell.keys.values(), *cell.shard_names)
+            }
             | {choice.points for choice in study.choices.values()}
         ),
         states=[file_state(path) for path in templates("page.css")],

@@ -13,5 +13,7 @@ rule tidy:
         runtime=10,
     params:
         files=lambda wildcards: [str(path) for path in leftovers(study)],
+    message:
+        "Remove the files of other configurations: {params.files}"
     script:
         "../scripts/tidy.py"

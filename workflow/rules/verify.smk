@@ -4,10 +4,10 @@ from approxgrad.verification.recomputation import UPSTREAM
 
 
 rule verify:
-    """Compute a random part of a finished study again and compare it with what lies there; run by name only."""
+    """Compute a random part of a finished study again and compare it with the stored files; run by name only."""
     log:
         messages="logs/verify.log",
-        # Not an output: Snakemake removes the outputs of a failed job, and it is then that the table is needed.
+        # Not an output: Snakemake removes the outputs of a failed job, which is when the table is needed.
         table="results/verification/cells.csv",
     conda:
         "../../envs/approxgrad.yaml"
@@ -18,7 +18,7 @@ rule verify:
         gpu=GPU,
     params:
         snakefile=str(BASE / "Snakefile"),
-        # Data, models and chosen steps are taken as they are.
+        # Data, models and chosen settings are taken as they are.
         rules=lambda wildcards: [
             name
             for name, rule in own_rules().items()

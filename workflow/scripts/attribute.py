@@ -1,7 +1,6 @@
 """Attribute the drawn test rows, or a shard of them, with one method and gradient source."""
 
 import approxgrad.running.startup  # noqa: F401 - comes first
-from approxgrad.extensions import load
 from approxgrad.models.device import machine, set_up_torch
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
@@ -11,7 +10,6 @@ from approxgrad.study.cells import attribute_cell
 from approxgrad.study.shards import named_shard
 
 with job(snakemake) as log:
-    load(snakemake.input.get("extensions") or [])
     parameters = snakemake.params
     evaluation = dict(parameters.evaluation)
     device = set_up_torch(parameters.device, evaluation.pop("threads"))

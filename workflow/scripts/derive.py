@@ -1,14 +1,12 @@
 """Attribute with a method that is a function of input and gradient, from gradients that several share."""
 
 import approxgrad.running.startup  # noqa: F401 - comes first
-from approxgrad.extensions import load
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
 from approxgrad.storage.tables import write_attributions
 from approxgrad.study.derived import derive_cell
 
 with job(snakemake) as log:
-    load(snakemake.input.get("extensions") or [])
     result = derive_cell(snakemake.input.gradient, snakemake.params.method)
     result.metadata["provenance"] = provenance(snakemake)
     write_attributions(snakemake.output.attributions, result)

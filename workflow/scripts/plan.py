@@ -6,7 +6,7 @@ from approxgrad.study.study import Study
 
 with job(snakemake) as log:
     parameters = snakemake.params
-    plan = make_plan(Study(snakemake.config), parameters.snakefile, parameters.scripts, parameters.outputs)
+    plan = make_plan(Study(snakemake.config), parameters.snakefile, parameters.model_rules, parameters.outputs)
     text = described(plan, available_cores())
     log.info("%s", text)
     print(text, flush=True)

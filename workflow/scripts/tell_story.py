@@ -8,8 +8,9 @@ from approxgrad.running.job import job
 from approxgrad.storage.tables import write_atomically
 
 with job(snakemake):
-    inputs, described = snakemake.input, {name: snakemake.params[name] for name in ("labels", "families", "references")}
-    splits = dict(zip(snakemake.params.families, inputs.splits, strict=True))
+    inputs, params = snakemake.input, snakemake.params
+    splits = dict(zip(params.families, inputs.splits, strict=True))
+    described = {"labels": params.labels, "families": params.families, "references": params.references}
     facts = read_facts(inputs.summary, inputs.models, splits, inputs.paired, **described)
     html = {
         snakemake.output.page: page("The story of this study", sections_html(tell(facts))),

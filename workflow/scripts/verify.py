@@ -1,4 +1,4 @@
-"""Compute a random part of a finished study again and compare it with what lies there."""
+"""Compute a random part of a finished study again and compare it with the stored files."""
 
 import tempfile
 from pathlib import Path
@@ -13,18 +13,17 @@ with job(snakemake) as log, tempfile.TemporaryDirectory() as folder:
     study = Study(snakemake.config)
     cells = drawn_cells(study)
     failure = compute_again(
+        study,
         [cell.path for cell in cells],
         Path(folder),
         snakefile=parameters.snakefile,
         rules=parameters.rules,
-        config=study.config,
-        files={file for cell in cells for file in study.factory_files(cell.model)},
         cores=snakemake.threads,
     )
     log.info("computed again: %s", failure or "all")
     findings = []
     for cell in cells:
-        own = verify_cell(study, cell, Path(folder) / cell.path, parameters.origins, failure)
+        own = verify_cell(study, cell, Path(folder), parameters.origins, failure)
         print(described_cell(own), flush=True)
         findings += own
     write_findings(snakemake.log.table, findings)

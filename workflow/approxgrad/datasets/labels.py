@@ -51,16 +51,13 @@ def classes_of(
 ) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
     """Return the ordered names of the classes, and the class numbers of every part.
 
-    Text is ordered by letter and numbers by size, even as text if a file does not know types.
+    Text is ordered by letter and numbers by size. If the file of one part does not know types, all labels are compared
+    `as_text`; numbers are still ordered by size.
 
     Parameters
     ----------
-    parts : mapping
-        Labels of each part, as :func:`labels_of` returns them.
-    wheres : mapping
-        Their files, for messages.
-    as_text : bool
-        Whether the file of a part does not know types, so that all labels are compared as text.
+    parts, wheres : mapping
+        Labels of each part, as :func:`labels_of` returns them, and their files for messages.
 
     Raises
     ------

@@ -42,23 +42,16 @@ def pillow_limits() -> Iterator[None]:
 
 
 def decoded(content: bytes, size: tuple[int, int], channels: int, where: str) -> NDArray[np.uint8]:
-    """Return an image, resized so that its shorter side covers `size` and cropped to its centre.
+    """Return an image of shape (channels, height, width), resized to cover `size` and cropped to its centre.
 
     Parameters
     ----------
     content : bytes
-        An image file.
+        An image file; `where` names it in messages.
     size : tuple of int
         Height and width.
     channels : int
         3 for colour, 1 for grey.
-    where : str
-        Name of the file, for messages.
-
-    Returns
-    -------
-    ndarray
-        Shape (channels, height, width).
 
     Raises
     ------

@@ -15,16 +15,7 @@ ROUNDED, MERGED = 1e-4, 1e-6
 
 
 def single(values: NDArray[np.float64], given: NDArray[Any], where: str) -> NDArray[np.float32]:
-    """Return a column in single precision.
-
-    Parameters
-    ----------
-    values : ndarray
-        Shape (N,).
-    given : ndarray
-        The values in the file, for the message.
-    where : str
-        File and column, for the message.
+    """Return a column of shape (N,) in single precision; messages quote the values `given` in the file at `where`.
 
     Raises
     ------

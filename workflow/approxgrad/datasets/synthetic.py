@@ -91,7 +91,7 @@ class Synthetic(DatasetKind):
         mean = random.uniform(-2, 2, FEATURES)
         variance = random.uniform(0.9, 1.1, FEATURES)
         parts = {}
-        # The order of the draws, by letter.
+        # The order of the draws.
         for part in sorted(PARTS):
             rows = getattr(self.rows, part)
             features = random.normal(mean, np.sqrt(variance), (rows, FEATURES))
@@ -105,4 +105,4 @@ class Synthetic(DatasetKind):
                 mean=self.fixed_scale.mean,
                 std=self.fixed_scale.std,
             )
-        return parts
+        return {part: parts[part] for part in PARTS}

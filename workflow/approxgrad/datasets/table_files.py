@@ -53,16 +53,9 @@ class Rows:
 
 
 def read_columns(path: Path, features: Sequence[str], target: str, effects: Sequence[str], task: str) -> Rows:
-    """Read named columns of a CSV or Parquet file.
+    """Read named columns of a ``.csv`` or ``.parquet`` file; without known effects none are named.
 
-    Parameters
-    ----------
-    path : path
-        Ends in ``.csv`` or ``.parquet``.
-    features, target, effects : sequence of str, str, sequence of str
-        Names of columns; no effects if they are not known.
-    task : str
-        ``classification``: the target holds labels, as text in a CSV file; ``regression``: it is a number.
+    In a ``classification`` the target holds labels, as text in a CSV file; in a ``regression`` it is a number.
 
     Raises
     ------
@@ -82,18 +75,7 @@ def read_columns(path: Path, features: Sequence[str], target: str, effects: Sequ
 
 
 def read_arrays(path: Path, names: Sequence[str], effects: str | None, task: str) -> Rows:
-    """Read a matrix of features, a vector of targets and perhaps a matrix of effects from an ``.npz`` file.
-
-    Parameters
-    ----------
-    path : path
-        Read without unpickling.
-    names : sequence of str
-        Names of the arrays of the features and of the target.
-    effects : str or None
-        Name of the array of the effects.
-    task : str
-        As for :func:`read_columns`.
+    """Read a matrix of features and a vector of targets, by their two names, and perhaps effects from an ``.npz`` file.
 
     Raises
     ------

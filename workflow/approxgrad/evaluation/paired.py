@@ -40,9 +40,8 @@ def source_pairs(sources: pd.DataFrame) -> list[tuple[str, str, str]]:
         family, the smaller one first. ``family``: two families with the same setting, in alphabetical order.
         ``exact``: an approximated gradient, then one without a setting, the exact gradient.
     """
-    approximated = list(
-        sources[sources["setting_name"] != ""].sort_values(["family", "chosen", "setting"]).itertuples()
-    )
+    order = ["family", "chosen", "setting"]
+    approximated: list[Any] = [*sources[sources["setting_name"] != ""].sort_values(order).itertuples()]
     fixed = [source for source in approximated if not source.chosen]
     settings = [("setting", a.gradient, b.gradient) for a, b in pairwise(fixed) if a.family == b.family]
     families = [("family", a.gradient, b.gradient) for a, b in combinations(approximated, 2) if _alike(a, b)]
@@ -53,7 +52,7 @@ def source_pairs(sources: pd.DataFrame) -> list[tuple[str, str, str]]:
 
 def _alike(first: Any, second: Any) -> bool:
     """Whether two sources have the same setting, or both one that was chosen at run time."""
-    same = first.chosen if first.chosen and second.chosen else first.setting == second.setting
+    same = first.chosen or first.setting == second.setting
     return bool(same and first.chosen == second.chosen and first.setting_name == second.setting_name)
 
 

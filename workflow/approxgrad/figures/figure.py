@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from approxgrad.descriptions import Registry
@@ -62,6 +64,32 @@ class Figure:
     def labels(self) -> dict[str, str]:
         """Labels of a picture in the report."""
         return {"figure": self.label, "method": "{method}" if "method" in self.level else self.of_method}
+
+    @property
+    def line(self) -> str:
+        """What it shows: the first line of the docstring."""
+        return (type(self).__doc__ or "").partition("\n")[0]
+
+    @property
+    def job_path(self) -> str:
+        """Path of the log of a picture without folder and ending, with keys in braces."""
+        return "/".join([f"plot_{self.name}", *(f"{{{key}}}" for key in self.level)])
+
+    @property
+    def caption_path(self) -> str:
+        """Path of the caption, relative to the folder of the rules where it is one of this workflow."""
+        own = Path(inspect.getfile(type(self))).with_name(self.caption)
+        return str(own) if own.is_file() else f"../report/{self.caption}"
+
+    def files(self, study: Study) -> list[str]:
+        """Return the files of all pictures of a study."""
+        pictures = (self.path.format(**dict(zip(self.level, keys, strict=True))) for keys in self.targets(study))
+        return [f"{picture}.{ending}" for picture in pictures for ending in ("svg", "png", "csv")]
+
+    def names(self, study: Study) -> dict[str, list[str]]:
+        """Return the names that each key has among the pictures of a study."""
+        targets = self.targets(study)
+        return {key: sorted({keys[place] for keys in targets}) for place, key in enumerate(self.level)}
 
     def targets(self, study: Study) -> Sequence[tuple[str, ...]]:
         """Return the keys of every picture of a study."""

@@ -166,12 +166,12 @@ class Weights(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class Network(ModelKind):
-    """A torch network that a study trains, or fits weights from elsewhere to; its file of weights describes it.
+    """A torch network that is trained, or fitted with weights from elsewhere; its file of weights describes it.
 
     Attributes
     ----------
     smallest_side : int
-        Pixels of the shorter side of the images that it takes; 0 for a network that takes inputs of any shape.
+        Pixels of the shorter side of the images that it takes; 0 if it takes inputs of any shape.
     """
 
     smallest_side: ClassVar[int] = 0
@@ -201,8 +201,10 @@ class Network(ModelKind):
     @property
     def own_files(self) -> dict[str, list[str]]:
         """The user's own module and weights."""
-        own = self.weights is not None and self.weights.repository is None
-        return super().own_files | ({WEIGHTS_FILE: [self.weights.file]} if self.weights and own else {})
+        own = super().own_files
+        if self.weights is not None and self.weights.repository is None:
+            own[WEIGHTS_FILE] = [self.weights.file]
+        return own
 
     def shape_fault(self, shape: Shape) -> str | None:
         """Return why the network does not take inputs of a shape, or None if it does."""
@@ -212,7 +214,7 @@ class Network(ModelKind):
         return f"architecture {self.name}: expected {expected}, got shape {shape}"
 
     def faults(self) -> list[str]:
-        """Return whether `training` and `weights` are both there or both missing, and what is wrong with the path."""
+        """Return a line unless there is either `training` or `weights`, or if the path of the weights is not text."""
         if self.trained == self.fitted:
             how = "stands beside weights" if self.trained else "is missing"
             return [f"training: {how}, expected either training or weights"]
@@ -223,7 +225,7 @@ class Network(ModelKind):
         raise NotImplementedError
 
     def architecture(self) -> dict[str, Any]:
-        """Return what the file of weights says of the network, besides the shapes of inputs and outputs."""
+        """Return what the file of weights says about the network, besides the shapes of inputs and outputs."""
         own = {key: value for key, value in self._own_options().items() if key not in ("training", "weights")}
         return own if self.name in own else {"architecture": self.name} | own
 

@@ -11,14 +11,7 @@ from torch import Tensor, nn
 class CNN(nn.Module):
     """Three 3 x 3 convolutions of 32, 32 and 64 channels with ReLU, and a hidden layer of 256 units.
 
-    2 x 2 max-pooling follows the second and the third convolution.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Channels, height and width.
-    outputs : int
-        Number of classes, or 1 for a regression.
+    2 x 2 max-pooling follows the second and the third convolution. The input shape is channels, height and width.
     """
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int) -> None:
@@ -41,19 +34,7 @@ class CNN(nn.Module):
 
 
 class MLP(nn.Module):
-    """Hidden layers with ReLU and dropout, and a linear output.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Inputs of any shape are flattened.
-    outputs : int
-        Number of classes, or 1 for a regression.
-    hidden : sequence of int
-        Widths of the hidden layers.
-    dropout : float
-        Probability with which a hidden unit is dropped in training.
-    """
+    """Hidden layers of the given widths with ReLU and dropout, and a linear output; inputs are flattened."""
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, hidden: Sequence[int], dropout: float) -> None:
         super().__init__()
@@ -70,18 +51,9 @@ class MLP(nn.Module):
 
 
 def residual_network(name: str, input_shape: tuple[int, ...], outputs: int, stem: str) -> nn.Module:
-    """Return a network of torchvision for images with any number of channels.
+    """Return the network of that name in ``torchvision.models.resnet``, for images with any number of channels.
 
-    Parameters
-    ----------
-    name : str
-        Of the function in ``torchvision.models.resnet``.
-    input_shape : tuple of int
-        Channels, height and width.
-    outputs : int
-        Number of classes, or 1 for a regression.
-    stem : str
-        ``imagenet`` for torchvision's first layers, ``cifar`` for a 3 x 3 convolution without max-pooling.
+    The stem ``imagenet`` is torchvision's; ``cifar`` is a 3 x 3 convolution without max-pooling.
     """
     # Importing torchvision takes as long as importing torch; only these networks need it.
     from torchvision.models import resnet

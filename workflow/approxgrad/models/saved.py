@@ -24,7 +24,7 @@ from approxgrad.gradients.rows import ROUNDINGS
 from approxgrad.messages import one_line
 from approxgrad.models.device import set_up_torch
 from approxgrad.models.evaluating import evaluated, explained, kept_randomness, seed_anew
-from approxgrad.models.kind import ModelError, Network
+from approxgrad.models.kind import MODELS, ModelError, Network
 from approxgrad.models.model_files import load_model, network, save_model
 from approxgrad.provenance.dependencies import PACKAGE, PACKAGE_ROOT
 from approxgrad.storage.files import UNFINISHED
@@ -43,20 +43,14 @@ HELPS = (
 
 
 def some_inputs(split: Split, device: torch.device) -> Tensor:
-    """Return the inputs of a few rows of a split, spread over all of it."""
+    """Return the inputs of some rows of a split, evenly spread."""
     last = len(split.target) - 1
     rows = np.unique(np.linspace(0, last, CHECKED_ROWS).round().astype(np.int64))
     return torch.from_numpy(split.rows(rows).model_inputs()).to(device)
 
 
 def try_saving(path: Path | str, model: nn.Module, description: dict[str, Any], inputs: Tensor) -> None:
-    """Save a model beside a path, check the file and remove it, so that it does not fail only after training.
-
-    Raises
-    ------
-    ModelError, OSError
-        As :func:`approxgrad.models.model_files.save_model` does.
-    """
+    """Save a model beside a path, check the file and remove it; raises what ``save_model`` does."""
     path = Path(path)
     tried = path.with_name(f".{path.stem}{UNFINISHED}trial{path.suffix}")
     try:
@@ -109,11 +103,11 @@ def check_saved(path: Path | str, model: nn.Module, description: dict[str, Any],
 
 def _extension(own: Network) -> str:
     """Return the file of a user's extension that describes a kind; empty for a kind of this package."""
-    module = type(own).__module__
+    module = MODELS.module(own.name)
     return "" if module.partition(".")[0] == PACKAGE else str(sys.modules[module].__file__)
 
 
-def _here(path: Path | str, inputs: Tensor, extension: str = "") -> Tensor:
+def _here(path: Path | str, inputs: Tensor) -> Tensor:
     with kept_randomness(), torch.no_grad():
         seed_anew()
         found: Tensor = load_model(path, inputs.device)(inputs)

@@ -51,16 +51,16 @@ def joined_state(tensors: Mapping[str, Tensor], extra: Mapping[str, Any]) -> dic
 
 
 def encoded(value: Any, where: str, tensors: dict[str, Tensor] | None = None) -> Any:
-    """Return a value as JSON.
+    """Return numbers, text, None, lists, tuples and mappings as JSON, and put their tensors and arrays aside.
 
     Parameters
     ----------
     value : Any
-        Numbers, text, None, lists, tuples, mappings; with `tensors` also tensors and arrays.
+        What is written.
     where : str
-        Name of the value, for messages and for its tensors.
+        Its name, for messages and for its tensors.
     tensors : dict, optional
-        Filled with the tensors of the value.
+        Filled with its tensors; without it, tensors and arrays are refused.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The jobs of a study as one table: those that Snakemake lists, with their evaluations and an estimate of their time."""
+"""The jobs of a study as one table: as Snakemake lists them, with their evaluations and an estimate of their time."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,6 @@ from approxgrad.planning.job_table import (
     one_per_job,
     output_files,
 )
-from approxgrad.provenance.dependencies import source_files
 
 if TYPE_CHECKING:
     from approxgrad.study.study import Study
@@ -49,7 +47,7 @@ class Plan:
     remarks: list[str] = field(default_factory=list)
 
 
-def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs: Mapping[str, int]) -> Plan:
+def make_plan(study: Study, snakefile: str, model_rules: Collection[str], outputs: Mapping[str, int]) -> Plan:
     """Return the plan of a study; models are timed for a few seconds, nothing is written.
 
     Parameters
@@ -58,8 +56,8 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
         What is asked for.
     snakefile : str
         The workflow.
-    scripts : mapping of str to str
-        The script of each rule.
+    model_rules : collection of str
+        The rules whose jobs run models.
     outputs : mapping of str to int
         For each rule the number of files that one job writes.
 
@@ -72,16 +70,20 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
     remarks: list[str] = []
     inputs = {dataset: known_inputs(study, dataset) for dataset in study.datasets}
     counted = evaluations(study, inputs)
-    needs, overhead = {UNLISTED: "model"}, {"table": 0.0, "figure": 0.0}
+    needs: dict[str, str] = {}
+    overhead = {"table": 0.0, "figure": 0.0}
     try:
         listed = output_files(snakefile, study.document)
     except JobListError as error:
+        needs[UNLISTED] = "model"
         remarks.append(f"only jobs that evaluate models are listed: {error}")
         there = [Path(job.path).exists() or Path(job.whole).exists() for job in counted]
         files = [OutputFile(job.path, UNLISTED, known, not known) for job, known in zip(counted, there, strict=True)]
     else:
         files = one_per_job(listed, outputs)
-        needs = {rule: needed(Path(scripts[rule])) for rule in {file.rule for file in files}}
+        pictures = {file.rule for file in listed if file.path.endswith(".png")}
+        for rule in {file.rule for file in files}:
+            needs[rule] = "model" if rule in model_rules else "figure" if rule in pictures else "table"
         overhead = {kind: measure_job(kind) for kind in overhead}
         attributions = {job.whole for job in counted if not job.chooses}
         outdated = sum(file.there and file.pending for file in listed if file.path in attributions)
@@ -91,16 +93,6 @@ def make_plan(study: Study, snakefile: str, scripts: Mapping[str, str], outputs:
             )
     calibration = _calibration(study, inputs, overhead, remarks)
     return Plan(job_table(files, counted, needs, calibration), UNLISTED not in needs, remarks)
-
-
-def needed(script: Path) -> str:
-    """Return what a job of a script loads: ``model`` (torch), ``figure`` (matplotlib) or ``table``."""
-    files = [script, *source_files(script)] if script.exists() else []
-    text = "\n".join(path.read_text() for path in files)
-    for package, kind in (("torch", "model"), ("matplotlib", "figure")):
-        if re.search(rf"^(import|from) {package}\b", text, re.MULTILINE):
-            return kind
-    return "table"
 
 
 def _calibration(

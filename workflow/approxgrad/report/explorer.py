@@ -1,4 +1,4 @@
-"""Data of the explorer: distributions of all measures and the maps of a few samples, in bounded size.
+"""Data of the explorer: distributions of all metrics and the maps of a few samples, in bounded size.
 
 The boxes are over all samples. Points and maps are those of the first samples in the order in which they were drawn,
 which is random; how many there is room for depends on the size of the study alone.
@@ -6,9 +6,8 @@ which is random; how many there is room for depends on the size of the study alo
 
 from __future__ import annotations
 
-import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,23 +16,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from approxgrad.evaluation.frames import read_step_metrics
+from approxgrad.evaluation.frames import read_shown
 from approxgrad.evaluation.metrics import METRICS
-from approxgrad.figures.boxplots import jitter
+from approxgrad.figures.boxes import jitter
 from approxgrad.figures.maps import image
-from approxgrad.figures.style import method_label, name_label, step_label
+from approxgrad.report import wording
+from approxgrad.report.findings import TRUTH
 from approxgrad.storage.tables import Attributions, TableError, read_attributions
 
 Array = NDArray[np.float64]
 
 # Chromium opens a page inside a report only up to 1.5 MB, of which the chart library takes a quarter.
 MOST_POINTS, POINT_BUDGET = 100, 100_000
-"""Points of one source and measure, and numbers of all points together."""
-MOST_SAMPLES, MAP_BUDGET = 12, 450_000
-"""Samples of one comparison whose maps are shown, and bytes of all maps together."""
+"""Points of one source and metric, and numbers of all points together."""
+MOST_SAMPLES, MAP_BUDGET = 12, 350_000
+"""Samples of one comparison whose maps are shown, and numbers of all maps together."""
 SIDES, FEWEST_SAMPLES = (48, 32, 24, 16), 3
 """Longest sides of a map: the largest with room for some samples. A larger map is coarsened by averaging blocks."""
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+QUANTILES = {"low": 0.05, "lower": 0.25, "median": 0.5, "upper": 0.75, "high": 0.95}
+REFERENCES = {False: "the reference attribution", True: "the true effects"}
 
 
 @dataclass(frozen=True)
@@ -42,56 +43,71 @@ class Comparison:
 
     Attributes
     ----------
-    dataset, model, method : str
-        Names.
+    labels : dict of str to str
+        Names for readers by key: ``dataset``, ``model`` and ``method``.
+    families : dict
+        How the families of the gradient sources are described.
+    is_image : bool
+        Whether the inputs can be shown as pictures.
     metrics : DataFrame
-        Measures of every sample, :func:`approxgrad.evaluation.metric_tables.evaluate_method`.
+        The metrics of every sample.
     exact : Attributions
         What the approximated ones are compared with: the samples that were drawn first.
     approximated : sequence of Attributions
-        The same of each finite difference, in the order in which they are offered.
+        The same of each approximated gradient.
     """
 
-    dataset: str
-    model: str
-    method: str
+    labels: Mapping[str, str]
+    families: Mapping[str, Mapping[str, Any]]
+    is_image: bool
     metrics: pd.DataFrame
     exact: Attributions
     approximated: Sequence[Attributions]
 
+    def source(self, family: str, setting: float) -> str:
+        """Return the name of a gradient source for readers."""
+        look = self.families[family]
+        return str(look["label"]) if math.isnan(setting) else f"{look['label']}, {wording.setting(setting, look)}"
 
-def read_comparisons(
-    names: Sequence[tuple[str, str, str]],
-    metrics: Sequence[Path | str],
-    exact: Sequence[Path | str],
-    approximated: Sequence[Sequence[Path | str]],
-) -> list[Comparison]:
-    """Return the comparisons of a study; of the maps, only those that there may be room for.
+    def map_shape(self, side: int) -> list[int]:
+        """Return the shape of a map that is coarsened to a longest side."""
+        shape = self.exact.metadata["feature_shape"]
+        if not self.is_image:
+            return [1, math.prod(shape)]
+        block = math.ceil(max(shape[1:]) / side)
+        return [math.ceil(length / block) for length in shape[1:]]
+
+
+def read_comparison(
+    names: Sequence[str],
+    metrics: Path | str,
+    exact: Path | str,
+    approximated: Sequence[Path | str],
+    **described: Any,
+) -> Comparison:
+    """Return a comparison of a study; of the maps, only those that there may be room for.
 
     Parameters
     ----------
-    names : sequence of tuple of str
-        Data set, model and method of each comparison.
-    metrics, exact : sequence of path
-        Its metric table, and the exact attribution that it is compared with.
-    approximated : sequence of sequence of path
-        Its approximated attributions.
+    names : sequence of str
+        Data set, model and method.
+    metrics, exact : path
+        Its metric table, and the attribution that the others are compared with.
+    approximated : sequence of path
+        The other attributions.
+    **described
+        ``labels``, ``families`` and ``is_image`` of :class:`Comparison`.
 
     Raises
     ------
     TableError
-        If a table cannot be read.
+        If a table cannot be read, or the attributions have no sample in common.
     """
     first = slice(MOST_SAMPLES)
-    return [
-        Comparison(
-            *key,
-            read_step_metrics(table, *key),
-            read_attributions(reference, first),
-            [read_attributions(path, first) for path in paths],
-        )
-        for key, table, reference, paths in zip(names, metrics, exact, approximated, strict=True)
-    ]
+    files = [read_attributions(path, first) for path in (exact, *approximated)]
+    if not set.intersection(*(set(file.sample.tolist()) for file in files)):
+        raise TableError(f"{', '.join(names)}: the attributions have no sample in common")
+    return Comparison(metrics=read_shown(metrics, *names), exact=files[0], approximated=files[1:], **described)
 
 
 @dataclass(frozen=True)
@@ -108,138 +124,117 @@ def limits(comparisons: Sequence[Comparison]) -> Limits:
     distributions = sum(len(item.metrics.groupby(["reference", "gradient"], observed=True)) for item in comparisons)
     points = POINT_BUDGET // (max(1, distributions) * len(METRICS))
     for side in SIDES:
-        samples = MAP_BUDGET // max(1, sum(_map_bytes(item, side) for item in comparisons))
+        # Input, exact map, true effects and differences.
+        needed = sum((len(item.approximated) + 3) * math.prod(item.map_shape(side)) for item in comparisons)
+        samples = MAP_BUDGET // max(1, needed)
         if samples >= FEWEST_SAMPLES:
             break
     return Limits(min(MOST_POINTS, points), min(MOST_SAMPLES, max(1, samples)), side)
 
 
-def _map_bytes(item: Comparison, side: int) -> int:
-    """Return the bytes of one sample's maps: inputs, exact, true effects and differences."""
-    maps = len(item.approximated) + 2 + (item.exact.metadata["feature_shape"][0] if _is_image(item.exact) else 1)
-    return maps * math.prod(_map_shape(item.exact, side)) * _integer(item.exact).itemsize
+def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
+    """Return the data of the charts of a comparison, ready for JSON.
 
-
-def explorer_data(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """Return everything that the explorer shows, ready for JSON.
-
-    Parameters
-    ----------
-    comparisons : sequence of Comparison
-        In the order in which they are offered.
-
-    Raises
-    ------
-    TableError
-        If the attributions of a comparison have no sample in common.
+    Returns
+    -------
+    dict
+        ``boxes``: a row for each reference and source, with the distribution of each metric. ``points``: a row for each
+        of them and sample, with the values. ``scales``: for each reference and metric, the ends of an axis and whether
+        it is logarithmic. ``shape`` of a map. ``rows``: for each sample with maps, the input and the exact map.
+        ``differences``: a row for each of these samples and approximated source. Maps are integers with the factor that
+        gives their values.
     """
-    room = limits(comparisons)
+    present = [set(result.sample.tolist()) for result in item.approximated]
+    mapped = [int(n) for n in item.exact.sample if all(n in known for known in present)][: room.samples]
+    kept = [int(sample) for sample in dict.fromkeys(item.metrics["sample"])][: room.points]
+    boxes: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
+    for truth, rows in item.metrics.groupby(item.metrics["reference"] == TRUTH):
+        own, dots = _distributions(item, rows, kept)
+        boxes += [row | {"reference": REFERENCES[bool(truth)]} for row in own]
+        points += [row | {"reference": REFERENCES[bool(truth)], "mapped": row["sample"] in mapped} for row in dots]
+    side = room.side
+    exact = _maps(item, item.exact, mapped, side)
+    extra = {} if item.exact.truth is None else {"truth": item.exact.truth[_rows(item.exact, mapped)].astype(float)}
     return {
-        "metrics": [
-            {"name": name, "label": metric.label, "best": metric.best, "error": metric.best == 0}
-            for name, metric in METRICS.items()
-        ],
-        "comparisons": [_comparison(item, room) for item in comparisons],
-    }
-
-
-def _comparison(item: Comparison, room: Limits) -> dict[str, Any]:
-    samples = [int(sample) for sample in dict.fromkeys(item.metrics["sample"])][: room.points]
-    return {
-        "dataset": item.dataset,
-        "model": item.model,
-        "method": item.method,
-        "labels": {
-            "dataset": name_label(item.dataset),
-            "model": name_label(item.model),
-            "method": method_label(item.method),
-        },
-        "sources": [_source(result.metadata["scheme"], result.metadata["step"]) for result in item.approximated],
-        "references": {
-            str(reference): _distributions(rows, samples)
-            for reference, rows in item.metrics.groupby("reference", sort=True, observed=True)
-        },
-        "samples": samples,
-        "jitter": _rounded(jitter(len(samples))),
-        "maps": _maps(item, _common_samples(item)[: room.samples], room.side),
-    }
-
-
-def _source(scheme: str, step: float | None) -> str:
-    return scheme if step is None else f"{scheme}, h = {step_label(step)}"
-
-
-def _common_samples(item: Comparison) -> list[int]:
-    """Return the samples that all attributions have, in the order in which they were drawn."""
-    files = [*item.approximated, item.exact]
-    present = [set(result.sample.tolist()) for result in files]
-    samples = [int(sample) for sample in files[0].sample if all(sample in known for known in present)]
-    if not samples:
-        raise TableError(f"{item.dataset}, {item.model}, {item.method}: the attributions have no sample in common")
-    return samples
-
-
-def _distributions(rows: pd.DataFrame, samples: list[int]) -> list[dict[str, Any]]:
-    """Return the distribution of every measure for each gradient source, exact first, then by scheme and step.
-
-    The boxes whose medians are nearest to perfect agreement are marked.
-    """
-    keyed = rows.assign(approximated=rows["step"].notna())
-    groups = keyed.groupby(["approximated", "scheme", "step"], sort=True, observed=True, dropna=False)
-    result: list[dict[str, Any]] = []
-    medians = []
-    for (approximated, scheme, _), table in groups:
-        ordered = table.set_index("sample")
-        columns = {name: ordered[name].astype(float) for name in METRICS}
-        medians.append({name: values.median() for name, values in columns.items()})
-        result.append(
+        "boxes": boxes,
+        "points": points,
+        "scales": _scales(boxes, points),
+        "shape": item.map_shape(side),
+        "rows": [
             {
-                "source": _source(str(scheme), float(table["step"].iloc[0]) if approximated else None),
-                "rows": len(table),
-                "boxes": {name: _box(values.dropna().to_numpy()) for name, values in columns.items()},
-                "points": {name: _rounded(values.reindex(samples).to_numpy()) for name, values in columns.items()},
+                "sample": sample,
+                "name": _name(item, sample),
+                "input": _input(item, sample, side),
+                **_packed(values, "exact"),
             }
-        )
-    # Here and not in the page, whose numbers are rounded.
-    for name, metric in METRICS.items():
-        distances = [abs(own[name] - metric.best) for own in medians]
-        nearest = min((distance for distance in distances if math.isfinite(distance)), default=None)
-        for entry, distance in zip(result, distances, strict=True):
-            if distance == nearest:
-                entry["boxes"][name]["nearest"] = True
-    return result
-
-
-def _box(values: NDArray[np.floating[Any]]) -> dict[str, Any]:
-    """Return number, 5th and 95th percentile, quartiles and median; only the number without values."""
-    names = ("low", "lower", "median", "upper", "high")
-    if not len(values):
-        return {"n": 0}
-    return {"n": len(values), **dict(zip(names, _rounded(np.quantile(values, QUANTILES)), strict=True))}
-
-
-def _maps(item: Comparison, samples: list[int], side: int) -> dict[str, Any]:
-    """Return inputs, exact maps, differences from them and true effects of some samples."""
-    reference = item.exact
-    shape, targets, integer = reference.metadata["feature_shape"], reference.target, _integer(reference)
-    exact = _pick(reference, "attribution", samples, side)
-    inputs = _pick(reference, "inputs", samples, side)
-    document = {
-        "shape": list(exact.shape[1:]),
-        "channels": shape[0] if _is_image(reference) else 0,
-        "coarsened": _is_image(reference) and list(exact.shape[1:]) != list(shape[1:]),
-        "bytes": integer.itemsize,
-        "samples": samples,
-        "targets": None if targets is None else [int(targets[row]) for row in _rows(reference, samples)],
-        "inputs": _packed(inputs, integer),
-        "exact": _packed(exact, integer),
+            | {name: [_rounded(value) for value in own[row]] for name, own in extra.items()}
+            for row, (sample, values) in enumerate(zip(mapped, exact, strict=True))
+        ],
         "differences": [
-            _packed(_pick(result, "attribution", samples, side) - exact, integer) for result in item.approximated
+            {"sample": sample, "source": _source(item, result), **_packed(values - base, "difference")}
+            for result in item.approximated
+            for sample, values, base in zip(mapped, _maps(item, result, mapped, side), exact, strict=True)
         ],
     }
-    if reference.truth is not None:
-        document["truth"] = _packed(_pick(reference, "truth", samples, side), integer)
-    return document
+
+
+def _name(item: Comparison, sample: int) -> str:
+    target = item.exact.target
+    return f"row {sample}" + ("" if target is None else f", class {target[_rows(item.exact, [sample])[0]]}")
+
+
+def _source(item: Comparison, result: Attributions) -> str:
+    return item.source(result.metadata["family"], float(result.metadata["setting"]))
+
+
+def _distributions(
+    item: Comparison, rows: pd.DataFrame, samples: list[int]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the boxes and the points of every source, those without a setting first, then by family and setting."""
+    medians = rows.groupby("gradient", observed=True)[[*METRICS]].median()
+    best = {name: (medians[name] - metric.best).abs() for name, metric in METRICS.items()}
+    boxes, points = [], []
+    ordered = rows.assign(without=rows["setting_name"] != "").groupby(
+        ["without", "family", "setting", "gradient"], dropna=False, observed=True
+    )
+    for (_, family, setting, gradient), table in ordered:
+        source, values = item.source(str(family), float(setting)), table.set_index("sample")[[*METRICS]].astype(float)
+        box: dict[str, Any] = {"source": source, "rows": len(table)}
+        for name in METRICS:
+            known = values[name].dropna()
+            nearest = best[name][gradient] == best[name].min()
+            quantiles = {key: _rounded(known.quantile(q)) for key, q in QUANTILES.items()} if len(known) else {}
+            box[name] = {"n": len(known), "nearest": bool(nearest), **quantiles}
+        boxes.append(box)
+        for sample, offset, row in zip(samples, jitter(len(samples)), values.reindex(samples).to_numpy(), strict=True):
+            own = dict(zip(METRICS, map(_rounded, row), strict=True))
+            points.append({"source": source, "sample": sample, "jitter": _rounded(offset), **own})
+    return boxes, points
+
+
+def _scales(boxes: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return for each reference and metric whether its axis is logarithmic, and its ends in the unit of the axis.
+
+    An error over more than two decades is; values of a correlation that agree to the last digits are not blown up.
+    """
+    scales: dict[str, dict[str, Any]] = {}
+    for reference in dict.fromkeys(box["reference"] for box in boxes):
+        for name, metric in METRICS.items():
+            ends = [box[name].get(end) for box in boxes if box["reference"] == reference for end in ("low", "high")]
+            values = [own for own in ends if own is not None]
+            values += [row[name] for row in points if row["reference"] == reference and row[name] is not None]
+            low, high = (min(values), max(values)) if values else (0.0, 1.0)
+            error = math.isinf(metric.upper)
+            logarithmic = error and low > 0 and high / low > 100
+            if logarithmic:
+                low, high = math.log10(low), math.log10(high)
+            elif not error:
+                low = min(low, high - 0.1)
+            margin = 0.03 * (high - low) or abs(high) or 1.0
+            ends = {"low": _rounded(low - margin), "high": _rounded(high + margin)}
+            scales.setdefault(reference, {})[name] = {"logarithmic": logarithmic, **ends}
+    return scales
 
 
 def _rows(result: Attributions, samples: list[int]) -> list[int]:
@@ -247,30 +242,22 @@ def _rows(result: Attributions, samples: list[int]) -> list[int]:
     return [position[sample] for sample in samples]
 
 
-def _pick(result: Attributions, field: str, samples: list[int], side: int) -> Array:
-    """Return a field of some samples: maps (H, W) and pictures (H, W) or (H, W, 3) of an image, (d,) otherwise."""
-    if not _is_image(result):
-        return np.asarray(getattr(result, field)[_rows(result, samples)], np.float64)
-    if field == "inputs":
-        return np.stack([_coarse(image(result, sample), side) for sample in samples])
-    values = np.asarray(getattr(result, field)[_rows(result, samples)], np.float64)
-    # Summed over the channels, as the printed maps are.
+def _maps(item: Comparison, result: Attributions, samples: list[int], side: int) -> list[Array]:
+    """Return the maps of some samples: of an image (H, W), summed over the channels; otherwise (d,)."""
+    values = np.asarray(result.attribution[_rows(result, samples)], np.float64)
+    if not item.is_image:
+        return list(values)
     maps = values.reshape(len(samples), *result.metadata["feature_shape"]).sum(axis=1)
-    return np.stack([_coarse(pixels, side) for pixels in maps])
+    return [_coarse(pixels, side) for pixels in maps]
 
 
-def _is_image(result: Attributions) -> bool:
-    shape = result.metadata["feature_shape"]
-    return len(shape) == 3 and shape[0] in (1, 3)
-
-
-def _map_shape(result: Attributions, side: int) -> list[int]:
-    """Return the shape of a map that is coarsened to a longest side."""
-    shape = result.metadata["feature_shape"]
-    if not _is_image(result):
-        return [math.prod(shape)]
-    block = math.ceil(max(shape[1:]) / side)
-    return [math.ceil(length / block) for length in shape[1:]]
+def _input(item: Comparison, sample: int, side: int) -> list[Any]:
+    """Return the colours of an image as hexadecimal text, or the values of the features."""
+    if not item.is_image:
+        return [_rounded(value) for value in item.exact.inputs[_rows(item.exact, [sample])[0]]]
+    pixels = np.rint(255 * _coarse(image(item.exact, sample), side)).astype(np.uint8)
+    colours = np.broadcast_to(pixels[..., None], (*pixels.shape, 3)) if pixels.ndim == 2 else pixels
+    return [colour.tobytes().hex() for colour in colours.reshape(-1, 3)]
 
 
 def _coarse(pixels: Array, side: int) -> Array:
@@ -284,22 +271,13 @@ def _coarse(pixels: Array, side: int) -> Array:
     return pixels
 
 
-def _integer(result: Attributions) -> np.dtype[Any]:
-    """Return the type of packed values: a colour needs one byte, a bar whose value is read off two."""
-    return np.dtype("i1" if _is_image(result) else "<i2")
+def _packed(values: Array, name: str) -> dict[str, Any]:
+    """Return a map as integers, and the factor that gives its values back: a colour needs one byte, a bar two."""
+    largest = 127 if values.ndim == 2 else 32767
+    scale = float(np.abs(values).max()) / largest
+    return {name: np.rint(values / (scale or 1)).astype(int).ravel().tolist(), f"{name}_scale": _rounded(scale)}
 
 
-def _packed(values: Array, integer: np.dtype[Any]) -> dict[str, Any]:
-    """Return rows as integers in base64, each row with the factor that gives its values back.
-
-    The error is at most half the largest absolute value of the row over 127 or 32767.
-    """
-    flat = values.reshape(len(values), -1)
-    scales = np.abs(flat).max(axis=1) / np.iinfo(integer).max
-    integers = np.rint(flat / np.where(scales > 0, scales, 1)[:, None]).astype(integer)
-    return {"scales": _rounded(scales), "values": base64.b64encode(integers.tobytes()).decode("ascii")}
-
-
-def _rounded(values: Any) -> list[float | None]:
-    """Return numbers with six significant digits; None where there is none."""
-    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in np.asarray(values, float)]
+def _rounded(value: float) -> float | None:
+    """Return a number with six significant digits; None if it is not finite."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None

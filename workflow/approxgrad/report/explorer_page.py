@@ -1,170 +1,285 @@
-"""The explorer as one HTML file: data, charts and the JavaScript that draws them."""
+"""The explorer as one HTML file: for each comparison an Altair chart with its data inside."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import json
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import altair as alt
 import vl_convert
 
-from approxgrad.figures.style import BLACK, BLUE, GREEN, SCHEME_COLOURS, VERMILLION
+from approxgrad.evaluation.metrics import METRICS
+from approxgrad.figures.style import BLACK, BLUE, GREEN, VERMILLION
+from approxgrad.report.explorer import QUANTILES, Comparison, chart_data, limits
 from approxgrad.report.pages import page, template
 
 TITLE = "Explore the attributions"
 BOX_COLOUR = "#a6cbe3"
-ALIGNED = alt.Axis(minExtent=42)  # Charts below each other have the same left edge.
+WIDTH, SIDE = 700, 180
+"""Width of a chart and longest side of a map, in pixels."""
+MOST_FEATURES = 40
+"""Features of a table whose bars are drawn: those with the largest exact attributions."""
+KINDS = {"exact": VERMILLION, "approximated": BLUE, "true effect": GREEN}
 CONFIG = {
     "view": {"stroke": None},
     "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "gridColor": "#e4e7eb"},
     "legend": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
+    "title": {"anchor": "start", "fontSize": 13},
     "font": "system-ui, sans-serif",
 }
+SCALE = "scales[reference][measure]"
+SOURCE, SAMPLE = (
+    alt.selection_point(name=name, fields=[name], clear=False, on=f"click[event.item && event.item.datum && {clicked}]")
+    for name, clicked in (("source", "event.item.datum.source"), ("sample", "event.item.datum.mapped"))
+)
+"""The chosen source and row: from a list, or by a click on a mark that has it."""
 
 
-def explorer_page(data: dict[str, Any]) -> str:
-    """Return the page; the same data give the same bytes.
+def explorer_page(comparisons: Sequence[Comparison]) -> str:
+    """Return the page; the same comparisons give the same bytes.
 
     Parameters
     ----------
-    data : dict
-        :func:`approxgrad.report.explorer.explorer_data`.
+    comparisons : sequence of Comparison
+        In the order in which they are offered.
 
     Returns
     -------
     str
-        HTML with all scripts inside, which loads nothing.
+        HTML with all scripts and data inside, which loads nothing.
     """
-    document = json.dumps({**data, "charts": charts()}, separators=(",", ":"), allow_nan=False)
+    room = limits(comparisons)
+    charts = [
+        {
+            "group": f"{item.labels['dataset']}, {item.labels['model']}",
+            "name": item.labels["method"],
+            "chart": comparison_chart(item, chart_data(item, room)),
+        }
+        for item in comparisons
+    ]
     version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    library = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
-    body = template("explorer.html").replace("{{ library }}", _packed(library)).replace("{{ data }}", _packed(document))
+    parts = {
+        "library": vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version),
+        "data": json.dumps(charts, separators=(",", ":"), allow_nan=False),
+    }
+    body = template("explorer.html")
+    for name, text in parts.items():
+        # Compressed and in base64: Chromium opens no page above 2 MiB inside a report.
+        body = body.replace(
+            f"{{{{ {name} }}}}", base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")
+        )
     return page(TITLE, body, scripts=[template("explorer.js")], styles=[template("explorer.css")])
 
 
-def _packed(text: str) -> str:
-    """Return text compressed and in base64: Chromium opens no page above 2 MiB inside a report."""
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")
+def comparison_chart(item: Comparison, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the Vega-Lite specification of a comparison with the data of :func:`chart_data` inside."""
+    labels = {name: metric.label for name, metric in METRICS.items()}
+    rows = {row["sample"]: row["name"] for row in data["rows"]}
+    sources = {row["source"]: row["source"] for row in data["differences"]}
+    references = {name: name for name in data["scales"]}
+    boxes = len({row["source"] for row in data["boxes"]})
+    fixed = _chart(tuple(data["shape"]), item.is_image, "truth" in data["rows"][0], boxes)
+    views = {parameter["name"]: parameter for parameter in fixed["params"]}
+    middle = list(sources)[len(sources) // 2]
+    parameters = [
+        {"name": "scales", "value": data["scales"]},
+        {"name": "labels", "value": labels},
+        {"name": "measure", "value": next(iter(labels)), "bind": _list("Measure", labels)},
+        {"name": "reference", "value": next(iter(references)), "bind": _list("Compared with", references)},
+        views["source"] | {"value": [{"source": middle}], "bind": {"source": _list("Gradient source", sources)}},
+        views["sample"] | {"value": [{"sample": next(iter(rows))}], "bind": {"sample": _list("Test row", rows)}},
+    ]
+    datasets = {name: data[name] for name in ("boxes", "points", "rows", "differences")}
+    datasets["metrics"] = [{"metric": name, "label": labels[name], "best": METRICS[name].best} for name in METRICS]
+    return fixed | {"params": parameters, "datasets": datasets}
 
 
-def charts() -> dict[str, Any]:
-    """Return the Vega-Lite charts, whose data, sizes and scales the page fills in."""
-    drawn: dict[str, alt.TopLevelMixin] = {
-        "distribution": _distribution(),
-        "map": _map(),
-        "picture": _picture(),
-        "bars": _bars(),
-        "differences": _differences(),
-    }
-    return {name: _specification(chart) for name, chart in drawn.items()}
+def _list(title: str, labels: Mapping[Any, str]) -> dict[str, Any]:
+    return alt.binding_select(options=[*labels], labels=[*labels.values()], name=title).to_dict()
 
 
-def _specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    specification: dict[str, Any] = {**chart.to_dict(), "config": CONFIG}
+@cache
+def _chart(shape: tuple[int, int], is_image: bool, has_truth: bool, boxes: int) -> dict[str, Any]:
+    """Return what comparisons of one form share: the charts without data and choices, which take long to check."""
+    maps = _image(shape) if is_image else _bars(has_truth)
+    chart = alt.vconcat(_distribution(boxes), maps, _measures()).resolve_scale(color="independent")
+    specification: dict[str, Any] = chart.to_dict() | {"config": CONFIG}
     # The address of the schema: nothing loads it, but the page shall not name one.
     del specification["$schema"]
     return specification
 
 
-def _distribution() -> alt.TopLevelMixin:
-    x = alt.X(
-        "source:N",
-        sort=None,
-        title="gradient source",
-        axis=alt.Axis(labelAngle=0, labelExpr="split(datum.label, ', ')"),
+def _distribution(sources: int) -> alt.LayerChart:
+    """Return boxes over all rows and points of some, for the chosen metric and reference."""
+    labels = {"labelAngle": 0, "labelExpr": "split(datum.label, ', ')"} if sources <= 6 else {"labelAngle": -60}
+    x = alt.X("source:N", sort=None, title=None, axis=alt.Axis(labelLimit=200, **labels))
+    axis = alt.Axis(
+        title=None,
+        minExtent=42,
+        tickMinStep=alt.ExprRef(f"{SCALE}.logarithmic ? 1 : 0"),
+        labelExpr=f"{SCALE}.logarithmic ? format(pow(10, datum.value), '.1~e') : datum.label",
     )
-    chosen = alt.condition("datum.chosen", alt.value(SCHEME_COLOURS["forward"]), alt.value(BOX_COLOUR))
-    boxes = alt.Chart(alt.NamedData("boxes")).encode(x=x, tooltip=_BOX_TOOLTIP)
-    scale = alt.Scale(zero=False)
-    layers = [
-        boxes.mark_rule(color=BLACK).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"),
-        boxes.mark_bar(size=34, stroke=BLACK, strokeWidth=0.7).encode(
-            y=alt.Y("lower:Q", scale=scale), y2="upper:Q", color=chosen
-        ),
-        boxes.mark_tick(color=BLACK, thickness=2, width=34).encode(y=alt.Y("median:Q", scale=scale)),
-    ]
-    points = alt.Chart(alt.NamedData("points")).encode(
-        x=x,
-        y=alt.Y("value:Q", scale=scale),
-        xOffset=alt.XOffset("jitter:Q", scale=alt.Scale(domain=[-0.8, 0.8])),
-        tooltip=[
-            alt.Tooltip("source:N"),
-            alt.Tooltip("sample:Q", title="test row"),
-            alt.Tooltip("value:Q", format=".5g"),
-        ],
-    )
-    layers.append(points.mark_circle(size=16, opacity=0.45, color=BLACK, cursor="pointer"))
-    shown = points.transform_filter("datum.shown")
-    layers.append(shown.mark_circle(size=90, opacity=1, color=VERMILLION, stroke="white", strokeWidth=1))
-    return alt.layer(*layers).properties(width="container", height=300)
+    ends = [alt.ExprRef(f"{SCALE}.low"), alt.ExprRef(f"{SCALE}.high")]
 
+    def y(name: str) -> alt.Y:
+        return alt.Y(f"y_{name}:Q", scale=alt.Scale(domain=ends, zero=False, nice=False), axis=axis)
 
-_BOX_TOOLTIP = [
-    alt.Tooltip("source:N"),
-    alt.Tooltip("n:Q", title="test rows"),
-    *(
-        alt.Tooltip(f"{name}:Q", title=title, format=".5g")
-        for name, title in {
-            "high": "95th percentile",
-            "upper": "upper quartile",
-            "median": "median",
-            "lower": "lower quartile",
-            "low": "5th percentile",
-        }.items()
-    ),
-]
-
-
-def _pixels(mark: str) -> alt.Chart:
-    return (
-        alt.Chart(alt.NamedData("pixels"))
-        .mark_rect(tooltip=True)
-        .encode(x=alt.X("column:O", axis=None), y=alt.Y("row:O", axis=None))
-        .properties(description=mark)
-    )
-
-
-def _map() -> alt.Chart:
-    legend = alt.Legend(orient="bottom", title=None, format=".2g", tickCount=3, gradientThickness=10)
-    colour = alt.Color("value:Q", scale=alt.Scale(scheme="blueorange", domainMid=0), legend=legend)
-    return _pixels("attribution map").encode(color=colour, tooltip=_pixel_tooltip("attribution"))
-
-
-def _picture() -> alt.Chart:
-    colour = alt.Color("colour:N", scale=None)
-    return _pixels("input of the model").encode(color=colour, tooltip=_pixel_tooltip("brightness"))
-
-
-def _pixel_tooltip(title: str) -> list[alt.Tooltip]:
-    return [alt.Tooltip("row:O"), alt.Tooltip("column:O"), alt.Tooltip("value:Q", title=title, format=".4g")]
-
-
-def _bars() -> alt.Chart:
-    kinds = {"exact": VERMILLION, "approximated": BLUE, "true effect": GREEN}
-    scale = alt.Scale(domain=list(kinds), range=list(kinds.values()))
-    return (
-        _features()
-        .encode(
-            xOffset=alt.XOffset("kind:N", sort=list(kinds)),
-            y=alt.Y("value:Q", title="attribution", axis=ALIGNED),
-            color=alt.Color("kind:N", scale=scale, legend=alt.Legend(orient="top", title=None)),
-            tooltip=[*_FEATURE_TOOLTIP, alt.Tooltip("kind:N"), alt.Tooltip("value:Q", format=".4g")],
+    def plotted(chart: alt.Chart, **values: str) -> alt.Chart:
+        placed = {f"y_{name}": f"{SCALE}.logarithmic ? log({text}) / LN10 : {text}" for name, text in values.items()}
+        return (
+            chart.transform_filter("datum.reference == reference")
+            .transform_calculate(**values)
+            .transform_calculate(**placed)
         )
-        .properties(height=260)
+
+    boxes = plotted(
+        alt.Chart(alt.NamedData("boxes")).transform_filter("datum[measure].n > 0"),
+        **{name: f"datum[measure].{name}" for name in QUANTILES},
+    )
+    tooltip = [
+        alt.Tooltip("source:N"),
+        alt.Tooltip("n:Q", title="test rows"),
+        *(alt.Tooltip(f"{name}:Q", format=".5g") for name in reversed(QUANTILES)),
+        alt.Tooltip("nearest:N", title="nearest to perfect agreement"),
+    ]
+    boxes = boxes.transform_calculate(n="datum[measure].n", nearest="datum[measure].nearest ? 'yes' : 'no'").encode(
+        x=x, tooltip=tooltip
+    )
+    size = min(34, WIDTH // (2 * sources))
+    points = plotted(alt.Chart(alt.NamedData("points")), value="datum[measure]").transform_filter(
+        "isValid(datum.value)"
+    )
+    points = points.encode(
+        x=x,
+        y=y("value"),
+        xOffset=alt.XOffset("jitter:Q", scale=alt.Scale(domain=[-0.8, 0.8])),
+        tooltip=["source:N", alt.Tooltip("sample:Q", title="test row"), alt.Tooltip("value:Q", format=".5g")],
+    )
+    shown = points.transform_filter(SOURCE).transform_filter(SAMPLE)
+    title = "labels[measure] + ', compared with ' + reference"
+    return alt.layer(
+        boxes.mark_rule(color=BLACK).encode(y=y("low"), y2="y_high"),
+        boxes.mark_bar(stroke=BLACK, strokeWidth=0.7, cursor="pointer", size=size).encode(
+            y=y("lower"), y2="y_upper", color=alt.condition(SOURCE, alt.value(BLUE), alt.value(BOX_COLOUR))
+        ),
+        boxes.mark_bar(stroke=BLACK, strokeWidth=2, size=size).encode(y=y("median"), y2="y_median"),
+        points.mark_circle(size=16, opacity=0.45, color=BLACK, cursor="pointer").add_params(SOURCE, SAMPLE),
+        shown.mark_circle(size=90, opacity=1, color=VERMILLION, stroke="white", strokeWidth=1),
+    ).properties(title=alt.Title(alt.ExprRef(title)), width=WIDTH, height=300)
+
+
+def _compared(*more: str) -> alt.Chart:
+    """Return the chosen difference, joined with the row's exact map, as one row for each of its numbers."""
+    names = ["exact", "exact_scale", *more]
+    return (
+        alt.Chart(alt.NamedData("differences"))
+        .transform_filter(SOURCE)
+        .transform_filter(SAMPLE)
+        .transform_lookup("sample", alt.LookupData(alt.NamedData("rows"), "sample", names))
+        .transform_flatten(["difference", "exact", *more])
+        .transform_window(number="row_number()", groupby=["sample"])  # facets need the grouping
+        .transform_calculate(exact="datum.exact * datum.exact_scale")
+        .transform_calculate(difference="datum.difference * datum.difference_scale")
+        .transform_calculate(approximated="datum.exact + datum.difference")
     )
 
 
-def _differences() -> alt.Chart:
-    tooltip = [*_FEATURE_TOOLTIP, alt.Tooltip("value:Q", title="difference", format=".4g")]
-    y = alt.Y("value:Q", title="approximated − exact", axis=ALIGNED)
-    return _features().encode(y=y, tooltip=tooltip).properties(height=150)
+def _image(shape: tuple[int, int]) -> alt.ConcatChart:
+    """Return the input, the exact and the approximated map with one colour scale, and their difference."""
+    height, width = shape
+    pixel = max(1, SIDE // max(shape))  # whole screen pixels, so that no seams show
+    place = {"row": f"floor((datum.number - 1) / {width}) + 1", "column": f"(datum.number - 1) % {width} + 1"}
+    cells = _compared("input").transform_calculate(**place)
+    where = [alt.Tooltip("row:O"), alt.Tooltip("column:O")]
+    legend = alt.Legend(orient="bottom", title=None, format=".2g", tickCount=3, gradientLength=pixel * width)
+    colour = alt.Color("value:Q", scale=alt.Scale(scheme="blueorange", domainMid=0), legend=legend)
+
+    tight = alt.Scale(padding=0)
+
+    def pixels(chart: alt.Chart) -> alt.Chart:
+        own = chart.mark_rect().encode(
+            x=alt.X("column:O", axis=None, scale=tight), y=alt.Y("row:O", axis=None, scale=tight)
+        )
+        return own.properties(width=pixel * width, height=pixel * height)
+
+    def maps(*kinds: str) -> alt.FacetChart:
+        values = cells.transform_fold([*kinds], as_=["kind", "value"])
+        value = alt.Tooltip("value:Q", title="attribution", format=".4g")
+        header = alt.Header(title=None, labelFontSize=13, labelFontWeight="bold")
+        return pixels(values.encode(color=colour, tooltip=[*where, value])).facet(
+            column=alt.Column("kind:N", sort=[*kinds], header=header)
+        )
+
+    picture = pixels(cells.transform_calculate(colour="'#' + datum.input")).encode(
+        color=alt.Color("colour:N", scale=None), tooltip=where
+    )
+    parts = (
+        picture.properties(title=alt.Title("input", anchor="middle")),
+        maps("exact", "approximated"),
+        maps("difference"),
+    )
+    return alt.hconcat(*parts).resolve_scale(color="independent")
 
 
-_FEATURE_TOOLTIP = [alt.Tooltip("feature:O"), alt.Tooltip("input:Q", title="its value", format=".4g")]
+def _bars(has_truth: bool) -> alt.VConcatChart:
+    """Return bars of the attribution of each feature, and below them the differences."""
+    more = ["input", "truth"] if has_truth else ["input"]
+    kinds = dict(list(KINDS.items())[: 2 + has_truth])
+    largest = [alt.SortField("size", order="descending")]
+    features = (
+        _compared(*more)
+        .transform_calculate(**{"size": "abs(datum.exact)", "true effect": "datum.truth"})
+        .transform_window(rank="rank()", sort=largest, groupby=["sample"])
+        .transform_filter(f"datum.rank <= {MOST_FEATURES}")
+    )
+    tooltip = [alt.Tooltip("number:O", title="feature"), alt.Tooltip("input:Q", title="its value", format=".4g")]
+    x = alt.X("number:O", title="feature", axis=alt.Axis(labelAngle=0))
+    colour = alt.Color(
+        "kind:N",
+        scale=alt.Scale(domain=[*kinds], range=[*kinds.values()]),
+        legend=alt.Legend(orient="top", title=None),
+    )
+    values = (
+        features.transform_fold([*kinds], as_=["kind", "value"])
+        .mark_bar()
+        .encode(
+            x=x,
+            xOffset=alt.XOffset("kind:N", sort=[*kinds]),
+            y=alt.Y("value:Q", title="attribution", axis=alt.Axis(minExtent=42)),
+            color=colour,
+            tooltip=[*tooltip, "kind:N", alt.Tooltip("value:Q", format=".4g")],
+        )
+    )
+    differences = features.mark_bar(color=BLUE).encode(
+        x=x,
+        y=alt.Y("difference:Q", title="approximated − exact", axis=alt.Axis(minExtent=42)),
+        tooltip=[*tooltip, alt.Tooltip("difference:Q", format=".4g")],
+    )
+    return alt.vconcat(values.properties(width=WIDTH, height=220), differences.properties(width=WIDTH, height=120))
 
 
-def _features() -> alt.Chart:
-    x = alt.X("feature:O", sort=None, axis=alt.Axis(labelAngle=0))
-    return alt.Chart(alt.NamedData("features")).mark_bar(color=BLUE).encode(x=x).properties(width="container")
+def _measures() -> alt.LayerChart:
+    """Return a table of every metric: of the chosen row, its median over all rows, and for perfect agreement."""
+
+    def column(name: str, chart: alt.Chart) -> alt.Chart:
+        known = chart.transform_calculate(text="isValid(datum.value) ? format(datum.value, '.4~g') : 'undefined'")
+        return known.mark_text().encode(
+            x=alt.XDatum(name, type="nominal", axis=alt.Axis(orient="top", title=None, labelAngle=0)),
+            y=alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=250)),
+            text="text:N",
+        )
+
+    def chosen(name: str) -> alt.Chart:
+        own = alt.Chart(alt.NamedData(name)).transform_filter("datum.reference == reference").transform_filter(SOURCE)
+        metrics = alt.LookupData(alt.NamedData("metrics"), "metric", ["label"])
+        return own.transform_fold([*METRICS], as_=["metric", "value"]).transform_lookup("metric", metrics)
+
+    row = chosen("points").transform_filter(SAMPLE)
+    median = chosen("boxes").transform_calculate(value="datum.value.median")
+    perfect = alt.Chart(alt.NamedData("metrics")).transform_calculate(value="datum.best")
+    columns = column("this row", row), column("median", median), column("perfect", perfect)
+    return alt.layer(*columns).properties(width=300, height=22 * len(METRICS))

@@ -33,41 +33,32 @@ class Benchmark:
 
 
 def read_benchmarks(folder: Path | str, names: Iterable[str]) -> list[Benchmark]:
-    """Return the records of the jobs of a study.
+    """Return the records of the jobs of a study, sorted by path; those that cannot be read are left out.
 
     Parameters
     ----------
     folder : path
         Where Snakemake put them, as ``<rule>.tsv`` or ``<rule>/<wildcard>/.../<wildcard>.tsv``.
     names : iterable of str
-        The values that the study's wildcards take. A record with another one is of an earlier study and left out.
-
-    Returns
-    -------
-    list of Benchmark
-        Sorted by path; records that cannot be read are left out.
+        The values of the study's wildcards. A record with another one is of an earlier study and left out.
     """
     known = set(names)
     records = []
     for path in sorted(Path(folder).glob("**/*.tsv")):
         rule, *wildcards = path.relative_to(folder).with_suffix("").parts
-        if set(wildcards) <= known and (record := _record(path, rule)) is not None:
-            records.append(record)
+        if set(wildcards) <= known:
+            rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
+            if rows and (seconds := _number(rows[-1].get("s"))) is not None:
+                # Snakemake writes "NA" for the memory of a job that ended before it was looked at.
+                records.append(Benchmark(rule, seconds, _number(rows[-1].get("max_rss"))))
     return records
 
 
-def _record(path: Path, rule: str) -> Benchmark | None:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+def _number(text: str | None) -> float | None:
     try:
-        seconds = float(rows[-1]["s"])
-    except (IndexError, KeyError, ValueError):
+        return float(text or "")
+    except ValueError:
         return None
-    try:
-        return Benchmark(rule, seconds, float(rows[-1]["max_rss"]))
-    except (KeyError, ValueError):
-        # Snakemake writes "NA" for a job that ended before it was looked at.
-        return Benchmark(rule, seconds, None)
 
 
 def run_times(records: Sequence[Benchmark]) -> Table:
@@ -83,9 +74,8 @@ def run_times(records: Sequence[Benchmark]) -> Table:
         largest = f"{max(memory):,.0f}" if memory else "unknown"
         rows.append([rule, f"{len(seconds):,}", *map(_seconds, (totals[rule], median(seconds), max(seconds))), largest])
     caption = (
-        "Wall-clock time of the jobs of each rule and the most memory that one of them held, as recorded in "
-        "benchmarks/. Jobs run beside each other, so a run takes less than the sum. A job of this study that has no "
-        "record is not counted."
+        "Wall-clock time of the jobs of each rule, and the most memory that one of them held, as recorded in "
+        "benchmarks/. Jobs run in parallel, so a run takes less than the sum. Jobs without a record are not counted."
     )
     header = ["rule", "jobs", "total (s)", "median (s)", "longest (s)", "memory (MiB)"]
     if rows:
@@ -106,7 +96,7 @@ def versions() -> Table:
 
 
 def computed_with(paths: Sequence[Path | str]) -> Table:
-    """Return the devices and versions that stand in attribution files, and the number of files with each.
+    """Return the devices and versions that attribution files name, and the number of files with each.
 
     Raises
     ------
@@ -136,15 +126,9 @@ def run_page(records: Sequence[Benchmark], attributions: Sequence[Path | str], c
         The configuration with all defaults filled in.
     """
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100)
-    about = (
-        "The configuration of this run, defaults filled in. Saved as a file, it gives this study: --configfile FILE."
-    )
-    sections = [
-        Section("Run times", table=run_times(records)),
-        Section("Computed with", table=computed_with(attributions)),
-        Section("Versions", table=versions()),
-        Section("Configuration", [about]),
-    ]
+    about = "The configuration of this run with its defaults. As a file, it gives this study again: --configfile FILE."
+    tables = {"Run times": run_times(records), "Computed with": computed_with(attributions), "Versions": versions()}
+    sections = [Section(title, table=table) for title, table in tables.items()] + [Section("Configuration", [about])]
     return page("About this run", f'{sections_html(sections)}\n<pre tabindex="0">{escape(text)}</pre>')
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from approxgrad.extensions import load
 from approxgrad.messages import one_line
 from approxgrad.running.endings import FAILED, end_in_time, interrupted, note_interrupts
 from approxgrad.running.lock import end_with_run
@@ -80,6 +81,7 @@ def job(snakemake: Any) -> Iterator[JobLog]:
     where = ", ".join(f"{key}={value}" for key, value in snakemake.wildcards.items())
     said = " ".join(filter(None, [snakemake.rule, where]))
     try:
+        load(snakemake.input.get("extensions") or [])
         yield log
     except BaseException as error:
         logger.exception(FAILED)

@@ -1,10 +1,1 @@
 """The step of a finite difference, chosen from model evaluations."""
-
-from __future__ import annotations
-
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Rows = NDArray[np.int64]

@@ -22,7 +22,7 @@ from torch import Tensor
 from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs
 from approxgrad.gradients.evaluated import BatchedGradient
 from approxgrad.gradients.targets import Target
-from approxgrad.steps import Array, Flags
+from approxgrad.steps.arrays import Array, Flags
 from approxgrad.steps.kinks import Kinks, best_step
 from approxgrad.steps.search import RATIO, Search
 
@@ -141,15 +141,11 @@ def choose_step(
 
     Notes
     -----
-    The noise comes from difference tables along features (:mod:`approxgrad.steps.noise`). Then comes the smallest scale
-    on which most features show a bend that stands clear of the noise. If bends of that scale grow like those of a
-    smooth function, :func:`smooth_step` is the answer. Otherwise the distance to the first kink is measured
-    (:mod:`approxgrad.steps.kink_survey`), and the step minimises the error, rounding and kinks together, that most
-    inputs (:data:`COUNTED`) do not exceed (:func:`approxgrad.steps.kinks.best_step`).
-
-    Jumps of the output reveal a staircase (:mod:`approxgrad.steps.stairs`). Its step crosses several stairs, to where
-    the sum of noise and truncation is smallest, as differences at steps up to eight times the size of the inputs show
-    (:mod:`approxgrad.steps.ladder`); if kinks stand clear of the stairs, it stays before the first one.
+    Noise comes from difference tables along features (:mod:`approxgrad.steps.noise`). On the smallest scale on which
+    most features show a bend, bends either grow like those of a smooth function (:func:`smooth_step`) or come from
+    kinks, whose distances are measured (:mod:`approxgrad.steps.kink_survey`, :mod:`approxgrad.steps.kinks`). Jumps of
+    the output reveal a staircase (:mod:`approxgrad.steps.stairs`), for which differences at steps up to eight times the
+    size of the inputs show the error (:mod:`approxgrad.steps.ladder`), unless kinks stand clear of the stairs.
 
     Cost: for networks of rectifiers some thousand evaluations, and if the step has to stay before the first kink two
     for each feature of each path point of the inputs that are tried, in at most 65,536 pairs; for smooth models about

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from approxgrad.steps import Array, Flags, Rows
+from approxgrad.steps.arrays import Array, Flags, Rows
 
 INWARDS = 16  # distances tried below the one at which something is met, each the square root of two from the next
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from approxgrad.gradients.stencils import Stencil
-from approxgrad.steps import Array, Flags, Rows
+from approxgrad.steps.arrays import Array, Flags, Rows
 from approxgrad.steps.distances import INWARDS, distances
 from approxgrad.steps.kinks import Kinks
 from approxgrad.steps.probing import Probe

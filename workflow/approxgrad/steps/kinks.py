@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from approxgrad.steps import Array
+from approxgrad.steps.arrays import Array
 
 SIMULATED = 1001  # inputs that are simulated to predict an error
 ARRIVALS = 40  # kinks that are simulated for each; if more are in reach, their mean predicts the error well

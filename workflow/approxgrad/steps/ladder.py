@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from approxgrad.gradients.stencils import Stencil
-from approxgrad.steps import Array, Flags, Rows
+from approxgrad.steps.arrays import Array, Flags, Rows
 from approxgrad.steps.probing import Probe
 
 PAIRS = 256  # pairs of a point and a feature at which differences are taken

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from approxgrad.steps import Array
+from approxgrad.steps.arrays import Array
 
 # Values along one line. Their differences of orders up to 8 contain only noise if the function is smooth on it.
 POINTS = 9

@@ -12,7 +12,7 @@ from approxgrad.gradients.batching import balanced_slices
 from approxgrad.gradients.checks import Model
 from approxgrad.gradients.evaluation import evaluation
 from approxgrad.gradients.targets import select_outputs
-from approxgrad.steps import Array, Rows
+from approxgrad.steps.arrays import Array, Rows
 
 ELEMENTS = 2**22  # most elements of the directions along single features that are made at a time
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from approxgrad.gradients.checks import Model
 from approxgrad.gradients.rows import MOST_EVALUATIONS
 from approxgrad.gradients.stencils import stencil
-from approxgrad.steps import Array, Flags
+from approxgrad.steps.arrays import Array, Flags
 from approxgrad.steps.kink_survey import COUNTABLE, KinkSurvey, most_survey_evaluations
 from approxgrad.steps.kinks import Kinks
 from approxgrad.steps.ladder import Ladder, most_ladder_evaluations

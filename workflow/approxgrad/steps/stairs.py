@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from approxgrad.steps import Array, Rows
+from approxgrad.steps.arrays import Array, Rows
 from approxgrad.steps.probing import Probe
 
 LINES = 16  # lines along which jumps are looked for

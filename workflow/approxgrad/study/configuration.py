@@ -181,10 +181,16 @@ class Section:
     registry: Registry[Any]
     key: str | None = None
 
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds that an entry can name; the exact gradient is not configured."""
+        return [name for name in self.registry if self.key or not self.names_by_key(name)]
+
     def kind(self, entry: Mapping[str, Any]) -> str | None:
         """Return the name of an entry's kind; None if it names none."""
         if self.key is not None and self.key in entry:
-            return str(entry[self.key]) if entry[self.key] in self.registry else None
+            given = entry[self.key]
+            return given if isinstance(given, str) and given in self.registry else None
         return next((name for name in self.registry if name in entry and not self.names_by_key(name)), None)
 
     def options(self, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,7 +208,7 @@ class Section:
 
     def expected(self) -> str:
         """Return what an entry must say, for messages."""
-        keyed = [name for name in self.registry if self.names_by_key(name)] if self.key else []
+        keyed = [name for name in self.kinds if self.names_by_key(name)]
         named = [name for name in self.registry if not self.names_by_key(name)]
         own = [f"{self.key}: one of {', '.join(keyed)}"] if keyed else []
         return " or ".join([*own, *(f"the key {name}" for name in named)])
@@ -259,7 +265,7 @@ def _member(section: Section, key: str, options: Any, faults: list[str]) -> Any:
     if kind is None:
         if section.key in options:
             allowed = ", ".join(filter(section.names_by_key, section.registry))
-            faults.append(f"{key}.{section.key}: got {options[section.key]!r}, expected one of {allowed}")
+            faults.append(f"{key}.{section.key}: got {shortened(options[section.key])}, expected one of {allowed}")
         else:
             faults.append(f"{key}: expected {section.expected()}")
         return None

@@ -284,7 +284,7 @@ class Study:
 
     def factory_files(self, model: str) -> list[str]:
         """Return the files of a user's own code for a model, in the working directory, so that they are tracked."""
-        return [str(path) for path in user_files(self.model(model).module, Path())]
+        return self.model(model).opened_files
 
     def readable_factory(self, model: str) -> list[str]:
         """Return :meth:`factory_files`; raises a ConfigError if the module cannot be read."""

@@ -20,24 +20,19 @@ from approxgrad.provenance.document import CONDITIONS, ProvenanceError, describe
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.tables import TableError, read_attributions, read_table
 from approxgrad.study.grid import Cell
-from approxgrad.study.sources import AUTO, exact_source
-from approxgrad.study.study import Study
+from approxgrad.study.study import Study, model_weights
 from approxgrad.verification.origins import Origin
 
-WEIGHTS = "results/models/dataset={dataset}/model={model}/weights.safetensors"
 METRICS = "results/metrics/dataset={dataset}/model={model}/method={method}/part-0.parquet"
-
-BOUNDED = {name for name, metric in MEASURES.items() if math.isfinite(metric.upper)}
-"""Measures whose rounding is that of numbers of size 1; an error can be of any size, and its rounding as well."""
 
 
 class VerificationError(ValueError):
-    """A study that is not what its configuration, code and data say."""
+    """The study is not what its configuration, code and data say."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check of one file of a cell: what was compared, and what differs; nothing if the two agree."""
+    """One check of one file of a cell: what was compared, and what differs; empty if nothing does."""
 
     cell: str
     file: str
@@ -52,9 +47,9 @@ class Finding:
 
 def drawn_cells(study: Study) -> list[Cell]:
     """Return the cells that are verified: as many as the configuration says, drawn at random with its seed."""
-    options = study.config["verify"]
-    order = np.random.default_rng(derive_seed(options["seed"], "verify")).permutation(len(study.cells))
-    return [study.cells[number] for number in sorted(order[: options["cells"]].tolist())]
+    options = study.config.verify
+    order = np.random.default_rng(derive_seed(options.seed, "verify")).permutation(len(study.cells))
+    return [study.cells[number] for number in sorted(order[: options.cells].tolist())]
 
 
 def named(cell: Cell) -> str:
@@ -63,19 +58,24 @@ def named(cell: Cell) -> str:
 
 
 def files_of(study: Study, cell: Cell) -> dict[str, str]:
-    """Return the files that a cell comes from and its metrics, if it has any, by what they hold."""
+    """Return the files that a cell comes from and its metrics, as far as there are any, by what they hold."""
     names = {"dataset": cell.dataset, "model": cell.model, "method": cell.method}
-    files = {"data": "data/{dataset}/test.parquet", "weights": WEIGHTS}
-    if (cell.dataset, cell.model, cell.method) in study.comparisons:
-        files["metrics"] = METRICS
-    found = {kind: path.format(**names) for kind, path in files.items()}
-    return found | ({"step": study.choice_path(cell)} if cell.gradient.step == AUTO else {})
+    kind = study.model(cell.model)
+    evaluating = study.shared_gradient(cell) if study.is_derived(cell) else cell
+    files = {
+        "data": f"data/{cell.dataset}/test.parquet",
+        "weights": model_weights(cell.dataset, cell.model) if kind.trained or kind.fitted else "",
+        "step": study.choice_path(evaluating),
+        "gradient": evaluating.path if study.is_derived(cell) else "",
+        "metrics": METRICS.format(**names) if tuple(names.values()) in study.comparisons else "",
+    }
+    return {content: path for content, path in files.items() if path}
 
 
 def verify_cell(
-    study: Study, cell: Cell, again: Path, origins: Mapping[str, Origin], failure: str = ""
+    study: Study, cell: Cell, folder: Path, origins: Mapping[str, Origin], failure: str = ""
 ) -> list[Finding]:
-    """Check one cell, the data and weights that it comes from and the metrics that come from it.
+    """Check one cell, what it comes from and the metrics that come from it.
 
     Parameters
     ----------
@@ -83,33 +83,34 @@ def verify_cell(
         What was asked for.
     cell : Cell
         The cell.
-    again : path
-        Its attribution file, computed now from the same data and weights.
+    folder : path
+        Where its attribution file, and the shared gradient that it follows from, were computed again.
     origins : mapping
         For each of :func:`files_of`, what would make it now.
     failure : str
-        Why `again` is not there, if it is not.
+        Why the new files are missing, if they are.
     """
     files = files_of(study, cell)
     found = [(path, "provenance", origin_difference(path, origins[path])) for path in files.values()]
     try:
-        recorded = read_provenance(cell.path)
-        if not again.is_file():
-            raise ProvenanceError(f"{cell.path}: cannot be computed again ({failure})")
-        now = read_provenance(again)
-        same = all(recorded.get(name) == now.get(name) for name in CONDITIONS)
-        found.append((cell.path, "provenance", "; ".join(differences(_without(recorded), _without(now)))))
-        tolerance = None if same else cell_tolerance(study, cell, files["weights"], again)
-        found.append((cell.path, "values", value_difference(cell.path, again, tolerance)))
+        for path in filter(None, (files.get("gradient"), cell.path)):
+            recorded, again = read_provenance(path), folder / path
+            if not again.is_file():
+                raise ProvenanceError(f"{path}: cannot be computed again ({failure})")
+            now = read_provenance(again)
+            same = all(recorded.get(name) == now.get(name) for name in CONDITIONS)
+            tolerance = None if same else cell_tolerance(study, cell, files.get("weights"), again)
+            found.append((path, "provenance", "; ".join(differences(_without(recorded), _without(now)))))
+            found.append((path, "values", value_difference(path, again, tolerance)))
         if "metrics" in files:
             found.append((files["metrics"], "metrics", _metric_difference(study, cell, files["metrics"], same)))
     except (ProvenanceError, TableError) as error:
         found.append((cell.path, "values", str(error)))
-    return [Finding(named(cell), *finding) for finding in found]
+    return [Finding(named(cell), *finding) for finding in dict.fromkeys(found)]
 
 
 def origin_difference(path: str, origin: Origin) -> str:
-    """Say how that from which a file says it came differs from what would make it now; nothing if they agree."""
+    """Say how the recorded origin of a file differs from what would make it now; nothing if they agree."""
     try:
         recorded = read_provenance(path)
         now = described(origin.parameters, origin.code, origin.inputs)
@@ -118,41 +119,39 @@ def origin_difference(path: str, origin: Origin) -> str:
     return "; ".join(differences(_without(recorded), _without(now)))
 
 
-def cell_tolerance(study: Study, cell: Cell, weights: Path | str, again: Path) -> float:
+def cell_tolerance(study: Study, cell: Cell, weights: Path | str | None, again: Path) -> float:
     """Return how far the maps of a cell may be apart if they were computed under other conditions.
 
-    It is infinite where their exact attribution does not say how rounding acts on them.
+    It is infinite for a model without weights, and where it is not known how rounding acts on the maps.
     """
+    if weights is None:
+        return math.inf
+    if cell.gradient.is_exact:
+        return map_tolerance(weights, cell.gradient.dtype)
     document = read_table(again, [])[1]
-    step, scale = document["step"], None
-    if step is not None:
-        exact = exact_source(cell.gradient.dtype)
-        reference = Cell(cell.dataset, cell.model, study.reference(cell.method), exact, cell.samples)
-        scale = read_table(reference.path, [])[1].get("rounding_scale")
-    known = isinstance(scale, (int, float)) and 0 <= scale < math.inf
-    return map_tolerance(weights, cell.gradient.dtype, step, scale if known else None)
+    reference = study.exact(cell.dataset, cell.model, cell.method, cell.gradient.dtype)
+    scale = read_table(reference.path, [])[1].get("rounding_scale")
+    # The error of the outputs is divided by a step; what other sources make of it is not known.
+    known = document["setting_name"] == "step" and isinstance(scale, (int, float)) and 0 <= scale < math.inf
+    return map_tolerance(weights, cell.gradient.dtype, scale / document["setting"] if known else math.inf)
 
 
-def map_tolerance(weights: Path | str, dtype: str, step: float | None, scale: float | None) -> float:
+def map_tolerance(weights: Path | str, dtype: str, growth: float = 0.0) -> float:
     """Return how far maps computed on two machines may be apart, relative to their norm.
 
-    A sum of n products is off by at most n eps, relative to the sum of their magnitudes, whatever its order; a network
-    by the sum of its layers' n. The exact attribution inherits that error. A finite difference has it in the
-    outputs, ``|f|``, and divides it by the step: ``scale / step`` times as much, with the scale at which an error of
-    ``|f|`` is as large as the attribution; infinite without it. Both computations are off, hence twice.
+    Whatever its order, a sum of n products is off by at most n eps, relative to the sum of their magnitudes; a network
+    by the sum of its layers' n. The exact attribution inherits that error. A finite difference divides the error of the
+    outputs, ``|f|``, by the step: `growth` is ``scale / step`` with the scale at which an error of ``|f|`` is as large
+    as the attribution. Both computations are off, hence twice.
     """
     with safe_open(weights, framework="np") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 - not a mapping
     terms = sum(math.prod(shape[1:]) for shape in shapes if len(shape) > 1)
-    growth = 1.0 if step is None else 1.0 + (math.inf if scale is None else scale / step)
-    return float(2 * terms * np.finfo(dtype).eps * growth)
+    return float(2 * terms * np.finfo(dtype).eps * (1.0 + growth))
 
 
 def map_difference(old: NDArray[Any], new: NDArray[Any], tolerance: float) -> str:
-    """Say what differs between maps by more than a relative tolerance; nothing if they agree.
-
-    Without a finite tolerance only equal maps agree.
-    """
+    """Say by how much maps differ beyond a relative tolerance; without a finite one, only equal maps agree."""
     if old.shape != new.shape:
         return f"shape {old.shape} in the file, {new.shape} now"
     distance, norm = float(np.linalg.norm(old - new)), float(np.linalg.norm(new))
@@ -161,7 +160,7 @@ def map_difference(old: NDArray[Any], new: NDArray[Any], tolerance: float) -> st
     found = f"maps differ by {distance / norm if norm else math.inf:.2g} of their norm"
     if math.isfinite(tolerance):
         return f"{found}, expected at most {tolerance:.2g}"
-    return f"{found}, and no tolerance is known: their exact attribution lacks a rounding_scale"
+    return f"{found}, and no tolerance is known: their reference has no rounding_scale"
 
 
 def differences(recorded: Any, now: Any, key: str = "") -> list[str]:
@@ -194,29 +193,31 @@ def value_difference(path: str, again: Path, tolerance: float | None) -> str:
 
 
 def _metric_difference(study: Study, cell: Cell, path: str, same: bool) -> str:
-    """Say what differs between a table of metrics and the measures of the maps as they lie there."""
+    """Say what differs between a table of metrics and the metrics of the stored maps."""
     names = cell.dataset, cell.model, cell.method
     exact = [reference.path for reference in study.references(*names)]
     approximated = [other.path for other in study.approximated(*names)]
     table = read_table(path)[0].replace_schema_metadata()
     features = len(read_attributions(cell.path).attribution[0])
-    # A measure sums over the features.
+    # A metric sums over the features.
     tolerance = 0.0 if same else features * float(np.finfo(np.float64).eps)
     return _table_difference(table, evaluate_method(exact, approximated), tolerance)
 
 
 def _without(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a provenance document without the conditions, under which only last digits differ."""
+    """Return a provenance document without the conditions, which change only the last digits."""
     return {name: value for name, value in document.items() if name not in CONDITIONS}
 
 
 def _table_difference(old: pa.Table, new: pa.Table, tolerance: float = 0.0) -> str:
-    """Say where two tables differ first, in any bit or by more than a relative tolerance; nothing if they agree."""
+    """Say where two tables first differ, in any bit or by more than a relative tolerance."""
+    # These metrics round like numbers of size 1; an error can have any size.
+    bounded = {name for name, metric in MEASURES.items() if math.isfinite(metric.upper)}
     if old.schema.names != new.schema.names or len(old) != len(new):
         return f"{len(old)} rows of {old.schema.names} in the file, {len(new)} of {new.schema.names} now"
     for name in old.schema.names:
         for row, (left, right) in enumerate(zip(old[name].to_pylist(), new[name].to_pylist(), strict=True)):
-            if repr(left) != repr(right) and not _near(left, right, tolerance, tolerance if name in BOUNDED else 0.0):
+            if repr(left) != repr(right) and not _near(left, right, tolerance, tolerance if name in bounded else 0.0):
                 return f"{name} of row {row} is {_short(left)} in the file, {_short(right)} now"
     return ""
 

@@ -1,4 +1,4 @@
-"""What makes a file now, as the rules of the workflow say: the counterpart of the provenance that lies in the file."""
+"""What makes a file now, according to the rules of the workflow; the provenance in the file says what made it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def origin(rules: Iterable[Any], path: str) -> Origin:
     ValueError
         If no rule does.
     """
-    # Only Snakemake's own process needs it.
+    # Only Snakemake's own process needs this import.
     from snakemake.jobs import Wildcards
 
     for rule in rules:
@@ -46,5 +46,5 @@ def origin(rules: Iterable[Any], path: str) -> Origin:
 
 
 def _plain(value: Any) -> str | list[str]:
-    """Return paths without what Snakemake knows of them."""
+    """Return paths as plain text."""
     return str(value) if isinstance(value, str) else [str(path) for path in value]

@@ -1,63 +1,59 @@
-"""Files of a study computed again in a folder of their own, by the workflow itself and from the same upstream files."""
+"""Files of a study computed again in a separate folder, by the workflow itself and from the same upstream files."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from approxgrad.models.kind import WEIGHTS_FILE
 from approxgrad.study.defaults import default_files, over_defaults, read_defaults
 
+if TYPE_CHECKING:
+    from approxgrad.study.study import Study
+
 UPSTREAM = ("data", "results/models", "results/steps")
-"""Folders with what attributions are computed from. Chosen steps are among them: another machine, whose rounding is
-another, may choose others, and no map would be near those with the old ones."""
+"""Folders that attributions are computed from. Chosen settings are among them: a machine that rounds differently may
+choose others, and no map would be near the old one."""
 
 
 def compute_again(
-    targets: Sequence[str],
-    folder: Path,
-    *,
-    snakefile: str,
-    rules: Sequence[str],
-    config: Mapping[str, Any],
-    files: Iterable[str],
-    cores: int,
+    study: Study, targets: Sequence[str], folder: Path, *, snakefile: str, rules: Sequence[str], cores: int
 ) -> str:
     """Compute files of the study in the working directory again; the study itself is only read.
 
     Parameters
     ----------
+    study : Study
+        What was asked for.
     targets : sequence of str
         Paths as they are in the study.
     folder : path
-        An empty folder, in which they come to lie under the same paths.
+        An empty folder, in which they get the same paths.
     snakefile : str
         The workflow.
     rules : sequence of str
         The rules that may run; those that make the folders of :data:`UPSTREAM` are not among them.
-    config : mapping
-        The study's configuration.
-    files : iterable of str
-        A user's own files that are looked for in the working directory.
     cores : int
         How many cores to use.
 
     Returns
     -------
     str
-        What Snakemake or a job says if it failed; empty if all files are there.
+        What Snakemake or a job says if it failed; empty if all files were made.
     """
-    for name in (*(folder for folder in UPSTREAM if Path(folder).is_dir()), *files):
+    own = dict.fromkeys(file for _, model in study.models for file in study.factory_files(model))
+    for name in (*(name for name in UPSTREAM if Path(name).is_dir()), *own):
         link = folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(Path(name).absolute())
     configfile = folder / "study.yaml"
     defaults = read_defaults(default_files(Path(snakefile).parent)[:1])
-    configfile.write_text(yaml.safe_dump(over_defaults(with_absolute_paths(config), defaults), sort_keys=False))
+    configfile.write_text(yaml.safe_dump(over_defaults(with_absolute_paths(study), defaults), sort_keys=False))
     command = [sys.executable, "-m", "snakemake", *targets, "--cores", str(cores), "--keep-going", "--nolock"]
     command += ["--allowed-rules", *rules, "--snakefile", snakefile, "--directory", str(folder)]
     command += ["--configfile", str(configfile), "--executor", "local"]
@@ -69,18 +65,25 @@ def compute_again(
     return (reasons or lines or ["no reason given"])[0]
 
 
-def with_absolute_paths(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration whose files are found from any folder."""
-    datasets = {name: _absolute(options, "path") for name, options in config["datasets"].items()}
-    arrays = {name: _absolute(options, "folder") for name, options in config["cached_arrays"].items()}
-    models = {
-        name: {**options, "weights": _absolute(options["weights"], "file")}
-        if "repository" not in options.get("weights", {"repository": ""})
-        else dict(options)
-        for name, options in config["models"].items()
-    }
-    return {**config, "datasets": datasets, "models": models, "cached_arrays": arrays}
+def with_absolute_paths(study: Study) -> dict[str, Any]:
+    """Return the configuration with absolute paths of the user's own files, which are then found from any folder."""
+    document: dict[str, Any] = study.document
+    for name, options in document["datasets"].items():
+        _place(options, study.dataset(name).own_files)
+    for name, options in document["models"].items():
+        own = study.model(name).own_files
+        _place(options, {WEIGHTS_FILE: own[WEIGHTS_FILE][0]} if WEIGHTS_FILE in own else {})
+    for options in document["cached_arrays"].values():
+        _place(options, {"folder": options["folder"]})
+    document["extensions"] = [str(Path(name).absolute()) for name in study.config.extensions]
+    return document
 
 
-def _absolute(options: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {**options, key: str(Path(options[key]).absolute())} if key in options else dict(options)
+def _place(options: dict[str, Any], paths: Mapping[str, str]) -> None:
+    """Put absolute paths in the place of options such as ``files.train``."""
+    for key, path in paths.items():
+        *outer, last = key.split(".")
+        inner = options
+        for name in outer:
+            inner = inner[name]
+        inner[last] = str(Path(path).absolute())
