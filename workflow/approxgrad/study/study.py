@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from itertools import cycle, product
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,6 @@ from approxgrad.study.shards import shard_count
 
 GRADIENT = METHODS["gradient"]()
 """What shared gradients are attributions of."""
-
-SPARE_LOOKS = [
-    ("#56B4E9", "P"),
-    ("#F0E442", "X"),
-    ("#8C8C8C", "*"),
-    ("#000000", "p"),
-    ("#A6761D", "h"),
-    ("#666666", "8"),
-]
-"""Colours and markers of families whose kind names none; safe for the colour-blind as far as there are enough."""
 
 Names = tuple[str, str, str]
 """A data set, a model and a method."""
@@ -208,21 +198,19 @@ class Study:
         """Return how figures show the families of gradient sources of a data set, the exact one first."""
         own = _unique(cell.gradient for cell in self.cells if cell.dataset == dataset)
         looks: dict[str, dict[str, Any]] = {}
-        left = cycle(SPARE_LOOKS)
         for source in sorted(own, key=lambda source: (not source.is_exact, source.family)):
             kind = source.kind
             if source.family in looks:
                 known = looks[source.family]["settings"]
                 known += [source.number] if source.number not in (None, *known) else []
                 continue
-            colour, marker = next(left) if source.family not in kind.colours else ("", "")
             looks[source.family] = {
                 "label": kind.label,
                 "setting_name": kind.setting_name,
                 "setting_label": kind.setting_label,
                 "symbol": kind.symbol,
-                "colour": kind.colours.get(source.family, colour),
-                "marker": kind.markers.get(source.family, marker),
+                "colour": kind.colours.get(source.family, ""),
+                "marker": kind.markers.get(source.family, ""),
                 "exact": kind.exact,
                 "settings": [] if source.number is None else [source.number],
             }
