@@ -171,7 +171,7 @@ def _measured(request: Mapping[str, Any]) -> dict[str, Any]:
     gc.enable()
     device = set_up_torch(request["device"], request["threads"])
     load(request["extensions"])
-    description = read(MODELS[request["kind"]], request["options"])
+    description: Any = read(MODELS[request["kind"]], request["options"])
     shape, batch = request["shape"], description.batch_size
     # With one output a model needs no target; their number hardly matters for the speed.
     if description.trained or description.fitted:

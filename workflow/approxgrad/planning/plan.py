@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -98,7 +99,7 @@ def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, re
     training: dict[Pair, int] = {}
     options = study.config
     for dataset, model in study.models:
-        known, kind = inputs[dataset], study.model(model)
+        known, kind = inputs[dataset], cast(Any, study.model(model))
         if known.shape is None:
             remarks.append(f"{dataset}/{model}: the shape of the data is {UNKNOWN}")
             continue
@@ -197,7 +198,7 @@ def available_cores() -> int:
 
 def duration(seconds: float) -> str:
     """Return a time in words, with two digits or a tenth of a second."""
-    if pd.isna(seconds):
+    if math.isnan(seconds):
         return "unknown"
     if seconds < 100:
         return f"{seconds:.1f} s"
