@@ -58,7 +58,7 @@ def test_keys_that_are_set_to_null_are_left_out_of_the_plan_too(empty):
         "verify": None,
         "datasets": {"synthetic_nonlinear": None, "synthetic_linear": {"normalisation": None}},
         "models": {"resnet18": None, "mlp": {"training": {"decay": None, "patience": None}}},
-        "methods": {name: None for name in ("integrated_gradients_mean", "integrated_gradients_published_mean")},
+        "methods": dict.fromkeys(("integrated_gradients_mean", "integrated_gradients_published_mean")),
         "gradients": {"forward_on_tables": None},
     }
     overlay = empty.overlay(changes)

@@ -128,7 +128,7 @@ def test_the_story_tells_the_numbers_of_the_tables(tiny):
     table = pq.read_table(tiny.directory / "results/summary.parquet").to_pandas()
     keys = {"dataset": "digits", "metric": "relative_error", "gradient": "forward-h0.1", "reference": "exact"}
     (row,) = table[(table[list(keys)] == pd.Series(keys)).all(axis=1)].to_dict("records")
-    assert f"<td class=\"number\">{wording.percent(row['median'])}</td>" in story
+    assert f'<td class="number">{wording.percent(row["median"])}</td>' in story
     run = (tiny.directory / "results/report/run.html").read_text()
     assert re.search(r"<td>attribute</td><td class=\"number\">5</td>", run)
     assert re.search(r"<td>differentiate</td><td class=\"number\">6</td>", run)
@@ -195,7 +195,7 @@ def test_the_explorer_offers_what_the_study_has(tiny, browser, width):
         "digits, CNN: Integrated Gradients",
     ]
     assert {"input", "exact", "approximated", "difference"} <= set(chart_text(browser))
-    # Four pictures of 8 × 8 pixels, and the box and its median.
+    # Four pictures of 8 by 8 pixels, and the box and its median.
     assert browser.evaluate("document.querySelectorAll('#chart .mark-rect path').length") >= 4 * 64
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
 

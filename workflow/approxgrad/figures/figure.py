@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from approxgrad.descriptions import Registry
 from approxgrad.evaluation.files import METRIC_TABLE
+from approxgrad.figures.style import complete_looks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +107,7 @@ class Figure:
         """
         return {
             "labels": {key: study.labels[key][name] for key, name in keys.items()},
-            "families": study.families(keys["dataset"]),
+            "families": complete_looks(study.families(keys["dataset"])),
         }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
