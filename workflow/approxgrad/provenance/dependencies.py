@@ -29,26 +29,13 @@ DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "vl_convert": "vl-c
 def source_files(entry: Path, extra_modules: Iterable[str] = ()) -> list[Path]:
     """Return the package's files that a script imports, directly or through other modules.
 
-    Imports are read from the source, including those in functions; nothing is executed.
-
-    Parameters
-    ----------
-    entry : path
-        The script.
-    extra_modules : iterable of str
-        Modules that the script imports by a name computed at run time.
-
-    Returns
-    -------
-    list of path
-        Sorted, without the script.
+    Imports are read from the source, including those in functions; nothing is executed. The result is sorted, without
+    the script; `extra_modules` are those that the script imports by a name computed at run time.
     """
     return sorted(map(_path, _modules(entry, extra_modules)))
 
 
-def library_versions(
-    entry: Path, extra_modules: Iterable[str] = (), own_modules: Iterable[str] = ()
-) -> dict[str, str]:
+def library_versions(entry: Path, extra_modules: Iterable[str] = (), own_modules: Iterable[str] = ()) -> dict[str, str]:
     """Return the versions of the libraries that can change a script's numbers or figures.
 
     These are the libraries that the script and :func:`source_files` import, except :data:`CARRIERS`. Versions come from
@@ -59,7 +46,7 @@ def library_versions(
     entry, extra_modules
         As in :func:`source_files`.
     own_modules : iterable of str
-        A user's modules that the script calls; libraries that their files import, or their own distributions, count too.
+        A user's modules that the script calls; libraries that their files import count, and their own distributions.
 
     Returns
     -------
@@ -76,19 +63,9 @@ def library_versions(
 
 
 def user_files(module: str, root: Path) -> list[Path]:
-    """Return the files of a user's module and of the modules beside it that it imports.
+    """Return the files of a user's module and of the modules beside it that it imports, sorted and relative to `root`.
 
-    Parameters
-    ----------
-    module : str
-        Name of the module.
-    root : path
-        Folder in which it is looked for. A module that is not there is an installed one, and not followed.
-
-    Returns
-    -------
-    list of path
-        Sorted, relative to `root`.
+    A module that is not in the folder `root` is an installed one, and not followed.
     """
     found: set[Path] = set()
     waiting = [module] if module else []

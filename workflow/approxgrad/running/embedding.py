@@ -10,13 +10,7 @@ FILES = ("data/x", "results/x", "logs/x", "benchmarks/x")
 
 
 def check_embedding(workflow: Any) -> None:
-    """End the program with one line if the Snakefile is not one of a checkout, or its paths are changed.
-
-    Parameters
-    ----------
-    workflow : Workflow
-        Snakemake's object in a Snakefile.
-    """
+    """End the program with one line if the Snakefile is not one of a checkout, or `workflow` changes its paths."""
     if not isinstance(workflow.current_basedir, os.PathLike):
         sys.exit(
             "approxgrad: the Snakefile is not a local file, but must be in the checkout from which the package is "

@@ -56,17 +56,7 @@ def interrupted() -> bool:
 
 
 def end_in_time(status: int, job: str, say: Callable[[str], None]) -> None:
-    """Let a finished job end even if a thread or process that its code started never ends.
-
-    Parameters
-    ----------
-    status : int
-        Exit status of the process.
-    job : str
-        Rule and wildcards.
-    say : callable
-        Writes a line to the terminal.
-    """
+    """Let a finished job end with a status even if a thread or process that its code started never ends, and say so."""
     held = [thread.name for thread in threading.enumerate() if not thread.daemon]
     held.remove(threading.main_thread().name)
     if "multiprocessing" in sys.modules:

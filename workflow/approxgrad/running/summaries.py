@@ -52,13 +52,7 @@ def measures_summary(measures: Mapping[str, float]) -> str:
 
 
 def evaluation_summary(table: Any) -> str:
-    """Return the smallest median relative error of the approximated attributions, and the source that has it.
-
-    Parameters
-    ----------
-    table : Table
-        As from :func:`approxgrad.evaluation.metric_tables.evaluate_method`.
-    """
+    """Return the smallest median relative error in the metric table of a method, and the source that has it."""
     errors: dict[str, list[float]] = {}
     columns = (table[name].to_pylist() for name in ("gradient", "reference", "relative_error"))
     for gradient, reference, error in zip(*columns, strict=True):

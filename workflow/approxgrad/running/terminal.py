@@ -125,16 +125,9 @@ class Run:
         self._quiet.over = True
 
     def end(self, leftovers: Sequence[Path] = ()) -> None:
-        """Say on the terminal what the run has written, if anything, and that there are files of other configurations.
-
-        Parameters
-        ----------
-        leftovers : sequence of path
-            As :func:`approxgrad.study.leftovers.leftovers` returns them.
-        """
-        lines = [self.summary(), leftovers_line(len(leftovers))]
-        for line in filter(None, lines):
-            _write(line)
+        """Say on the terminal what the run has written, and that there are files of other configurations."""
+        for text in filter(None, [self.summary(), leftovers_line(len(leftovers))]):
+            _write(text)
 
     def written(self) -> Counter[str]:
         """Return the number of new or replaced files for each folder of ``data`` and ``results``."""

@@ -66,11 +66,6 @@ def seal_parquet(path: Path | str) -> None:
 class ParquetSeal:
     """The digests of a parquet file; the one of the footer is checked at once.
 
-    Parameters
-    ----------
-    path : path
-        The file.
-
     Raises
     ------
     SealError
@@ -89,15 +84,6 @@ class ParquetSeal:
         self, metadata: pq.FileMetaData, groups: Iterable[int] | None = None, columns: Collection[str] | None = None
     ) -> None:
         """Check the values of some columns in some row groups, by default of all; each of them only once.
-
-        Parameters
-        ----------
-        metadata : FileMetaData
-            Of the file.
-        groups : iterable of int, optional
-            Numbers of row groups.
-        columns : collection of str, optional
-            Names of columns.
 
         Raises
         ------

@@ -29,10 +29,8 @@ class TableFile:
 
     Attributes
     ----------
-    path : path
-        The file.
     metadata : dict
-        The JSON document in its metadata.
+        The JSON document in the metadata of the file.
     schema : Schema
         Names and types of its columns.
     rows : int

@@ -54,12 +54,7 @@ def one_line_each(
 
 
 def check_config_files(paths: Iterable[Path | str]) -> None:
-    """Refuse files that have :func:`file_faults`.
-
-    Parameters
-    ----------
-    paths : iterable of path
-        YAML or JSON files; missing ones are skipped.
+    """Refuse files that have :func:`file_faults`; missing ones are skipped.
 
     Raises
     ------

@@ -33,14 +33,9 @@ _Loader.add_implicit_resolver(FLOAT, EXPONENT_NUMBER, list("+-.0123456789"))
 
 
 def keep_written_options(config: dict[str, Any], paths: Iterable[Path | str]) -> None:
-    """Put the `options` of models into a configuration as they are written.
+    """Put the `options` of models, as they are written, into a configuration that Snakemake has merged from files.
 
-    Parameters
-    ----------
-    config : dict
-        The configuration as Snakemake merged it; changed in place.
-    paths : iterable of path
-        The files that it was merged from, in this order, each known to hold a mapping; missing ones are skipped.
+    The configuration is changed in place. Missing files are skipped; the others are known to hold mappings.
     """
     files = dict.fromkeys(Path(path).absolute() for path in paths)
     written = _mapping(read_defaults((path for path in files if path.exists()), _Loader).get("models"))
