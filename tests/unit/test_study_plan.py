@@ -22,15 +22,11 @@ DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 PAIR = ("synthetic_linear", "mlp")
 SPEED = Speed(start_up=2.0, forward=100.0, exact=10.0, training=0.001, gpu=False)
 INPUTS = {"synthetic_linear": Inputs((12,), 700, 12)}
-CALIBRATION = Calibration({"table": 0.5, "figure": 1.5}, {PAIR: SPEED}, {PAIR: 700 * 300}, threads=1)
+CALIBRATION = Calibration(0.5, {PAIR: SPEED}, {PAIR: 700 * 300}, threads=1)
 OUTPUTS = {"prepare_data": 3, "train_model": 3, "attribute": 1, "differentiate": 1, "derive": 1, "evaluate": 1} | {
     "plot_boxplots": 2
 }
-NEEDS = {"prepare_data": "table", "train_model": "model", "differentiate": "model", "attribute": "model"} | {
-    "derive": "table",
-    "evaluate": "table",
-    "plot_boxplots": "figure",
-}
+MODEL_RULES = ["train_model", "differentiate", "attribute"]
 FORWARD = {"difference": "forward", "steps": [0.5, 1]}
 
 
@@ -56,10 +52,8 @@ def files(study, pending=lambda path: True):
 def table(study, listed=None, inputs=INPUTS, calibration=CALIBRATION):
     """All jobs of a study, those that evaluate a model without other files."""
     counted = evaluations(study, inputs)
-    needs, found = NEEDS, listed
-    if listed is None:
-        needs, found = {"run": "model"}, [OutputFile(job.path, "run", False, True) for job in counted]
-    return job_table(one_per_job(found, OUTPUTS | {"run": 1}), counted, needs, calibration)
+    found = [OutputFile(job.path, "attribute", False, True) for job in counted] if listed is None else listed
+    return job_table(one_per_job(found, OUTPUTS), counted, MODEL_RULES, calibration)
 
 
 def tasks(jobs, chooses=False):
@@ -119,7 +113,7 @@ def test_a_chosen_step_costs_a_choice_and_an_attribution():
         "path-zero-50": (1, along_paths, 0, pytest.approx(along_paths / 100)),
     }
     assert tasks(table(asked))["gradient"][:3] == (3, 2 * 10 * 13, 10)
-    nothing = Calibration({}, {}, {}, 1)
+    nothing = Calibration(0.0, {}, {}, 1)
     unknown = chosen(study(steps=["auto"]), inputs={"synthetic_linear": Inputs()}, calibration=nothing)
     assert unknown["inputs"] == pytest.approx((1, np.nan, 0, np.nan), nan_ok=True)
 
@@ -152,7 +146,7 @@ def test_jobs_are_counted_once_however_many_files_they_write():
     # 300 epochs of 700 rows; three starts, 260 evaluations and 10 exact gradients.
     assert by_rule(jobs, lambda own: own["seconds"].sum()) == pytest.approx(
         {"prepare_data": 0.5, "train_model": 2 + 210, "differentiate": 6 + 3.6, "derive": 1.5, "evaluate": 0.5}
-        | {"plot_boxplots": 1.5}
+        | {"plot_boxplots": 0.5}
     )
 
 
@@ -184,7 +178,7 @@ def test_jobs_of_models_without_a_calibration_are_unknown():
 
 
 def test_a_model_without_exact_gradients_has_no_time_for_them():
-    slow = Calibration({}, {PAIR: Speed(2.0, 100.0, 0.0, 0.0, False)}, {}, 1)
+    slow = Calibration(0.0, {PAIR: Speed(2.0, 100.0, 0.0, 0.0, False)}, {}, 1)
     jobs = table(study(), calibration=slow)
     assert jobs.loc[jobs["exact"] > 0, "seconds"].isna().all()
     assert jobs.loc[jobs["exact"] == 0, "seconds"].notna().all()
@@ -232,7 +226,7 @@ def machine(monkeypatch):
         return SPEED
 
     monkeypatch.setattr(planning, "measure_model", measure)
-    monkeypatch.setattr(planning, "measure_job", CALIBRATION.overhead.get)
+    monkeypatch.setattr(planning, "measure_job", lambda: CALIBRATION.overhead)
     return asked
 
 
@@ -244,7 +238,7 @@ def planned(study, monkeypatch, listed):
         return listed
 
     monkeypatch.setattr(planning, "output_files", listing)
-    return make_plan(study, "Snakefile", [rule for rule, kind in NEEDS.items() if kind == "model"], OUTPUTS)
+    return make_plan(study, "Snakefile", MODEL_RULES, OUTPUTS)
 
 
 @pytest.fixture
@@ -257,7 +251,7 @@ def test_the_text_has_the_totals_of_the_study(machine, monkeypatch):
     asked = study()
     text = described(planned(asked, monkeypatch, files(asked)), cores=2)
     assert machine == [((12,), "mlp", 700)]
-    # 0.5 + 212 + 9.6 + 1.5 + 0.5 + 1.5 seconds.
+    # 0.5 + 212 + 9.6 + 1.5 + 0.5 + 0.5 seconds.
     total = (
         "10 jobs, 260 model evaluations and 10 forward and backward passes; about 4 min on one core, 2 min on 2 cores."
     )

@@ -145,11 +145,17 @@ class Browser:
         raise AssertionError(f"no frame has the title {title}; errors: {self.errors}")
 
     def press(self, key: str) -> None:
-        """Press a key that has the same name and code, such as ArrowRight or Tab."""
-        codes = {"Tab": 9, "ArrowLeft": 37, "ArrowRight": 39}
+        """Press a key that has the same name and code, such as ArrowDown."""
+        codes = {"ArrowDown": 40}
         event = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
         self.send("Input.dispatchKeyEvent", {"type": "keyDown", **event}, self.session)
         self.send("Input.dispatchKeyEvent", {"type": "keyUp", **event}, self.session)
+
+    def click(self, x: float, y: float) -> None:
+        """Click at a place of the window."""
+        for kind in ("mousePressed", "mouseReleased"):
+            event = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}
+            self.send("Input.dispatchMouseEvent", event, self.session)
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """Save what is seen, or the whole page."""

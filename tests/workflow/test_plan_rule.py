@@ -40,12 +40,30 @@ def test_a_finished_study_has_nothing_left_and_stays_as_it_is(tiny):
     assert outcome.code == 0, outcome.text
     assert "Still to run: nothing is left" in outcome.stdout
     assert visible(tiny.directory) - before == {"logs/plan.log"}
-    counted = [
-        json.loads(pq.read_schema(path).metadata[b"approxgrad"])
-        for path in (tiny.directory / "results" / "attributions").rglob("*.parquet")
-    ]
-    exact = sum(cell["model_evaluations"] for cell in counted if cell["step"] is None)
-    forward = sum(cell["model_evaluations"] for cell in counted if cell["step"] is not None)
+    results = tiny.directory / "results"
+    derived = set((results / "attributions").glob("*/*/method=saliency/*/*"))
+    paths = {*(results / "gradients").rglob("*.parquet"), *(results / "attributions").rglob("*.parquet")} - derived
+    cells = [json.loads(pq.read_schema(path).metadata[b"approxgrad"]) for path in paths]
+    exact = sum(cell["model_evaluations"] for cell in cells if cell["family"] == "exact")
+    forward = sum(cell["model_evaluations"] for cell in cells if cell["family"] != "exact")
+    assert derived
     assert f"{forward:,} model evaluations and {exact:,} forward and backward passes" in outcome.stdout
     (tiny.directory / "logs" / "plan.log").unlink()
     assert not tiny.plan().jobs
+
+
+def test_keys_that_are_set_to_null_are_left_out_of_the_plan_too(empty):
+    changes = {
+        "map_setting": None,
+        "verify": None,
+        "datasets": {"synthetic_nonlinear": None, "synthetic_linear": {"normalisation": None}},
+        "models": {"resnet18": None, "mlp": {"training": {"decay": None, "patience": None}}},
+        "methods": dict.fromkeys(("integrated_gradients_mean", "integrated_gradients_published_mean")),
+        "gradients": {"forward_on_tables": None},
+    }
+    overlay = empty.overlay(changes)
+    expected = empty.plan(overlays=[TINY, overlay]).jobs
+    outcome = empty.run("plan", overlays=[TINY, overlay], cores=1)
+    assert outcome.code == 0, outcome.text
+    assert "Note:" not in outcome.stdout
+    assert jobs(outcome.stdout) == {rule: (n, n) for rule, n in expected.items() if rule != "all"}

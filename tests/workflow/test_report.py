@@ -2,12 +2,12 @@
 
 import re
 
-import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from approxgrad.evaluation.metrics import METRICS
-from approxgrad.storage.tables import read_attributions
+from approxgrad.report import wording
 from browser import EXECUTABLE, Browser
 from running import REPOSITORY
 
@@ -45,32 +45,61 @@ def open_first(browser, icon):
     browser.evaluate(f"document.querySelector('#app table a[iconname={icon}]').click()")
 
 
-def choose(browser, **choices):
-    """Choose from drop-downs of the explorer as a person would, and wait until it is drawn again."""
-    for name, value in choices.items():
-        before = browser.evaluate("Number(document.body.dataset.drawn)")
-        options = browser.evaluate(f"[...document.getElementById({name!r}).options].map(option => option.value)")
-        assert value in options
-        browser.evaluate(
-            f"(() => {{ const list = document.getElementById({name!r}); list.value = {value!r}; "
-            "list.dispatchEvent(new Event('change', { bubbles: true })); })()"
-        )
+def opened(browser, tiny, group):
+    """Open the explorer and choose the comparison whose text begins so."""
+    browser.open(tiny.directory / "results/report/explorer.html")
+    browser.wait("document.body.dataset.drawn")
+    options = browser.evaluate("[...document.getElementById('comparison').options].map(option => option.text)")
+    (place,) = (place for place, text in enumerate(options) if text.startswith(group))
+    choose(browser, "#comparison", place)
+    return options
+
+
+def choose(browser, selector, value):
+    """Choose from a list as a person would, and wait until everything is drawn again."""
+    if selector != "#comparison":
+        selector = f"#bindings select[name={selector}]"
+    before = browser.evaluate("Number(document.body.dataset.drawn)")
+    assert str(value) in offered(browser, selector)
+    browser.evaluate(
+        f"(() => {{ const list = document.querySelector({selector!r}); list.value = {str(value)!r}; "
+        "list.dispatchEvent(new Event('input', { bubbles: true })); "
+        "list.dispatchEvent(new Event('change', { bubbles: true })); })()"
+    )
+    if selector == "#comparison":
         browser.wait(f"Number(document.body.dataset.drawn) > {before}")
+    browser.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
-def text(browser, name):
-    return browser.evaluate(f"document.getElementById({name!r}).innerText")
+def offered(browser, selector):
+    return browser.evaluate(f"[...document.querySelector({selector!r}).options].map(option => option.value)")
 
 
-def pixels(browser, name):
-    """The picture that a chart shows, as text."""
-    return browser.evaluate(f"document.querySelector('#{name} canvas').toDataURL()")
+def chart_text(browser):
+    """All text of the charts, in the order in which it stands in the page."""
+    return browser.evaluate("[...document.querySelectorAll('#chart text')].map(item => item.textContent)")
+
+
+def marks(browser, kind):
+    """How the marks of one kind are drawn, as text."""
+    return browser.evaluate(
+        f"[...document.querySelectorAll('#chart .mark-{kind} path')].map(item => item.getAttribute('fill') + "
+        "item.getAttribute('d') + item.getAttribute('transform')).join()"
+    )
+
+
+def measures(browser):
+    """The numbers of the chosen row, their medians and those of perfect agreement, by the label of the metric."""
+    labels = [metric.label for metric in METRICS.values()]
+    numbers = [float(text.replace("−", "-")) for text in chart_text(browser)[-3 * len(labels) :]]
+    columns = [numbers[start : start + len(labels)] for start in range(0, len(numbers), len(labels))]
+    return dict(zip(labels, zip(*columns, strict=True), strict=True))
 
 
 def test_the_report_is_one_file_with_story_and_captions(report):
     html = report.read_text().replace("\\n", " ").replace("\n", " ")
     for words in (
-        "How far is a feature attribution from its exact counterpart",
+        "What happens to a feature attribution when its gradient is only approximated?",
         "The findings in short",
         "What the tables of this study say, in sentences.",
         "Choose a data set, model, method and gradient source",
@@ -95,10 +124,14 @@ def test_the_report_is_one_file_with_story_and_captions(report):
 
 def test_the_story_tells_the_numbers_of_the_tables(tiny):
     story = (tiny.directory / "results/report/story.html").read_text()
-    assert "This study compares 5 approximated attributions with the exact counterpart: 2 data sets, 2 models" in story
-    assert "Saliency:</strong> the median correlation with the exact attribution is" in story
+    assert "This study compares 7 approximated attributions with the reference: 2 data sets, 2 models" in story
+    table = pq.read_table(tiny.directory / "results/summary.parquet").to_pandas()
+    keys = {"dataset": "digits", "metric": "relative_error", "gradient": "forward-h0.1", "reference": "exact"}
+    (row,) = table[(table[list(keys)] == pd.Series(keys)).all(axis=1)].to_dict("records")
+    assert f'<td class="number">{wording.percent(row["median"])}</td>' in story
     run = (tiny.directory / "results/report/run.html").read_text()
-    assert re.search(r"<td>attribute</td><td class=\"number\">11</td>", run)
+    assert re.search(r"<td>attribute</td><td class=\"number\">5</td>", run)
+    assert re.search(r"<td>differentiate</td><td class=\"number\">6</td>", run)
     assert all(f"<td>{rule}</td>" in run for rule in ("train_model", "tell_story", "build_explorer"))
 
 
@@ -148,86 +181,73 @@ def test_the_explorer_runs_inside_the_report(report, browser):
     # What runs in the frame is of another origin, so it is looked at by the browser and not by the page.
     inside = browser.inside("Explore the attributions")
     browser.wait("document.body.dataset.drawn", inside)
-    assert browser.evaluate("document.querySelectorAll('#distribution canvas').length", inside) == 1
+    assert browser.evaluate("document.querySelectorAll('#chart svg').length", inside) == 1
 
 
 @in_a_browser
 @pytest.mark.parametrize("width", [390, 1366])
 def test_the_explorer_offers_what_the_study_has(tiny, browser, width):
     browser.resize(width, 768)
-    browser.open(tiny.directory / "results/report/explorer.html")
-    browser.wait("document.body.dataset.drawn")
-    choose(browser, dataset="digits")
-    offered = "[...document.getElementById('method').options].map(option => option.text)"
-    assert browser.evaluate(offered) == ["Integrated Gradients"]
-    assert "Integrated Gradients of the CNN on digits, compared with the exact attribution." in text(
-        browser, "distribution-text"
-    )
-    assert browser.evaluate("document.querySelectorAll('#maps canvas').length") == 4
-    assert browser.evaluate("document.getElementById('features').hidden")
+    assert opened(browser, tiny, "digits, CNN: Integrated Gradients") == [
+        "synthetic linear, MLP: Saliency",
+        "synthetic linear, MLP: Integrated Gradients",
+        "synthetic linear, MLP: Integrated Gradients (published variant)",
+        "digits, CNN: Integrated Gradients",
+    ]
+    assert {"input", "exact", "approximated", "difference"} <= set(chart_text(browser))
+    # Four pictures of 8 by 8 pixels, and the box and its median.
+    assert browser.evaluate("document.querySelectorAll('#chart .mark-rect path').length") >= 4 * 64
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
-    choose(browser, dataset="synthetic_linear", method="saliency", source="forward, h = 2", reference="truth")
-    assert browser.evaluate("document.querySelectorAll('#features canvas').length") == 2
-    assert browser.evaluate("document.getElementById('maps').hidden")
-    assert "compared with the true effects. With forward, h = 2 the median is" in text(browser, "distribution-text")
-    drawn = pixels(browser, "distribution")
-    choose(browser, metric="relative_error")
-    assert pixels(browser, "distribution") != drawn
+    opened(browser, tiny, "synthetic linear, MLP: Saliency")
+    choose(browser, "reference", "the true effects")
+    assert "Pearson correlation, compared with the true effects" in chart_text(browser)
+    assert "approximated − exact" in chart_text(browser)
+    drawn = marks(browser, "symbol")
+    choose(browser, "measure", "relative_error")
+    assert marks(browser, "symbol") != drawn
+    # The metric stays what it was when another comparison is chosen.
+    choose(browser, "#comparison", 3)
+    assert "Relative L2 error, compared with the reference attribution" in chart_text(browser)
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @in_a_browser
 @pytest.mark.parametrize(
-    ("dataset", "model", "method", "step"),
-    [("digits", "cnn", "integrated_gradients", 0.1), ("synthetic_linear", "mlp", "saliency", 2)],
+    ("dataset", "model", "method", "step", "comparison"),
+    [
+        ("digits", "cnn", "integrated_gradients", 0.1, "digits, CNN: Integrated Gradients"),
+        ("synthetic_linear", "mlp", "saliency", 2, "synthetic linear, MLP: Saliency"),
+    ],
 )
-def test_the_explorer_shows_the_numbers_of_the_files(tiny, browser, dataset, model, method, step):
-    folder = f"dataset={dataset}/model={model}/method={method}"
-    results = tiny.directory / "results"
-    exact, approximated = (
-        read_attributions(results / f"attributions/{folder}/gradient={gradient}/part-0.parquet")
-        for gradient in ("exact", f"forward-h{step}")
-    )
-    metrics = pq.read_table(results / f"metrics/{folder}/part-0.parquet").to_pandas()
-    browser.open(results / "report/explorer.html")
-    browser.wait("document.body.dataset.drawn")
-    choose(browser, dataset=dataset, method=method, source=f"forward, h = {step}")
-    sample = int(exact.sample[0])
-    assert f"test row {sample}" in text(browser, "sample-name")
-    maps = [exact.attribution[0], approximated.attribution[0], approximated.attribution[0] - exact.attribution[0]]
-    peaks = [float(values[np.abs(values).argmax()]) for values in maps]
-    numbers = r"exact attribution is ([-\d.e]+), .* one ([-\d.e]+)\. The largest difference is ([\d.e-]+) % of"
-    told = [float(number) for number in re.search(numbers, text(browser, "maps-text")).groups()]
-    # Two digits are told, of maps that are rounded to 1/127 of their largest value.
-    expected = [*peaks[:2], 100 * abs(peaks[2] / peaks[0])]
-    assert told == pytest.approx(expected, rel=0.05 + 1 / 127)
-    row = (
-        metrics[(metrics["gradient"] == f"forward-h{step}") & (metrics["reference"] == "exact")]
-        .set_index("sample")
-        .loc[sample]
-    )
-    shown = browser.evaluate(
-        "[...document.querySelectorAll('#measures tbody tr')].map(line => line.cells[1].innerText)"
-    )
-    assert [float(value) for value in shown] == pytest.approx(list(row[list(METRICS)].astype(float)), rel=5e-4)
+def test_the_explorer_shows_the_numbers_of_the_files(tiny, browser, dataset, model, method, step, comparison):
+    path = tiny.directory / f"results/metrics/dataset={dataset}/model={model}/method={method}/part-0.parquet"
+    table = pq.read_table(path, partitioning=None).to_pandas()
+    rows = table[(table["gradient"] == f"forward-h{step}") & (table["reference"] == "exact")].set_index("sample")
+    opened(browser, tiny, comparison)
+    choose(browser, "source_source", f"forward differences, h = {step}")
+    for sample in map(int, offered(browser, "#bindings select[name=sample_sample]")[:2]):
+        choose(browser, "sample_sample", sample)
+        for name, metric in METRICS.items():
+            row, median, perfect = measures(browser)[metric.label]
+            assert (row, median) == pytest.approx((rows.loc[sample, name], rows[name].median()), rel=5e-4, abs=1e-12)
+            assert perfect == metric.best
 
 
 @in_a_browser
-def test_the_slider_shows_another_row_by_the_keyboard(tiny, browser):
-    browser.open(tiny.directory / "results/report/explorer.html")
-    browser.wait("document.body.dataset.drawn")
-    choose(browser, dataset="digits")
-    first, picture, exact = text(browser, "sample-name"), pixels(browser, "picture"), pixels(browser, "exact")
-    browser.evaluate("document.getElementById('reference').focus()")
-    for _ in range(5):
-        browser.press("Tab")
-        if browser.evaluate("document.activeElement.id") == "sample":
-            break
-    before = browser.evaluate("Number(document.body.dataset.drawn)")
-    browser.press("ArrowRight")
-    browser.wait(f"Number(document.body.dataset.drawn) > {before}")
-    assert "(1 of 3)" in first
-    assert "(2 of 3)" in text(browser, "sample-name")
-    assert pixels(browser, "picture") != picture
-    assert pixels(browser, "exact") != exact
+def test_the_explorer_shows_another_row_by_the_keyboard_and_by_a_click(tiny, browser):
+    opened(browser, tiny, "digits, CNN: Integrated Gradients")
+    rows = offered(browser, "#bindings select[name=sample_sample]")
+    row = "document.querySelector('#bindings select[name=sample_sample]').value"
+    picture = marks(browser, "rect")
+    browser.evaluate("document.querySelector('#bindings select[name=sample_sample]').focus()")
+    browser.press("ArrowDown")
+    browser.wait(f"{row} === {rows[1]!r}")
+    assert marks(browser, "rect") != picture
+    # The dots come in the order of the samples; the last one marks the chosen row.
+    x, y = browser.evaluate(
+        "(({ x, y, width, height }) => [x + width / 2, y + height / 2])"
+        "(document.querySelectorAll('#chart .mark-symbol path')[2].getBoundingClientRect())"
+    )
+    browser.click(x, y)
+    browser.wait(f"{row} === {rows[2]!r}")

@@ -1,4 +1,4 @@
-"""A finished study computed again in part: an untouched one passes, and whatever was tampered with is found."""
+"""A finished study computed again in part: an untouched one passes, and any tampering is found."""
 
 import json
 
@@ -18,6 +18,10 @@ TABLE = "results/verification/cells.csv"
 
 def maps(method, gradient):
     return f"results/attributions/{MODEL}/method={method}/gradient={gradient}/part-0.parquet"
+
+
+def gradients(gradient):
+    return f"results/gradients/{MODEL}/samples=6/gradient={gradient}/part-0.parquet"
 
 
 def metrics(method):
@@ -91,6 +95,11 @@ def test_an_untouched_study_passes_and_a_tampered_one_does_not(tiny_copy):
         ),
         (change_number, metrics("integrated_gradients"), {(metrics("integrated_gradients"), "metrics")}),
         (
+            change_number,
+            gradients("forward-h2"),
+            {(gradients("forward-h2"), "values"), (maps("saliency", "forward-h2"), "provenance")},
+        ),
+        (
             make_stale,
             maps("integrated_gradients", "forward-h0.1"),
             {
@@ -111,10 +120,16 @@ def test_an_untouched_study_passes_and_a_tampered_one_does_not(tiny_copy):
                 for gradient in gradients
                 for precision in precisions
                 for check in ("provenance", "values")
+            }
+            | {
+                (gradients(gradient + precision), check)
+                for gradient in ("exact", "forward-h0.5", "forward-h2")
+                for precision in ("", "-float64")
+                for check in ("provenance", "values")
             },
         ),
     ],
-    ids=["map", "metric", "code", "weights"],
+    ids=["map", "metric", "gradient", "code", "weights"],
 )
 def test_each_tampering_is_found_where_it_is(tiny_copy, tamper, file, found):
     tamper(tiny_copy.directory / file)

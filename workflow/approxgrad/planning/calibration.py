@@ -46,7 +46,7 @@ class Speed:
     start_up : float
         Seconds from the start of a process to its first model output.
     forward, exact : float
-        Evaluations per second for finite differences, and exact gradients per second; 0 for a model that has none.
+        Evaluations for finite differences and exact gradients per second; 0 for a model without exact gradients.
     training : float
         Seconds per training row and epoch; 0 for a model that is not trained.
     gpu : bool
@@ -108,9 +108,9 @@ def measure_model(
     return Speed(start_up=seconds - measured.pop("measuring"), **measured)
 
 
-def measure_job(kind: str) -> float:
-    """Return the seconds of a job without a model: one that reads a ``table``, or one that draws a plain ``figure``."""
-    return _in_fresh_process(kind)[0]
+def measure_job() -> float:
+    """Return the seconds of a job without a model: one that imports what reads tables, and draws a plain figure."""
+    return _in_fresh_process("job")[0]
 
 
 def _plain(value: Any) -> Any:
@@ -132,25 +132,23 @@ def _in_fresh_process(kind: str, request: str = "") -> tuple[float, str]:
 
 def main(kind: str) -> None:
     """Do what is timed; for a model, print what was measured."""
-    import approxgrad.running.startup
+    import approxgrad.running.startup  # noqa: F401 - as in jobs
 
-    if kind == "table":
-        import approxgrad.evaluation.metric_tables  # noqa: F401 - the import is what is timed
-    elif kind == "figure":
+    if kind == "job":
         _draw()
-    else:
-        try:
-            answer = _measured(yaml.safe_load(sys.stdin))
-        except (ValueError, TypeError, RuntimeError, OSError, MemoryError, ImportError) as error:
-            answer = {"error": " ".join(str(error).split()) or type(error).__name__}
-        sys.stdout.write(f"\n{json.dumps(answer)}\n")
+        return
+    try:
+        answer = _measured(yaml.safe_load(sys.stdin))
+    except (ValueError, TypeError, RuntimeError, OSError, MemoryError, ImportError, KeyError) as error:
+        answer = {"error": " ".join(str(error).split()) or type(error).__name__}
+    sys.stdout.write(f"\n{json.dumps(answer)}\n")
 
 
 def _draw() -> None:
-    """Draw a figure of six axes with some boxes each."""
     import numpy as np
     from matplotlib.figure import Figure
 
+    import approxgrad.evaluation.metric_tables  # noqa: F401 - the import is timed
     from approxgrad.figures.style import save
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -173,7 +171,7 @@ def _measured(request: Mapping[str, Any]) -> dict[str, Any]:
     gc.enable()
     device = set_up_torch(request["device"], request["threads"])
     load(request["extensions"])
-    description = read(MODELS[request["kind"]], request["options"])
+    description: Any = read(MODELS[request["kind"]], request["options"])
     shape, batch = request["shape"], description.batch_size
     # With one output a model needs no target; their number hardly matters for the speed.
     if description.trained or description.fitted:

@@ -6,7 +6,7 @@ import csv
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,8 @@ class Calibration:
 
     Attributes
     ----------
-    overhead : dict of str to float
-        Seconds of a job by what it loads, if it evaluates no model: ``figure`` or ``table``.
+    overhead : float
+        Seconds of a job that runs no model.
     speeds : dict of pair to Speed
         By data set and model, as far as models could be timed.
     training : dict of pair to int
@@ -52,7 +52,7 @@ class Calibration:
         Threads of a job that runs a model.
     """
 
-    overhead: Mapping[str, float]
+    overhead: float
     speeds: Mapping[Pair, Speed]
     training: Mapping[Pair, int]
     threads: int
@@ -104,7 +104,7 @@ def one_per_job(files: Iterable[OutputFile], outputs: Mapping[str, int]) -> list
 def job_table(
     files: Iterable[OutputFile],
     evaluations: Iterable[Evaluation],
-    needs: Mapping[str, str],
+    model_rules: Collection[str],
     calibration: Calibration,
 ) -> pd.DataFrame:
     """Return all jobs of a study with an estimate of their time.
@@ -115,8 +115,8 @@ def job_table(
         One file of each job.
     evaluations : iterable of Evaluation
         What is known of the jobs that evaluate models.
-    needs : mapping of str to str
-        For each rule ``model``, ``figure`` or ``table``: what its jobs load.
+    model_rules : collection of str
+        The rules whose jobs run models.
     calibration : Calibration
         How long they take.
 
@@ -134,8 +134,8 @@ def job_table(
         keys = dict(part.split("=", 1) for part in file.path.split("/") if "=" in part)
         pair = (keys.get("dataset", ""), keys.get("model", ""))
         row = {"path": file.path, "rule": file.rule, "left": file.pending, "threads": 1, "gpu": False, **own}
-        if needs[file.rule] != "model":
-            row |= {"busy": 0.0, "seconds": calibration.overhead[needs[file.rule]]}
+        if file.rule not in model_rules:
+            row |= {"busy": 0.0, "seconds": calibration.overhead}
         elif speed := calibration.speeds.get(pair):
             row |= {"threads": calibration.threads, "gpu": speed.gpu}
             if own:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown until data are prepared"
 
-UNLISTED = "model"
-"""In place of a rule where Snakemake cannot list the jobs: those that are known run models."""
+UNLISTED = "unlisted"
+"""In place of a rule if Snakemake cannot list the jobs: the known ones run models."""
 
 ESTIMATE = (
-    "The times are estimates: untrained models of the same kind and a plain figure were timed on this machine as it is "
-    "now. Not considered are downloads, Snakemake's own work, training that stops early and the few evaluations with "
-    "which a job checks its model."
+    "The times are estimates: untrained models of the same kind were timed on this machine as it is now, other jobs by "
+    "one that draws a plain figure. Not considered are downloads, Snakemake's own work, training that stops early and "
+    "the few evaluations with which a job checks its model."
 )
 
 
@@ -70,21 +71,17 @@ def make_plan(study: Study, snakefile: str, model_rules: Collection[str], output
     remarks: list[str] = []
     inputs = {dataset: known_inputs(study, dataset) for dataset in study.datasets}
     counted = evaluations(study, inputs)
-    needs: dict[str, str] = {}
-    overhead = {"table": 0.0, "figure": 0.0}
+    overhead = 0.0
     try:
         listed = output_files(snakefile, study.document)
     except JobListError as error:
-        needs[UNLISTED] = "model"
         remarks.append(f"only jobs that evaluate models are listed: {error}")
         there = [Path(job.path).exists() or Path(job.whole).exists() for job in counted]
         files = [OutputFile(job.path, UNLISTED, known, not known) for job, known in zip(counted, there, strict=True)]
+        model_rules = [UNLISTED]
     else:
         files = one_per_job(listed, outputs)
-        pictures = {file.rule for file in listed if file.path.endswith(".png")}
-        for rule in {file.rule for file in files}:
-            needs[rule] = "model" if rule in model_rules else "figure" if rule in pictures else "table"
-        overhead = {kind: measure_job(kind) for kind in overhead}
+        overhead = measure_job()
         attributions = {job.whole for job in counted if not job.chooses}
         outdated = sum(file.there and file.pending for file in listed if file.path in attributions)
         if outdated:
@@ -92,19 +89,17 @@ def make_plan(study: Study, snakefile: str, model_rules: Collection[str], output
                 f"{outdated:,} files of attributions and gradients exist but are out of date; a run makes them again"
             )
     calibration = _calibration(study, inputs, overhead, remarks)
-    return Plan(job_table(files, counted, needs, calibration), UNLISTED not in needs, remarks)
+    return Plan(job_table(files, counted, model_rules, calibration), UNLISTED not in model_rules, remarks)
 
 
-def _calibration(
-    study: Study, inputs: Mapping[str, Inputs], overhead: Mapping[str, float], remarks: list[str]
-) -> Calibration:
+def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, remarks: list[str]) -> Calibration:
     """Time every model on every data set that it is used with; equal ones are timed once."""
     measured: dict[str, Speed | CalibrationError] = {}
     speeds: dict[Pair, Speed] = {}
     training: dict[Pair, int] = {}
     options = study.config
     for dataset, model in study.models:
-        known, kind = inputs[dataset], study.model(model)
+        known, kind = inputs[dataset], cast(Any, study.model(model))
         if known.shape is None:
             remarks.append(f"{dataset}/{model}: the shape of the data is {UNKNOWN}")
             continue
@@ -203,7 +198,7 @@ def available_cores() -> int:
 
 def duration(seconds: float) -> str:
     """Return a time in words, with two digits or a tenth of a second."""
-    if pd.isna(seconds):
+    if math.isnan(seconds):
         return "unknown"
     if seconds < 100:
         return f"{seconds:.1f} s"

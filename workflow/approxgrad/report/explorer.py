@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from approxgrad.evaluation.frames import read_shown
 from approxgrad.evaluation.metrics import METRICS
 from approxgrad.figures.boxes import jitter
-from approxgrad.figures.maps import image
+from approxgrad.figures.triples import image
 from approxgrad.report import wording
 from approxgrad.report.findings import TRUTH
 from approxgrad.storage.tables import Attributions, TableError, read_attributions
@@ -199,12 +199,15 @@ def _distributions(
         ["without", "family", "setting", "gradient"], dropna=False, observed=True
     )
     for (_, family, setting, gradient), table in ordered:
-        source, values = item.source(str(family), float(setting)), table.set_index("sample")[[*METRICS]].astype(float)
+        source, values = (
+            item.source(str(family), float(str(setting))),
+            table.set_index("sample")[[*METRICS]].astype(float),
+        )
         box: dict[str, Any] = {"source": source, "rows": len(table)}
         for name in METRICS:
             known = values[name].dropna()
-            nearest = best[name][gradient] == best[name].min()
-            quantiles = {key: _rounded(known.quantile(q)) for key, q in QUANTILES.items()} if len(known) else {}
+            nearest = best[name][str(gradient)] == best[name].min()
+            quantiles = {key: _rounded(float(known.quantile(q))) for key, q in QUANTILES.items()} if len(known) else {}
             box[name] = {"n": len(known), "nearest": bool(nearest), **quantiles}
         boxes.append(box)
         for sample, offset, row in zip(samples, jitter(len(samples)), values.reindex(samples).to_numpy(), strict=True):
@@ -221,9 +224,9 @@ def _scales(boxes: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, An
     scales: dict[str, dict[str, Any]] = {}
     for reference in dict.fromkeys(box["reference"] for box in boxes):
         for name, metric in METRICS.items():
-            ends = [box[name].get(end) for box in boxes if box["reference"] == reference for end in ("low", "high")]
-            values = [own for own in ends if own is not None]
-            values += [row[name] for row in points if row["reference"] == reference and row[name] is not None]
+            own = [box[name].get(end) for box in boxes if box["reference"] == reference for end in ("low", "high")]
+            own += [row[name] for row in points if row["reference"] == reference]
+            values = [value for value in own if value is not None]
             low, high = (min(values), max(values)) if values else (0.0, 1.0)
             error = math.isinf(metric.upper)
             logarithmic = error and low > 0 and high / low > 100

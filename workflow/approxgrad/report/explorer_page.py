@@ -113,7 +113,7 @@ def _chart(shape: tuple[int, int], is_image: bool, has_truth: bool, boxes: int) 
     return specification
 
 
-def _distribution(sources: int) -> alt.LayerChart:
+def _distribution(sources: int) -> Any:
     """Return boxes over all rows and points of some, for the chosen metric and reference."""
     labels = {"labelAngle": 0, "labelExpr": "split(datum.label, ', ')"} if sources <= 6 else {"labelAngle": -60}
     x = alt.X("source:N", sort=None, title=None, axis=alt.Axis(labelLimit=200, **labels))
@@ -229,7 +229,7 @@ def _bars(has_truth: bool) -> alt.VConcatChart:
     """Return bars of the attribution of each feature, and below them the differences."""
     more = ["input", "truth"] if has_truth else ["input"]
     kinds = dict(list(KINDS.items())[: 2 + has_truth])
-    largest = [alt.SortField("size", order="descending")]
+    largest: list[Any] = [alt.SortField("size", order="descending")]
     features = (
         _compared(*more)
         .transform_calculate(**{"size": "abs(datum.exact)", "true effect": "datum.truth"})
@@ -262,7 +262,7 @@ def _bars(has_truth: bool) -> alt.VConcatChart:
     return alt.vconcat(values.properties(width=WIDTH, height=220), differences.properties(width=WIDTH, height=120))
 
 
-def _measures() -> alt.LayerChart:
+def _measures() -> Any:
     """Return a table of every metric: of the chosen row, its median over all rows, and for perfect agreement."""
 
     def column(name: str, chart: alt.Chart) -> alt.Chart:

@@ -69,14 +69,13 @@ class Facts:
         rows = self._rows(metric, truth=truth, exact=False).sort_values("setting", kind="stable")
         found = {}
         for names, group in rows.groupby([*COMPARED, "family"], sort=False, observed=True):
-            own = group.to_dict("records")
+            dataset, model, method, family = map(str, names)
             found[names] = Curve(
-                *map(str, names),
-                metric=metric,
-                look=self.families[str(names[0])][str(names[3])],
+                *(dataset, model, method, family, metric),
+                look=self.families[dataset][family],
                 settings=tuple(group["setting"].astype(float)),
                 gradients=tuple(group["gradient"]),
-                medians=tuple(map(_median, own)),
+                medians=tuple(map(_median, group.to_dict("records"))),
                 samples=int((group["n"] + group["undefined"]).max()),
                 undefined=int(group["undefined"].max()),
             )
