@@ -26,16 +26,8 @@ def share_of_ceiling(
 ) -> pd.DataFrame:
     """Sweep batch sizes and memory formats of the model alone, in turns with the engine.
 
-    Parameters
-    ----------
-    subject : Subject
-        Model and image.
-    largest_seconds : float
-        No batch is tried that should take longer than this.
-    compiled : bool
-        Whether the engine is timed with the compiled model too, which the ceiling does not know.
-    repeats, seconds
-        As in :func:`bench.timing.interleaved`.
+    Batches that should take longer than `largest_seconds` are not tried. If `compiled`, the engine is timed with the
+    compiled model too, which the ceiling does not know.
 
     Returns
     -------

@@ -41,7 +41,7 @@ class _Limited(ModelWrapper):
 
 
 def measure(name: str, side: int, path_points: int, device: torch.device, seconds: float) -> dict[str, Any]:
-    """Return the peak of memory over what model and image take, as a row of :func:`peak_memory`."""
+    """Return the peak of memory over what model and image take, and the evaluations until the time was up."""
     own = subject(name, side, device)
     with torch.inference_mode():
         own.model(own.images)
@@ -64,14 +64,7 @@ def measure(name: str, side: int, path_points: int, device: torch.device, second
 
 
 def peak_memory(cases: list[tuple[str, int, int]], device: torch.device, threads: int, seconds: float) -> pd.DataFrame:
-    """Measure each case (model, side of the image, path points) in a process of its own.
-
-    Returns
-    -------
-    DataFrame
-        ``model``, ``features``, ``path_points``, ``evaluations`` (until the time was up), ``peak_mib`` (over what
-        model and image take) and ``budget_mib``.
-    """
+    """Measure each case (model, side of the image, path points) in a process of its own, a row each."""
     rows = []
     for case in cases:
         command = [sys.executable, "-m", "bench.memory", *map(str, case), str(device), str(threads), str(seconds)]

@@ -42,10 +42,7 @@ def element_loop(model: nn.Module, points: Tensor, features: Tensor) -> Tensor:
 
 
 def feature_ablation(perturbations: int, model: nn.Module, points: Tensor, features: Tensor) -> Tensor:
-    """Differentiate with captum: a feature is "ablated" to its value plus the step.
-
-    Features that are not asked for form one group, which is ablated too.
-    """
+    """Differentiate with captum: a feature is "ablated" to its value plus the step; all others form one group."""
     groups = torch.full((points[0].numel(),), len(features), device=points.device)
     groups[features] = torch.arange(len(features), device=points.device)
     differences = FeatureAblation(model).attribute(
@@ -75,13 +72,7 @@ def chosen_batch(ready: PreparedModel, points: Tensor) -> int:
 
 
 def looks(own: Subject, repeats: int) -> pd.DataFrame:
-    """Time what an attribution does to a model before it differentiates.
-
-    Returns
-    -------
-    DataFrame
-        ``model``, ``check_rows``, ``evaluations``, and ``median``, ``min`` and ``max`` in seconds.
-    """
+    """Time what an attribution does to a model before it differentiates: evaluations, and seconds with their range."""
     rows = []
     for check in (True, False):
         seconds = []
@@ -104,20 +95,10 @@ def set_allocator(own: bool) -> None:
 
 @dataclass(frozen=True)
 class Peer:
-    """One way of differentiating an image, as a process of its own is told of it.
+    """One way of differentiating an image, as its process is told of it.
 
-    Attributes
-    ----------
-    way : str
-        Name of the way.
-    name, side, device, threads
-        Of the model and the image (:func:`bench.subjects.subject`), and of the threads that it computes with.
-    path_points : int
-        1 for Saliency, else the points on the path from zero to the image.
-    derivatives : int
-        Features along which each point is differentiated, evenly spread.
-    perturbations : int or None
-        Setting of FeatureAblation.
+    `name`, `side` and `device` are those of :func:`bench.subjects.subject`. Each of the `path_points` (1 for Saliency)
+    is differentiated along so many evenly spread features (`derivatives`). `perturbations` sets FeatureAblation.
     """
 
     way: str
@@ -178,20 +159,8 @@ def compare(
 ) -> pd.DataFrame:
     """Time the peers on Saliency (one point) or the points of Integrated Gradients, in turns and in own processes.
 
-    Parameters
-    ----------
-    own : Subject
-        Model and image.
-    path_points : int
-        1 for Saliency, else the points on the path from zero to the image.
-    sizes : dict
-        Derivatives in one unit of work: keys ``loop`` and ``batched``.
-    compiled : bool
-        Whether the engine is timed with the compiled model too.
-    threads : int
-        That each computes with.
-    repeats, seconds
-        As in :func:`bench.timing.interleaved`.
+    `sizes` are the derivatives in one unit of work, of the element ``loop`` and of what is ``batched``; if `compiled`,
+    the engine is timed with the compiled model too.
 
     Returns
     -------
@@ -199,7 +168,7 @@ def compare(
         One row for each peer: ``model``, ``method``, ``peer``, ``perturbations`` (FeatureAblation's best setting),
         ``median``, ``min`` and ``max`` (seconds for one image, all features and points), and ``error``, the largest
         difference from the engine's derivatives, relative to the largest derivative. "Same layout" is FeatureAblation
-        with the weights in channels-last order and the allocator's setting, which a user does not get by default.
+        with channels-last weights and the allocator's setting, which a user does not get by default.
     """
     device = own.images.device
     many = max(1, sizes["batched"] // path_points)

@@ -18,15 +18,8 @@ from bench.timing import Work, interleaved, rates
 def scaling(subject: Subject, sizes: dict[str, list[int]], repeats: int, seconds: float) -> pd.DataFrame:
     """Time the engine over a range of sizes, one axis at a time.
 
-    Parameters
-    ----------
-    subject : Subject
-        Model and at least as many images as the largest number of inputs.
-    sizes : dict
-        Sizes of each axis: ``features`` (of one image), ``inputs`` and ``path points``, whose time should be
-        proportional to the size, and ``threads``.
-    repeats, seconds
-        As in :func:`bench.timing.interleaved`.
+    The axes are ``features`` (of one image), ``inputs`` and ``path points``, whose time should be proportional to the
+    size, and ``threads``; `subject` has at least as many images as the largest number of inputs.
 
     Returns
     -------

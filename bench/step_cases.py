@@ -56,18 +56,9 @@ def train_models(folder: Path, seed: int, models: list[tuple[str, str]]) -> None
 
 @dataclass
 class Case:
-    """One model, method, scheme and precision, with the rows that are attributed.
+    """One model, method, scheme and precision of the default study, with the test rows that are attributed.
 
-    Attributes
-    ----------
-    folder : Path
-        Of :func:`train_models`.
-    seed : int
-        Of the models; it also draws the samples, as the study's does.
-    dataset, model, method, scheme, dtype : str
-        Names as in the default study.
-    samples, path_points : int
-        Test rows, and points of a path for Integrated Gradients.
+    The models lie in `folder` (:func:`train_models`); `seed` also draws the samples, as the study's does.
     """
 
     folder: Path

@@ -17,18 +17,7 @@ Work = Callable[[], int]
 
 
 def interleaved(ways: Mapping[str, Work], repeats: int, seconds: float, device: torch.device) -> pd.DataFrame:
-    """Time all ways in turns.
-
-    Parameters
-    ----------
-    ways : mapping of str to callable
-        What is timed; each is called once beforehand to warm up.
-    repeats : int
-        Turns.
-    seconds : float
-        In a turn each way is repeated until so much time has passed.
-    device : torch.device
-        Where the work is done; a GPU is waited for.
+    """Time all ways in turns, after a warm-up; in each turn a way is repeated until so many seconds have passed.
 
     Returns
     -------
@@ -43,19 +32,9 @@ def interleaved(ways: Mapping[str, Work], repeats: int, seconds: float, device: 
 def interleaved_processes(
     ways: Mapping[str, Callable[[], Work]], repeats: int, seconds: float, device: torch.device
 ) -> pd.DataFrame:
-    """Time all ways in turns as :func:`interleaved` does, each in a process of its own, where no other leaves traces.
+    """Time all ways as :func:`interleaved` does, each in a process of its own, where no other leaves traces.
 
-    Parameters
-    ----------
-    ways : mapping of str to callable
-        Makes the work in the process; can be pickled.
-    repeats, seconds, device
-        As in :func:`interleaved`.
-
-    Returns
-    -------
-    DataFrame
-        As of :func:`interleaved`.
+    A way is a callable that can be pickled and makes the work in its process.
     """
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from approxgrad.figures.style import complete_looks
 from approxgrad.gradients.difference import Difference
 from approxgrad.gradients.source import Exact, Source, SourceKind, exact_source
 from approxgrad.storage.tables import Attributions
@@ -30,7 +31,7 @@ class Directions(SourceKind):
     setting_label = "evaluations per gradient"
     symbol = "n"
 
-    def evaluations(self, setting, features):
+    def cost(self, setting, features):
         return setting
 
 
@@ -64,8 +65,8 @@ def looks(kind, settings):
         "setting_name": kind.setting_name,
         "setting_label": kind.setting_label,
         "symbol": kind.symbol,
-        "colour": kind.colours.get(kind.family, "#8C8C8C"),
-        "marker": kind.markers.get(kind.family, "P"),
+        "colour": kind.colours.get(kind.family, ""),
+        "marker": kind.markers.get(kind.family, ""),
         "exact": kind.exact,
         "settings": sorted(set(settings)),
     }
@@ -74,7 +75,7 @@ def looks(kind, settings):
 def families(*settings):
     """Return the looks of the families of a study with some settings."""
     kinds = [Exact(), *(Difference(name, (1.0,)) for name in ("forward", "backward", "central")), Directions()]
-    return {kind.family: looks(kind, [] if kind.exact else settings) for kind in kinds}
+    return complete_looks({kind.family: looks(kind, [] if kind.exact else settings) for kind in kinds})
 
 
 def parameters(dataset="digits", model="CNN", method="Saliency", settings=(), **others):

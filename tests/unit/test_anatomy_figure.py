@@ -90,7 +90,7 @@ def test_a_chosen_step_is_marked_also_where_there_is_no_other():
         (mark,) = [line for line in axes.lines if line.get_marker() == "D"]
         np.testing.assert_array_equal(mark.get_xydata(), chosen[["setting", "error"]])
         assert "step chosen at run time" in texts(figure)
-    assert "best of the study" not in texts(figure)
+    assert "best step of the study" not in texts(figure)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7])

@@ -8,7 +8,7 @@ from approxgrad.gradients.batching import balanced_slices, batch_size, memory_bu
 from approxgrad.gradients.footprint import Footprint
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-NETWORK = Footprint(widest=700, peak=900, total=1500, fixed=300, weight_uses=16, weight_copies=288)
+NETWORK = Footprint(widest=700, peak=900, total=1500, fixed=9000, weight_uses=16, weight_copies=9000)
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])

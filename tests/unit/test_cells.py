@@ -245,6 +245,18 @@ def test_a_compiled_model_changes_finite_differences_by_rounding_only(files, mon
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_function_is_attributed_without_weights_and_never_compiled(files, tmp_path, monkeypatch, dtype):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_function.py").write_text("def predict(rows):\n    return (rows**2).sum(axis=1)\n")
+    plain = files | {"model": {"kind": "function", "function": "own_function:predict"}, "weights": None}
+    result = cell(plain, {"attribution": "input_x_gradient"}, "central", dtype=dtype, compile_model=True)
+    assert result.metadata["compiled"] is False
+    # Sums of four squares below 100, each rounded, over the step, times an input below ten.
+    rounding = 2 * 4 * 100 * np.finfo(dtype).eps / 0.5 * 10
+    np.testing.assert_allclose(result.attribution, 2 * result.inputs.astype(dtype) ** 2, rtol=0, atol=rounding)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("method", [{"attribution": "saliency"}, path_method("integrated_gradients", "zero")])
 def test_a_chosen_step_is_taken_from_its_table(files, tmp_path, method, dtype):
     choice = Chosen(step=0.25, scheme="central", noise=1e-7, curvature=None, evaluations=17)

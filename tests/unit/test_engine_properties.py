@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from approxgrad import ExactGradient, FiniteDifference, attribute
-from approxgrad.methods.attribution import METHODS
-from approxgrad.methods.cost import evaluations
+from approxgrad.gradients.difference import Difference
+from approxgrad.gradients.source import Source, exact_source
+from approxgrad.methods.method import METHODS
 from random_problems import DTYPES, STEPS, called, differences, problems
 
-PATHS = [name for name in METHODS if name.startswith("integrated_gradients")]
+PATHS = [name for name in METHODS if METHODS[name].path]
 # captum's quadrature weights are rounded to float32 whatever the inputs are.
 WEIGHT_ERROR = 2.0**-23
 
@@ -191,7 +192,7 @@ def test_attributions_over_differences_are_their_formulas(problem, method, n_ste
         value, tolerance = differences(problem, point_error=off, start=start.flatten(1), n_steps=n_steps)
     else:
         value, tolerance = differences(problem)
-    factor = torch.ones_like(span) if method == "saliency" else span
+    factor = torch.ones_like(span) if method in ("gradient", "saliency") else span
     expected = value.abs() if method == "saliency" else factor * value
     assert_near(found, expected, factor.abs() * (tolerance + 3 * eps * value.abs()) + torch.finfo(problem.dtype).tiny)
 
@@ -219,6 +220,7 @@ def test_a_model_is_evaluated_as_often_as_the_cost_says(problem, method, exact, 
     model = Counted(problem.net, problem.outputs)
     gradient = ExactGradient() if exact else source_of(problem)
     attribute(lambda x: model(x), inputs, target=problem.target, method=method, gradient=gradient, **options)
-    scheme = "exact" if exact else problem.scheme
-    expected = evaluations(method, scheme, inputs[0].numel(), n_steps=n_steps, baseline_values=values)
+    described = exact_source() if exact else Source(Difference(problem.scheme, (0.1,)), 0.1)
+    own = METHODS[method](**({"n_steps": n_steps} if method in PATHS else {}))
+    expected = own.evaluations(described, inputs[0].numel(), values)
     assert model.rows == problem.rows * expected + gradient.check_evaluations

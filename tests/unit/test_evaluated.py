@@ -84,6 +84,10 @@ def test_a_prepared_model_is_not_checked_again():
     ready.seen_rows = 100
     source(ready, x)
     assert source.check_evaluations == ready.evaluations
+    singly = OneByOne(batch_size=1)
+    alone = singly.prepare(quadratic, (x,))
+    singly(alone, x)
+    assert singly.check_evaluations == alone.evaluations  # batches of one row need no comparison
     trusting = OneByOne(check_rows=False)
     trusting.prepare(quadratic, (x,), check_rows=True)
     assert trusting.check_evaluations < source.check_evaluations

@@ -10,7 +10,7 @@ from approxgrad.descriptions import Description, Integer, Number, Text, option, 
 from approxgrad.study.explaining import explain, joined, shortened, unknown_key
 
 
-def even(value):
+def check_even(value):
     if value % 2:
         raise ValueError("expected an\neven number")
     return value
@@ -34,7 +34,7 @@ class Outer(Description):
     inner: Annotated[Inner | None, option("Inside.")] = None
     several: Annotated[tuple[Inner, ...], option("Several.", max_length=2)] = ()
     counts: Annotated[dict[Annotated[Text, option("Key.", pattern="^[a-z]$")], Integer], option("Counts.")] = None
-    even: Annotated[Integer, option("Even."), AfterValidator(even)] = 2
+    even: Annotated[Integer, option("Even."), AfterValidator(check_even)] = 2
     values: Annotated[
         tuple[Annotated[Number, option("", ge=1, le=9)] | Literal["auto"], ...], option("Values.", min_length=1)
     ] = (1.0,)

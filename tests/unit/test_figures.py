@@ -213,6 +213,16 @@ def test_larger_steps_are_darker_and_exact_has_its_own_colour(family):
     assert group.sources[0].colour not in [source.colour for source in group.sources[1:]]
 
 
+def test_families_without_a_look_of_their_own_take_what_is_left():
+    given = {"colour": style.BLUE, "marker": "o", "label": ""}
+    families = {"forward": given} | {f"own{number}": {"colour": "", "marker": "", "label": ""} for number in range(5)}
+    complete = style.complete_looks(families)
+    assert complete["forward"] == given
+    looks = [(own["colour"], own["marker"]) for own in complete.values()]
+    assert len(set(looks[:5])) == 5
+    assert all(colour and marker for colour, marker in looks)
+
+
 def test_a_source_has_one_colour_in_all_figures_of_a_data_set():
     table = metric_table("truth", families=("forward", "central"))
     (everything,) = style.source_groups(table, families())

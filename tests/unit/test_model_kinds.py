@@ -250,12 +250,11 @@ class Own(Network):
 
 
 @pytest.fixture
-def extension(folder, monkeypatch):
+def extension(folder):
     (folder / "own_kinds.py").write_text(EXTENSION)
-    monkeypatch.setattr(MODELS, "_members", dict(MODELS._members))
     load(["own_kinds.py"])
     yield
-    del sys.modules["own_kinds"]
+    del sys.modules["own_kinds"], MODELS._members["own_linear"], MODELS._modules["own_linear"]
 
 
 @pytest.mark.usefixtures("extension")

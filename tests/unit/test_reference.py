@@ -10,7 +10,15 @@ import yaml
 from snakemake.utils import update_config
 
 from approxgrad.study import reference
-from approxgrad.study.configuration import EXPONENT_NUMBER, SECTIONS, Config, ConfigError, configured, document
+from approxgrad.study.configuration import (
+    EXPONENT_NUMBER,
+    SECTIONS,
+    CachedArrays,
+    Config,
+    ConfigError,
+    configured,
+    document,
+)
 from approxgrad.study.reference import page, schema, texts
 from small_studies import DEFAULT, ROOT
 
@@ -147,6 +155,8 @@ def test_the_page_has_a_row_for_every_option_of_every_kind():
                 assert f"\n| `{field.name}` | " in text
             count += 1
     assert count == len(named)
+    for field in dataclasses.fields(CachedArrays):
+        assert f"\n| `cached_arrays.*.{field.name}` | " in parts[0]
     for field in dataclasses.fields(Config):
         assert f"`{field.name}`" in parts[0] or f"## `{field.name}`" in page()
 

@@ -18,7 +18,7 @@ from approxgrad.evaluation.completeness import completeness_residuals
 from approxgrad.evaluation.frames import exact_ranges
 from approxgrad.evaluation.metric_tables import evaluate_method
 from approxgrad.figures.triples import SAMPLES, map_numbers, read_columns
-from approxgrad.report.explorer import MOST_SAMPLES, read_comparisons
+from approxgrad.report.explorer import MOST_SAMPLES, read_comparison
 from approxgrad.storage import row_groups
 from approxgrad.storage.row_groups import GROUP_BYTES
 from approxgrad.storage.table_checks import TableError
@@ -126,8 +126,10 @@ def test_no_more_is_read_than_what_is_shown(both, monkeypatch):
     read.clear()
     write_table(pieces[0].with_name("metrics.parquet"), evaluate_method(pieces[:1], pieces[1:2]), {})
     read.clear()
-    tables = [[pieces[0].with_name("metrics.parquet")], pieces[:1], [pieces[1:2]]]
-    (comparison,) = read_comparisons([("d", "m", "a")], *tables)
+    looks = {"labels": {}, "families": {}, "is_image": True}
+    comparison = read_comparison(
+        ["d", "m", "a"], pieces[0].with_name("metrics.parquet"), pieces[0], pieces[1:2], **looks
+    )
     assert len(comparison.exact.sample) == MOST_SAMPLES
     assert len(read) == -(-MOST_SAMPLES // 5) + -(-MOST_SAMPLES // size)
 
@@ -265,7 +267,10 @@ elif task == "ranges":
 elif task == "maps":
     triples.map_numbers(triples.read_columns(["a", "b"], approximated, exact * 2), {"dataset": "d", "model": "m"})
 else:
-    explorer.explorer_data(explorer.read_comparisons([("d", "m", "a")], [table], exact, [approximated]))
+    looks = {"labels": dict.fromkeys(("dataset", "model", "method"), "x"), "is_image": True}
+    looks["families"] = {"forward": {"label": "forward", "symbol": "h", "setting_name": "step", "settings": [0.1]}}
+    item = explorer.read_comparison(["d", "m", "a"], table, exact[0], approximated, **looks)
+    explorer.chart_data(item, explorer.limits([item]))
 print(peak() - before)
 """
 TASKS = ["evaluate", "completeness", "ranges", "maps", "explorer"]

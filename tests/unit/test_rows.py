@@ -121,6 +121,23 @@ def test_one_row_at_a_time_makes_dependent_rows_usable():
         torch.testing.assert_close(own, (torch.cat(moved) - scaled_by_the_batch(row[None])) / 0.5)
 
 
+def test_a_repeated_row_may_differ_by_fewer_roundings_than_one_in_another_batch():
+    calls = itertools.count()
+
+    def unsteady(x):
+        return weighted(x.abs()) * (1 + 32 * torch.finfo(x.dtype).eps * (next(calls) % 2))
+
+    with pytest.raises(RowError, match="two evaluations of the same row"):
+        check_rows(unsteady, ROWS)
+    check_rows(lambda x: weighted(x.abs()) * (1 + 32 * torch.finfo(x.dtype).eps * (len(x) > 1)), ROWS)
+
+
+def test_half_precision_explains_fewer_roundings():
+    with pytest.raises(RowError, match="a row alone and the same row beside others"):
+        check_rows(lambda x: weighted(x.abs()).half() * (1 + 60 * 2.0**-10 * (len(x) > 1)), ROWS)
+    check_rows(lambda x: weighted(x.abs()).half() * (1 + 6 * 2.0**-10 * (len(x) > 1)), ROWS)
+
+
 def test_a_batch_size_is_never_exceeded():
     sizes = set()
     for size in (1, 2, 3, 5):

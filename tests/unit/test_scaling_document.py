@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from approxgrad.methods.cost import evaluations
+from approxgrad.gradients.difference import Difference
+from approxgrad.gradients.source import Source, exact_source
+from approxgrad.methods.method import METHODS as DESCRIBED
 
 DOCUMENTS = Path(__file__).resolve().parents[2] / "docs"
 SCALING = (DOCUMENTS / "scaling.md").read_text()
@@ -32,11 +34,17 @@ def number(text):
     return float(text.replace(",", ""))
 
 
+def evaluations(method, gradient):
+    """Return the evaluations for one image."""
+    source = exact_source() if gradient == "exact" else Source(Difference(gradient, (0.1,)), 0.1)
+    return DESCRIBED[METHODS[method]]().evaluations(source, FEATURES)
+
+
 def test_evaluations_are_those_of_the_cost_model():
     table = tables(SCALING)[0]
     assert len(table) == 6
     for method, gradient, *counts in table:
-        cost = evaluations(METHODS[method], gradient, FEATURES, n_steps=50)
+        cost = evaluations(method, gradient)
         assert counts == [f"{images * cost:,}" for images in (1, 1_000, 1_000_000)]
 
 
@@ -45,7 +53,7 @@ def test_hours_follow_from_the_measured_rates_and_the_assumed_one():
     assert {row[0] for row in table} == set(measured)
     for model, method, *hours in table:
         rate, work = measured[model]
-        cost = evaluations(METHODS[method], "forward", FEATURES, n_steps=50)
+        cost = evaluations(method, "forward")
         core = [images * cost * CORES / rate / 3600 for images in (1_000, 1_000_000)]
         gpu = [images * cost * work / ASSUMED_GFLOPS / 3600 for images in (1_000, 1_000_000)]
         # Two digits are given.

@@ -89,7 +89,9 @@ class Bent(SourceKind):
 
 @pytest.fixture
 def bent(monkeypatch):
-    monkeypatch.setitem(SOURCES._members, Bent.name, Bent)
+    for own in ("_members", "_modules"):
+        monkeypatch.setattr(SOURCES, own, dict(getattr(SOURCES, own)))
+    SOURCES.add(Bent)
 
 
 def test_two_sources_of_one_name_have_the_same_options(bent):

@@ -99,7 +99,7 @@ class Registry(Mapping[str, D]):
         """
         module = sys._getframe(1).f_globals["__name__"]
         if member.name in self._members or self._modules.get(member.name, module) != module:
-            raise ValueError(f"{member.name} is already the name of a {self.noun}")
+            raise ValueError(f"the name {member.name} is taken by another {self.noun}")
         self._members[member.name] = member
         self._modules[member.name] = module
         return member

@@ -91,19 +91,25 @@ def checkout_files(paths):
     return [ancient(sourcecache_entry(os.path.relpath(path), os.path.relpath(path, BASE))) for path in paths]
 
 
+# Whether a module is the package's, and not one of a user's extensions, whose files are inputs of their own.
+def is_ours(module):
+    return module.partition(".")[0] == "approxgrad"
+
+
 # A script and the package's modules that it imports: Snakemake tracks a script, but not what it imports.
 def code(script, *modules):
     path = BASE / "workflow" / "scripts" / script
-    return checkout_files([path, *source_files(path, modules)])
+    return checkout_files([path, *source_files(path, filter(is_ours, modules))])
 
 
 # What else the numbers of a script depend on: the contents of its code, and libraries.
 @cache
 def versions(script, *modules, model=None):
-    factory = study.model(model).module if model else ""
+    ours = [module for module in modules if is_ours(module)]
+    own = {*modules, study.model(model).module if model else ""} - {*ours, ""}
     return {
-        "code": code_digest(code(script, *modules)),
-        **library_versions(BASE / "workflow" / "scripts" / script, modules, factory),
+        "code": code_digest(code(script, *ours)),
+        **library_versions(BASE / "workflow" / "scripts" / script, ours, sorted(own)),
     }
 
 

@@ -1,5 +1,5 @@
 from approxgrad.descriptions import written
-from approxgrad.evaluation.files import METRIC_TABLE, PUBLISHED_METRICS, RESIDUALS
+from approxgrad.evaluation.files import METRIC_TABLE, PUBLISHED_METRICS, RESIDUALS, cached_files
 from approxgrad.evaluation.path_cells import complete_methods, path_cells
 
 
@@ -32,6 +32,7 @@ rule evaluate:
 
 
 use rule evaluate as evaluate_completeness with:
+    """Compare the sum of the attributions with the difference of the outputs."""
     input:
         attributions=lambda wildcards: [cell.path for cell in path_cells(study, wildcards.dataset, wildcards.model)],
         code=code("evaluate.py", "approxgrad.evaluation.completeness"),
@@ -47,13 +48,10 @@ use rule evaluate as evaluate_completeness with:
         versions=versions("evaluate.py", "approxgrad.evaluation.completeness"),
 
 
-def cached_files(wildcards):
-    return [file for file in study.cached_arrays(wildcards.source) if file.method == wildcards.method]
-
-
 use rule evaluate as evaluate_published with:
+    """Compare the approximated with the exact maps that others cached as arrays."""
     input:
-        arrays=lambda wildcards: [file.path for file in cached_files(wildcards)],
+        arrays=lambda wildcards: [file.path for file in cached_files(study, **wildcards)],
         code=code("evaluate.py", "approxgrad.evaluation.metric_tables"),
     output:
         metrics=PUBLISHED_METRICS,
@@ -63,9 +61,9 @@ use rule evaluate as evaluate_published with:
         "benchmarks/evaluate_published/{source}/{method}.tsv"
     params:
         made_by="approxgrad.evaluation.metric_tables:arrays_table",
-        steps=lambda wildcards: [file.step for file in cached_files(wildcards)],
+        steps=lambda wildcards: [file.step for file in cached_files(study, **wildcards)],
         # A file can be another one although it is older than what was made from the one before.
-        states=lambda wildcards: [file_state(file.path) for file in cached_files(wildcards)],
+        states=lambda wildcards: [file_state(file.path) for file in cached_files(study, **wildcards)],
         scheme=lambda wildcards: study.config.cached_arrays[wildcards.source].scheme,
         arrays=lambda wildcards: written(study.config.cached_arrays[wildcards.source].arrays),
         versions=versions("evaluate.py", "approxgrad.evaluation.metric_tables"),

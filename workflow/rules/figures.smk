@@ -1,29 +1,11 @@
-import inspect
-
 from approxgrad.figures.figure import FIGURES
 
+DRAWN = [FIGURES[name]() for name in FIGURES]
 
-# Paths of the pictures that a rule asks for.
-def pictures(target):
-    return [
-        f"{figure.path.format(**dict(zip(figure.level, keys)))}.{ending}"
-        for figure in (FIGURES[name]() for name in FIGURES)
-        if figure.target == target
-        for keys in figure.targets(study)
-        for ending in ("svg", "png", "csv")
-    ]
-
-
-# The caption of a figure: beside the module of a user's own, or in this workflow.
-def caption(figure):
-    own = Path(inspect.getfile(type(figure))).with_name(figure.caption)
-    return str(own) if own.is_file() else f"../report/{figure.caption}"
-
-
-for figure in [FIGURES[name]() for name in FIGURES]:
+for figure in DRAWN:
 
     rule:
-        f"""{inspect.getdoc(type(figure))}"""
+        f"""{figure.line}"""
         name:
             f"plot_{figure.name}"
         input:
@@ -32,7 +14,7 @@ for figure in [FIGURES[name]() for name in FIGURES]:
         output:
             svg=report(
                 f"{figure.path}.svg",
-                caption=caption(figure),
+                caption=figure.caption_path,
                 category=figure.category,
                 subcategory=figure.subcategory,
                 labels=figure.labels,
@@ -40,14 +22,11 @@ for figure in [FIGURES[name]() for name in FIGURES]:
             png=f"{figure.path}.png",
             csv=f"{figure.path}.csv",
         log:
-            "/".join([f"logs/plot_{figure.name}", *(f"{{{key}}}" for key in figure.level)]) + ".log",
+            f"logs/{figure.job_path}.log",
         benchmark:
-            "/".join([f"benchmarks/plot_{figure.name}", *(f"{{{key}}}" for key in figure.level)]) + ".tsv"
+            f"benchmarks/{figure.job_path}.tsv"
         wildcard_constraints:
-            **{
-                key: any_of(sorted({keys[place] for keys in figure.targets(study)}))
-                for place, key in enumerate(figure.level)
-            },
+            **{key: any_of(names) for key, names in figure.names(study).items()},
         conda:
             "../../envs/approxgrad.yaml"
         resources:
@@ -67,7 +46,7 @@ rule comparison_figures:
         [cell.path for cell in study.cells],
         METRIC_FILES,
         sorted({RESIDUALS.format(dataset=dataset, model=model) for dataset, model, _ in complete_methods(study)}),
-        pictures("comparison_figures"),
+        [figure.files(study) for figure in DRAWN if figure.target == "comparison_figures"],
 
 
 rule figures:
@@ -75,7 +54,7 @@ rule figures:
     input:
         rules.attributions.input,
         rules.comparison_figures.input,
-        pictures("figures"),
+        [figure.files(study) for figure in DRAWN if figure.target == "figures"],
 
 
 rule published:
@@ -83,4 +62,4 @@ rule published:
     input:
         rules.summarise_published.input.metrics,
         rules.summarise_published.output,
-        pictures("published"),
+        [figure.files(study) for figure in DRAWN if figure.target == "published"],

@@ -1,4 +1,12 @@
-"""Where the tables that compare attributions lie."""
+"""Where the tables that compare attributions lie, and the cached arrays that some are made from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from approxgrad.storage.cached_arrays import ArrayFile
+    from approxgrad.study.study import Study
 
 METRIC_TABLE = "results/metrics/dataset={dataset}/model={model}/method={method}/part-0.parquet"
 """Metrics of every sample of a data set, model and method."""
@@ -8,3 +16,8 @@ RESIDUALS = "results/completeness/dataset={dataset}/model={model}/part-0.parquet
 
 PUBLISHED_METRICS = "results/published/metrics/source={source}/method={method}/part-0.parquet"
 """Metrics of the maps that others cached."""
+
+
+def cached_files(study: Study, source: str, method: str) -> list[ArrayFile]:
+    """Return the files of a method in a source of cached arrays."""
+    return [file for file in study.cached_arrays(source) if file.method == method]

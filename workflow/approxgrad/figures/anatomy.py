@@ -126,7 +126,8 @@ def anatomy(curves: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
     marks_last = sorted(handles.values(), key=lambda handle: handle.get_linestyle() == "None")
     top.legend(handles=marks_last, loc="center", ncols=max(2, columns))
     against = "against exact gradients of the same precision"
-    style.annotate(figure, params["labels"], "Error against step", against, note=NOTE)
+    varied = " and ".join(dict.fromkeys(curves["setting_name"]))
+    style.annotate(figure, params["labels"], f"Error against {varied}", against, note=NOTE)
     return figure
 
 
@@ -150,7 +151,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, families: style.Families, handles: di
                 x, fixed["lower_quartile"], fixed["upper_quartile"], color=colour, alpha=0.18, linewidth=0
             )
             found = convergence(x, fixed["error"], dtype)
-            _mark(axes, found, colour, handles)
+            _mark(axes, found, colour, handles, looks["setting_name"])
             words = f"{name.replace('_', ' ')} {dtype}"
             branches = [found.rounding, found.truncation]
             if any(branches):
@@ -161,7 +162,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, families: style.Families, handles: di
         if len(chosen):
             place = chosen["setting"], chosen["error"]
             axes.plot(*place, linestyle="none", markeredgecolor=colour, zorder=7, **CHOSEN)
-            label = f"{chosen['setting_name'].iloc[0]} chosen at run time"
+            label = f"{looks['setting_name']} chosen at run time"
             handles.setdefault(label, _legend_mark(label, CHOSEN, markeredgecolor=style.BLACK))
     axes.set_xscale("log")
     axes.grid(which="major")
@@ -170,10 +171,11 @@ def _panel(axes: Axes, rows: pd.DataFrame, families: style.Families, handles: di
     return missing
 
 
-def _mark(axes: Axes, found: Convergence, colour: str, handles: dict[str, Line2D]) -> None:
+def _mark(axes: Axes, found: Convergence, colour: str, handles: dict[str, Line2D], varied: str) -> None:
     """Mark the best setting and draw the power laws of the branches."""
     axes.plot(found.best_setting, found.best_error, linestyle="none", color=colour, zorder=6, **BEST)
-    handles.setdefault("best", _legend_mark("best of the study", BEST, color="white"))
+    label = f"best {varied} of the study"
+    handles.setdefault(label, _legend_mark(label, BEST, color="white"))
     for branch in (found.rounding, found.truncation):
         if branch is not None:
             ends = np.array([branch.low, branch.high])

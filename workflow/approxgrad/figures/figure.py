@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from approxgrad.descriptions import Registry
 from approxgrad.evaluation.files import METRIC_TABLE
+from approxgrad.figures.style import complete_looks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +66,32 @@ class Figure:
         """Labels of a picture in the report."""
         return {"figure": self.label, "method": "{method}" if "method" in self.level else self.of_method}
 
+    @property
+    def line(self) -> str:
+        """What it shows: the first line of the docstring."""
+        return (type(self).__doc__ or "").partition("\n")[0]
+
+    @property
+    def job_path(self) -> str:
+        """Path of the log of a picture without folder and ending, with keys in braces."""
+        return "/".join([f"plot_{self.name}", *(f"{{{key}}}" for key in self.level)])
+
+    @property
+    def caption_path(self) -> str:
+        """Path of the caption, relative to the folder of the rules where it is one of this workflow."""
+        own = Path(inspect.getfile(type(self))).with_name(self.caption)
+        return str(own) if own.is_file() else f"../report/{self.caption}"
+
+    def files(self, study: Study) -> list[str]:
+        """Return the files of all pictures of a study."""
+        pictures = (self.path.format(**dict(zip(self.level, keys, strict=True))) for keys in self.targets(study))
+        return [f"{picture}.{ending}" for picture in pictures for ending in ("svg", "png", "csv")]
+
+    def names(self, study: Study) -> dict[str, list[str]]:
+        """Return the names that each key has among the pictures of a study."""
+        targets = self.targets(study)
+        return {key: sorted({keys[place] for keys in targets}) for place, key in enumerate(self.level)}
+
     def targets(self, study: Study) -> Sequence[tuple[str, ...]]:
         """Return the keys of every picture of a study."""
         raise NotImplementedError
@@ -78,7 +107,7 @@ class Figure:
         """
         return {
             "labels": {key: study.labels[key][name] for key, name in keys.items()},
-            "families": study.families(keys["dataset"]),
+            "families": complete_looks(study.families(keys["dataset"])),
         }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:

@@ -46,6 +46,10 @@ class LearningCurves(Figure):
         """Return the table of the training."""
         return {"curves": CURVES.format(**keys)}
 
+    def params(self, study: Study, keys: Keys) -> dict[str, Any]:
+        """Return the labels alone: the curves have nothing to do with gradient sources."""
+        return {"labels": super().params(study, keys)["labels"]}
+
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
         """Return the curves of the table."""
         from approxgrad.evaluation.frames import read_keyed

@@ -57,7 +57,11 @@ class Published(Figure):
         names, scheme = self._names(study, keys), study.config.cached_arrays[keys["source"]].scheme
         steps = tuple(file.step for file in study.cached_arrays(keys["source"]))
         labels = {key: study.labels[key].get(name, name.replace("_", " ")) for key, name in names.items()}
-        known = study.families(names["dataset"]) if names["dataset"] in study.labels["dataset"] else {}
+        known = (
+            style.complete_looks(study.families(names["dataset"]))
+            if names["dataset"] in study.labels["dataset"]
+            else {}
+        )
         return {
             "labels": labels,
             "names": names,

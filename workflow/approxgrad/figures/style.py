@@ -49,12 +49,24 @@ STYLE: dict[Any, Any] = {
 BLACK, ORANGE, GREEN = "#000000", "#E69F00", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 NOTE_GREY, LINE_GREY = "#444444", "#8C8C8C"
+# For families that describe no look of their own: what is left, and what all others share.
+COLOURS, MARKERS = ("#56B4E9", "#F0E442"), ("P", "^", "X")
+LAST = {"colour": LINE_GREY, "marker": "*"}
 
 # A colour means the same in all figures: one hue for each family, orange for published results.
 PUBLISHED_COLOUR, PUBLISHED_HATCH = ORANGE, "//////"
 LIGHTEST, DARKEST = 0.78, 0.0  # Share of white in the colour of the smallest and of the largest setting.
 
 ABOVE: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
+
+
+def complete_looks(families: Families) -> dict[str, dict[str, Any]]:
+    """Return the looks of families; those without a colour or marker of their own take the next one that is left."""
+    free = {"colour": iter(COLOURS), "marker": iter(MARKERS)}
+    return {
+        name: {key: look or next(free[key], LAST[key]) if key in free else look for key, look in looks.items()}
+        for name, looks in families.items()
+    }
 
 
 @contextmanager

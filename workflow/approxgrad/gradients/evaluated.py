@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -181,23 +180,30 @@ class Stream:
         self.rows, self.device = len(self.inputs[0]), self.inputs[0].device
         self.indices = target_indices(target, self.rows, self.device)
         self._source, self._given = source, model
+        self._known = self._ready = prepared(model)
+        self._size: int | None = None
 
-    @cached_property
+    # Not cached properties: before Python 3.12 these have one lock for all threads, which would wait for each other.
+
+    @property
     def ready(self) -> PreparedModel:
         """The prepared model."""
-        known = prepared(self._given)
-        return known or self._source.prepare(self._given, self.inputs, self.arguments, self.indices)
+        if self._ready is None:
+            self._ready = self._source.prepare(self._given, self.inputs, self.arguments, self.indices)
+        return self._ready
 
-    @cached_property
+    @property
     def model(self) -> Model:
         """What is evaluated: the prepared model, or a given one that wraps it."""
-        return self.ready if prepared(self._given) is None else self._given
+        return self.ready if self._known is None else self._given
 
-    @cached_property
+    @property
     def size(self) -> int:
         """Inputs per evaluation."""
-        source, budget = self._source, self._source.budget(self.device)
-        return source.batch_size or self.ready.rows_at_once(self.device, budget, source.records_graphs)
+        if self._size is None:
+            source, budget = self._source, self._source.budget(self.device)
+            self._size = source.batch_size or self.ready.rows_at_once(self.device, budget, source.records_graphs)
+        return self._size
 
     def outputs(self, moved: Callable[[Tensor, Tensor], list[Tensor]], copies: int) -> Tensor:
         """Return the explained outputs at K `copies` of every input: float64 of shape (N, K).
@@ -248,7 +254,7 @@ class Stream:
                     evaluate_batch(items)
                 break
             except torch.cuda.OutOfMemoryError:
-                self.size = halved(self.size)
+                self._size = halved(self.size)
         self._source.used_batch_size = self.size
 
     def _check_alone(self, points: Perturbations | Copies, outputs: Tensor) -> None:

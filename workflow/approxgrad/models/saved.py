@@ -24,7 +24,7 @@ from approxgrad.gradients.rows import ROUNDINGS
 from approxgrad.messages import one_line
 from approxgrad.models.device import set_up_torch
 from approxgrad.models.evaluating import evaluated, explained, kept_randomness, seed_anew
-from approxgrad.models.kind import ModelError, Network
+from approxgrad.models.kind import MODELS, ModelError, Network
 from approxgrad.models.model_files import load_model, network, save_model
 from approxgrad.provenance.dependencies import PACKAGE, PACKAGE_ROOT
 from approxgrad.storage.files import UNFINISHED
@@ -103,7 +103,7 @@ def check_saved(path: Path | str, model: nn.Module, description: dict[str, Any],
 
 def _extension(own: Network) -> str:
     """Return the file of a user's extension that describes a kind; empty for a kind of this package."""
-    module = type(own).__module__
+    module = MODELS.module(own.name)
     return "" if module.partition(".")[0] == PACKAGE else str(sys.modules[module].__file__)
 
 

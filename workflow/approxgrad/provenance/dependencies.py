@@ -46,7 +46,9 @@ def source_files(entry: Path, extra_modules: Iterable[str] = ()) -> list[Path]:
     return sorted(map(_path, _modules(entry, extra_modules)))
 
 
-def library_versions(entry: Path, extra_modules: Iterable[str] = (), factory: str = "") -> dict[str, str]:
+def library_versions(
+    entry: Path, extra_modules: Iterable[str] = (), own_modules: Iterable[str] = ()
+) -> dict[str, str]:
     """Return the versions of the libraries that can change a script's numbers or figures.
 
     These are the libraries that the script and :func:`source_files` import, except :data:`CARRIERS`. Versions come from
@@ -56,16 +58,17 @@ def library_versions(entry: Path, extra_modules: Iterable[str] = (), factory: st
     ----------
     entry, extra_modules
         As in :func:`source_files`.
-    factory : str
-        A user's module that the script calls; libraries that its files import, or its own distribution, count too.
+    own_modules : iterable of str
+        A user's modules that the script calls; libraries that their files import, or their own distributions, count too.
 
     Returns
     -------
     dict of str to str
         Version by name of the distribution, sorted. Modules that belong to no distribution are left out.
     """
-    used = set().union(*(_libraries(path) for path in (entry, *user_files(factory, Path()))))
-    used |= {factory.partition(".")[0]} - {""}
+    own = [name for name in own_modules if name]
+    used = set().union(*map(_libraries, [entry, *(path for name in own for path in user_files(name, Path()))]))
+    used |= {name.partition(".")[0] for name in own}
     for module in _modules(entry, extra_modules):
         used |= _libraries(_path(module)) - TABLES_ONLY.get(module, set())
     versions = {name: _version(name) for name in sorted(DISTRIBUTIONS.get(name, name) for name in used - CARRIERS)}

@@ -106,8 +106,10 @@ def attribute_cell(
         raise ValueError("step: auto needs the table of a chosen step")
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
     made = source.kind.gradient(setting, batch_size=batch_size, memory_budget=budget, seed=seed)
-    compiled = compile_model and not source.is_exact and isinstance(subject.network, torch.nn.Module)
-    ready = subject.prepared(CompiledModel(subject.network) if compiled else subject.network, made)
+    network = subject.network
+    if compile_model and not source.is_exact and isinstance(network, torch.nn.Module):
+        network = CompiledModel(network)
+    ready = subject.prepared(network, made)
     per_sample = own.evaluations(source, subject.features, 1 if baselines is None else len(baselines.unique()))
     work = _Work(
         own,
@@ -136,7 +138,7 @@ def attribute_cell(
         "signed": own.signed,
         "gradient": source.name,
         **source_columns(source, setting, per_sample),
-        "compiled": compiled,
+        "compiled": network is not subject.network,
         "rounding_ratios": done.ratios,
         "step_choice": chosen,
         "model_evaluations": counted.evaluations,

@@ -38,8 +38,12 @@ def schema() -> dict[str, Any]:
     whole = TypeAdapter(Config).json_schema()
     definitions = whole.pop("$defs", {})
     for name, section in SECTIONS.items():
-        own = whole["properties"][name]
-        own["additionalProperties"] = {"anyOf": [_entry(section, kind, definitions) for kind in section.kinds]}
+        patterns = whole["properties"][name]["patternProperties"]
+        entry = {"anyOf": [_entry(section, kind, definitions) for kind in section.kinds]}
+        patterns.update(dict.fromkeys(patterns, entry))
+    for own in whole["properties"].values():
+        if "patternProperties" in own:
+            own["additionalProperties"] = False
     whole["title"] = "Configuration of a study"
     ordered = {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole, "$defs": definitions}
     result: dict[str, Any] = _without_titles(ordered)
@@ -101,6 +105,8 @@ def _options(
         line = (option.get("description") or inner.get("description") or "").replace("\n", " ")
         yield f"`{prefix}{name}`", _kind(option, definitions), default, line
         yield from _options(inner, definitions, f"{prefix}{name}.", set())
+        for entry in option.get("patternProperties", {}).values():
+            yield from _options(_resolved(entry, definitions), definitions, f"{prefix}{name}.*.", set())
 
 
 def _default(option: dict[str, Any]) -> str:

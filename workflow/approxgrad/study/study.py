@@ -200,7 +200,11 @@ class Study:
         looks: dict[str, dict[str, Any]] = {}
         for source in sorted(own, key=lambda source: (not source.is_exact, source.family)):
             kind = source.kind
-            look = {
+            if source.family in looks:
+                known = looks[source.family]["settings"]
+                known += [source.number] if source.number not in (None, *known) else []
+                continue
+            looks[source.family] = {
                 "label": kind.label,
                 "setting_name": kind.setting_name,
                 "setting_label": kind.setting_label,
@@ -208,10 +212,8 @@ class Study:
                 "colour": kind.colours.get(source.family, ""),
                 "marker": kind.markers.get(source.family, ""),
                 "exact": kind.exact,
+                "settings": [] if source.number is None else [source.number],
             }
-            looks.setdefault(source.family, look | {"settings": []})
-            if source.number is not None and source.number not in looks[source.family]["settings"]:
-                looks[source.family]["settings"].append(source.number)
         for look in looks.values():
             look["settings"].sort()
         return looks
@@ -284,7 +286,7 @@ class Study:
 
     def factory_files(self, model: str) -> list[str]:
         """Return the files of a user's own code for a model, in the working directory, so that they are tracked."""
-        return [str(path) for path in user_files(self.model(model).module, Path())]
+        return self.model(model).opened_files
 
     def readable_factory(self, model: str) -> list[str]:
         """Return :meth:`factory_files`; raises a ConfigError if the module cannot be read."""
