@@ -112,7 +112,7 @@ def test_an_error_of_zero_is_left_out():
 
 
 def test_a_method_without_rows_is_one_clear_line():
-    with pytest.raises(ValueError, match=r"^metrics: no rows of the method other with a step size h"):
+    with pytest.raises(ValueError, match=r"^metrics: no rows of the method other$"):
         anatomy(curve(), shown("other"))
 
 
@@ -139,3 +139,6 @@ def test_each_kind_of_setting_has_panels_of_its_own():
     )
     assert [text.get_text() for text in evaluations.texts] == ["directions float32: -0.50, none", "exponents:"]
     assert steps.get_xlim() != evaluations.get_xlim()
+    # A method may have one of them only.
+    panels = drawn(anatomy(pd.concat([table, curve(method="other")]), shown("saliency", "other")))
+    assert [axes.get_title().partition("\n")[0] for axes in panels] == ["Saliency", "Saliency", "Other"]

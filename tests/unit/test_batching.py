@@ -40,6 +40,12 @@ def test_weights_that_an_input_uses_rarely_ask_for_larger_batches():
     assert batch_size(rarely, CPU, 10**12, weights_in_order=True) == 1600 // 2
 
 
+def test_weights_in_order_are_not_copied():
+    without_copies = Footprint(NETWORK.widest, NETWORK.peak, NETWORK.total, NETWORK.fixed, NETWORK.weight_uses)
+    ordered, plain = (batch_size(NETWORK, CPU, 100_000, weights_in_order=given) for given in (True, False))
+    assert plain < ordered == batch_size(without_copies, CPU, 100_000)
+
+
 def test_default_budgets(monkeypatch):
     free = 6 * 2**30
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 8 * 2**30))

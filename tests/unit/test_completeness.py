@@ -9,11 +9,11 @@ import torch
 
 from approxgrad import FiniteDifference, attribute
 from approxgrad.evaluation.completeness import completeness_residuals
-from approxgrad.evaluation.path_cells import complete_methods, path_cells, with_variants
 from approxgrad.gradients.source import exact_source
 from approxgrad.methods.path_ends import explained_outputs, path_ends
 from approxgrad.storage.tables import Attributions, TableError, write_attributions
 from approxgrad.study.grid import Cell
+from approxgrad.study.path_methods import complete_methods, path_cells, with_variants
 from figure_data import described, source_of
 
 EPS = 2.0**-23
@@ -107,6 +107,7 @@ def study(*cells):
     return SimpleNamespace(
         cells=[Cell("d", "m", method, gradient, 5) for method, gradient in cells],
         method=METHODS.get,
+        is_reference=lambda cell: cell.gradient.is_exact,
         reference=lambda method: "ig" if method == "mean" else method,
     )
 

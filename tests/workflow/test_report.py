@@ -124,8 +124,8 @@ def test_the_report_is_one_file_with_story_and_captions(report):
 
 def test_the_story_tells_the_numbers_of_the_tables(tiny):
     story = (tiny.directory / "results/report/story.html").read_text()
-    assert "This study compares 7 approximated attributions with the reference: 2 data sets, 2 models" in story
-    table = pq.read_table(tiny.directory / "results/summary.parquet").to_pandas()
+    assert "This study compares 5 approximated attributions with the reference: 2 data sets, 2 models" in story
+    table = pq.read_table(tiny.directory / "results/summary/summary.parquet").to_pandas()
     keys = {"dataset": "digits", "metric": "relative_error", "gradient": "forward-h0.1", "reference": "exact"}
     (row,) = table[(table[list(keys)] == pd.Series(keys)).all(axis=1)].to_dict("records")
     assert f'<td class="number">{wording.percent(row["median"])}</td>' in story

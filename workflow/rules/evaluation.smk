@@ -1,6 +1,6 @@
 from approxgrad.descriptions import written
 from approxgrad.evaluation.files import METRIC_TABLE, PUBLISHED_METRICS, RESIDUALS, cached_files
-from approxgrad.evaluation.path_cells import complete_methods, path_cells
+from approxgrad.study.path_methods import complete_methods, path_cells
 
 
 rule evaluate:

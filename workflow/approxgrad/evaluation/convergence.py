@@ -41,17 +41,7 @@ TOLERANCE = 1.1
 
 @dataclass(frozen=True)
 class Branch:
-    """A power law ``error = coefficient * setting ** slope`` on one side of the smallest error.
-
-    Attributes
-    ----------
-    slope, coefficient : float
-        Of the power law.
-    low, high : float
-        Smallest and largest setting of the points that it was fitted to.
-    points : int
-        Their number.
-    """
+    """A power law ``error = coefficient * setting ** slope``, fitted to some points between two settings."""
 
     slope: float
     coefficient: float
@@ -77,7 +67,7 @@ class Convergence:
     best_setting, best_error : float
         The setting with the smallest error, and that error.
     low, high : float
-        The range of settings around the best one whose errors are within 10 % of the smallest.
+        Ends of the settings around it whose errors are within 10 % of the smallest.
     truncation, rounding : Branch or None
         Above and below the best setting; None where too few points lie on a branch.
     """
@@ -145,11 +135,7 @@ def textbook_step(truncation: Branch, own: Stencil, dtype: str, rounding_scale: 
     Parameters
     ----------
     truncation : Branch
-        Measured with the stencil.
-    own : Stencil
-        Of the finite difference.
-    dtype : str
-        Precision of the model.
+        Measured with the stencil `own` and a model of the precision `dtype`.
     rounding_scale : float
         ``|f| |w| / |w f'|``, from the metadata of the exact attribution: the step at which an error of the size of
         f in every difference is as large as an attribution ``w f'``.
@@ -249,15 +235,7 @@ def recommendations_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) 
 def rounding_scales(
     paths: Sequence[Path | str], comparisons: Sequence[tuple[str, str, str]]
 ) -> dict[tuple[str, str, str, str], float]:
-    """Return the scales of :func:`textbook_step` that exact attribution files tell.
-
-    Parameters
-    ----------
-    paths : sequence of path
-        Exact attribution files.
-    comparisons : sequence of tuple of str
-        Data set, model and method of the attributions that are compared with each of them.
-    """
+    """Return the scales of :func:`textbook_step` from exact attribution files, each with what is compared with it."""
     scales = {}
     for path, names in zip(paths, comparisons, strict=True):
         document = read_table(path, [])[1]

@@ -93,7 +93,14 @@ def anatomy(curves: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
     kinds = {
         group.title: {source.family for source in group.sources} for group in style.source_groups(curves, families)
     }
-    wanted = list(product(methods, kinds))
+    missing = [method for method in methods if not (curves["method"] == method).any()]
+    if missing:
+        raise ValueError(f"metrics: no rows of the method {missing[0]}")
+    parts = {
+        (method, kind): curves[(curves["method"] == method) & curves["family"].isin(kinds[kind])]
+        for method, kind in product(methods, kinds)
+    }
+    wanted = [names for names, rows in parts.items() if len(rows)]
     columns = 2 if len(wanted) == 4 else min(COLUMNS, len(wanted))
     lines = -(-len(wanted) // columns)
     figure = style.new_figure(max(style.COLUMN_WIDTH, 0.5 + 2.5 * columns), 1.8 + 2.3 * lines)
@@ -103,14 +110,12 @@ def anatomy(curves: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
     handles: dict[str, Line2D] = {}
     positive = False
     for axes, (method, kind) in zip(panels.flat, wanted, strict=False):
-        rows = curves[(curves["method"] == method) & curves["family"].isin(kinds[kind])]
-        if rows.empty:
-            raise ValueError(f"metrics: no rows of the method {method} with a {kind}")
-        missing = _panel(axes, rows, families, handles)
+        rows = parts[method, kind]
+        short = _panel(axes, rows, families, handles)
         positive = positive or bool((rows["error"] > 0).any())
         title = [methods[method], style.sizes_in_words(rows["n"])]
-        if missing:
-            title.append(f"too few points for a slope: {', '.join(missing)}")
+        if short:
+            title.append(f"too few points for a slope: {', '.join(short)}")
         axes.set_title("\n".join(fill(line, 44) for line in title))
     if positive:
         # Of all panels, which share the axis; errors that are all zero have no place on it.

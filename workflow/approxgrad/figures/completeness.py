@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from approxgrad.evaluation.files import RESIDUALS
-from approxgrad.evaluation.path_cells import complete_methods, with_variants
 from approxgrad.figures import style
 from approxgrad.figures.boxes import BOX_NOTE, SLOT_WIDTH, draw_box
 from approxgrad.figures.figure import FIGURES, Figure, Keys
+from approxgrad.study.path_methods import complete_methods, with_variants
 
 if TYPE_CHECKING:
     import pandas as pd

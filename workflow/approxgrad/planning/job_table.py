@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import subprocess
 import sys
 import tempfile
@@ -138,12 +139,11 @@ def job_table(
             row |= {"busy": 0.0, "seconds": calibration.overhead}
         elif speed := calibration.speeds.get(pair):
             row |= {"threads": calibration.threads, "gpu": speed.gpu}
+            row["busy"] = 0.0
             if own:
                 row["busy"] = _quotient(own["forward"], speed.forward) + _quotient(own["exact"], speed.exact)
-            else:
-                row["busy"] = (
-                    calibration.training.get(pair, float("nan")) * speed.training if file.rule == "train_model" else 0.0
-                )
+            elif file.rule == "train_model":
+                row["busy"] = calibration.training.get(pair, math.nan) * speed.training
             row["seconds"] = speed.start_up + row["busy"]
         rows.append(row)
     names = ["path", "rule", "left", *Evaluation.__dataclass_fields__, "busy", "seconds", "threads", "gpu"]
@@ -152,7 +152,7 @@ def job_table(
 
 
 def _quotient(count: int | None, rate: float) -> float:
-    return float("nan") if count is None or (not rate and count) else count / (rate or 1)
+    return math.nan if count is None or (not rate and count) else count / (rate or 1)
 
 
 def elapsed(jobs: pd.DataFrame, cores: int) -> float:

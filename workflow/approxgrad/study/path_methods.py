@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from approxgrad.study.grid import Cell
-from approxgrad.study.study import Study
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from approxgrad.study.grid import Cell
+    from approxgrad.study.study import Study
 
 
 def path_cells(study: Study, dataset: str, model: str) -> list[Cell]:
