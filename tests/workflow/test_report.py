@@ -128,7 +128,7 @@ def test_the_story_tells_the_numbers_of_the_tables(tiny):
     table = pq.read_table(tiny.directory / "results/summary.parquet").to_pandas()
     keys = {"dataset": "digits", "metric": "relative_error", "gradient": "forward-h0.1", "reference": "exact"}
     (row,) = table[(table[list(keys)] == pd.Series(keys)).all(axis=1)].to_dict("records")
-    assert f"<td class=\"number\">{wording.percent(row['median'])}</td>" in story
+    assert f'<td class="number">{wording.percent(row["median"])}</td>' in story
     run = (tiny.directory / "results/report/run.html").read_text()
     assert re.search(r"<td>attribute</td><td class=\"number\">5</td>", run)
     assert re.search(r"<td>differentiate</td><td class=\"number\">6</td>", run)
