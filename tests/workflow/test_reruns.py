@@ -41,8 +41,12 @@ COMPLETE = [
     for name in ("exact", "forward-h0.1")
 ]
 PUBLISHED = f"{SYNTHETIC}, method=integrated_gradients_published, gradient=forward-h0.1"
-EVALUATED = {"differentiate": DIFFERENTIATED, "derive": SALIENCY, "attribute": [*COMPLETE, PUBLISHED]}
+ALL_CELLS = {"differentiate": DIFFERENTIATED, "derive": SALIENCY, "attribute": [*COMPLETE, PUBLISHED]}
 OF_DIGITS = COMPLETE[:2]
+EXACT, APPROXIMATED = (
+    {rule: [name for name in names if ("=exact" in name) == exact] for rule, names in ALL_CELLS.items()}
+    for exact in (True, False)
+)
 COSTLY = ("prepare_data", "train_model", "differentiate", "derive", "attribute")
 
 
@@ -122,11 +126,11 @@ def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
     ("file", "jobs"),
     [
         (f"{PACKAGE}/figures/boxplots.py", ("plot_boxplots", *RUN)),
-        (f"{PACKAGE}/figures/boxes.py", ("plot_boxplots", "plot_completeness", *RUN)),
+        (f"{PACKAGE}/figures/boxes.py", ("plot_boxplots", "plot_completeness", "build_explorer", *RUN)),
         (f"{PACKAGE}/evaluation/completeness.py", (*COMPLETENESS, *RUN)),
         (f"{PACKAGE}/figures/anatomy.py", ("plot_anatomy", *RUN)),
         (f"{PACKAGE}/evaluation/convergence.py", ("plot_anatomy", "recommend_steps", *RUN)),
-        (f"{PACKAGE}/figures/maps.py", ("plot_maps", *RUN)),
+        (f"{PACKAGE}/figures/maps.py", ("plot_maps", "build_explorer", *RUN)),
         ("workflow/scripts/plot.py", (*FIGURES, *RUN)),
         (f"{PACKAGE}/report/story.py", ("tell_story", *RUN)),
         (f"{PACKAGE}/report/explorer.py", ("build_explorer", *RUN)),
@@ -134,7 +138,7 @@ def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
         # The maps quote two of the measures.
         (f"{PACKAGE}/evaluation/metrics.py", (*EVALUATE, "plot_maps")),
         (f"{PACKAGE}/evaluation/paired.py", ("compare_sources", "tell_story", *RUN)),
-        (f"{PACKAGE}/gradients/finite_differences.py", ATTRIBUTE),
+        (f"{PACKAGE}/gradients/evaluated.py", ATTRIBUTE),
         (f"{PACKAGE}/models/training.py", TRAIN),
         (f"{PACKAGE}/storage/tables.py", EVERYTHING),
         (f"{PACKAGE}/running/job.py", ()),
@@ -150,11 +154,13 @@ def test_an_edited_file_reruns_what_depends_on_it(tiny_copy, file, jobs):
 @pytest.mark.parametrize(
     ("file", "jobs"),
     [
+        ("gradients/exact.py", EXACT),
+        ("gradients/finite_differences.py", APPROXIMATED),
         ("methods/integrated_gradients.py", {"attribute": COMPLETE}),
         ("methods/integrated_gradients_published.py", {"attribute": [PUBLISHED]}),
     ],
 )
-def test_the_module_of_a_method_reruns_only_its_cells(tiny_copy, file, jobs):
+def test_the_module_of_a_method_or_source_reruns_only_its_cells(tiny_copy, file, jobs):
     edit(tiny_copy.repository / PACKAGE / file)
     assert made_anew(tiny_copy.plan("attributions")) == jobs
 
@@ -200,12 +206,11 @@ def with_version(place, tmp_path, library, number):
 @pytest.mark.parametrize(
     ("library", "jobs"),
     [
-        ("captum", ATTRIBUTE),
+        ("torch", TRAIN),
         ("pyarrow", ()),
         *(
             pytest.param(name, jobs, marks=pytest.mark.soak)
             for name, jobs in {
-                "torch": TRAIN,
                 "torchvision": TRAIN,
                 "numpy": EVERYTHING,
                 "scipy": EVALUATE,
@@ -222,6 +227,10 @@ def test_another_version_of_a_library_reruns_what_it_can_change(tiny_copy, tmp_p
     planned = with_version(tiny_copy, tmp_path, library, "99.1")
     assert planned.jobs == (tiny_jobs(*jobs) if jobs else {})
     assert ("Params have changed since last execution" in planned.text) == bool(jobs)
+
+
+def test_a_library_reruns_only_the_methods_that_use_it(tiny_copy, tmp_path):
+    assert made_anew(with_version(tiny_copy, tmp_path, "captum", "99.1")) == {"attribute": COMPLETE}
 
 
 @pytest.mark.soak
@@ -290,9 +299,9 @@ def test_the_place_of_the_checkout_makes_nothing_again(tiny_copy, tmp_path):
             {"prepare_data": ["dataset=digits"], "train_model": [DIGITS], "attribute": OF_DIGITS},
         ),
         ({"models": {"cnn": {"training": {"epochs": 2}}}}, {"train_model": [DIGITS], "attribute": OF_DIGITS}),
-        ({"memory_mib": 64}, EVALUATED),
-        ({"threads": 2}, {"train_model": [DIGITS, SYNTHETIC], **EVALUATED}),
-        ({"device": "cpu"}, {"train_model": [DIGITS, SYNTHETIC], **EVALUATED}),
+        ({"memory_mib": 64}, ALL_CELLS),
+        ({"threads": 2}, {"train_model": [DIGITS, SYNTHETIC], **ALL_CELLS}),
+        ({"device": "cpu"}, {"train_model": [DIGITS, SYNTHETIC], **ALL_CELLS}),
         ({"map_setting": 0.5}, {}),
         ({"verify": {"cells": 2}}, {}),
     ],
