@@ -102,6 +102,17 @@ def code(script, *modules):
     return checkout_files([path, *source_files(path, filter(is_ours, modules))])
 
 
+# Files of extensions that describe a metric, a column of every metric table; without extensions the metrics need not be
+# imported here.
+METRICS_HERE = getattr(sys.modules.get("approxgrad.evaluation.metrics"), "METRICS", {})
+METRIC_EXTENSIONS = study.extension_files(map(METRICS_HERE.module, METRICS_HERE)) if METRICS_HERE else []
+
+
+# States of the files of extensions that a job needs.
+def states(files):
+    return [file_state(path) for path in files]
+
+
 # What else the numbers of a script depend on: the contents of its code, and libraries.
 @cache
 def versions(script, *modules, model=None):

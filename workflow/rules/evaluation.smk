@@ -12,6 +12,7 @@ rule evaluate:
         approximated=lambda wildcards: [
             cell.path for cell in study.approximated(wildcards.dataset, wildcards.model, wildcards.method)
         ],
+        extensions=METRIC_EXTENSIONS,
         code=code("evaluate.py", "approxgrad.evaluation.metric_tables"),
     output:
         metrics=METRIC_TABLE,
@@ -26,6 +27,7 @@ rule evaluate:
         runtime=30,
     params:
         made_by="approxgrad.evaluation.metric_tables:method_table",
+        states=states(METRIC_EXTENSIONS),
         versions=versions("evaluate.py", "approxgrad.evaluation.metric_tables"),
     script:
         "../scripts/evaluate.py"
@@ -52,6 +54,7 @@ use rule evaluate as evaluate_published with:
     """Compare the approximated with the exact maps that others cached as arrays."""
     input:
         arrays=lambda wildcards: [file.path for file in cached_files(study, **wildcards)],
+        extensions=METRIC_EXTENSIONS,
         code=code("evaluate.py", "approxgrad.evaluation.metric_tables"),
     output:
         metrics=PUBLISHED_METRICS,
@@ -63,7 +66,7 @@ use rule evaluate as evaluate_published with:
         made_by="approxgrad.evaluation.metric_tables:arrays_table",
         steps=lambda wildcards: [file.step for file in cached_files(study, **wildcards)],
         # A file can be another one although it is older than what was made from the one before.
-        states=lambda wildcards: [file_state(file.path) for file in cached_files(study, **wildcards)],
+        states=lambda wildcards: states([*(file.path for file in cached_files(study, **wildcards)), *METRIC_EXTENSIONS]),
         scheme=lambda wildcards: study.config.cached_arrays[wildcards.source].scheme,
         arrays=lambda wildcards: written(study.config.cached_arrays[wildcards.source].arrays),
         versions=versions("evaluate.py", "approxgrad.evaluation.metric_tables"),
@@ -137,6 +140,7 @@ for table, (line, label, path, function, inputs, parameters) in TABLES.items():
             table
         input:
             **inputs,
+            extensions=METRIC_EXTENSIONS,
             code=code("tabulate.py", function.partition(":")[0]),
         output:
             parquet=f"{path}.parquet",
@@ -158,6 +162,7 @@ for table, (line, label, path, function, inputs, parameters) in TABLES.items():
         params:
             **parameters,
             made_by=function,
+            states=states(METRIC_EXTENSIONS),
             versions=versions("tabulate.py", function.partition(":")[0]),
         script:
             "../scripts/tabulate.py"

@@ -3,6 +3,8 @@ from approxgrad.figures.figure import FIGURES
 DRAWN = [FIGURES[name]() for name in FIGURES]
 
 for figure in DRAWN:
+    # Its own, and those of metrics that it may draw.
+    extensions = [*study.extension_files([FIGURES.module(figure.name)]), *METRIC_EXTENSIONS]
 
     rule:
         f"""{figure.line}"""
@@ -10,6 +12,7 @@ for figure in DRAWN:
             f"plot_{figure.name}"
         input:
             unpack(lambda wildcards, figure=figure: figure.inputs(study, dict(wildcards.items()))),
+            extensions=extensions,
             code=code("plot.py", FIGURES.module(figure.name)),
         output:
             svg=report(
@@ -34,6 +37,7 @@ for figure in DRAWN:
             runtime=30,
         params:
             figure=figure.name,
+            states=states(extensions),
             options=lambda wildcards, figure=figure: figure.params(study, dict(wildcards.items())),
             versions=versions("plot.py", FIGURES.module(figure.name)),
         script:

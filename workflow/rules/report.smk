@@ -6,6 +6,7 @@ rule tell_story:
         models=rules.tabulate_models.output.parquet,
         splits=expand(rules.prepare_data.output.test, dataset=study.datasets),
         templates=templates("page.css"),
+        extensions=METRIC_EXTENSIONS,
         code=code("tell_story.py"),
     output:
         page=report(
@@ -46,6 +47,7 @@ rule build_explorer:
         exact=[study.exact(*names).path for names in study.comparisons],
         approximated=[cell.path for names in study.comparisons for cell in study.shown(*names)],
         templates=templates("page.css", "explorer.css", "explorer.html", "explorer.js"),
+        extensions=METRIC_EXTENSIONS,
         code=code("build_explorer.py"),
     output:
         page=report(
