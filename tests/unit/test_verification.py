@@ -7,7 +7,8 @@ import pytest
 import torch
 import yaml
 
-from approxgrad.models.model_files import build_model, save_model
+from approxgrad.models.model_files import build_model
+from approxgrad.models.saved import save_model
 from approxgrad.provenance.dependencies import PACKAGE_ROOT
 from approxgrad.provenance.document import described
 from approxgrad.storage.tables import Attributions, write_attributions

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from approxgrad.gradients import rows
 from approxgrad.models.evaluating import evaluated, seed_all
 from approxgrad.models.kind import EVALUATION, ModelError
-from approxgrad.models.model_files import build_model, save_model
-from approxgrad.models.saved import some_inputs, try_saving
+from approxgrad.models.model_files import build_model
+from approxgrad.models.saved import save_model, some_inputs, try_saving
 from approxgrad.models.training import TrainingResult, evaluate, train
 from approxgrad.models.weights import fit_weights
 from approxgrad.storage.tables import Split
