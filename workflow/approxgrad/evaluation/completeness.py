@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from approxgrad.evaluation.frames import SOURCE
-from approxgrad.evaluation.metric_tables import TYPES
+from approxgrad.evaluation.frames import SOURCE, TYPES
 from approxgrad.storage.table_checks import TableError
 from approxgrad.storage.tables import OPTIONAL_COLUMNS, attribution_file, matrix
 

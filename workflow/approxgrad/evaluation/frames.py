@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from approxgrad.gradients.source import PRECISIONS
+from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.storage.table_file import TableFile
 from approxgrad.storage.tables import attribution_file, matrix, write_atomically, write_table
 
 SOURCE = ["gradient", "family", "setting", "setting_name", "chosen", "dtype", "evaluations"]
 """Columns that describe a gradient source, in tables and in the metadata of attribution files."""
+
+TYPES = {"setting": pa.float64(), "chosen": pa.bool_(), "evaluations": pa.int64()}
+"""Types of the columns of :data:`SOURCE` that are not text."""
 
 KEYS = ["dataset", "model", "method", *SOURCE, "reference"]
 """Columns that tell the rows of the summary apart, besides the metric."""

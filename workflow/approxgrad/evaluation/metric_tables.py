@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from approxgrad.evaluation.frames import KEYS, SOURCE, read_comparisons
+from approxgrad.evaluation.frames import KEYS, SOURCE, TYPES, read_comparisons
 from approxgrad.evaluation.metrics import METRICS, Array, compare
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
 from approxgrad.gradients.difference import Difference
@@ -24,9 +24,6 @@ from approxgrad.storage.tables import attribution_file, matrix
 
 COMPARED = ["attribution", "truth"]
 """Columns of an attribution file that are needed here."""
-
-TYPES = {"setting": pa.float64(), "chosen": pa.bool_(), "evaluations": pa.int64()}
-"""Types of the columns of :data:`SOURCE` that are not text."""
 
 
 def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | str]) -> pa.Table:

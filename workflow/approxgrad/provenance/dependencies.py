@@ -78,16 +78,21 @@ def user_files(module: str, root: Path) -> list[Path]:
 
 @cache
 def imported_names(path: Path) -> tuple[str, ...]:
-    """Return all names that a file imports; relative ones begin with a dot for each level.
+    """Return all names that a file imports when it runs; relative ones begin with a dot for each level.
 
-    A file that is not valid Python imports nothing; the job that runs it reports the error.
+    What only type checkers import is left out. A file that is not valid Python imports nothing; the job that runs it
+    reports the error.
     """
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except (SyntaxError, ValueError):
         return ()
     names: list[str] = []
-    for node in ast.walk(tree):
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        typing_only = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        waiting += node.orelse if typing_only and isinstance(node, ast.If) else ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
