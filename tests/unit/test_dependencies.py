@@ -143,3 +143,14 @@ def test_started_processes_import_this_package(monkeypatch):
     dependencies.pass_on_package()
     dependencies.pass_on_package()
     assert os.environ["PYTHONPATH"] == os.pathsep.join([str(PACKAGE_ROOT.parent), "elsewhere"])
+
+
+def test_what_only_type_checkers_import_is_no_dependency(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(
+        "import typing\nfrom typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    import first\nelse:\n    import second\n"
+        "if typing.TYPE_CHECKING:\n    import third\n"
+        "def function():\n    import fourth\n"
+    )
+    assert set(dependencies.imported_names(path)) == {"typing", "typing.TYPE_CHECKING", "second", "fourth"}

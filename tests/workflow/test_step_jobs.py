@@ -148,12 +148,12 @@ def test_a_plan_counts_choices_at_most(chosen):
     assert re.search(r"^choose_step +4 +4 ", before, re.MULTILINE)
     most = sum(int(row[3].replace(",", "")) for row in rows)
     # Of the whole study, and of what is left.
-    assert before.count(f"passes, and at most {most:,} to choose steps") == 2
+    assert before.count(f"passes, and at most {most:,} to choose settings") == 2
     made = pd.read_parquet(place.directory / "results/steps")["evaluations"].sum()
     assert 0 < made <= most
     after = place.run("plan", overlays=[overlay], cores=1).stdout
     assert re.search(r"^choose_step +4 +0 ", after, re.MULTILINE)
-    assert after.count("to choose steps") == 1
+    assert after.count("to choose settings") == 1
 
 
 def test_only_what_a_choice_is_made_from_makes_it_again(chosen):

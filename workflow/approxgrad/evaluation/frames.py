@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from approxgrad.gradients.source import PRECISIONS
+from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.storage.table_file import TableFile
 from approxgrad.storage.tables import (
     ATTRIBUTION_SCHEMA,
@@ -23,6 +23,9 @@ from approxgrad.storage.tables import (
 
 SOURCE = ["gradient", *SOURCE_COLUMNS]
 """Columns that describe a gradient source, in tables and in the metadata of attribution files."""
+
+TYPES = {"setting": pa.float64(), "chosen": pa.bool_(), "evaluations": pa.int64()}
+"""Types of the columns of :data:`SOURCE` that are not text."""
 
 KEYS = ["dataset", "model", "method", *SOURCE, "reference"]
 """Columns that tell the rows of the summary apart, besides the metric."""

@@ -12,7 +12,7 @@ import numpy as np
 from approxgrad.evaluation.files import METRIC_TABLE
 from approxgrad.figures import style
 from approxgrad.figures.figure import FIGURES, Figure, Keys
-from approxgrad.gradients.source import PRECISIONS
+from approxgrad.gradients.precisions import PRECISIONS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,12 +12,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 
 from approxgrad.descriptions import Description, Registry, option, read, written
+from approxgrad.gradients.precisions import PRECISIONS as PRECISIONS
 
 AUTO: Literal["auto"] = "auto"
 """In place of a number: the setting is chosen at run time, for the model and the precision that it is evaluated in."""
-
-PRECISIONS = ("float32", "float64")
-"""Precisions in which models are evaluated, the lowest first."""
 
 Setting = float | Literal["auto"] | None
 """An integer is a float here, too."""

@@ -1,6 +1,6 @@
 """The models of a study: trained, fitted with weights from elsewhere, or only opened; checked, measured and saved.
 
-In all functions `description` is what :func:`approxgrad.models.model_files.save_model` takes, `check_rows` says whether
+In all functions `description` is what :func:`approxgrad.models.saved.save_model` takes, `check_rows` says whether
 rows must be independent and repeatable (:func:`approxgrad.gradients.rows.check_rows`), and `batch_size` is the number
 of rows that a model is evaluated with at once.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -78,16 +78,21 @@ def user_files(module: str, root: Path) -> list[Path]:
 
 @cache
 def imported_names(path: Path) -> tuple[str, ...]:
-    """Return all names that a file imports; relative ones begin with a dot for each level.
+    """Return all names that a file imports when it runs; relative ones begin with a dot for each level.
 
-    A file that is not valid Python imports nothing; the job that runs it reports the error.
+    What only type checkers import is left out. A file that is not valid Python imports nothing; the job that runs it
+    reports the error.
     """
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except (SyntaxError, ValueError):
         return ()
     names: list[str] = []
-    for node in _executed(tree):
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        typing_only = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        waiting += node.orelse if typing_only and isinstance(node, ast.If) else ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -146,15 +151,6 @@ def _libraries(path: Path) -> set[str]:
     """Return the top-level modules that a file imports and that belong neither to Python nor to this package."""
     names = {name.partition(".")[0] for name in imported_names(path)} - {"", PACKAGE}
     return {name for name in names if name not in sys.stdlib_module_names}
-
-
-def _executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a file but those that only a type checker sees."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
-            continue
-        yield node
-        yield from _executed(node)
 
 
 @cache

@@ -1,0 +1,4 @@
+"""Precisions in which models are evaluated."""
+
+PRECISIONS = ("float32", "float64")
+"""The lowest first."""
