@@ -81,7 +81,7 @@ def families(*settings):
 def parameters(dataset="digits", model="CNN", method="Saliency", settings=(), **others):
     """Return the parameters of a figure."""
     labels = {"dataset": dataset, "model": model, "method": method}
-    return {"labels": labels, "families": families(*settings), "against": "gradients", **others}
+    return {"labels": labels, "families": families(*settings), "against": "exact gradients", **others}
 
 
 def metric_rows(family, setting, reference="exact", samples=50, seed=0, **changed):

@@ -12,7 +12,7 @@ from figure_data import METHODS as LABELS
 from figure_data import described, families, parameters
 
 NAMES = {"dataset": "cifar10", "model": "cnn", "method": "integrated_gradients_published"}
-LOOKS = parameters("CIFAR-10", method=LABELS[NAMES["method"]], against="Integrated Gradients")
+LOOKS = parameters("CIFAR-10", method=LABELS[NAMES["method"]], against="exact Integrated Gradients")
 
 
 def table(method, settings, samples, seed, family="forward"):

@@ -62,7 +62,7 @@ def test_a_variant_is_drawn_beside_the_method_that_it_is_compared_with(study):
         "correct": METRIC_TABLE.format(**{**keys, "method": "integrated_gradients"}),
         "published": METRIC_TABLE.format(**keys),
     }
-    assert figure.params(study, keys)["against"] == "Integrated Gradients"
+    assert figure.params(study, keys)["against"] == "exact Integrated Gradients"
 
 
 def test_maps_show_each_kind_of_method_once_at_the_nearest_setting(study):

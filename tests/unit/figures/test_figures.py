@@ -142,7 +142,7 @@ def test_points_are_spread_the_same_way_every_time():
 
 
 def test_box_titles_name_what_is_compared():
-    params = parameters(method="Integrated Gradients (published variant)", against="Integrated Gradients")
+    params = parameters(method="Integrated Gradients (published variant)", against="exact Integrated Gradients")
     text = drawn_text(boxplots(metric_table(), params)[0])
     assert "Integrated Gradients (published variant)" in text
     assert "data set: digits, model: CNN" in text
@@ -180,7 +180,7 @@ def test_violins_show_median_quartiles_and_counts():
 
 
 def test_violin_titles_name_the_method_of_the_exact_attribution():
-    params = parameters(method="Integrated Gradients (published variant)", against="Integrated Gradients")
+    params = parameters(method="Integrated Gradients (published variant)", against="exact Integrated Gradients")
     text = drawn_text(truth_violins(metric_table("truth"), params)[0])
     assert "exact Integrated Gradients and forward differences" in text
 

@@ -55,7 +55,11 @@ class Anatomy(Figure):
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
         """Return labels and looks, and the methods with their labels."""
         methods = study.compared_methods(keys["dataset"], keys["model"])
-        return super().params(study, keys) | {"methods": {name: study.labels["method"][name] for name in methods}}
+        reference = study.exact(keys["dataset"], keys["model"], methods[0]).gradient
+        return super().params(study, keys) | {
+            "methods": {name: study.labels["method"][name] for name in methods},
+            "against": "exact gradients of the same precision" if reference.is_exact else reference.name,
+        }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
         """Return the error curves of the metric tables."""
@@ -130,9 +134,8 @@ def anatomy(curves: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
             axes.set_ylabel("relative L2 error of the attribution")
     marks_last = sorted(handles.values(), key=lambda handle: handle.get_linestyle() == "None")
     top.legend(handles=marks_last, loc="center", ncols=max(2, columns))
-    against = "against exact gradients of the same precision"
     varied = " and ".join(dict.fromkeys(curves["setting_name"]))
-    style.annotate(figure, params["labels"], f"Error against {varied}", against, note=NOTE)
+    style.annotate(figure, params["labels"], f"Error against {varied}", f"against {params['against']}", note=NOTE)
     return figure
 
 

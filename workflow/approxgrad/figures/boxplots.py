@@ -51,6 +51,6 @@ def boxplots(metrics: pd.DataFrame, params: Mapping[str, Any]) -> tuple[Drawing,
         metric_axis(line[0], drawn, METRICS[metric])
     for axes, group in zip(panels[0], groups, strict=True):
         style.label_families(axes, group.sources, families)
-    against = f"{style.families_in_words(rows, families)} against exact {params['against']}"
+    against = f"{style.families_in_words(rows, families)} against {params['against']}"
     style.annotate(figure, labels, labels["method"], against, note=BOX_NOTE)
     return figure, rows

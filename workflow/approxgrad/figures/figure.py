@@ -140,14 +140,22 @@ class ComparisonFigure(Figure):
         return {"metrics": METRIC_TABLE.format(**keys)}
 
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
-        """Return labels and looks, and :func:`exact_label`."""
-        return super().params(study, keys) | {"against": exact_label(study, keys["method"])}
+        """Return labels and looks, and :func:`reference_label`."""
+        names = [keys[name] for name in ("method", "dataset", "model")]
+        return super().params(study, keys) | {"against": reference_label(study, *names)}
 
 
-def exact_label(study: Study, method: str) -> str:
-    """Return whose exact attribution a method is compared with, for readers: its own gradients, or another method."""
+def reference_label(study: Study, method: str, dataset: str = "", model: str = "") -> str:
+    """Return what the attributions of a method are compared with, for readers.
+
+    These are its own with exact gradients, those of another method, or where a data set and a model are given and the
+    model has no exact gradient, those of the source that stands in.
+    """
     reference = study.reference(method)
-    return "gradients" if reference == method else str(study.labels["method"][reference])
+    source = study.exact(dataset, model, method).gradient if model else None
+    if source is not None and not source.is_exact:
+        return source.name
+    return "exact gradients" if reference == method else f"exact {study.labels['method'][reference]}"
 
 
 FIGURES: Registry[type[Figure]] = Registry(

@@ -9,7 +9,7 @@ from approxgrad.evaluation.files import METRIC_TABLE, PUBLISHED_METRICS
 from approxgrad.figures import style
 from approxgrad.figures.boxes import BOX_NOTE, SHOWN, draw_box, metric_axis
 from approxgrad.figures.boxplots import boxplots
-from approxgrad.figures.figure import FIGURES, Figure, Keys, exact_label
+from approxgrad.figures.figure import FIGURES, Figure, Keys, reference_label
 from approxgrad.gradients.difference import Difference
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Published(Figure):
         return {
             "labels": labels,
             "names": names,
-            "against": exact_label(study, keys["method"]),
+            "against": reference_label(study, keys["method"]),
             "families": _looks(Difference(scheme, steps)) | known,
         }
 

@@ -66,7 +66,7 @@ def truth_violins(metrics: pd.DataFrame, params: Mapping[str, Any]) -> tuple[Dra
         style.label_families(axes, group.sources, families)
     panels[0, 0].set_ylim(1.05 * metric.lower, 1.05 * metric.upper)
     panels[0, 0].set_ylabel(f"{metric.label} with the truth")
-    exact = [f"exact {params['against']}"] if True in kinds else []
+    exact = [params["against"]] if True in kinds else []
     compared = " and ".join([*exact, style.families_in_words(rows, families)])
     style.annotate(figure, labels, labels["method"], compared, note=NOTE)
     return figure, rows

@@ -84,7 +84,7 @@ def variants(correct: pd.DataFrame, published: pd.DataFrame, params: Mapping[str
         _panel(axes, numbers[numbers["family"].isin(names)], names, families)
         axes.set(xlabel=group.title, ylabel="relative L2 error")
     note = (
-        f"Reference: exact {params['against']}. Line: median of {style.sizes_in_words(numbers['n'])} samples. "
+        f"Reference: {params['against']}. Line: median of {style.sizes_in_words(numbers['n'])} samples. "
         "Band: quartiles. An error that stays while the other one shrinks means convergence to another quantity."
     )
     style.annotate(figure, labels, labels["method"], note=note)
