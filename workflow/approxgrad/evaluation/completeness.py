@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from approxgrad.evaluation.frames import SOURCE, TYPES
+from approxgrad.evaluation.frames import source_columns
 from approxgrad.storage.table_checks import TableError
 from approxgrad.storage.tables import OPTIONAL_COLUMNS, attribution_file, matrix
 
@@ -53,7 +53,7 @@ def completeness_residuals(paths: Sequence[Path | str], methods: Sequence[str]) 
         relative = np.divide(residual, size, out=np.zeros(rows), where=size > 0)
         columns = {
             "method": pa.array([method] * rows),
-            **{name: pa.array([file.metadata[name]] * rows, TYPES.get(name, pa.string())) for name in SOURCE},
+            **source_columns(file.metadata, rows),
             "sample": ends["sample"],
             "attribution_sum": pa.array(total),
             "output": pa.array(output),

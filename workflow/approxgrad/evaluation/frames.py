@@ -12,9 +12,16 @@ import pyarrow as pa
 
 from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.storage.table_file import TableFile
-from approxgrad.storage.tables import attribution_file, matrix, write_atomically, write_table
+from approxgrad.storage.tables import (
+    ATTRIBUTION_SCHEMA,
+    SOURCE_COLUMNS,
+    attribution_file,
+    matrix,
+    write_atomically,
+    write_table,
+)
 
-SOURCE = ["gradient", "family", "setting", "setting_name", "chosen", "dtype", "evaluations"]
+SOURCE = ["gradient", *SOURCE_COLUMNS]
 """Columns that describe a gradient source, in tables and in the metadata of attribution files."""
 
 TYPES = {"setting": pa.float64(), "chosen": pa.bool_(), "evaluations": pa.int64()}
@@ -22,6 +29,12 @@ TYPES = {"setting": pa.float64(), "chosen": pa.bool_(), "evaluations": pa.int64(
 
 KEYS = ["dataset", "model", "method", *SOURCE, "reference"]
 """Columns that tell the rows of the summary apart, besides the metric."""
+
+
+def source_columns(source: Mapping[str, Any], rows: int) -> dict[str, pa.Array]:
+    """Return the columns :data:`SOURCE` of a table in which all rows are of one source."""
+    types = {name: ATTRIBUTION_SCHEMA.field(name).type for name in SOURCE_COLUMNS}
+    return {name: pa.array([source[name]] * rows, types.get(name, pa.string())) for name in SOURCE}
 
 
 def read_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:

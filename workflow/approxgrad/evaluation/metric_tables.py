@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from approxgrad.evaluation.frames import KEYS, SOURCE, TYPES, read_comparisons
+from approxgrad.evaluation.frames import KEYS, read_comparisons, source_columns
 from approxgrad.evaluation.metrics import METRICS, Array, compare
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
 from approxgrad.gradients.difference import Difference
@@ -39,9 +39,9 @@ def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | s
     Returns
     -------
     Table
-        One row for each gradient source, reference and sample: the columns :data:`SOURCE`, ``reference``, ``sample``
-        and a column for each metric. Approximated attributions are compared with ``exact``, of the same precision; all
-        of them with the ``truth``, where it is known. An undefined metric is null.
+        One row for each gradient source, reference and sample: :data:`approxgrad.evaluation.frames.SOURCE`,
+        ``reference``, ``sample`` and a column for each metric. Approximated attributions are compared with ``exact``,
+        of the same precision; all of them with the ``truth``, where it is known. An undefined metric is null.
 
     Raises
     ------
@@ -143,8 +143,7 @@ def _measure_table(
 ) -> pa.Table:
     """Return the metrics of some samples as a table."""
     rows = len(sample)
-    columns = {name: pa.array([source[name]] * rows, TYPES.get(name, pa.string())) for name in SOURCE}
-    columns |= {"reference": pa.array([reference] * rows), "sample": pa.array(sample)}
+    columns = source_columns(source, rows) | {"reference": pa.array([reference] * rows), "sample": pa.array(sample)}
     columns |= {metric: pa.array(measured, mask=np.isnan(measured)) for metric, measured in values.items()}
     return pa.table(columns)
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from approxgrad.study.study import Study
 
-SOURCE = ["gradient", "family", "setting", "setting_name", "evaluations"]
-COLUMNS = ["dataset", "model", "method", *SOURCE, "sample", "residual", "relative_residual"]
+COLUMNS = ["dataset", "model", "method", *style.SOURCE, "sample", "residual", "relative_residual"]
 NOTE = (
     "Residual: sum of the attributions − (output at the input − output at the baseline), over the absolute value of "
     f"the bracket; 1 (dashed) means that it is as large as what should be explained. {BOX_NOTE}"

@@ -57,6 +57,9 @@ LAST = {"colour": LINE_GREY, "marker": "*"}
 PUBLISHED_COLOUR, PUBLISHED_HATCH = ORANGE, "//////"
 LIGHTEST, DARKEST = 0.78, 0.0  # Share of white in the colour of the smallest and of the largest setting.
 
+SOURCE = ["gradient", "family", "setting", "setting_name", "evaluations"]
+"""Columns of a gradient source in the numbers of a figure."""
+
 ABOVE: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
 
 
@@ -141,8 +144,7 @@ def compared_rows(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def tidy(rows: pd.DataFrame, *values: str) -> pd.DataFrame:
     """Return the keys and some values of metric rows, ordered by reference, family, setting and sample."""
-    source = ["gradient", "family", "setting", "setting_name", "evaluations"]
-    keys = ["dataset", "model", "method", "reference", *source, "sample"]
+    keys = ["dataset", "model", "method", "reference", *SOURCE, "sample"]
     return rows[[*keys, *values]].sort_values(["reference", "family", "setting", "sample"], ignore_index=True)
 
 
