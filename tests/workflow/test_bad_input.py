@@ -15,11 +15,12 @@ from snakemake.utils import update_config
 from approxgrad.descriptions import written
 from approxgrad.evaluation.metric_tables import evaluate_method
 from approxgrad.models.making import fitted_model, trained_model
-from approxgrad.models.model_files import build_model, save_model
+from approxgrad.models.model_files import build_model
+from approxgrad.models.saved import save_model
 from approxgrad.models.weights import read_weights
 from approxgrad.running.job import is_expected
 from approxgrad.storage.tables import write_split
-from approxgrad.study.cells import attribute_cell, method_entry
+from approxgrad.study.cells import attribute_cell
 from approxgrad.study.config_files import check_config_files
 from approxgrad.study.configuration import ConfigError
 from approxgrad.study.study import Study
@@ -109,7 +110,7 @@ def attribute(study):
         weights="weights.safetensors",
         test="test.parquet",
         training=None,
-        method=method_entry(study.cell_method(cell)),
+        method=study.cell_method(cell).entry,
         gradient=cell.gradient.entry,
         samples=cell.samples,
         sample_seed=0,

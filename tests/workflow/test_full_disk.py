@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from approxgrad.evaluation.frames import write_both
-from approxgrad.models.model_files import save_model
+from approxgrad.models.saved import save_model
 from approxgrad.storage.tables import Split, write_split, write_table
 from running import TINY
 

@@ -1,26 +1,3 @@
-from approxgrad.study.cells import method_entry
-
-
-def evaluated(wildcards):
-    """The cell, or the shared gradient, that a job evaluates."""
-    return study.cell(wildcards)
-
-
-def described_modules(cell):
-    """The modules that describe what a cell is made with."""
-    return [
-        METHODS.module(study.cell_method(cell).name),
-        SOURCES.module(cell.gradient.kind.name),
-        MODELS.module(study.model(cell.model).name),
-    ]
-
-
-def model_entry(model):
-    """What jobs that evaluate a model need besides its weights."""
-    own = study.model(model)
-    return {"kind": own.name, **own.opening()}
-
-
 rule choose_step:
     """Choose the step of a finite difference for a model, at its inputs or along the paths to them."""
     input:
@@ -30,7 +7,8 @@ rule choose_step:
             rules.prepare_data.output.train if study.choice(wildcards).path_options.get("baseline") == "mean" else []
         ),
         factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
-        code=code("choose_step.py"),
+        extensions=lambda wildcards: study.extension_files(subject_modules(study.choice(wildcards))),
+        code=lambda wildcards: code("choose_step.py", *subject_modules(study.choice(wildcards))),
     output:
         choice=STEPS,
     log:
@@ -54,8 +32,10 @@ rule choose_step:
         # Snakemake compares the values of parameters without their names, so numbers that may be equal share one.
         evaluation=lambda wildcards: study.evaluation(wildcards.model),
         device=study.config.device,
-        states=lambda wildcards: [file_state(path) for path in study.factory_files(wildcards.model)],
-        versions=lambda wildcards: versions("choose_step.py", model=wildcards.model),
+        states=lambda wildcards: states(study.factory_files(wildcards.model)),
+        versions=lambda wildcards: versions(
+            "choose_step.py", *subject_modules(study.choice(wildcards)), model=wildcards.model
+        ),
     script:
         "../scripts/choose_step.py"
 
@@ -90,7 +70,7 @@ rule attribute:
         gpu=GPU,
     params:
         model=lambda wildcards: model_entry(wildcards.model),
-        method=lambda wildcards: method_entry(study.cell_method(evaluated(wildcards))),
+        method=lambda wildcards: study.cell_method(evaluated(wildcards)).entry,
         gradient=lambda wildcards: evaluated(wildcards).gradient.entry,
         samples=lambda wildcards: evaluated(wildcards).samples,
         sample_seed=lambda wildcards: derive_seed(study.config.seed, "samples", wildcards.dataset),
@@ -101,11 +81,9 @@ rule attribute:
         evaluation=lambda wildcards: study.evaluation(wildcards.model),
         compile_model=lambda wildcards: study.config.compile and not evaluated(wildcards).gradient.is_exact,
         device=study.config.device,
-        states=lambda wildcards: [
-            file_state(path)
-            for path in study.factory_files(wildcards.model)
-            + study.extension_files(described_modules(evaluated(wildcards)))
-        ],
+        states=lambda wildcards: states(
+            study.factory_files(wildcards.model) + study.extension_files(described_modules(evaluated(wildcards)))
+        ),
         versions=lambda wildcards: versions(
             "attribute.py", *described_modules(evaluated(wildcards)), model=wildcards.model
         ),
@@ -185,8 +163,8 @@ rule derive:
     """Attribute with a method that is a function of input and gradient, from gradients that several share."""
     input:
         gradient=lambda wildcards: study.shared_gradient(evaluated(wildcards)).path,
-        extensions=lambda wildcards: study.extension_files(described_modules(evaluated(wildcards))[:1]),
-        code=lambda wildcards: code("derive.py", *described_modules(evaluated(wildcards))[:1]),
+        extensions=lambda wildcards: study.extension_files([method_module(evaluated(wildcards))]),
+        code=lambda wildcards: code("derive.py", method_module(evaluated(wildcards))),
     output:
         attributions=ATTRIBUTIONS,
     log:
@@ -201,11 +179,9 @@ rule derive:
         mem_mb=2000,
         runtime=30,
     params:
-        method=lambda wildcards: method_entry(study.cell_method(evaluated(wildcards))),
-        states=lambda wildcards: [
-            file_state(path) for path in study.extension_files(described_modules(evaluated(wildcards))[:1])
-        ],
-        versions=lambda wildcards: versions("derive.py", *described_modules(evaluated(wildcards))[:1]),
+        method=lambda wildcards: study.cell_method(evaluated(wildcards)).entry,
+        states=lambda wildcards: states(study.extension_files([method_module(evaluated(wildcards))])),
+        versions=lambda wildcards: versions("derive.py", method_module(evaluated(wildcards))),
     script:
         "../scripts/derive.py"
 

@@ -139,6 +139,66 @@ def templates(*names):
     return checkout_files(BASE / "workflow" / "approxgrad" / "report" / "templates" / name for name in names)
 
 
+def models_that(chosen):
+    """A pattern of the names of some models."""
+    return any_of(name for name, model in study.config.models.items() if chosen(model))
+
+
+def kind_module(wildcards):
+    """The module that describes a model's kind."""
+    return MODELS.module(study.model(wildcards.model).name)
+
+
+def extension(wildcards):
+    """The user's own files that describe a model's kind."""
+    return study.extension_files([kind_module(wildcards)])
+
+
+def own_states(wildcards):
+    """States of the user's own files that a model is made from."""
+    named = study.model(wildcards.model).own_files.values()
+    return [file_state(path) for files in (*named, extension(wildcards)) for path in files]
+
+
+def made_files(model):
+    """The files that are made of a model."""
+    if model.trained:
+        return rules.train_model.output
+    return rules.load_model.output if model.fitted else rules.measure_model.output
+
+
+def evaluated(wildcards):
+    """The cell, or the shared gradient, that a job evaluates."""
+    return study.cell(wildcards)
+
+
+def method_module(cell):
+    """The module that describes the method of a cell."""
+    return METHODS.module(study.cell_method(cell).name)
+
+
+def subject_modules(cell):
+    """The modules that describe and compute the gradient source of a cell, or of a choice, and that describe its model."""
+    kind = cell.gradient.kind
+    described = [SOURCES.module(kind.name), kind.implementation, MODELS.module(study.model(cell.model).name)]
+    return [module for module in described if module]
+
+
+def described_modules(cell):
+    """The modules that a cell is made with."""
+    return [method_module(cell), *subject_modules(cell)]
+
+
+def model_entry(model):
+    """What jobs that evaluate a model need besides its weights."""
+    own = study.model(model)
+    return {"kind": own.name, **own.opening()}
+
+
+def dataset_module(wildcards):
+    return DATASETS.module(study.dataset(wildcards.dataset).name)
+
+
 wildcard_constraints:
     dataset="[A-Za-z0-9_-]+",
     model="[A-Za-z0-9_-]+",

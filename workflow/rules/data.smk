@@ -28,13 +28,10 @@ rule download:
         "../scripts/download.py"
 
 
-def dataset_module(wildcards):
-    return DATASETS.module(study.dataset(wildcards.dataset).name)
-
-
 rule prepare_data:
     """Split a data set into training, validation and test rows."""
     input:
+        extensions=lambda wildcards: study.extension_files([dataset_module(wildcards)]),
         code=lambda wildcards: code("prepare_data.py", dataset_module(wildcards)),
         sources=own(lambda wildcards: study.readable_sources(wildcards.dataset)),
     output:

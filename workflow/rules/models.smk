@@ -1,27 +1,6 @@
 from approxgrad.descriptions import written
 
 
-def models_that(chosen):
-    """A pattern of the names of some models."""
-    return any_of(name for name, model in study.config.models.items() if chosen(model))
-
-
-def kind_module(wildcards):
-    """The module that describes a model's kind."""
-    return MODELS.module(study.model(wildcards.model).name)
-
-
-def extension(wildcards):
-    """The user's own files that describe a model's kind."""
-    return study.extension_files([kind_module(wildcards)])
-
-
-def own_states(wildcards):
-    """States of the user's own files that a model is made from."""
-    named = study.model(wildcards.model).own_files.values()
-    return [file_state(path) for files in (*named, extension(wildcards)) for path in files]
-
-
 rule train_model:
     """Train a model and measure it on the test rows."""
     input:
@@ -181,13 +160,6 @@ rule tabulate_models:
         versions=versions("tabulate_models.py"),
     script:
         "../scripts/tabulate_models.py"
-
-
-def made_files(model):
-    """The files that are made of a model."""
-    if model.trained:
-        return rules.train_model.output
-    return rules.load_model.output if model.fitted else rules.measure_model.output
 
 
 MODEL_FILES = [

@@ -40,8 +40,9 @@ def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | s
     -------
     Table
         One row for each gradient source, reference and sample: :data:`approxgrad.evaluation.frames.SOURCE`,
-        ``reference``, ``sample`` and a column for each metric. Approximated attributions are compared with ``exact``,
-        of the same precision; all of them with the ``truth``, where it is known. An undefined metric is null.
+        ``reference``, ``sample`` and a column for each metric. Approximated attributions are compared with ``exact``
+        of the same precision, or with the source that stands in for it; all of them with the ``truth``, where it is
+        known. An undefined metric is null.
 
     Raises
     ------
@@ -57,6 +58,8 @@ def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | s
     for path in approximated:
         file = attribution_file(path, COMPARED)
         dtype = file.metadata["dtype"]
+        if dtype not in references and len(references) == 1 and references[min(references)].metadata["setting"]:
+            references[dtype] = references[min(references)]  # A source stands in for all exact ones.
         if dtype not in references:
             raise TableError(f"{path}: has no exact attribution of {dtype}")
         parts += _measured_file(file, references[dtype])
@@ -77,7 +80,8 @@ def _measured_file(file: TableFile, exact: TableFile | None) -> list[pa.Table]:
     """Compare the maps of a file with the exact ones, if given, and with the truth, piece by piece to save memory."""
     sample = file.read(["sample"])["sample"].to_numpy()
     positions = None if exact is None else _positions(exact, sample, file.path)
-    found: dict[str, list[dict[str, Array]]] = {"exact": [], "truth": []}
+    against = "exact" if exact is None else exact.metadata["gradient"].removesuffix(f"-{exact.metadata['dtype']}")
+    found: dict[str, list[dict[str, Array]]] = {against: [], "truth": []}
     done = pieces = 0
     for piece in file.pieces(["attribution", "truth"]):
         maps = matrix(piece["attribution"], "attribution", file.path)
@@ -87,7 +91,7 @@ def _measured_file(file: TableFile, exact: TableFile | None) -> list[pa.Table]:
             if maps.shape[1] != reference.shape[1]:
                 widths = maps.shape[1], reference.shape[1]
                 raise TableError(f"{file.path}: has {widths[0]} features, the exact attribution {widths[1]}")
-            found["exact"].append(compare(maps, reference))
+            found[against].append(compare(maps, reference))
         if piece["truth"].null_count < len(piece):
             found["truth"].append(compare(maps, matrix(piece["truth"], "truth", file.path)))
         done, pieces = done + len(piece), pieces + 1

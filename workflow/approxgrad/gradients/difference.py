@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal
 
 from approxgrad.descriptions import Number, Once, option
@@ -28,6 +29,8 @@ class Difference(SourceKind):
     symbol: ClassVar[str] = "h"
     colours: ClassVar[dict[str, str]] = {"forward": "#0072B2", "backward": "#CC79A7", "central": "#009E73"}
     markers: ClassVar[dict[str, str]] = {"forward": "o", "backward": "v", "central": "s"}
+
+    implementation: ClassVar[str] = "approxgrad.gradients.finite_differences"
 
     difference: Annotated[Literal["forward", "backward", "central"], option("Scheme of the differences.")]
     steps: Annotated[
@@ -61,7 +64,5 @@ class Difference(SourceKind):
 
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return a :class:`approxgrad.FiniteDifference`."""
-        from approxgrad.gradients.finite_differences import FiniteDifference
-
         own = {name: limits.get(name) for name in ("batch_size", "memory_budget")}
-        return FiniteDifference(setting, self.difference, **own)  # type: ignore[arg-type]
+        return import_module(self.implementation).FiniteDifference(setting, self.difference, **own)

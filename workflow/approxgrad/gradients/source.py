@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -36,6 +37,8 @@ class SourceKind(Description):
         Whether it is the exact gradient, which the other sources are compared with.
     colours, markers : dict
         How each family is drawn; others take what is left of the palette.
+    implementation : str
+        The module that computes it, where it is another one than describes it: jobs that use the source depend on it.
     """
 
     name: ClassVar[str]
@@ -46,6 +49,7 @@ class SourceKind(Description):
     exact: ClassVar[bool] = False
     colours: ClassVar[dict[str, str]] = {}
     markers: ClassVar[dict[str, str]] = {}
+    implementation: ClassVar[str] = ""
 
     @property
     def family(self) -> str:
@@ -107,6 +111,7 @@ class Exact(SourceKind):
     exact: ClassVar[bool] = True
     colours: ClassVar[dict[str, str]] = {"exact": "#D55E00"}
     markers: ClassVar[dict[str, str]] = {"exact": "D"}
+    implementation: ClassVar[str] = "approxgrad.gradients.exact"
 
     dtypes: Annotated[tuple[Literal["float32", "float64"], ...], option("Precisions of the model.")] = ("float32",)
 
@@ -116,9 +121,7 @@ class Exact(SourceKind):
 
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return an :class:`approxgrad.ExactGradient`."""
-        from approxgrad.gradients.exact import ExactGradient
-
-        return ExactGradient(limits.get("batch_size"))
+        return import_module(self.implementation).ExactGradient(limits.get("batch_size"))
 
 
 @dataclass(frozen=True)

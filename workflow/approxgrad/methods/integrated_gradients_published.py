@@ -26,6 +26,11 @@ class PublishedIntegratedGradients(PathMethod):
     reference: Reference = None
 
     @property
+    def entry(self) -> dict[str, Any]:
+        """Without the reference, on which no number depends."""
+        return {key: value for key, value in super().entry.items() if key != "reference"}
+
+    @property
     def reference_method(self) -> str | None:
         """As configured."""
         return self.reference

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from approxgrad.descriptions import Description, Integer, Number, Registry, Text, option
+from approxgrad.descriptions import Description, Integer, Number, Registry, Text, option, written
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +56,11 @@ class Method(Description):
     def derived(self) -> bool:
         """Whether the attribution follows from inputs and gradient alone."""
         return type(self).from_gradient is not Method.from_gradient
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The name and the options on which the numbers depend, as plain values for the parameters of a job."""
+        return {"attribution": self.name, **written(self)}
 
     @property
     def reference_method(self) -> str | None:

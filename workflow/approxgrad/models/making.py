@@ -1,6 +1,6 @@
 """The models of a study: trained, fitted with weights from elsewhere, or only opened; checked, measured and saved.
 
-In all functions `description` is what :func:`approxgrad.models.model_files.save_model` takes, `check_rows` says whether
+In all functions `description` is what :func:`approxgrad.models.saved.save_model` takes, `check_rows` says whether
 rows must be independent and repeatable (:func:`approxgrad.gradients.rows.check_rows`), and `batch_size` is the number
 of rows that a model is evaluated with at once.
 """
@@ -19,8 +19,8 @@ from tqdm import tqdm
 from approxgrad.gradients import rows
 from approxgrad.models.evaluating import evaluated, seed_all
 from approxgrad.models.kind import EVALUATION, ModelError
-from approxgrad.models.model_files import build_model, save_model
-from approxgrad.models.saved import some_inputs, try_saving
+from approxgrad.models.model_files import build_model
+from approxgrad.models.saved import save_model, some_inputs, try_saving
 from approxgrad.models.training import TrainingResult, evaluate, train
 from approxgrad.models.weights import fit_weights
 from approxgrad.storage.tables import Split

@@ -9,16 +9,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
 from approxgrad.descriptions import read
 from approxgrad.messages import one_line
-from approxgrad.models.evaluating import explained, switched, try_out
+from approxgrad.models.evaluating import try_out
 from approxgrad.models.kind import MODELS, ModelError, Network
-from approxgrad.models.states import StateError, decoded, encoded, joined_state, split_state
-from approxgrad.storage.seals import SealError, check_weights, sealed_weights
-from approxgrad.storage.tables import write_atomically
+from approxgrad.models.states import decoded, joined_state
+from approxgrad.storage.seals import SealError, check_weights
 
 NOT_ARCHITECTURE = ("input_shape", "outputs", "provenance", "extra_state")
 """Entries of a file's description besides those that name its network."""
@@ -68,61 +66,6 @@ def build_model(input_shape: Sequence[int], outputs: int, *, tried: bool = True,
     if tried:
         try_out(model, shape, outputs)
     return model
-
-
-def save_model(
-    path: Path | str,
-    model: nn.Module,
-    description: dict[str, Any],
-    *,
-    inputs: Tensor | None = None,
-    checked: bool = True,
-) -> None:
-    """Write weights as safetensors, and see that they give the same model again.
-
-    Parameters
-    ----------
-    path : path
-        The file.
-    model : Module
-        Its state dictionary is written as it is in training mode: some networks fold weights for evaluation.
-    description : dict
-        The arguments of :func:`build_model`, and the entry ``provenance`` where it is known.
-    inputs : Tensor, optional
-        Rows for the comparison, on the model's device; by default random ones.
-    checked : bool
-        Whether the file is loaded before it gets its name: :func:`approxgrad.models.saved.check_saved`.
-
-    Raises
-    ------
-    ModelError
-        If the file cannot hold the state or the description, or gives another model.
-    OSError
-        If it cannot be written.
-    """
-    # It needs `load_model`.
-    from approxgrad.models.saved import check_saved
-
-    try:
-        # Copied before the mode changes back, which changes the tensors of a network that folds them.
-        with switched(model, training=True):
-            with explained("model: its state dictionary cannot be read"):
-                state = model.state_dict()
-            weights, extra = split_state(state)
-        document = description | ({"extra_state": extra} if extra else {})
-        if "options" in document:
-            document["options"] = encoded(document["options"], "options of the factory")
-    except StateError as error:
-        raise ModelError(f"model: cannot be saved: {error}") from None
-    metadata = {"approxgrad": json.dumps(document, allow_nan=False)}
-
-    def write(temporary: Path) -> None:
-        # Not by safetensors itself, whose error for a full disk is not an OSError.
-        temporary.write_bytes(sealed_weights(save(weights, metadata=metadata)))
-        if checked:
-            check_saved(temporary, model, description, inputs)
-
-    write_atomically(path, write)
 
 
 def load_model(path: Path | str, device: torch.device) -> nn.Module:

@@ -38,7 +38,7 @@ def open_model(
     options : mapping
         What :meth:`approxgrad.models.kind.ModelKind.opening` returns.
     weights : path, optional
-        File of :func:`approxgrad.models.model_files.save_model`, which says all of a network.
+        File of :func:`approxgrad.models.saved.save_model`, which says all of a network.
     shape, outputs, device, dtype
         As for :meth:`approxgrad.models.kind.ModelKind.open`.
 

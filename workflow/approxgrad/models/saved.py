@@ -6,6 +6,7 @@ a global variable. Only a new process, which shares none of that, finds this out
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,18 +17,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from approxgrad.extensions import load
 from approxgrad.gradients.rows import ROUNDINGS
 from approxgrad.messages import one_line
 from approxgrad.models.device import set_up_torch
-from approxgrad.models.evaluating import evaluated, explained, kept_randomness, seed_anew
+from approxgrad.models.evaluating import evaluated, explained, kept_randomness, seed_anew, switched
 from approxgrad.models.kind import MODELS, ModelError, Network
-from approxgrad.models.model_files import load_model, network, save_model
+from approxgrad.models.model_files import load_model, network
+from approxgrad.models.states import StateError, encoded, split_state
 from approxgrad.provenance.dependencies import PACKAGE, PACKAGE_ROOT
-from approxgrad.storage.files import UNFINISHED
+from approxgrad.storage.files import UNFINISHED, write_atomically
+from approxgrad.storage.seals import sealed_weights
 from approxgrad.storage.tables import Split
 
 CHECKED_ROWS = 8
@@ -47,6 +50,58 @@ def some_inputs(split: Split, device: torch.device) -> Tensor:
     last = len(split.target) - 1
     rows = np.unique(np.linspace(0, last, CHECKED_ROWS).round().astype(np.int64))
     return torch.from_numpy(split.rows(rows).model_inputs()).to(device)
+
+
+def save_model(
+    path: Path | str,
+    model: nn.Module,
+    description: dict[str, Any],
+    *,
+    inputs: Tensor | None = None,
+    checked: bool = True,
+) -> None:
+    """Write weights as safetensors, and see that they give the same model again.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    model : Module
+        Its state dictionary is written as it is in training mode: some networks fold weights for evaluation.
+    description : dict
+        The arguments of :func:`build_model`, and the entry ``provenance`` where it is known.
+    inputs : Tensor, optional
+        Rows for the comparison, on the model's device; by default random ones.
+    checked : bool
+        Whether the file is loaded before it gets its name: :func:`check_saved`.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot hold the state or the description, or gives another model.
+    OSError
+        If it cannot be written.
+    """
+    try:
+        # Copied before the mode changes back, which changes the tensors of a network that folds them.
+        with switched(model, training=True):
+            with explained("model: its state dictionary cannot be read"):
+                state = model.state_dict()
+            weights, extra = split_state(state)
+        document = description | ({"extra_state": extra} if extra else {})
+        if "options" in document:
+            document["options"] = encoded(document["options"], "options of the factory")
+    except StateError as error:
+        raise ModelError(f"model: cannot be saved: {error}") from None
+    metadata = {"approxgrad": json.dumps(document, allow_nan=False)}
+
+    def write(temporary: Path) -> None:
+        # Not by safetensors itself, whose error for a full disk is not an OSError.
+        temporary.write_bytes(sealed_weights(save(weights, metadata=metadata)))
+        if checked:
+            check_saved(temporary, model, description, inputs)
+
+    write_atomically(path, write)
 
 
 def try_saving(path: Path | str, model: nn.Module, description: dict[str, Any], inputs: Tensor) -> None:

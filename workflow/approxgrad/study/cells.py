@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from approxgrad import __version__
-from approxgrad.descriptions import read, written
+from approxgrad.descriptions import read
 from approxgrad.gradients.batching import memory_budget
 from approxgrad.gradients.counting import CountedModel
 from approxgrad.gradients.source import Source, source_of
@@ -160,12 +160,6 @@ def attribute_cell(
         baseline_output=done.baseline_output,
     )
     return attributions, done.seconds
-
-
-def method_entry(method: Method) -> dict[str, Any]:
-    """Return a method as plain values: `attribution` and what its numbers depend on."""
-    own = {name: value for name, value in written(method).items() if name != "reference"}
-    return {"attribution": method.name, **own}
 
 
 def _method(entry: Mapping[str, Any]) -> Method:

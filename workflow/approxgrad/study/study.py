@@ -11,7 +11,7 @@ from typing import Any
 
 from approxgrad.datasets.kind import DatasetKind
 from approxgrad.extensions import ExtensionError, load_extensions
-from approxgrad.gradients.source import PRECISIONS, Source, exact_source, sources
+from approxgrad.gradients.source import PRECISIONS, SOURCES, Source, exact_source, sources
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.models.kind import ModelKind
 from approxgrad.provenance.dependencies import user_files
@@ -169,10 +169,12 @@ class Study:
         return sorted(cells, key=lambda cell: cell.gradient.rank)
 
     def shown(self, dataset: str, model: str, method: str) -> list[Cell]:
-        """Return the cells of a comparison whose rows :func:`approxgrad.evaluation.frames.study_settings` keeps."""
+        """Return the cells of a comparison whose rows :func:`approxgrad.evaluation.frames.shown_rows` keeps."""
         cells = self.approximated(dataset, model, method)
-        own = [cell for cell in cells if cell.gradient.dtype == cells[0].gradient.dtype]
-        return [cell for cell in own if not cell.gradient.chosen] or own
+        own = [cell.gradient for cell in cells if cell.gradient.dtype == cells[0].gradient.dtype]
+        fixed = {source.kind.setting_name for source in own if not source.chosen}
+        shown = {source for source in own if not (source.chosen and source.kind.setting_name in fixed)}
+        return [cell for cell in cells if cell.gradient in shown]
 
     def exact(self, dataset: str, model: str, method: str, dtype: str | None = None) -> Cell:
         """Return the cell that a method is compared with, in a precision or the lowest."""
@@ -198,7 +200,7 @@ class Study:
         """Return how figures show the families of gradient sources of a data set, the exact one first."""
         own = _unique(cell.gradient for cell in self.cells if cell.dataset == dataset)
         looks: dict[str, dict[str, Any]] = {}
-        for source in sorted(own, key=lambda source: (not source.is_exact, source.family)):
+        for source in sorted(own, key=_drawing_order):
             kind = source.kind
             if source.family in looks:
                 known = looks[source.family]["settings"]
@@ -359,6 +361,12 @@ class Study:
 def model_weights(dataset: str, model: str) -> str:
     """Return the path of the weights that a study trains or fits."""
     return f"results/models/dataset={dataset}/model={model}/weights.safetensors"
+
+
+def _drawing_order(source: Source) -> tuple[bool, int, int, str]:
+    """Return the place of a source in figures: the exact one first, then in the order of the descriptions."""
+    known = [*source.kind.colours, source.family]
+    return not source.is_exact, list(SOURCES).index(source.kind.name), known.index(source.family), source.family
 
 
 def _label(name: str, member: Any) -> str:

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from approxgrad.models.model_files import build_model, save_model
+from approxgrad.models.model_files import build_model
+from approxgrad.models.saved import save_model
 from approxgrad.seeds import draw_samples
 from approxgrad.steps.choice import StepChoice
 from approxgrad.storage.step_tables import read_choice, write_choice

@@ -7,7 +7,8 @@ import pytest
 import torch
 import yaml
 
-from approxgrad.models.model_files import build_model, save_model
+from approxgrad.models.model_files import build_model
+from approxgrad.models.saved import save_model
 from approxgrad.provenance.dependencies import PACKAGE_ROOT
 from approxgrad.provenance.document import described
 from approxgrad.storage.tables import Attributions, write_attributions
@@ -31,7 +32,7 @@ from approxgrad.verification.origins import Origin
 from approxgrad.verification.recomputation import with_absolute_paths
 
 MLP = {"input_shape": [3], "outputs": 1, "architecture": "mlp", "hidden": [4], "dropout": 0.0}
-CONFIG = Path(__file__).resolve().parents[2] / "config.yaml"
+CONFIG = Path(__file__).resolve().parents[3] / "config.yaml"
 SCRIPT = str(PACKAGE_ROOT.parent / "scripts" / "attribute.py")
 EPS = float(np.finfo(np.float32).eps)
 

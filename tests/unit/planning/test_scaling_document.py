@@ -10,7 +10,7 @@ from approxgrad.gradients.difference import Difference
 from approxgrad.gradients.source import Source, exact_source
 from approxgrad.methods.method import METHODS as DESCRIBED
 
-DOCUMENTS = Path(__file__).resolve().parents[2] / "docs"
+DOCUMENTS = Path(__file__).resolve().parents[3] / "docs"
 SCALING = (DOCUMENTS / "scaling.md").read_text()
 METHODS = {"Saliency": "saliency", "Integrated Gradients": "integrated_gradients"}
 FEATURES, CORES, ASSUMED_GFLOPS, NIGHT = 3072, 2, 10_000, 12

@@ -24,7 +24,8 @@ from approxgrad.datasets.pixels import FORMATS, decoded, pillow_limits
 from approxgrad.datasets.table import Table
 from approxgrad.descriptions import read as described
 from approxgrad.evaluation.frames import read_keyed
-from approxgrad.models.model_files import build_model, load_model, save_model
+from approxgrad.models.model_files import build_model, load_model
+from approxgrad.models.saved import save_model
 from approxgrad.models.weights import fit_weights, read_weights
 from approxgrad.provenance.document import read_provenance
 from approxgrad.running.job import EXPECTED_ERRORS, is_expected

@@ -6,7 +6,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from approxgrad.models.kind import ModelError
-from approxgrad.models.model_files import build_model, load_model, save_model
+from approxgrad.models.model_files import build_model, load_model
+from approxgrad.models.saved import save_model
 
 CPU = torch.device("cpu")
 DESCRIPTIONS = {

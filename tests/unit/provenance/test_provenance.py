@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from approxgrad import read_provenance
-from approxgrad.models.model_files import build_model, load_model, save_model
+from approxgrad.models.model_files import build_model, load_model
+from approxgrad.models.saved import save_model
 from approxgrad.provenance.dependencies import PACKAGE_ROOT
 from approxgrad.provenance.digests import LARGEST_READ, PIECES, code_digest, content_digest, file_state, input_digest
 from approxgrad.provenance.document import ProvenanceError, joined_provenance, provenance

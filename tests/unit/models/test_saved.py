@@ -9,9 +9,9 @@ from torch import nn
 
 from approxgrad.models import saved
 from approxgrad.models.kind import ModelError
-from approxgrad.models.model_files import build_model, load_model, save_model
+from approxgrad.models.model_files import build_model, load_model
 from approxgrad.models.own_modules import ROOT
-from approxgrad.models.saved import try_saving
+from approxgrad.models.saved import save_model, try_saving
 from approxgrad.models.states import StateError, decoded, encoded, split_state
 from approxgrad.models.training import evaluate, train
 from approxgrad.storage.tables import Split

@@ -17,7 +17,7 @@ from approxgrad.steps.search import most_evaluations
 from approxgrad.storage.tables import Split, write_split
 from approxgrad.study.study import Study
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 PAIR = ("synthetic_linear", "mlp")
 SPEED = Speed(start_up=2.0, forward=100.0, exact=10.0, training=0.001, gpu=False)

@@ -11,7 +11,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from approxgrad.models.model_files import build_model, load_model, save_model
+from approxgrad.models.model_files import build_model, load_model
+from approxgrad.models.saved import save_model
 from approxgrad.provenance.document import ProvenanceError, read_provenance
 from approxgrad.storage.row_groups import document_schema, write_row_groups
 from approxgrad.storage.seals import MARK, WEIGHTS_KEY, SealError, check_weights, sealed_weights

@@ -18,7 +18,7 @@ from approxgrad.study.configuration import ConfigError
 from approxgrad.study.named_files import NamedFileError, array_faults, dataset_faults, named_by, weight_faults
 from approxgrad.study.study import Study, model_weights
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TRAINING = {"epochs": 1, "batch_size": 8, "learning_rate": 0.01}
 
 

@@ -10,7 +10,8 @@ from approxgrad.gradients.rows import RowError
 from approxgrad.gradients.source import exact_source
 from approxgrad.methods.method import METHODS
 from approxgrad.methods.path_ends import path_ends
-from approxgrad.models.model_files import build_model, load_model, save_model
+from approxgrad.models.model_files import build_model, load_model
+from approxgrad.models.saved import save_model
 from approxgrad.seeds import draw_samples
 from approxgrad.storage.step_tables import write_choice
 from approxgrad.storage.tables import (

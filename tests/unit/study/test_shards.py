@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from approxgrad.gradients.source import exact_source
-from approxgrad.models.model_files import build_model, save_model
+from approxgrad.models.model_files import build_model
+from approxgrad.models.saved import save_model
 from approxgrad.storage import row_groups
 from approxgrad.storage.step_tables import write_choice
 from approxgrad.storage.tables import Split, lists, read_attributions, write_attributions, write_split

@@ -7,7 +7,8 @@ from captum.attr import InputXGradient, Saliency
 
 from approxgrad import ExactGradient, FiniteDifference
 from approxgrad.gradients.source import exact_source
-from approxgrad.models.model_files import build_model, load_model, save_model
+from approxgrad.models.model_files import build_model, load_model
+from approxgrad.models.saved import save_model
 from approxgrad.storage.tables import Split, TableError, read_attributions, write_attributions, write_split
 from approxgrad.study import shards
 from approxgrad.study.cells import attribute_cell
