@@ -102,7 +102,7 @@ def test_the_report_is_one_file_with_story_and_captions(report):
         "What happens to a feature attribution when its gradient is only approximated?",
         "The findings in short",
         "What the tables of this study say, in sentences.",
-        "Choose a data set, model, method and gradient source",
+        "Choose a comparison, a metric, a gradient source and a row",
         "Run times by rule",
         "Agreement between approximated and exact attributions (saliency)",
         "with the true effects",
