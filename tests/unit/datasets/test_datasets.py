@@ -14,7 +14,7 @@ from approxgrad.datasets.normalisation import Normalisation
 from approxgrad.datasets.synthetic import Rows, Synthetic
 from approxgrad.descriptions import read, written
 
-SHARED = Path(os.environ.get("APPROXGRAD_SHARED") or Path(__file__).resolve().parents[3] / "shared")
+SHARED = Path(os.environ.get("APPROXGRAD_SHARED") or Path(__file__).resolve().parents[4] / "shared")
 PUBLISHED = SHARED / "published" / "synthetic" / "nonlinear.npz"
 DIGITS = Digits(normalisation=Normalisation((0.3,), (0.4,)))
 EDGE = NormalDist().inv_cdf(0.75)

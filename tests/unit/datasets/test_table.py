@@ -10,7 +10,7 @@ import own_tables
 from approxgrad.datasets.faults import DatasetError
 from own_tables import COLUMNS, SHARES, column, frame, prepare, table
 
-PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "published" / "synthetic" / "nonlinear.npz"
+PUBLISHED = Path(__file__).resolve().parents[4] / "shared" / "published" / "synthetic" / "nonlinear.npz"
 ARRAYS = {"task": "regression", **SHARES}
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from approxgrad import ApproxAttribution, FiniteDifference, attribute
 from approxgrad.evaluation.metrics import compare
 
-SHARED = Path(os.environ.get("APPROXGRAD_SHARED") or Path(__file__).resolve().parents[3] / "shared")
+SHARED = Path(os.environ.get("APPROXGRAD_SHARED") or Path(__file__).resolve().parents[4] / "shared")
 PUBLISHED = SHARED / "published" / "synthetic"
 pytestmark = pytest.mark.skipif(
     not PUBLISHED.is_dir(), reason=f"the published model and data are not at {PUBLISHED} (set APPROXGRAD_SHARED)"

@@ -110,7 +110,7 @@ def test_families_tell_how_sources_are_drawn(bent):
         entry({"bend": [3]}, datasets=["digits"], models=["cnn"]),
     )
     families = own.families("synthetic_linear")
-    assert list(families) == ["exact", "central", "forward"]
+    assert list(families) == ["exact", "forward", "central"]
     assert families["forward"] == {
         "label": "forward differences",
         "setting_name": "step",

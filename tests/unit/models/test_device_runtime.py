@@ -66,6 +66,7 @@ def test_torch_is_made_deterministic(monkeypatch):
 def fake(tmp_path):
     """What Snakemake gives to a script."""
     yield SimpleNamespace(
+        input={},
         rule="attribute",
         log=[str(tmp_path / "logs" / "cell.log")],
         wildcards={"dataset": "digits", "model": "cnn"},
@@ -169,7 +170,7 @@ from approxgrad.running import endings
 from approxgrad.running.job import job
 
 endings.GRACE_SECONDS = 0.1
-with job(SimpleNamespace(rule="train_model", log=[sys.argv[1]], wildcards={"model": "own"}, params={})):
+with job(SimpleNamespace(rule="train_model", log=[sys.argv[1]], wildcards={"model": "own"}, params={}, input={})):
     threading.Thread(target=time.sleep, args=(600,), name="worker").start()
     if sys.argv[2] == "fails":
         raise ValueError("step: wrong")

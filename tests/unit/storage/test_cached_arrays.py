@@ -11,7 +11,7 @@ from approxgrad.evaluation.metrics import compare
 from approxgrad.storage.cached_arrays import find_arrays, read_arrays
 from approxgrad.storage.tables import TableError
 
-SHARED = Path(os.environ.get("APPROXGRAD_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+SHARED = Path(os.environ.get("APPROXGRAD_SHARED", Path(__file__).resolve().parents[4] / "shared"))
 PATTERN = "CNN_{method}_{samples}_{step}.npz"
 METHODS = {"Sal": "saliency", "GxI": "input_x_gradient", "Int": "integrated_gradients_published"}
 STEPS = {"1e-5": 1e-5, "5e-5": 5e-5, "low": 1e-4, "medium": 0.01, "mediumhigh": 0.5, "high": 1.0}
