@@ -115,6 +115,20 @@ def test_weights_that_torch_knows_to_have_changed_are_copied_again(change):
     torch.testing.assert_close(after, 2 * before)
 
 
+def test_numbers_at_the_address_of_freed_ones_are_seen():
+    layer, batch = nn.Conv2d(2, 3, 3, padding=1, bias=False).double(), images(4, 2, 2, 2)
+    with torch.no_grad():
+        mode, found, expected = FastFunctions(), [], []
+        for seed in range(20):
+            # The numbers of the last evaluation are freed, and those after the next often get their address.
+            for _ in range(2):
+                layer.weight.data = torch.randn(3, 2, 3, 3, generator=torch.Generator().manual_seed(seed)).double()
+            expected.append(layer(batch))
+            with mode:
+                found.append(layer(batch))
+    torch.testing.assert_close(torch.stack(found), torch.stack(expected), rtol=1e-12, atol=1e-12)
+
+
 def test_weights_given_for_each_call_are_used():
     base, batch = small_network(), images(2, 2, 4, 4)
     members = [{name: (1 + k) * weight for name, weight in base.state_dict().items()} for k in range(3)]

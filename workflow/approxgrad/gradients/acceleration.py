@@ -101,8 +101,8 @@ class _Weight:
     """A parameter of convolutions in channels-last order, and as matrices for the image sizes seen so far."""
 
     def __init__(self, weight: nn.Parameter) -> None:
-        # Kept alive, so that no other parameter gets its address.
-        self._weight = weight
+        # Both kept alive, so that no other parameter, and no other numbers of this one, get their addresses.
+        self._weight, self._numbers = weight, weight.detach()
         self._state = (weight.data_ptr(), weight._version)
         self._products: dict[tuple[Geometry | None, torch.Size], Product | None] = {}
         self.channels_last = weight.detach().contiguous(memory_format=torch.channels_last)
