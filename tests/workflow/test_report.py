@@ -107,13 +107,13 @@ def test_the_report_is_one_file_with_story_and_captions(report):
         "Agreement between approximated and exact attributions (saliency)",
         "with the true effects",
         "Training of cnn on digits",
-        "Every measure of agreement over the attributed test rows",
+        "Every metric over the attributed test rows",
         "The first drawn test images of digits",
-        "Completeness of Integrated Gradients for mlp on synthetic_linear",
+        "Completeness for mlp on synthetic_linear",
         "bootstrap intervals at a level of 0.95 (2000 resamples of the rows, seed 0)",
         "Which of two gradient sources is better on the same test rows?",
         "Relative L2 error of attributions of mlp on synthetic_linear",
-        "The step to use, by the median over the samples",
+        "The setting to use, by the median over the samples",
     ):
         assert words in html, words
     assert "{{ snakemake" not in html
