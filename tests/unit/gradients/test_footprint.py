@@ -5,13 +5,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from test_acceleration import small_network
 from torch import nn
 from torch.nn import functional
 
 from approxgrad import FiniteDifference
 from approxgrad.gradients.footprint import Footprint, MemoryMeter, footprint, guessed
 from problems import small_cnn
-from test_acceleration import small_network
 
 IMAGES = (torch.zeros(5, 2, 4, 4),)
 

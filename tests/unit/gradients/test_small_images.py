@@ -4,13 +4,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from test_acceleration import images, small_network
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
 from approxgrad import CompiledModel
 from approxgrad.gradients import small_images
 from approxgrad.gradients.small_images import Geometry, Product
-from test_acceleration import images, small_network
 
 EPS = torch.finfo(torch.float64).eps
 
