@@ -18,7 +18,8 @@ from approxgrad.descriptions import (
     read,
     written,
 )
-from approxgrad.study.configuration import SECTIONS, Config
+from approxgrad.study.configuration import SECTIONS
+from approxgrad.study.sections import Config
 from small_studies import ROOT
 
 # Options of everything that is described

@@ -11,6 +11,7 @@ from approxgrad.extensions import load
 from approxgrad.gradients.source import SOURCES
 from approxgrad.methods.method import METHODS
 from approxgrad.models.kind import MODELS
+from approxgrad.study.own_files import extension_files
 from approxgrad.study.reference import page, schema
 from approxgrad.study.study import Study
 from problems import points, quadratic, quadratic_gradient
@@ -131,8 +132,8 @@ def test_options_of_an_extension_are_checked_like_the_others(folder):
 def test_files_of_what_is_in_use_are_tracked(folder):
     own = extended(entry(methods=["shifted"]))
     assert METHODS.module("shifted") == "my_methods"
-    assert own.extension_files([METHODS.module("shifted")]) == ["own/my_helpers.py", "own/my_methods.py"]
-    assert own.extension_files([METHODS.module("saliency")]) == []
+    assert extension_files(own, [METHODS.module("shifted")]) == ["own/my_helpers.py", "own/my_methods.py"]
+    assert extension_files(own, [METHODS.module("saliency")]) == []
 
 
 def test_an_extension_is_imported_once(folder):

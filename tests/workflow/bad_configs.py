@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from approxgrad.models.kind import Training
-from approxgrad.study.configuration import Config
+from approxgrad.study.sections import Config
 
 TOP, TRAINING = (", ".join(sorted(field.name for field in fields(section))) for section in (Config, Training))
 DATASETS = "digits, synthetic_linear, synthetic_nonlinear"

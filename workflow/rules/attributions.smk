@@ -6,8 +6,8 @@ rule choose_step:
         training=lambda wildcards: (
             rules.prepare_data.output.train if study.choice(wildcards).path_options.get("baseline") == "mean" else []
         ),
-        factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
-        extensions=lambda wildcards: study.extension_files(subject_modules(study.choice(wildcards))),
+        factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
+        extensions=lambda wildcards: extension_files(study, subject_modules(study.choice(wildcards))),
         code=lambda wildcards: code("choose_step.py", *subject_modules(study.choice(wildcards))),
     output:
         choice=STEPS,
@@ -32,7 +32,7 @@ rule choose_step:
         # Snakemake compares the values of parameters without their names, so numbers that may be equal share one.
         evaluation=lambda wildcards: study.evaluation(wildcards.model),
         device=study.config.device,
-        states=lambda wildcards: states(study.factory_files(wildcards.model)),
+        states=lambda wildcards: states(study.model(wildcards.model).opened_files),
         versions=lambda wildcards: versions(
             "choose_step.py", *subject_modules(study.choice(wildcards)), model=wildcards.model
         ),
@@ -50,8 +50,8 @@ rule attribute:
         ),
         choice=lambda wildcards: study.choice_path(evaluated(wildcards)) or [],
         # The weights do not change with what the network does with them.
-        factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
-        extensions=lambda wildcards: study.extension_files(described_modules(evaluated(wildcards))),
+        factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
+        extensions=lambda wildcards: extension_files(study, described_modules(evaluated(wildcards))),
         code=lambda wildcards: code("attribute.py", *described_modules(evaluated(wildcards))),
     output:
         attributions=ATTRIBUTIONS,
@@ -82,7 +82,7 @@ rule attribute:
         compile_model=lambda wildcards: study.config.compile and not evaluated(wildcards).gradient.is_exact,
         device=study.config.device,
         states=lambda wildcards: states(
-            study.factory_files(wildcards.model) + study.extension_files(described_modules(evaluated(wildcards)))
+            study.model(wildcards.model).opened_files + extension_files(study, described_modules(evaluated(wildcards)))
         ),
         versions=lambda wildcards: versions(
             "attribute.py", *described_modules(evaluated(wildcards)), model=wildcards.model
@@ -163,7 +163,7 @@ rule derive:
     """Attribute with a method that is a function of input and gradient, from gradients that several share."""
     input:
         gradient=lambda wildcards: study.shared_gradient(evaluated(wildcards)).path,
-        extensions=lambda wildcards: study.extension_files([method_module(evaluated(wildcards))]),
+        extensions=lambda wildcards: extension_files(study, [method_module(evaluated(wildcards))]),
         code=lambda wildcards: code("derive.py", method_module(evaluated(wildcards))),
     output:
         attributions=ATTRIBUTIONS,
@@ -180,7 +180,7 @@ rule derive:
         runtime=30,
     params:
         method=lambda wildcards: study.cell_method(evaluated(wildcards)).entry,
-        states=lambda wildcards: states(study.extension_files([method_module(evaluated(wildcards))])),
+        states=lambda wildcards: states(extension_files(study, [method_module(evaluated(wildcards))])),
         versions=lambda wildcards: versions("derive.py", method_module(evaluated(wildcards))),
     script:
         "../scripts/derive.py"

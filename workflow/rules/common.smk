@@ -20,6 +20,7 @@ from approxgrad.study.choices import STEPS
 from approxgrad.study.grid import ATTRIBUTIONS, GRADIENTS, keys_pattern, remove_gathered_shards, shards_of
 from approxgrad.running.lock import RUN_VARIABLE, run_alone
 from approxgrad.seeds import derive_seed
+from approxgrad.study.own_files import extension_files, readable_factory, readable_sources, readable_weights
 from approxgrad.study.study import Study, model_weights
 from approxgrad.study.targets import any_of, check_targets
 from approxgrad.study.written_options import keep_written_options
@@ -105,7 +106,7 @@ def code(script, *modules):
 # Files of extensions that describe a metric, a column of every metric table; without extensions the metrics need not be
 # imported here.
 METRICS_HERE = getattr(sys.modules.get("approxgrad.evaluation.metrics"), "METRICS", {})
-METRIC_EXTENSIONS = study.extension_files(map(METRICS_HERE.module, METRICS_HERE)) if METRICS_HERE else []
+METRIC_EXTENSIONS = extension_files(study, map(METRICS_HERE.module, METRICS_HERE)) if METRICS_HERE else []
 
 
 # States of the files of extensions that a job needs.
@@ -151,7 +152,7 @@ def kind_module(wildcards):
 
 def extension(wildcards):
     """The user's own files that describe a model's kind."""
-    return study.extension_files([kind_module(wildcards)])
+    return extension_files(study, [kind_module(wildcards)])
 
 
 def own_states(wildcards):

@@ -31,9 +31,9 @@ rule download:
 rule prepare_data:
     """Split a data set into training, validation and test rows."""
     input:
-        extensions=lambda wildcards: study.extension_files([dataset_module(wildcards)]),
+        extensions=lambda wildcards: extension_files(study, [dataset_module(wildcards)]),
         code=lambda wildcards: code("prepare_data.py", dataset_module(wildcards)),
-        sources=own(lambda wildcards: study.readable_sources(wildcards.dataset)),
+        sources=own(lambda wildcards: readable_sources(study, wildcards.dataset)),
     output:
         train="data/{dataset}/train.parquet",
         validation="data/{dataset}/validation.parquet",

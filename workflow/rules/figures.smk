@@ -4,7 +4,7 @@ DRAWN = [FIGURES[name]() for name in FIGURES]
 
 for figure in DRAWN:
     # Its own, and those of metrics that it may draw.
-    extensions = [*study.extension_files([FIGURES.module(figure.name)]), *METRIC_EXTENSIONS]
+    extensions = [*extension_files(study, [FIGURES.module(figure.name)]), *METRIC_EXTENSIONS]
 
     rule:
         f"""{figure.line}"""

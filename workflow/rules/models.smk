@@ -7,7 +7,7 @@ rule train_model:
         train=rules.prepare_data.output.train,
         validation=rules.prepare_data.output.validation,
         test=rules.prepare_data.output.test,
-        factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
+        factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
         extensions=extension,
         code=lambda wildcards: code("train_model.py", kind_module(wildcards)),
     output:
@@ -66,9 +66,9 @@ rule download_weights:
 rule load_model:
     """Fit weights that were trained elsewhere to a model and measure it on the test rows."""
     input:
-        weights=own(lambda wildcards: study.readable_weights(wildcards.model)),
+        weights=own(lambda wildcards: readable_weights(study, wildcards.model)),
         test=rules.prepare_data.output.test,
-        factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
+        factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
         extensions=extension,
         code=lambda wildcards: code("load_model.py", kind_module(wildcards)),
     output:
@@ -102,7 +102,7 @@ rule measure_model:
     """Measure a model without weights on the test rows."""
     input:
         test=rules.prepare_data.output.test,
-        factory=own(lambda wildcards: study.readable_factory(wildcards.model)),
+        factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
         extensions=extension,
         code=lambda wildcards: code("measure_model.py", kind_module(wildcards)),
     output:

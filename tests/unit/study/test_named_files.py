@@ -16,6 +16,7 @@ from approxgrad.models.architectures import MultilayerPerceptron
 from approxgrad.models.kind import Training, Weights
 from approxgrad.study.configuration import ConfigError
 from approxgrad.study.named_files import NamedFileError, array_faults, dataset_faults, named_by, weight_faults
+from approxgrad.study.own_files import check_files, readable_weights
 from approxgrad.study.study import Study, model_weights
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -120,22 +121,22 @@ def test_the_module_of_a_factory_is_the_users_or_installed(write, factory):
     asked = study({"factory": factory, "training": TRAINING})
     if write:
         with pytest.raises(ConfigError) as error:
-            asked.check_files()
+            check_files(asked)
         module = factory.partition(":")[0]
         here = f"no module {module} in {Path.cwd()}, and none of that name is installed"
         assert str(error.value) == f"models.own.factory: {here}"
         Path(write).parent.mkdir(exist_ok=True)
         Path(write).touch()
-    asked.check_files()
+    check_files(asked)
 
 
 def test_weights_that_the_study_trains_need_not_be_there():
     path = model_weights("digits", "first")
     fitted = {"architecture": "mlp", "hidden": [4], "dropout": 0, "weights": {"file": path}}
-    assert study(fitted).readable_weights("own") == path
+    assert readable_weights(study(fitted), "own") == path
     fitted["weights"]["file"] = path.replace("first", "second")
     with pytest.raises(ConfigError, match=r"^models\.own\.weights\.file: results/models/"):
-        study(fitted).readable_weights("own")
+        readable_weights(study(fitted), "own")
 
 
 def test_an_error_that_begins_with_a_named_file_says_its_key():

@@ -25,7 +25,8 @@ from approxgrad.planning.job_table import (
 )
 
 if TYPE_CHECKING:
-    from approxgrad.study.study import Study
+    from approxgrad.study.own_files import check_files
+from approxgrad.study.study import Study
 
 UNKNOWN = "unknown until data are prepared"
 
@@ -67,7 +68,7 @@ def make_plan(study: Study, snakefile: str, model_rules: Collection[str], output
     ConfigError
         If a user's own file is missing or cannot be read.
     """
-    study.check_files()
+    check_files(study)
     remarks: list[str] = []
     inputs = {dataset: known_inputs(study, dataset) for dataset in study.datasets}
     counted = evaluations(study, inputs)

@@ -7,7 +7,7 @@ from itertools import product
 
 from approxgrad.datasets.faults import text_faults
 from approxgrad.gradients.source import sources
-from approxgrad.study.configuration import Config
+from approxgrad.study.sections import Config
 
 PLACEHOLDERS = (("{method}", "once", (1,)), ("{step}", "once", (1,)), ("{samples}", "at most once", (0, 1)))
 """What the names of cached arrays tell, and how often each stands in their pattern."""

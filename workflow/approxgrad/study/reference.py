@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
-from approxgrad.study.configuration import SECTIONS, Config, Section
+from approxgrad.study.configuration import SECTIONS, Section
+from approxgrad.study.sections import Config
 
 ROOT = Path(__file__).resolve().parents[3]
 

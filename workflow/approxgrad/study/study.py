@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import product
 from math import prod
-from pathlib import Path
 from typing import Any
 
 from approxgrad.datasets.kind import DatasetKind
 from approxgrad.extensions import ExtensionError, load_extensions
-from approxgrad.gradients.source import PRECISIONS, SOURCES, Source, exact_source, sources
+from approxgrad.gradients.source import PRECISIONS, Source, exact_source, sources
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.models.kind import ModelKind
-from approxgrad.provenance.dependencies import user_files
 from approxgrad.storage.cached_arrays import ArrayFile, find_arrays
 from approxgrad.study.choices import Choice, cell_choice, step_choices
-from approxgrad.study.configuration import ConfigError, configured, document
+from approxgrad.study.configuration import ConfigError, configured, document, refuse
 from approxgrad.study.faults import faults, name_faults
 from approxgrad.study.grid import Cell, SharedGradient
-from approxgrad.study.named_files import dataset_faults, factory_faults, weight_faults
+from approxgrad.study.looks import families, labels
 from approxgrad.study.shards import shard_count
 
 GRADIENT = METHODS["gradient"]()
@@ -57,8 +55,8 @@ class Study:
         except ExtensionError as error:
             raise ConfigError(str(error)) from error
         self.config = configured(config)
-        _raise(name_faults(self.config))
-        _raise(faults(self.config))
+        refuse(name_faults(self.config))
+        refuse(faults(self.config))
         self.cells = self._cells()
         self._by_key = {tuple(cell.keys.items()): cell for cell in [*self.cells, *self.gradients.values()]}
 
@@ -197,40 +195,13 @@ class Study:
         return [method for *names, method in self.comparisons if names == [dataset, model]]
 
     def families(self, dataset: str) -> dict[str, dict[str, Any]]:
-        """Return how figures show the families of gradient sources of a data set, the exact one first."""
-        own = _unique(cell.gradient for cell in self.cells if cell.dataset == dataset)
-        looks: dict[str, dict[str, Any]] = {}
-        for source in sorted(own, key=_drawing_order):
-            kind = source.kind
-            if source.family in looks:
-                known = looks[source.family]["settings"]
-                known += [source.number] if source.number not in (None, *known) else []
-                continue
-            looks[source.family] = {
-                "label": kind.label,
-                "setting_name": kind.setting_name,
-                "setting_label": kind.setting_label,
-                "symbol": kind.symbol,
-                "colour": kind.colours.get(source.family, ""),
-                "marker": kind.markers.get(source.family, ""),
-                "exact": kind.exact,
-                "settings": [] if source.number is None else [source.number],
-            }
-        for look in looks.values():
-            look["settings"].sort()
-        return looks
+        """Return how figures show the families of gradient sources of a data set."""
+        return families(cell.gradient for cell in self.cells if cell.dataset == dataset)
 
     @cached_property
     def labels(self) -> dict[str, dict[str, str]]:
         """Names of this study for readers, by `dataset`, `model` and `method`."""
-        methods: dict[str, str] = {}
-        for name, method in self.config.methods.items():
-            methods[name] = f"{method.title}, {name}" if method.title in methods.values() else method.title
-        kinds = {"dataset": self.config.datasets, "model": self.config.models}
-        return {
-            **{key: {name: _label(name, own) for name, own in members.items()} for key, members in kinds.items()},
-            "method": methods,
-        }
+        return labels(self.config)
 
     def is_image(self, dataset: str) -> bool:
         """Whether the inputs of a data set can be shown as pictures."""
@@ -243,16 +214,6 @@ class Study:
     def needs_training_rows(self, cell: Cell) -> bool:
         """Whether a cell's path begins at the mean of the training rows."""
         return getattr(self.cell_method(cell), "baseline", None) == "mean"
-
-    def extension_files(self, modules: Iterable[str]) -> list[str]:
-        """Return the files of extensions, and of modules that they import, that describe something in use."""
-        wanted = set(modules)
-        found: list[str] = []
-        for name in self.config.extensions:
-            path = Path(name)
-            if path.stem in wanted:
-                found += [str(path.parent / own) for own in user_files(path.stem, path.parent)]
-        return _unique(found)
 
     def evaluation(self, model: str) -> dict[str, Any]:
         """Return how jobs that attribute or choose a step evaluate a model."""
@@ -280,37 +241,6 @@ class Study:
         """Whether this study computes what cached arrays hold, so that the two can be compared."""
         own = self.config.cached_arrays[source].compare_with
         return own is not None and (own.dataset, own.model, method) in self.comparisons
-
-    def readable_sources(self, dataset: str) -> list[Any]:
-        """Return what a data set is prepared from; raises a ConfigError if the user's own among it cannot be read."""
-        _raise(dataset_faults(dataset, self.dataset(dataset)))
-        return self.dataset(dataset).sources(dataset)
-
-    def factory_files(self, model: str) -> list[str]:
-        """Return the files of a user's own code for a model, in the working directory, so that they are tracked."""
-        return self.model(model).opened_files
-
-    def readable_factory(self, model: str) -> list[str]:
-        """Return :meth:`factory_files`; raises a ConfigError if the module cannot be read."""
-        _raise(factory_faults(model, self.model(model)))
-        return self.factory_files(model)
-
-    def readable_weights(self, model: str) -> str:
-        """Return a model's weight file; raises a ConfigError if it is the user's own and cannot be read."""
-        path = str(self.model(model).weight_file(model))
-        # A model that this study trains may be loaded for other data.
-        if path not in [model_weights(dataset, name) for dataset, name in self.models]:
-            _raise(weight_faults(model, self.model(model)))
-        return path
-
-    def check_files(self) -> None:
-        """Raise a ConfigError if a user's own file, of data and models in use, cannot be read."""
-        for dataset in self.datasets:
-            self.readable_sources(dataset)
-        for model in _unique(model for _, model in self.models):
-            self.readable_factory(model)
-            if self.model(model).fitted:
-                self.readable_weights(model)
 
     @cached_property
     def _references(self) -> dict[tuple[str, str], Source]:
@@ -346,7 +276,7 @@ class Study:
                             f"experiments[{number}]: asks for {samples} samples of {dataset}, {model}, {name}, "
                             f"{source.name}, elsewhere it is {cell.samples}; expected one number"
                         )
-        _raise(faults)
+        refuse(faults)
         return list(cells.values())
 
     def _shard_count(self, dataset: str, method: Method, source: Source, samples: int) -> int:
@@ -363,24 +293,5 @@ def model_weights(dataset: str, model: str) -> str:
     return f"results/models/dataset={dataset}/model={model}/weights.safetensors"
 
 
-def _drawing_order(source: Source) -> tuple[bool, int, int, str]:
-    """Return the place of a source in figures: the exact one first, then in the order of the descriptions."""
-    known = [*source.kind.colours, source.family]
-    return not source.is_exact, list(SOURCES).index(source.kind.name), known.index(source.family), source.family
-
-
-def _label(name: str, member: Any) -> str:
-    return (
-        str(getattr(member, "label", ""))
-        if name == member.name and getattr(member, "label", "")
-        else name.replace("_", " ")
-    )
-
-
 def _unique(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
-
-
-def _raise(faults: Sequence[str]) -> None:
-    if faults:
-        raise ConfigError("\n".join(_unique(faults)))
