@@ -16,7 +16,7 @@ from approxgrad.evaluation.metrics import relative_error
 from approxgrad.gradients.difference import Difference
 from approxgrad.gradients.source import AUTO, Setting, Source, exact_source
 from approxgrad.seeds import derive_seed
-from approxgrad.storage.tables import Attributions
+from approxgrad.storage.attributions import Attributions
 from approxgrad.study.cells import attribute_cell
 from approxgrad.study.choices import CHOICE_ROWS
 from approxgrad.study.chosen_steps import choose_model_step

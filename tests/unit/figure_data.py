@@ -9,7 +9,7 @@ import pandas as pd
 from approxgrad.figures.style import complete_looks
 from approxgrad.gradients.difference import Difference
 from approxgrad.gradients.source import Exact, Source, SourceKind, exact_source
-from approxgrad.storage.tables import Attributions
+from approxgrad.storage.attributions import Attributions
 
 STEPS = [1.0, 1e-5, 0.5, 0.01, 5e-5, 1e-4]
 NUMERIC_ORDER = ["1e-5", "5e-5", "0.0001", "0.01", "0.5", "1"]

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from approxgrad.storage.tables import Attributions, write_attributions
+from approxgrad.storage.attributions import Attributions, write_attributions
 from bad_input import BadInput, Code, experiment
 
 # Models.

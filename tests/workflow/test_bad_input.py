@@ -19,7 +19,7 @@ from approxgrad.models.model_files import build_model
 from approxgrad.models.saved import save_model
 from approxgrad.models.weights import read_weights
 from approxgrad.running.job import is_expected
-from approxgrad.storage.tables import write_split
+from approxgrad.storage.splits import write_split
 from approxgrad.study.cells import attribute_cell
 from approxgrad.study.config_files import check_config_files
 from approxgrad.study.configuration import ConfigError

@@ -13,7 +13,7 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "unit"))
 
-from approxgrad.storage.tables import read_split
+from approxgrad.storage.splits import read_split
 from cifar_archive import contents, write_archive
 from loopback import served
 

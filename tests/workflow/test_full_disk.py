@@ -11,7 +11,8 @@ from torch import nn
 
 from approxgrad.evaluation.frames import write_both
 from approxgrad.models.saved import save_model
-from approxgrad.storage.tables import Split, write_split, write_table
+from approxgrad.storage.splits import Split, write_split
+from approxgrad.storage.tables import write_table
 from running import TINY
 
 NOISE = np.random.default_rng(0).normal(size=(500, 100)).astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from approxgrad.storage.tables import Attributions, write_attributions
+from approxgrad.storage.attributions import Attributions, write_attributions
 from approxgrad.study.grid import ATTRIBUTIONS
 from counts import counts, study_of
 

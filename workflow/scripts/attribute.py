@@ -5,7 +5,7 @@ from approxgrad.models.device import machine, set_up_torch
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
 from approxgrad.running.summaries import attribution_summary
-from approxgrad.storage.tables import write_attributions
+from approxgrad.storage.attributions import write_attributions
 from approxgrad.study.cells import attribute_cell
 from approxgrad.study.shards import named_shard
 

@@ -6,7 +6,7 @@ import approxgrad.running.startup  # noqa: F401 - comes first
 from approxgrad.report.explorer import read_comparison
 from approxgrad.report.explorer_page import explorer_page
 from approxgrad.running.job import job
-from approxgrad.storage.tables import write_atomically
+from approxgrad.storage.files import write_atomically
 
 with job(snakemake) as log:
     paths = iter(snakemake.input.approximated)

@@ -3,7 +3,7 @@
 import approxgrad.running.startup  # noqa: F401 - comes first
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
-from approxgrad.storage.tables import write_attributions
+from approxgrad.storage.attributions import write_attributions
 from approxgrad.study.derived import derive_cell
 
 with job(snakemake) as log:

@@ -2,7 +2,7 @@
 
 from approxgrad.report.run_record import read_benchmarks, run_page
 from approxgrad.running.job import job
-from approxgrad.storage.tables import write_atomically
+from approxgrad.storage.files import write_atomically
 
 with job(snakemake) as log:
     records = read_benchmarks(snakemake.params.benchmarks, snakemake.params.names)

@@ -4,7 +4,7 @@ import shutil
 
 from approxgrad.models.weights import download_weights
 from approxgrad.running.job import job
-from approxgrad.storage.tables import write_atomically
+from approxgrad.storage.files import write_atomically
 
 with job(snakemake) as log:
     source = snakemake.params.source

@@ -9,7 +9,7 @@ from approxgrad.models.weights import read_weights
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
 from approxgrad.running.summaries import measures_summary
-from approxgrad.storage.tables import read_split
+from approxgrad.storage.splits import read_split
 from approxgrad.study.named_files import named_by
 
 with job(snakemake) as log:

@@ -9,7 +9,7 @@ from approxgrad.models.training import measure_table
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
 from approxgrad.running.summaries import measures_summary
-from approxgrad.storage.tables import read_split
+from approxgrad.storage.splits import read_split
 
 with job(snakemake) as log:
     load(snakemake.input.extensions)

@@ -6,7 +6,7 @@ from approxgrad.datasets.kind import DATASETS
 from approxgrad.descriptions import read
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
-from approxgrad.storage.tables import write_split
+from approxgrad.storage.splits import write_split
 from approxgrad.study.named_files import dataset_keys, named_by
 
 with job(snakemake) as log:

@@ -5,7 +5,7 @@ from approxgrad.report.findings import read_facts
 from approxgrad.report.pages import page, sections_html
 from approxgrad.report.story import start, tell
 from approxgrad.running.job import job
-from approxgrad.storage.tables import write_atomically
+from approxgrad.storage.files import write_atomically
 
 with job(snakemake):
     inputs, params = snakemake.input, snakemake.params

@@ -12,7 +12,8 @@ from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
 from approxgrad.running.summaries import training_summary
 from approxgrad.storage.files import try_writing
-from approxgrad.storage.tables import read_split, write_table
+from approxgrad.storage.splits import read_split
+from approxgrad.storage.tables import write_table
 
 with job(snakemake) as log:
     load(snakemake.input.extensions)

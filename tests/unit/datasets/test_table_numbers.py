@@ -9,7 +9,7 @@ import pytest
 
 import own_tables
 from approxgrad.datasets.faults import DatasetError
-from approxgrad.storage.tables import read_mean_input, read_split, write_split
+from approxgrad.storage.splits import read_mean_input, read_split, write_split
 from own_tables import COLUMNS, column, frame, prepare
 
 TIMES = 1_700_000_000 + 60 * np.arange(90)

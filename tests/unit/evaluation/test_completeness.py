@@ -11,7 +11,8 @@ from approxgrad import FiniteDifference, attribute
 from approxgrad.evaluation.completeness import completeness_residuals
 from approxgrad.gradients.source import exact_source
 from approxgrad.methods.path_ends import explained_outputs, path_ends
-from approxgrad.storage.tables import Attributions, TableError, write_attributions
+from approxgrad.storage.attributions import Attributions, write_attributions
+from approxgrad.storage.table_checks import TableError
 from approxgrad.study.grid import Cell
 from approxgrad.study.path_methods import complete_methods, path_cells, with_variants
 from figure_data import described, source_of

@@ -7,7 +7,9 @@ from approxgrad.evaluation.metric_tables import evaluate_arrays, evaluate_method
 from approxgrad.evaluation.metrics import METRICS, Metric, compare
 from approxgrad.evaluation.paired import compare_sources
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
-from approxgrad.storage.tables import Attributions, TableError, read_table, write_attributions, write_table
+from approxgrad.storage.attributions import Attributions, write_attributions
+from approxgrad.storage.table_checks import TableError
+from approxgrad.storage.tables import read_table, write_table
 from figure_data import described
 
 SAMPLES = np.array([7, 3, 11, 5])

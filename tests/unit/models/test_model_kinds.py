@@ -16,7 +16,7 @@ from approxgrad.models.making import looks, measured_model
 from approxgrad.models.model_files import build_model, load_model
 from approxgrad.models.opening import open_model
 from approxgrad.models.saved import save_model
-from approxgrad.storage.tables import Split
+from approxgrad.storage.splits import Split
 from approxgrad.study.named_files import factory_faults
 
 CPU = torch.device("cpu")

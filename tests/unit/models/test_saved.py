@@ -14,7 +14,7 @@ from approxgrad.models.own_modules import ROOT
 from approxgrad.models.saved import save_model, try_saving
 from approxgrad.models.states import StateError, decoded, encoded, split_state
 from approxgrad.models.training import evaluate, train
-from approxgrad.storage.tables import Split
+from approxgrad.storage.splits import Split
 
 CPU = torch.device("cpu")
 HEAD = "import math, os, random, sys\nimport numpy as np, torch\nfrom torch import nn\n\n\n"

@@ -8,7 +8,8 @@ from approxgrad.models.evaluating import evaluated
 from approxgrad.models.kind import ModelError
 from approxgrad.models.model_files import build_model
 from approxgrad.models.training import evaluate, measure_table, tensors, train
-from approxgrad.storage.tables import Split, read_table
+from approxgrad.storage.splits import Split
+from approxgrad.storage.tables import read_table
 
 CPU = torch.device("cpu")
 OPTIONS = {"epochs": 4, "batch_size": 16, "learning_rate": 0.01}

@@ -14,7 +14,7 @@ from approxgrad.planning.evaluations import Inputs, evaluations, known_inputs
 from approxgrad.planning.job_table import Calibration, JobListError, OutputFile, elapsed, job_table, one_per_job
 from approxgrad.planning.plan import described, duration, make_plan
 from approxgrad.steps.search import most_evaluations
-from approxgrad.storage.tables import Split, write_split
+from approxgrad.storage.splits import Split, write_split
 from approxgrad.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -12,7 +12,9 @@ from approxgrad.evaluation.metric_tables import evaluate_method
 from approxgrad.evaluation.metrics import METRICS
 from approxgrad.report.explorer import MOST_POINTS, MOST_SAMPLES, QUANTILES, chart_data, limits, read_comparison
 from approxgrad.report.explorer_page import explorer_page
-from approxgrad.storage.tables import Attributions, TableError, write_attributions, write_table
+from approxgrad.storage.attributions import Attributions, write_attributions
+from approxgrad.storage.table_checks import TableError
+from approxgrad.storage.tables import write_table
 
 CHROMIUM_LIMIT = 2 * 2**20
 STEPS = (0.5, 10.0, 2.0)

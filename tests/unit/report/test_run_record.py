@@ -6,7 +6,7 @@ import numpy as np
 import yaml
 
 from approxgrad.report.run_record import Benchmark, computed_with, read_benchmarks, run_page, run_times
-from approxgrad.storage.tables import Attributions, write_attributions
+from approxgrad.storage.attributions import Attributions, write_attributions
 from approxgrad.study.study import Study
 
 CONFIG = Path(__file__).resolve().parents[3] / "config.yaml"

@@ -9,7 +9,7 @@ import pytest
 from approxgrad.evaluation.metric_tables import evaluate_arrays
 from approxgrad.evaluation.metrics import compare
 from approxgrad.storage.cached_arrays import find_arrays, read_arrays
-from approxgrad.storage.tables import TableError
+from approxgrad.storage.table_checks import TableError
 
 SHARED = Path(os.environ.get("APPROXGRAD_SHARED", Path(__file__).resolve().parents[4] / "shared"))
 PATTERN = "CNN_{method}_{samples}_{step}.npz"

@@ -29,20 +29,11 @@ from approxgrad.models.saved import save_model
 from approxgrad.models.weights import fit_weights, read_weights
 from approxgrad.provenance.document import read_provenance
 from approxgrad.running.job import EXPECTED_ERRORS, is_expected
+from approxgrad.storage.attributions import Attributions, attribution_file, read_attributions, write_attributions
 from approxgrad.storage.cached_arrays import read_arrays
-from approxgrad.storage.tables import (
-    Attributions,
-    Split,
-    TableError,
-    attribution_file,
-    read_attributions,
-    read_mean_input,
-    read_split,
-    read_table,
-    write_attributions,
-    write_split,
-    write_table,
-)
+from approxgrad.storage.splits import Split, read_mean_input, read_split, write_split
+from approxgrad.storage.table_checks import TableError
+from approxgrad.storage.tables import read_table, write_table
 from approxgrad.study.shards import gather
 from damage import DAMAGES, LONG, SHORT, damaged
 

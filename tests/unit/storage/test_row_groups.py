@@ -20,9 +20,10 @@ from approxgrad.evaluation.metric_tables import evaluate_method
 from approxgrad.figures.triples import SAMPLES, map_numbers, read_columns
 from approxgrad.report.explorer import MOST_SAMPLES, read_comparison
 from approxgrad.storage import row_groups
+from approxgrad.storage.attributions import Attributions, read_attributions, write_attributions
 from approxgrad.storage.row_groups import GROUP_BYTES
 from approxgrad.storage.table_checks import TableError
-from approxgrad.storage.tables import Attributions, read_attributions, write_attributions, write_table
+from approxgrad.storage.tables import write_table
 
 COLUMNS = ("sample", "attribution", "inputs", "target", "truth", "output", "baseline_output")
 

@@ -7,24 +7,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from approxgrad.storage.files import try_writing
-from approxgrad.storage.tables import (
+from approxgrad.storage.attributions import (
     ATTRIBUTION_SCHEMA,
-    METADATA_KEY,
     OPTIONAL_COLUMNS,
     SOURCE_COLUMNS,
     Attributions,
-    Split,
-    TableError,
     read_attributions,
-    read_mean_input,
-    read_split,
-    read_table,
-    write_atomically,
     write_attributions,
-    write_split,
-    write_table,
 )
+from approxgrad.storage.files import try_writing, write_atomically
+from approxgrad.storage.row_groups import METADATA_KEY
+from approxgrad.storage.splits import Split, read_mean_input, read_split, write_split
+from approxgrad.storage.table_checks import TableError
+from approxgrad.storage.tables import read_table, write_table
 
 GENERATOR = np.random.default_rng(0)
 

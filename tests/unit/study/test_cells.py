@@ -13,15 +13,10 @@ from approxgrad.methods.path_ends import path_ends
 from approxgrad.models.model_files import build_model, load_model
 from approxgrad.models.saved import save_model
 from approxgrad.seeds import draw_samples
+from approxgrad.storage.attributions import SOURCE_COLUMNS, read_attributions, write_attributions
+from approxgrad.storage.splits import Split, write_split
 from approxgrad.storage.step_tables import write_choice
-from approxgrad.storage.tables import (
-    SOURCE_COLUMNS,
-    Split,
-    TableError,
-    read_attributions,
-    write_attributions,
-    write_split,
-)
+from approxgrad.storage.table_checks import TableError
 from approxgrad.study import cells, shards, subjects
 from approxgrad.study.cells import attribute_cell
 from approxgrad.study.shards import merged

@@ -11,8 +11,9 @@ from approxgrad.models.model_files import build_model
 from approxgrad.models.saved import save_model
 from approxgrad.seeds import draw_samples
 from approxgrad.steps.choice import StepChoice
+from approxgrad.storage.splits import Split, write_split
 from approxgrad.storage.step_tables import read_choice, write_choice
-from approxgrad.storage.tables import Split, TableError, write_split
+from approxgrad.storage.table_checks import TableError
 from approxgrad.study import chosen_steps, subjects
 from approxgrad.study.chosen_steps import choose_model_step
 from small_studies import DEFAULT, difference, entry, source, study

@@ -9,7 +9,9 @@ from approxgrad import ExactGradient, FiniteDifference
 from approxgrad.gradients.source import exact_source
 from approxgrad.models.model_files import build_model, load_model
 from approxgrad.models.saved import save_model
-from approxgrad.storage.tables import Split, TableError, read_attributions, write_attributions, write_split
+from approxgrad.storage.attributions import read_attributions, write_attributions
+from approxgrad.storage.splits import Split, write_split
+from approxgrad.storage.table_checks import TableError
 from approxgrad.study import shards
 from approxgrad.study.cells import attribute_cell
 from approxgrad.study.derived import derive_cell

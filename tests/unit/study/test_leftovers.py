@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from approxgrad.running.terminal import leftovers_line
-from approxgrad.storage.tables import Split, write_split
+from approxgrad.storage.splits import Split, write_split
 from approxgrad.study.leftovers import leftovers, remove
 
 CELL = "results/attributions/dataset=d/model=m/method=ig/gradient={}/part-0.parquet"

@@ -10,16 +10,9 @@ import yaml
 from snakemake.utils import update_config
 
 from approxgrad.study import reference
-from approxgrad.study.configuration import (
-    EXPONENT_NUMBER,
-    SECTIONS,
-    CachedArrays,
-    Config,
-    ConfigError,
-    configured,
-    document,
-)
+from approxgrad.study.configuration import EXPONENT_NUMBER, SECTIONS, ConfigError, configured, document
 from approxgrad.study.reference import page, schema, texts
+from approxgrad.study.sections import CachedArrays, Config
 from small_studies import DEFAULT, ROOT
 
 VALIDATOR = jsonschema.Draft202012Validator(schema())

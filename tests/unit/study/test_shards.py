@@ -12,8 +12,10 @@ from approxgrad.gradients.source import exact_source
 from approxgrad.models.model_files import build_model
 from approxgrad.models.saved import save_model
 from approxgrad.storage import row_groups
+from approxgrad.storage.attributions import read_attributions, write_attributions
+from approxgrad.storage.splits import Split, write_split
 from approxgrad.storage.step_tables import write_choice
-from approxgrad.storage.tables import Split, lists, read_attributions, write_attributions, write_split
+from approxgrad.storage.tables import lists
 from approxgrad.study import cells, shards
 from approxgrad.study.cells import attribute_cell
 from approxgrad.study.grid import Cell, keys_pattern

@@ -11,7 +11,7 @@ from approxgrad.models.model_files import build_model
 from approxgrad.models.saved import save_model
 from approxgrad.provenance.dependencies import PACKAGE_ROOT
 from approxgrad.provenance.document import described
-from approxgrad.storage.tables import Attributions, write_attributions
+from approxgrad.storage.attributions import Attributions, write_attributions
 from approxgrad.study.study import Study
 from approxgrad.verification.comparison import (
     Finding,

@@ -18,7 +18,7 @@ from approxgrad.datasets.kind import DATASETS, DatasetKind
 from approxgrad.datasets.normalisation import IMAGENET, Normalised
 from approxgrad.descriptions import Description, Integer, Number, Text, option
 from approxgrad.seeds import derive_seed
-from approxgrad.storage.tables import Split
+from approxgrad.storage.splits import Split
 
 ARCHIVE = "cifar-10-python.tar.gz"
 TRAINING_IMAGES, TEST_IMAGES = 50_000, 10_000

@@ -12,7 +12,7 @@ import numpy as np
 
 from approxgrad.datasets.kind import DATASETS, PARTS, DatasetKind
 from approxgrad.descriptions import Number, option
-from approxgrad.storage.tables import Split
+from approxgrad.storage.splits import Split
 
 IMAGES = 1797
 

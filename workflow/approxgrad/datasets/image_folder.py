@@ -19,7 +19,7 @@ from approxgrad.descriptions import Integer, Text, option
 from approxgrad.messages import one_line
 from approxgrad.progress import progress_bar
 from approxgrad.seeds import derive_seed
-from approxgrad.storage.tables import Split
+from approxgrad.storage.splits import Split
 
 Side = Annotated[Integer, option("", ge=1, le=4096)]
 

@@ -12,7 +12,7 @@ from approxgrad.datasets.normalisation import NOT_NORMALISED, Normalisation, Nor
 from approxgrad.descriptions import Description, Registry, written
 
 if TYPE_CHECKING:
-    from approxgrad.storage.tables import Split
+    from approxgrad.storage.splits import Split
 
 PARTS = ("train", "validation", "test")
 

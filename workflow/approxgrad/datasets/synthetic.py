@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from approxgrad.datasets.kind import DATASETS, PARTS, DatasetKind
 from approxgrad.descriptions import Description, Integer, option
-from approxgrad.storage.tables import Split
+from approxgrad.storage.splits import Split
 
 BETA = {
     "linear": (-1.0, -0.5, 0.8, 0.0, -1.6, 2.0, 0.5, 2.3, 1.5, -1.75, -0.7, 1.9),

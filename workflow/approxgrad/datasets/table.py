@@ -17,7 +17,7 @@ from approxgrad.datasets.normalisation import Normalisation
 from approxgrad.datasets.precision import single
 from approxgrad.descriptions import Description, Text, option
 from approxgrad.seeds import derive_seed
-from approxgrad.storage.tables import Split
+from approxgrad.storage.splits import Split
 
 if TYPE_CHECKING:
     from approxgrad.datasets.table_files import Rows

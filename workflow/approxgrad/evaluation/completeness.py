@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from approxgrad.evaluation.frames import source_columns
-from approxgrad.storage.table_checks import TableError
-from approxgrad.storage.tables import OPTIONAL_COLUMNS, attribution_file, matrix
+from approxgrad.storage.attributions import OPTIONAL_COLUMNS, attribution_file
+from approxgrad.storage.table_checks import TableError, matrix
 
 
 def completeness_residuals(paths: Sequence[Path | str], methods: Sequence[str]) -> pa.Table:

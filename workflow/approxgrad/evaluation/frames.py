@@ -11,15 +11,11 @@ import pandas as pd
 import pyarrow as pa
 
 from approxgrad.gradients.precisions import PRECISIONS
+from approxgrad.storage.attributions import ATTRIBUTION_SCHEMA, SOURCE_COLUMNS, attribution_file
+from approxgrad.storage.files import write_atomically
+from approxgrad.storage.table_checks import matrix
 from approxgrad.storage.table_file import TableFile
-from approxgrad.storage.tables import (
-    ATTRIBUTION_SCHEMA,
-    SOURCE_COLUMNS,
-    attribution_file,
-    matrix,
-    write_atomically,
-    write_table,
-)
+from approxgrad.storage.tables import write_table
 
 SOURCE = ["gradient", *SOURCE_COLUMNS]
 """Columns that describe a gradient source, in tables and in the metadata of attribution files."""

@@ -17,10 +17,10 @@ from approxgrad.evaluation.metrics import METRICS, Array, compare
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
 from approxgrad.gradients.difference import Difference
 from approxgrad.gradients.source import Source
+from approxgrad.storage.attributions import attribution_file
 from approxgrad.storage.cached_arrays import read_arrays
-from approxgrad.storage.table_checks import TableError
+from approxgrad.storage.table_checks import TableError, matrix
 from approxgrad.storage.table_file import TableFile
-from approxgrad.storage.tables import attribution_file, matrix
 
 COMPARED = ["attribution", "truth"]
 """Columns of an attribution file that are needed here."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from approxgrad.figures.figure import Keys
-    from approxgrad.storage.tables import Attributions
+    from approxgrad.storage.attributions import Attributions
 
 Column = tuple[str, "Attributions", "Attributions"]
 """Name of a method, its approximated and its exact attributions."""
@@ -65,8 +65,8 @@ def read_columns(
     ValueError
         If a file cannot be read, or they have no common samples.
     """
+    from approxgrad.storage.attributions import read_attributions
     from approxgrad.storage.table_file import TableFile
-    from approxgrad.storage.tables import read_attributions
 
     held = {
         path: TableFile(path, ["sample"]).read(["sample"])["sample"].to_pylist() for path in (*approximated, *exact)

@@ -23,7 +23,7 @@ from approxgrad.models.model_files import build_model
 from approxgrad.models.saved import save_model, some_inputs, try_saving
 from approxgrad.models.training import TrainingResult, evaluate, train
 from approxgrad.models.weights import fit_weights
-from approxgrad.storage.tables import Split
+from approxgrad.storage.splits import Split
 
 
 def trained_model(

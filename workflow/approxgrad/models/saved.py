@@ -31,7 +31,7 @@ from approxgrad.models.states import StateError, encoded, split_state
 from approxgrad.provenance.dependencies import PACKAGE, PACKAGE_ROOT
 from approxgrad.storage.files import UNFINISHED, write_atomically
 from approxgrad.storage.seals import sealed_weights
-from approxgrad.storage.tables import Split
+from approxgrad.storage.splits import Split
 
 CHECKED_ROWS = 8
 """Rows of a split that models are compared on."""

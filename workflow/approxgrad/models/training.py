@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from approxgrad.models.evaluating import explained
-from approxgrad.storage.tables import Split, write_table
+from approxgrad.storage.splits import Split
+from approxgrad.storage.tables import write_table
 
 EVALUATION_BATCH = 512
 

@@ -219,7 +219,7 @@ def _training_seconds(model: Any, shape: list[int], training: Any, rows: int, de
     import numpy as np
 
     from approxgrad.models.training import train
-    from approxgrad.storage.tables import Split
+    from approxgrad.storage.splits import Split
 
     random = np.random.default_rng(0)
     width = math.prod(shape)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from approxgrad.storage.splits import read_mean_input
 from approxgrad.storage.table_file import TableFile
-from approxgrad.storage.tables import read_mean_input
 from approxgrad.study.shards import Shard, shard_blocks
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from approxgrad.figures.boxes import jitter
 from approxgrad.figures.triples import image
 from approxgrad.report import wording
 from approxgrad.report.findings import TRUTH
-from approxgrad.storage.tables import Attributions, TableError, read_attributions
+from approxgrad.storage.attributions import Attributions, read_attributions
+from approxgrad.storage.table_checks import TableError
 
 Array = NDArray[np.float64]
 

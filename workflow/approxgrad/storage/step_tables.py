@@ -10,7 +10,8 @@ from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 
-from approxgrad.storage.tables import TableError, read_table, write_table
+from approxgrad.storage.table_checks import TableError
+from approxgrad.storage.tables import read_table, write_table
 
 COLUMN_TYPES = {float: pa.float64(), int: pa.int64(), str: pa.string(), bool: pa.bool_()}
 

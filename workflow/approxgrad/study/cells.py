@@ -23,8 +23,8 @@ from approxgrad.methods.method import METHODS, Method, PathMethod
 from approxgrad.methods.path_ends import explained_outputs, path_ends
 from approxgrad.models.compilation import CompiledModel
 from approxgrad.progress import progress_bar
+from approxgrad.storage.attributions import Attributions
 from approxgrad.storage.step_tables import read_choice
-from approxgrad.storage.tables import Attributions
 from approxgrad.study.derived import rounding_ratios, source_columns
 from approxgrad.study.shards import WHOLE, Shard, merged, shard_blocks
 from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, read_subject

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from approxgrad.descriptions import read
 from approxgrad.gradients.source import Source
 from approxgrad.methods.method import METHODS
-from approxgrad.storage.tables import Attributions, read_attributions
+from approxgrad.storage.attributions import Attributions, read_attributions
 
 
 def derive_cell(path: Path | str, entry: Mapping[str, Any]) -> Attributions:
@@ -51,7 +51,7 @@ def derive_cell(path: Path | str, entry: Mapping[str, Any]) -> Attributions:
 
 
 def source_columns(source: Source, setting: float | None, evaluations: int) -> dict[str, Any]:
-    """Return :data:`approxgrad.storage.tables.SOURCE_COLUMNS` of a source with the setting that was used."""
+    """Return :data:`approxgrad.storage.attributions.SOURCE_COLUMNS` of a source with the setting that was used."""
     return {
         "family": source.family,
         "setting": setting,

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from approxgrad.provenance.document import joined_provenance
+from approxgrad.storage.attributions import ATTRIBUTION_SCHEMA, attribution_file
 from approxgrad.storage.row_groups import document_schema, group_rows, write_row_groups
 from approxgrad.storage.table_file import TableFile
-from approxgrad.storage.tables import ATTRIBUTION_SCHEMA, attribution_file
 
 BLOCK_EVALUATIONS = 2**16
 """Model evaluations of a block: so many that those of a last, smaller batch do not matter for the speed."""

@@ -17,7 +17,7 @@ from approxgrad.gradients.targets import target_indices
 from approxgrad.methods.attribution import prepared_model
 from approxgrad.models.opening import open_model
 from approxgrad.seeds import draw_samples
-from approxgrad.storage.tables import Split, read_mean_input, read_split
+from approxgrad.storage.splits import Split, read_mean_input, read_split
 
 MEBIBYTE = 2**20
 

@@ -18,7 +18,9 @@ from approxgrad.evaluation.metric_tables import evaluate_method
 from approxgrad.evaluation.metrics import METRICS as MEASURES
 from approxgrad.provenance.document import CONDITIONS, ProvenanceError, described, read_provenance
 from approxgrad.seeds import derive_seed
-from approxgrad.storage.tables import TableError, read_attributions, read_table
+from approxgrad.storage.attributions import read_attributions
+from approxgrad.storage.table_checks import TableError
+from approxgrad.storage.tables import read_table
 from approxgrad.study.grid import Cell
 from approxgrad.study.study import Study, model_weights
 from approxgrad.verification.origins import Origin

@@ -1,0 +1,144 @@
+"""Attribution files: the maps of one data set, model, method and gradient source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from approxgrad.storage.row_groups import document_schema, group_rows, write_row_groups
+from approxgrad.storage.table_checks import TableError, check_attributions, matrix
+from approxgrad.storage.table_file import TableFile
+from approxgrad.storage.tables import lists
+
+# Lists in result files have no fixed size: readers give one schema to all data sets, which differ in features.
+ATTRIBUTION_SCHEMA = pa.schema(
+    [
+        ("sample", pa.int64()),
+        ("target", pa.int64()),
+        ("family", pa.string()),
+        ("setting", pa.float64()),
+        ("setting_name", pa.string()),
+        ("chosen", pa.bool_()),
+        ("dtype", pa.string()),
+        ("evaluations", pa.int64()),
+        # Float64 whatever a map was computed in: readers of a folder give all its files the schema of the first, which
+        # would round the others to it.
+        ("attribution", pa.list_(pa.float64())),
+        ("input", pa.list_(pa.float32())),
+        ("truth", pa.list_(pa.float32())),
+        ("output", pa.float64()),
+        ("baseline_output", pa.float64()),
+    ]
+)
+
+
+SOURCE_COLUMNS = ["family", "setting", "setting_name", "chosen", "dtype", "evaluations"]
+"""Columns that say what gradient an attribution has; the same for all its rows, and entries of the metadata."""
+
+
+OPTIONAL_COLUMNS = ["output", "baseline_output"]
+"""Columns that an attribution file may lack: without them it has no completeness residual, but all else."""
+
+
+@dataclass(frozen=True)
+class Attributions:
+    """One attribution file: the maps of one data set, model, method and gradient source.
+
+    Attributes
+    ----------
+    sample : ndarray
+        Int64 of shape (N,): row of the test split.
+    attribution : ndarray
+        Shape (N, d), float32 or float64 as it was computed; float64 when it is read from a file.
+    inputs : ndarray
+        Float32 of shape (N, d): what the model was given.
+    target : ndarray or None
+        Int64 of shape (N,): the explained output; None for a model with one output.
+    truth : ndarray or None
+        Float32 of shape (N, d): the true effects, where known.
+    metadata : dict
+        Feature shape, normalisation, gradient source, method options, cost and versions.
+    output, baseline_output : ndarray or None
+        Float64 of shape (N,): the explained output at the input and at the baseline, for methods that have one.
+    """
+
+    sample: NDArray[np.int64]
+    attribution: NDArray[np.floating[Any]]
+    inputs: NDArray[np.float32]
+    target: NDArray[np.int64] | None
+    truth: NDArray[np.float32] | None
+    metadata: dict[str, Any]
+    output: NDArray[np.float64] | None = None
+    baseline_output: NDArray[np.float64] | None = None
+
+
+def write_attributions(path: Path | str, result: Attributions) -> None:
+    """Write one attribution file; its metadata hold :data:`SOURCE_COLUMNS`."""
+    rows = len(result.sample)
+    none = pa.nulls(rows, pa.list_(pa.float32()))
+    columns = [
+        pa.array(result.sample),
+        pa.nulls(rows, pa.int64()) if result.target is None else pa.array(result.target),
+        *(pa.array([result.metadata[name]] * rows, ATTRIBUTION_SCHEMA.field(name).type) for name in SOURCE_COLUMNS),
+        lists(result.attribution.astype(np.float64)),
+        lists(result.inputs),
+        none if result.truth is None else lists(result.truth),
+        *(
+            pa.nulls(rows, pa.float64()) if values is None else pa.array(values, pa.float64())
+            for values in (result.output, result.baseline_output)
+        ),
+    ]
+    schema = document_schema(ATTRIBUTION_SCHEMA, result.metadata)
+    write_row_groups(path, schema, [pa.table(columns, schema=schema)], group_rows(result.attribution.shape[1]))
+
+
+def attribution_file(path: Path | str, needed: Sequence[str]) -> TableFile:
+    """Return an attribution file to be read in pieces.
+
+    Raises
+    ------
+    TableError
+        If the file does not have the schema of :func:`write_attributions`.
+    """
+    file = TableFile(path, ["sample", *needed])
+    check_attributions(file.schema, ATTRIBUTION_SCHEMA, file.metadata, path)
+    if file.read(["sample"])["sample"].null_count:
+        raise TableError(f"{path}: column sample lacks values")
+    return file
+
+
+def read_attributions(path: Path | str, rows: slice | Sequence[int] = slice(None)) -> Attributions:
+    """Return one attribution file.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    rows : slice or sequence of int
+        Rows to read, by default all of them.
+
+    Raises
+    ------
+    TableError
+        If the file does not have the schema of :func:`write_attributions`.
+    """
+    needed = ["sample", "target", "attribution", "input", "truth"]
+    file = attribution_file(path, needed)
+    columns = [*needed, *(name for name in OPTIONAL_COLUMNS if name in file.schema.names)]
+    table = file.read(columns) if rows == slice(None) else file.take(np.arange(file.rows)[rows], columns)
+    known = {name for name in table.column_names if table[name].null_count < len(table)}
+    return Attributions(
+        sample=table["sample"].to_numpy(),
+        attribution=matrix(table["attribution"], "attribution", path),
+        inputs=matrix(table["input"], "input", path),
+        target=table["target"].to_numpy() if "target" in known else None,
+        truth=matrix(table["truth"], "truth", path) if "truth" in known else None,
+        metadata=file.metadata,
+        **{name: table[name].to_numpy() for name in OPTIONAL_COLUMNS if name in known},
+    )

@@ -1,0 +1,161 @@
+"""Parts of a data set on disk: training, validation and test rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from approxgrad.storage.table_checks import TableError, matrix
+from approxgrad.storage.table_file import TableFile
+from approxgrad.storage.tables import fixed_lists, read_table, write_table
+
+
+@dataclass(frozen=True)
+class Split:
+    """The training, validation or test part of a data set.
+
+    Attributes
+    ----------
+    features : ndarray
+        Shape (N, d), in the data's own units: float32, or float64 where float32 would lose what normalisation keeps.
+    target : ndarray
+        Shape (N,): int64 class numbers, or float32 values of a regression.
+    effects : ndarray or None
+        Float32 of shape (N, d): the true effect of every feature, where it is known.
+    feature_shape : tuple of int
+        Shape of one input; its product is d.
+    classes : tuple of str
+        Class names; empty for a regression.
+    mean, std : tuple of float
+        Normalisation for each channel (first axis of the feature shape), or a single number; the models see
+        ``(features - mean) / std``.
+    """
+
+    features: NDArray[np.floating[Any]]
+    target: NDArray[Any]
+    effects: NDArray[np.float32] | None = None
+    feature_shape: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of a model for this data."""
+        return len(self.classes) or 1
+
+    def model_inputs(self) -> NDArray[np.float32]:
+        """Return the normalised features, float32 of shape (N, *feature_shape)."""
+        per_channel = (-1,) + (1,) * (len(self.feature_shape) - 1)
+        mean = np.asarray(self.mean, self.features.dtype).reshape(per_channel)
+        std = np.asarray(self.std, self.features.dtype).reshape(per_channel)
+        return np.asarray((self.features.reshape(-1, *self.feature_shape) - mean) / std, np.float32)
+
+    def rows(self, index: NDArray[np.int64]) -> Split:
+        """Return the chosen rows."""
+        effects = None if self.effects is None else self.effects[index]
+        return replace(self, features=self.features[index], target=self.target[index], effects=effects)
+
+
+def write_split(path: Path | str, split: Split, metadata: Mapping[str, Any]) -> None:
+    """Write one part of a data set; `metadata` says where it came from."""
+    columns = {"features": fixed_lists(split.features), "target": pa.array(split.target)}
+    if split.effects is not None:
+        columns["effects"] = fixed_lists(split.effects)
+    document = {
+        **metadata,
+        "feature_shape": list(split.feature_shape),
+        "classes": list(split.classes),
+        "normalisation": {"mean": list(split.mean), "std": list(split.std)},
+    }
+    write_table(path, pa.table(columns), document)
+
+
+def read_split(path: Path | str) -> Split:
+    """Return one part of a data set.
+
+    Raises
+    ------
+    TableError
+        If the file does not have the schema of :func:`write_split`.
+    """
+    table, document = read_table(path)
+    try:
+        effects = matrix(table["effects"], "effects", path) if "effects" in table.column_names else None
+        features = matrix(table["features"], "features", path)
+        return _split(features, table["target"].to_numpy(), effects, document, path)
+    except KeyError as missing:
+        raise TableError(f"{path}: lacks {missing}, so it is no part of a data set") from None
+
+
+def read_mean_input(path: Path | str) -> NDArray[np.float32]:
+    """Return the mean model input of a part of a data set, reading it in pieces of bounded size.
+
+    Returns
+    -------
+    ndarray
+        Float32 of the shape of one input.
+
+    Raises
+    ------
+    TableError
+        As :func:`read_split`.
+    """
+    file = TableFile(path, ["features"])
+    total, first = np.zeros(1), np.zeros(1, np.float32)
+    for batch in file.batches(["features"], 4096):
+        values = matrix(batch["features"], "features", path)
+        if values.dtype == np.float64:
+            # A sum of large numbers would lose digits that their differences have.
+            first = first if first.dtype == np.float64 else values[0]
+            values = values - first
+        total = total + values.sum(axis=0, dtype=np.float64)
+    mean = (first + total / max(file.rows, 1)).astype(first.dtype)[None]
+    try:
+        # Normalisation is affine, so the mean of the normalised rows is the normalised mean.
+        target = np.zeros(1, np.int64 if file.metadata["classes"] else np.float32)
+        inputs: NDArray[np.float32] = _split(mean, target, None, file.metadata, path).model_inputs()[0]
+    except KeyError as missing:
+        raise TableError(f"{path}: lacks {missing}, so it is no part of a data set") from None
+    return inputs
+
+
+def _split(
+    features: NDArray[np.floating[Any]],
+    target: NDArray[Any],
+    effects: NDArray[np.float32] | None,
+    document: dict[str, Any],
+    path: Path | str,
+) -> Split:
+    try:
+        shape = tuple(int(side) for side in document["feature_shape"])
+        mean, std = (tuple(map(float, document["normalisation"][key])) for key in ("mean", "std"))
+        classes = tuple(map(str, document["classes"]))
+    except (TypeError, ValueError):
+        raise TableError(f"{path}: has metadata that do not describe a data set") from None
+    split = Split(features, target, effects, shape, classes, mean, std)
+    _check_split(split, path)
+    return split
+
+
+def _check_split(split: Split, path: Path | str) -> None:
+    """Refuse a part of a data set whose columns and metadata do not fit each other."""
+    shape, width, target = split.feature_shape, split.features.shape[1], split.target
+    if not shape or min(shape) < 1 or math.prod(shape) != width:
+        raise TableError(f"{path}: has {width} features, which do not fill the shape {shape}")
+    for key, values in (("mean", split.mean), ("std", split.std)):
+        if len(values) not in (1, shape[0]) or not np.isfinite(values).all() or (key == "std" and min(values) <= 0):
+            raise TableError(f"{path}: normalisation.{key} does not fit the shape {shape}")
+    if split.effects is not None and split.effects.shape[1] != width:
+        raise TableError(f"{path}: has {split.effects.shape[1]} effects for {width} features")
+    if split.classes and (target.dtype.kind != "i" or not ((target >= 0) & (target < len(split.classes))).all()):
+        raise TableError(f"{path}: column target does not hold class numbers from 0 to {len(split.classes) - 1}")
+    if not split.classes and (target.dtype.kind != "f" or not np.isfinite(target).all()):
+        raise TableError(f"{path}: column target does not hold finite numbers only")
