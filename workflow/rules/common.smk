@@ -34,7 +34,7 @@ run_report = Run()
 
 if not Path(approxgrad.__file__).resolve().is_relative_to(BASE):
     sys.exit(
-        f"approxgrad: the installed package is {Path(approxgrad.__file__).parent}, not this checkout's; run: pip install -e {BASE}"
+        f"approxgrad: the installed package is {Path(approxgrad.__file__).parent}, not this checkout's; run: pip install -e '{BASE}[study]'"
     )
 
 pass_on_package()
