@@ -23,10 +23,10 @@ from approxgrad.planning.job_table import (
     one_per_job,
     output_files,
 )
+from approxgrad.study.own_files import check_files
 
 if TYPE_CHECKING:
-    from approxgrad.study.own_files import check_files
-from approxgrad.study.study import Study
+    from approxgrad.study.study import Study
 
 UNKNOWN = "unknown until data are prepared"
 
