@@ -11,8 +11,8 @@ from torch import Tensor
 from approxgrad.gradients.batching import memory_budget
 from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs
 from approxgrad.gradients.evaluated import BatchedGradient, GradientSource
-from approxgrad.gradients.exact import ExactGradient
 from approxgrad.gradients.prepared import PreparedModel, prepared
+from approxgrad.gradients.source import Exact
 from approxgrad.gradients.targets import Target, target_indices
 from approxgrad.methods.method import METHODS, Method
 
@@ -86,7 +86,7 @@ def attribute(
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
     own = configured_method(method, options)
-    source = ExactGradient() if isinstance(gradient, str) and gradient == "exact" else gradient
+    source = Exact().gradient(None) if isinstance(gradient, str) and gradient == Exact.name else gradient
     if not callable(source):
         raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference, got {gradient!r}")
     starts = broadcast_baselines(options.get("baselines", 0), inputs) if own.path else None

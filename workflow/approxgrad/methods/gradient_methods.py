@@ -1,4 +1,4 @@
-"""Methods that are a function of input and gradient."""
+"""Methods that are a function of input and gradient: they share one evaluation of it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from approxgrad.methods.method import METHODS, Method
-
-
-@METHODS.add
-@dataclass(frozen=True)
-class Gradient(Method):
-    """The gradient itself, with its sign."""
-
-    name: ClassVar[str] = "gradient"
-    label: ClassVar[str] = "Gradient"
-
-    def from_gradient(self, inputs: Any, gradient: Any) -> Any:
-        """Return the gradient."""
-        return gradient
 
 
 @METHODS.add

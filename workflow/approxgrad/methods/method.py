@@ -116,7 +116,7 @@ METHODS: Registry[type[Method]] = Registry(
     "attribution method",
     __package__,
     {
-        "gradient": "gradient_methods",
+        "gradient": "gradient",
         "saliency": "gradient_methods",
         "input_x_gradient": "gradient_methods",
         "integrated_gradients": "integrated_gradients",
