@@ -74,6 +74,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     for registry in (METHODS, SOURCES, MODELS):
+        # All of them are imported first: a module is imported only once, but what it registers here is forgotten.
+        assert dict(registry)
         for own in ("_members", "_modules"):
             monkeypatch.setattr(registry, own, dict(getattr(registry, own)))
     (tmp_path / "own").mkdir()
