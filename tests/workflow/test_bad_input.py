@@ -1,7 +1,7 @@
 """Bad input stops with one clear line each, before anything half-made is left behind.
 
-The tables are in `bad_configs.py`, `bad_data.py` and `bad_models.py`. Every row is tried in this process; some, and
-with `make soak` all, also as a person would: with Snakemake.
+The tables are in `bad_configs.py`, `bad_config_files.py`, `bad_data.py` and `bad_models.py`. Every row is tried in this
+process; some, and with `make soak` all, also as a person would: with Snakemake.
 """
 
 import copy
@@ -24,7 +24,8 @@ from approxgrad.study.cells import attribute_cell
 from approxgrad.study.config_files import check_config_files
 from approxgrad.study.configuration import ConfigError
 from approxgrad.study.study import Study
-from bad_configs import CONFIGS, FILES
+from bad_config_files import FILES
+from bad_configs import CONFIGS
 from bad_data import DATA
 from bad_models import MODELS_AND_RESULTS, factory
 from running import REPOSITORY, TINY

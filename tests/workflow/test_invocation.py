@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from bad_configs import MAPPING_BOMB
+from bad_config_files import MAPPING_BOMB
 from running import REPOSITORY, SNAKEMAKE, TINY
 
 pytestmark = pytest.mark.workflow

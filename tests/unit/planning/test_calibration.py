@@ -80,7 +80,7 @@ class Plane(ModelKind):
     slope: float = 1.0
 
     def open(self, shape, outputs, device, dtype):
-        return lambda inputs: self.slope * inputs.sum(1, keepdim=True)
+        return lambda inputs: self.slope * inputs.sum(1, keepdim=True).expand(-1, outputs)
 """
 
 
@@ -91,6 +91,7 @@ def test_a_users_own_kind_without_gradient_and_training_is_timed(tmp_path, monke
     speed = measure_model((5,), MODELS["plane"](slope=2.0), extensions=["my_plane.py"], **OPTIONS)
     assert speed.forward > 0
     assert (speed.exact, speed.training) == (0, 0)
+    assert measure_model((5,), MODELS["plane"](), extensions=["my_plane.py"], outputs=3, **OPTIONS).forward > 0
     with pytest.raises(CalibrationError, match="plane"):
         measure_model((5,), MODELS["plane"](slope=2.0), **OPTIONS)
 

@@ -214,6 +214,9 @@ def test_prepared_data_tell_what_the_configuration_does_not(tmp_path, monkeypatc
     for part in ("train", "test"):
         write_split(tmp_path / "data" / "own" / f"{part}.parquet", split, {})
     assert known_inputs(asked, "own") == Inputs((4,), 3, 2)
+    classes = Split(features, np.zeros(3, np.int64), feature_shape=(4,), classes=("a", "b"))
+    write_split(tmp_path / "data" / "own" / "test.parquet", classes, {})
+    assert known_inputs(asked, "own").outputs == 2
 
 
 @pytest.fixture

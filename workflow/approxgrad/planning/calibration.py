@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from approxgrad.descriptions import read, written
+from approxgrad.descriptions import plain, read, written
 from approxgrad.extensions import load
 from approxgrad.models.kind import MODELS
 
@@ -67,6 +67,7 @@ def measure_model(
     device: str,
     threads: int,
     memory_mib: int | None,
+    outputs: int = 1,
     training_rows: int | None = None,
     extensions: Iterable[str] = (),
 ) -> Speed:
@@ -80,6 +81,8 @@ def measure_model(
         The model's description.
     device, threads, memory_mib, extensions
         As in the configuration.
+    outputs : int
+        Outputs of a model that is opened and not built; the speed of others hardly depends on it.
     training_rows : int, optional
         Rows that the model is trained on; without them, its training is not timed.
 
@@ -98,10 +101,11 @@ def measure_model(
         "device": device,
         "threads": threads,
         "memory_mib": memory_mib,
+        "outputs": outputs,
         "training_rows": training_rows,
     }
     # YAML, because the options of a factory may have numbers as keys.
-    seconds, answer = _in_fresh_process("model", yaml.safe_dump(_plain(request), sort_keys=False))
+    seconds, answer = _in_fresh_process("model", yaml.safe_dump(plain(request), sort_keys=False))
     measured = json.loads(answer)
     if "error" in measured:
         raise CalibrationError(measured["error"])
@@ -111,12 +115,6 @@ def measure_model(
 def measure_job() -> float:
     """Return the seconds of a job without a model: one that imports what reads tables, and draws a plain figure."""
     return _in_fresh_process("job")[0]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _in_fresh_process(kind: str, request: str = "") -> tuple[float, str]:
@@ -165,6 +163,7 @@ def _measured(request: Mapping[str, Any]) -> dict[str, Any]:
     from approxgrad.gradients.batching import memory_budget
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
+    from approxgrad.gradients.targets import target_indices
     from approxgrad.models.device import set_up_torch
     from approxgrad.study.subjects import MEBIBYTE
 
@@ -173,23 +172,26 @@ def _measured(request: Mapping[str, Any]) -> dict[str, Any]:
     load(request["extensions"])
     description: Any = read(MODELS[request["kind"]], request["options"])
     shape, batch = request["shape"], description.batch_size
-    # With one output a model needs no target; their number hardly matters for the speed.
+    # A network is built with one output, which needs no target.
     if description.trained or description.fitted:
-        model = description.build(tuple(shape), 1).to(device).eval()
+        outputs, model = 1, description.build(tuple(shape), 1).to(device).eval()
     else:
-        model = description.open(tuple(shape), 1, device, torch.float32)
+        outputs = request["outputs"]
+        model = description.open(tuple(shape), outputs, device, torch.float32)
+    target = None if outputs == 1 else 0
     features = math.prod(shape)
     rows = max(1, min(LARGEST_INPUTS, INPUT_BYTES // (4 * features)))
     inputs = torch.randn(rows, *shape, device=device)
     budget = None if request["memory_mib"] is None else request["memory_mib"] * MEBIBYTE
     engine = FiniteDifference(step=0.1, batch_size=batch, memory_budget=budget)
-    ready = engine.prepare(model, (inputs,))
+    indices = target_indices(target, rows, device)
+    ready = engine.prepare(model, (inputs,), (), indices)
     # Of a large input only as many features as fill a batch: the rate is the same.
     batch = batch or ready.rows_at_once(device, memory_budget(device) if budget is None else budget)
     columns = torch.arange(min(features, max(1, batch - 1)), device=device)
 
     def forward(count: int) -> int:
-        float(engine.partial_derivatives(ready, (inputs[:count],), columns).sum())
+        float(engine.partial_derivatives(ready, (inputs[:count],), columns, target).sum())
         return count * (len(columns) + 1)
 
     forward(1)
@@ -202,10 +204,10 @@ def _measured(request: Mapping[str, Any]) -> dict[str, Any]:
     }
     if description.differentiable:
         gradient = ExactGradient(description.batch_size)
-        watched = gradient.prepare(model, (inputs,))
+        watched = gradient.prepare(model, (inputs,), (), indices)
 
         def exact(count: int) -> int:
-            float(gradient(watched, inputs[:count])[0].sum())
+            float(gradient(watched, inputs[:count], target)[0].sum())
             return count
 
         result["exact"] = rate(exact, min(rows, EXACT_INPUTS), rows)

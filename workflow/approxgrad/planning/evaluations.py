@@ -36,11 +36,14 @@ class Inputs:
         Rows to train on.
     mean_values : int or None
         Distinct values of the mean input, which is the baseline of some methods.
+    outputs : int
+        Outputs of a model; 1 where only the files tell.
     """
 
     shape: tuple[int, ...] | None = None
     training_rows: int | None = None
     mean_values: int | None = None
+    outputs: int = 1
 
     @property
     def features(self) -> int | None:
@@ -82,13 +85,14 @@ def known_inputs(study: Study, dataset: str) -> Inputs:
     kind = study.dataset(dataset)
     test, train = (Path("data", dataset, f"{part}.parquet") for part in ("test", "train"))
     shape, rows = kind.feature_shape, kind.training_rows
-    values = None if shape is None else prod(shape)
+    values, outputs = None if shape is None else prod(shape), 1
     if test.exists():
-        shape = tuple(TableFile(test).metadata["feature_shape"])
+        document = TableFile(test).metadata
+        shape, outputs = tuple(document["feature_shape"]), len(document["classes"]) or 1
     if train.exists():
         rows = TableFile(train).rows
         values = len(np.unique(read_mean_input(train)))
-    return Inputs(shape, rows, values)
+    return Inputs(shape, rows, values, outputs)
 
 
 def evaluations(study: Study, inputs: Mapping[str, Inputs]) -> list[Evaluation]:

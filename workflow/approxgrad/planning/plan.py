@@ -109,12 +109,13 @@ def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, re
             training[dataset, model] = rows * kind.training.epochs
         elif kind.trained:
             remarks.append(f"{dataset}/{model}: the number of training rows is {UNKNOWN}")
-        key = repr((known.shape, kind, rows))
+        key = repr((known.shape, known.outputs, kind, rows))
         if key not in measured:
             try:
                 measured[key] = measure_model(
                     known.shape,
                     kind,
+                    outputs=known.outputs,
                     device=options.device,
                     threads=options.threads,
                     memory_mib=options.memory_mib,
