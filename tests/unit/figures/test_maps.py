@@ -161,6 +161,13 @@ def test_one_normalisation_serves_all_channels():
     np.testing.assert_allclose(pixels(drawn[0, 0]), np.full((2, 2, 3), 0.75))
 
 
+def test_a_source_that_stands_in_for_exact_gradients_is_not_called_exact():
+    columns = [("saliency", attributions([5]), attributions([5], "central", 0.001, seed=1))]
+    text = drawn_text(attribution_maps(columns, LOOKS))
+    assert "approximated: forward differences, h = 0.1; reference: central differences, h = 0.001" in text
+    assert "exact" not in text.lower()
+
+
 def test_sources_that_differ_stand_above_their_method():
     columns = [
         ("saliency", attributions([5], "central", 0.01), exact([5])),

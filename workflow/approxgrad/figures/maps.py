@@ -28,7 +28,6 @@ QUANTILE = 0.99
 """Share of the pixels of two maps that their colour scale covers; the rest is shown like its ends."""
 
 SIGNED, UNSIGNED = "RdBu_r", "Reds"
-NAMES = ("exact", "approximated", "difference")
 
 # Inches. Panels have fixed places, so that pixels are equally large in all of them.
 PANEL, GAP, GROUP_GAP = 0.58, 0.05, 0.14
@@ -120,7 +119,8 @@ def attribution_maps(columns: Sequence[Column], params: Mapping[str, Any]) -> Dr
     panel = PANEL * down / across
     group = 3 * PANEL + 2 * GAP + GROUP_GAP
     width = max(style.COLUMN_WIDTH, LEFT + PANEL + GROUP_GAP + len(columns) * group)
-    note = textwrap.fill(_note(channels), int(20 * width))
+    against = _against(columns, params["families"])
+    note = textwrap.fill(_note(channels, against), int(20 * width))
     height = TOP + len(rows) * (panel + BELOW) + NOTE_LINE * (note.count("\n") + 2)
     figure = style.new_figure(width, height, layout=None)
     figure.text(0.5, 0.05 / height, note, ha="center", va="bottom", fontsize=6, color=style.NOTE_GREY)
@@ -132,7 +132,8 @@ def attribution_maps(columns: Sequence[Column], params: Mapping[str, Any]) -> Dr
         original.set_ylabel(f"sample {triples[0].sample}{target}")
         for position, triple in enumerate(triples):
             left = LEFT + PANEL + GROUP_GAP + position * group
-            _draw_triple(figure, triple, left, bottom, panel, named=number == 0)
+            names = (against, "approximated", "difference") if number == 0 else ("", "", "")
+            _draw_triple(figure, triple, left, bottom, panel, names)
     _label(figure, columns, params, group)
     return figure
 
@@ -146,15 +147,22 @@ def colour_limit(maps: list[NDArray[np.float64]]) -> tuple[float, bool]:
     return (limit, bool(sizes.max() > limit)) if limit > 0 else (1.0, False)
 
 
-def _draw_triple(figure: Drawing, triple: Triple, left: float, bottom: float, height: float, *, named: bool) -> None:
+def _against(columns: Sequence[Column], families: style.Families) -> str:
+    """Return what maps are compared with: exact ones, or those of the source that stands in for exact gradients."""
+    return "exact" if all(families[own.metadata["family"]]["exact"] for _, _, own in columns) else "reference"
+
+
+def _draw_triple(
+    figure: Drawing, triple: Triple, left: float, bottom: float, height: float, names: Sequence[str]
+) -> None:
     exact, approximated = (np.asarray(maps, np.float64).sum(axis=0) for maps in (triple.exact, triple.approximated))
     difference = triple.difference.sum(axis=0)
     shared, own = colour_limit([exact, approximated]), colour_limit([difference])
     correlation, error = triple.measure("pearson"), triple.measure("relative_error")
     notes = ("", "r undefined" if np.isnan(correlation) else f"r = {correlation:.3f}", f"error {_percent(error)}")
     drawn: list[AxesImage] = []
-    for index, (pixels, name, note) in enumerate(zip((exact, approximated, difference), NAMES, notes, strict=True)):
-        axes = _panel(figure, left + index * (PANEL + GAP), bottom, height, name if named else "")
+    for index, (pixels, name, note) in enumerate(zip((exact, approximated, difference), names, notes, strict=True)):
+        axes = _panel(figure, left + index * (PANEL + GAP), bottom, height, name)
         limit = own[0] if index == 2 else shared[0]
         one_sided = index < 2 and not triple.signed
         colours = UNSIGNED if one_sided else SIGNED
@@ -199,6 +207,8 @@ def _label(figure: Drawing, columns: Sequence[Column], params: Mapping[str, Any]
         f"data set: {labels['dataset']}, model: {labels['model']}",
         f"approximated: {sources[0] if same else 'by the gradients named above the maps'}",
     ]
+    if _against(columns, params["families"]) == "reference":
+        lines[-1] += f"; reference: {_source_words(columns[0][2].metadata, params['families'])}"
     figure.text(0.5, 1 - 0.06 / height, "\n".join(lines), ha="center", va="top", fontsize=8)
 
 
@@ -210,12 +220,12 @@ def _source_words(metadata: Mapping[str, Any], families: style.Families) -> str:
     return f"{looks['label']}, {looks['symbol']} = {style.setting_label(metadata['setting'])}"
 
 
-def _note(channels: int) -> str:
+def _note(channels: int, against: str) -> str:
     pixel = "Attributions are summed over the colour channels. " if channels > 1 else ""
     return (
-        f"{pixel}The palest colour is zero. Exact and approximated map share the scale of the wide bar; their "
-        "difference, approximated minus exact, has its own. A bar with pointed ends covers 99 % of the pixels. "
-        "r: Pearson correlation; error: relative L2 error, both over all features of the image."
+        f"{pixel}The palest colour is zero. {against.capitalize()} and approximated map share the scale of the wide "
+        f"bar; their difference, approximated minus {against}, has its own. A bar with pointed ends covers 99 % of the "
+        "pixels. r: Pearson correlation; error: relative L2 error, both over all features of the image."
     )
 
 
