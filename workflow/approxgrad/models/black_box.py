@@ -1,0 +1,191 @@
+"""Models that can be evaluated only: files and services, called with tensors, arrays or data frames."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from approxgrad.gradients.checks import checked_batch_size
+from approxgrad.models.kind import ModelError
+from approxgrad.provenance.digests import content_digest
+
+Array = NDArray[Any]
+
+
+def _log(outputs: Array) -> Array:
+    return np.log(outputs)
+
+
+def _logit(outputs: Array) -> Array:
+    return np.log(outputs) - np.log1p(-outputs)
+
+
+TRANSFORMS: dict[str, Callable[[Array], Array]] = {"log": _log, "logit": _logit}
+"""What turns probabilities into logits: `log` those of a softmax, up to a constant for each row, `logit` any others."""
+
+
+class BlackBox(ABC):
+    """Base class of models that can be evaluated only.
+
+    A call takes a tensor, an array or a data frame of shape (N, ...) and returns the outputs of shape (N, outputs): a
+    tensor on the same device for a tensor, else an array. Nothing is written to what the caller gives.
+
+    Parameters
+    ----------
+    transform : str or callable, optional
+        Applied to the outputs, an array: ``log`` or ``logit`` for probabilities, or a function of your own.
+    batch_size : int, optional
+        Largest number of rows that the model takes at once.
+    fixed_batch : bool
+        Whether the model takes batches of just `batch_size` rows: the last one is filled up with its last row.
+    channels_last : bool
+        Whether the model takes images as (N, height, width, channels), while inputs have channels first.
+    round_inputs : bool
+        Whether inputs are rounded to the type that the model takes. Without, numbers that this type does not hold are
+        refused, because a step of a difference could be lost.
+
+    Attributes
+    ----------
+    dtype : numpy dtype
+        What the model takes; a subclass sets it, float32 by default.
+    shape : tuple of int or None
+        Shape of one input as the caller gives it, with None for an axis of any length; None if it is not known.
+
+    Raises
+    ------
+    ModelError
+        A call: if inputs do not fit the model, or it fails.
+    """
+
+    dtype: np.dtype[Any] = np.dtype(np.float32)
+    shape: tuple[int | None, ...] | None = None
+
+    def __init__(
+        self,
+        *,
+        transform: str | Callable[[Array], Array] | None = None,
+        batch_size: int | None = None,
+        fixed_batch: bool = False,
+        channels_last: bool = False,
+        round_inputs: bool = False,
+    ) -> None:
+        if not (transform is None or callable(transform) or transform in TRANSFORMS):
+            raise ValueError(
+                f"transform: got {transform!r}, expected {', '.join(TRANSFORMS)} or a function of an array"
+            )
+        if fixed_batch and batch_size is None:
+            raise ValueError("batch_size: is missing, expected the number of rows that a fixed batch has")
+        self.transform = transform
+        self.batch_size = checked_batch_size(batch_size)
+        self.fixed_batch = fixed_batch
+        self.channels_last = channels_last
+        self.round_inputs = round_inputs
+
+    @abstractmethod
+    def outputs(self, rows: Array) -> Array:
+        """Return the outputs (B, ...) of one batch, an array of the model's type and layout that may be written to."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that the model is read from."""
+        return ()
+
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of each of the files, by name."""
+        return {path.name: content_digest(path) for path in self.files}
+
+    def close(self) -> None:
+        """Free what the model holds; it can be called several times."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __call__(self, inputs: Any) -> Any:
+        """Return the outputs at inputs of shape (N, ...)."""
+        rows, as_given = _rows(inputs)
+        return as_given(self.evaluate(rows))
+
+    def evaluate(self, rows: Array) -> Array:
+        """Return the outputs (N, ...) at an array (N, ...), batch by batch."""
+        rows = self._typed(self._checked(rows))
+        if self.channels_last and rows.ndim > 2:
+            rows = np.moveaxis(rows, 1, -1)
+        size = self.batch_size or max(1, len(rows))
+        parts = [self._part(rows[start : start + size], size) for start in range(0, max(1, len(rows)), size)]
+        found = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return found if self.transform is None else self._transformed(found)
+
+    def _part(self, rows: Array, size: int) -> Array:
+        number = len(rows)
+        if self.fixed_batch and number < size:
+            rows = np.concatenate([rows, np.repeat(rows[-1:], size - number, axis=0)])
+        found = np.asarray(self.outputs(np.array(rows, order="C")))
+        if found.ndim == 0 or len(found) != len(rows):
+            raise ModelError(
+                f"model: returned shape {found.shape} for {len(rows)} rows, expected an output for each row"
+            )
+        return found[:number]
+
+    def _checked(self, rows: Array) -> Array:
+        expected = self.shape
+        if expected is None:
+            return rows
+        own = rows.shape[1:]
+        if len(own) != len(expected) or any(want not in (None, got) for want, got in zip(expected, own, strict=True)):
+            wanted = ", ".join("any" if size is None else str(size) for size in expected)
+            raise ModelError(f"inputs: got shape {rows.shape}, the model takes (N, {wanted})")
+        return rows
+
+    def _typed(self, rows: Array) -> Array:
+        if rows.dtype == self.dtype:
+            return rows
+        if np.issubdtype(self.dtype, np.integer):
+            limits = np.iinfo(self.dtype)
+            typed = np.clip(np.rint(rows), limits.min, limits.max).astype(self.dtype)
+        else:
+            typed = rows.astype(self.dtype)
+        if not self.round_inputs and not np.array_equal(typed.astype(rows.dtype), rows):
+            raise ModelError(
+                f"inputs: are {rows.dtype}, the model takes {self.dtype}, which does not hold all of their numbers; "
+                "convert them first, or pass round_inputs=True if the rounding is to be part of the model"
+            )
+        return typed
+
+    def _transformed(self, found: Array) -> Array:
+        function = self.transform if callable(self.transform) else TRANSFORMS[str(self.transform)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            result = np.asarray(function(found))
+        bad = ~np.isfinite(result)
+        if not callable(self.transform) and bad.any():
+            value = float(found[bad][0])
+            raise ModelError(
+                f"transform: the {self.transform} of the output {value:g} is not finite; expected probabilities above 0"
+                f"{' and below 1' if self.transform == 'logit' else ''}; explain logits or margins if the model has them"
+            )
+        return result
+
+
+def _rows(inputs: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """Return inputs as an array, and what turns the array of outputs into what the caller expects."""
+    if hasattr(inputs, "detach"):
+        import torch
+
+        array = inputs.detach().cpu().numpy()
+        return array, lambda found: torch.from_numpy(np.ascontiguousarray(found)).to(inputs.device)
+    array = inputs.to_numpy() if hasattr(inputs, "to_numpy") else np.asarray(inputs)
+    if array.dtype.kind not in "fiub":
+        raise ModelError(f"inputs: got numbers of type {array.dtype}, expected real ones")
+    if array.ndim < 1:
+        raise ModelError(f"inputs: got shape {array.shape}, expected (N, ...)")
+    return array, lambda found: found
