@@ -25,6 +25,10 @@ class TypedModel:
 
     dtype: np.dtype[Any]
 
+    def __call__(self, inputs: Any) -> Any:
+        """Return the outputs of a batch of inputs."""
+        raise NotImplementedError
+
 
 class Given:
     """Inputs as a caller gives them, and the tensors that they are for this package.
