@@ -11,7 +11,7 @@ import numpy as np
 
 from approxgrad.evaluation.files import METRIC_TABLE
 from approxgrad.figures import style
-from approxgrad.figures.figure import FIGURES, Figure, Keys
+from approxgrad.figures.figure import FIGURES, Figure, Keys, twin_words
 from approxgrad.gradients.precisions import PRECISIONS
 
 if TYPE_CHECKING:
@@ -56,9 +56,10 @@ class Anatomy(Figure):
         """Return labels and looks, and the methods with their labels."""
         methods = study.compared_methods(keys["dataset"], keys["model"])
         reference = study.exact(keys["dataset"], keys["model"], methods[0]).gradient
+        exact = f"exact gradients of the same precision{twin_words(study, keys['model'])}"
         return super().params(study, keys) | {
             "methods": {name: study.labels["method"][name] for name in methods},
-            "against": "exact gradients of the same precision" if reference.is_exact else reference.name,
+            "against": exact if reference.is_exact else reference.name,
         }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:

@@ -149,13 +149,20 @@ def reference_label(study: Study, method: str, dataset: str = "", model: str = "
     """Return what the attributions of a method are compared with, for readers.
 
     These are its own with exact gradients, those of another method, or where a data set and a model are given and the
-    model has no exact gradient, those of the source that stands in.
+    model has no exact gradient, those of its twin, or of the source that stands in.
     """
     reference = study.reference(method)
     source = study.exact(dataset, model, method).gradient if model else None
     if source is not None and not source.is_exact:
         return source.name
-    return "exact gradients" if reference == method else f"exact {study.labels['method'][reference]}"
+    words = "exact gradients" if reference == method else f"exact {study.labels['method'][reference]}"
+    return words + twin_words(study, model)
+
+
+def twin_words(study: Study, model: str) -> str:
+    """Return whose exact gradients a model is compared with, as words to follow; nothing if they are its own."""
+    twin = study.twin(model) if model else None
+    return "" if twin is None else f" of its twin {study.labels['model'][twin]}"
 
 
 FIGURES: Registry[type[Figure]] = Registry(

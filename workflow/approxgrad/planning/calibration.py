@@ -69,6 +69,7 @@ def measure_model(
     memory_mib: int | None,
     outputs: int = 1,
     training_rows: int | None = None,
+    file: str = "",
     extensions: Iterable[str] = (),
 ) -> Speed:
     """Time a model, with random weights if it has any, in a fresh process: a few seconds.
@@ -85,6 +86,8 @@ def measure_model(
         Outputs of a model that is opened and not built; the speed of others hardly depends on it.
     training_rows : int, optional
         Rows that the model is trained on; without them, its training is not timed.
+    file : str
+        What the study made of the model, for kinds that make a file.
 
     Raises
     ------
@@ -103,6 +106,7 @@ def measure_model(
         "memory_mib": memory_mib,
         "outputs": outputs,
         "training_rows": training_rows,
+        "file": file,
     }
     # YAML, because the options of a factory may have numbers as keys.
     seconds, answer = _in_fresh_process("model", yaml.safe_dump(plain(request), sort_keys=False))
@@ -177,7 +181,8 @@ def _measured(request: Mapping[str, Any]) -> dict[str, Any]:
         outputs, model = 1, description.build(tuple(shape), 1).to(device).eval()
     else:
         outputs = request["outputs"]
-        model = description.open(tuple(shape), outputs, device, torch.float32)
+        made = {"file": Path(request["file"])} if request["file"] else {}
+        model = description.open(tuple(shape), outputs, device, torch.float32, **made)
     target = None if outputs == 1 else 0
     features = math.prod(shape)
     rows = max(1, min(LARGEST_INPUTS, INPUT_BYTES // (4 * features)))

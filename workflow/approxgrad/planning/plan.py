@@ -109,7 +109,11 @@ def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, re
             training[dataset, model] = rows * kind.training.epochs
         elif kind.trained:
             remarks.append(f"{dataset}/{model}: the number of training rows is {UNKNOWN}")
-        key = repr((known.shape, known.outputs, kind, rows))
+        file = study.model_file(dataset, model) if kind.makes else ""
+        if file and not Path(file).exists():
+            remarks.append(f"{dataset}/{model}: can be timed only when {file} has been made")
+            continue
+        key = repr((known.shape, known.outputs, kind, rows, file))
         if key not in measured:
             try:
                 measured[key] = measure_model(
@@ -120,6 +124,7 @@ def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, re
                     threads=options.threads,
                     memory_mib=options.memory_mib,
                     training_rows=rows,
+                    file=file,
                     extensions=options.extensions,
                 )
             except CalibrationError as error:
