@@ -272,5 +272,6 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "factory": "own_code",
         "function": "own_code",
         "onnx": "onnx_kind",
+        "trees": "trees",
     },
 )
