@@ -38,6 +38,10 @@ ACROSS_STAIRS = 0.57  # for counted kinks of a staircase, whose noise leaves les
 SMOOTH, SMOOTH_STAIRS = 0.5, 0.75
 
 
+FEATURES, ORTHOGONAL = "features", "orthogonal"
+"""What a step moves: one feature, or all of them along a direction of an orthonormal basis."""
+
+
 @dataclass(frozen=True)
 class StepChoice:
     """A chosen step and what it was chosen from.
@@ -100,6 +104,7 @@ def choose_step(
     target: Target = None,
     scheme: str = "forward",
     *,
+    directions: str = FEATURES,
     baselines: float | Tensor | None = None,
     n_steps: int = 50,
     seed: int = 0,
@@ -118,6 +123,9 @@ def choose_step(
         The output that is explained, in any form of :data:`approxgrad.gradients.targets.Target`.
     scheme : str
         ``forward``, ``backward`` or ``central``.
+    directions : str
+        ``features`` for :class:`approxgrad.FiniteDifference`, ``orthogonal`` for
+        :class:`approxgrad.DirectionalDifference`, whose step is the length of a move of all features.
     baselines : float or Tensor, optional
         For Integrated Gradients: where its paths begin, a number or a tensor that broadcasts to the inputs. Without
         it the step is for the gradient at the inputs themselves.
@@ -164,6 +172,8 @@ def choose_step(
     check_inputs(inputs)
     if not callable(model):
         raise TypeError(f"model: expected a callable, got {type(model).__name__}")
+    if directions not in (FEATURES, ORTHOGONAL):
+        raise ValueError(f"directions: got {directions!r}, expected {FEATURES} or {ORTHOGONAL}")
     source = BatchedGradient(batch_size, check_rows=check_rows)
     _check_integer("seed", seed, least=0)
     _check_integer("n_steps", n_steps, least=1)
@@ -171,7 +181,15 @@ def choose_step(
     path_points = 1 if begin is None else n_steps
     stream = source.stream(model, inputs, target)
     search = Search(
-        stream.model, stream.inputs[0], stream.indices, scheme, begin, path_points, seed, batch_size=stream.size
+        stream.model,
+        stream.inputs[0],
+        stream.indices,
+        scheme,
+        begin,
+        path_points,
+        seed,
+        batch_size=stream.size,
+        orthogonal=directions == ORTHOGONAL,
     )
 
     noise = search.noise()
