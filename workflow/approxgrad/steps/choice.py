@@ -206,7 +206,8 @@ def choose_step(
             # At single points the usual input only loses by kinks from its first one on, if they stand clear of the
             # stairs; the ladder's mean square over all inputs would not wait for that.
             largest = ladder.largest
-            if path_points == 1 and not ladder.clips and largest >= RATIO * search.scale:
+            single = path_points == 1 and directions == FEATURES
+            if single and not ladder.clips and largest >= RATIO * search.scale:
                 limit = _limit(search, noise, 1, seed, ACROSS_STAIRS, SMOOTH_STAIRS)
             step = limit.step if limit.regime == "kinks" else ladder.best()
             limit = _Limit("staircase", step, 0.0, None, limit.kink_distance)
