@@ -271,5 +271,6 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "resnet50": "architectures",
         "factory": "own_code",
         "function": "own_code",
+        "onnx": "onnx_kind",
     },
 )
