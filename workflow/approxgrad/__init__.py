@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from approxgrad.methods.attribution import attribute
     from approxgrad.methods.original import ApproxAttribution
     from approxgrad.models.compilation import CompiledModel
+    from approxgrad.models.services.service_model import ServiceModel
     from approxgrad.provenance.document import read_provenance
     from approxgrad.steps.choice import StepChoice, choose_step
 
@@ -24,6 +25,7 @@ __all__ = [
     "CompiledModel",
     "ExactGradient",
     "FiniteDifference",
+    "ServiceModel",
     "StepChoice",
     "attribute",
     "choose_step",
@@ -35,6 +37,7 @@ _MODULES = {
     "CompiledModel": "approxgrad.models.compilation",
     "ExactGradient": "approxgrad.gradients.exact",
     "FiniteDifference": "approxgrad.gradients.finite_differences",
+    "ServiceModel": "approxgrad.models.services.service_model",
     "StepChoice": "approxgrad.steps.choice",
     "attribute": "approxgrad.methods.attribution",
     "choose_step": "approxgrad.steps.choice",
