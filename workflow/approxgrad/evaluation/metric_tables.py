@@ -31,18 +31,16 @@ def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | s
 
     Parameters
     ----------
-    exact : sequence of path
-        The exact attribution in each precision of the approximated ones.
-    approximated : sequence of path
-        The approximated attributions.
+    exact, approximated : sequence of path
+        The exact attribution in each precision of the approximated ones, or the one that stands in for all, and these.
 
     Returns
     -------
     Table
         One row for each gradient source, reference and sample: :data:`approxgrad.evaluation.frames.SOURCE`,
-        ``reference``, ``sample`` and a column for each metric. Approximated attributions are compared with ``exact``
-        of the same precision, or with the source that stands in for it; all of them with the ``truth``, where it is
-        known. An undefined metric is null.
+        ``reference``, ``sample`` and a column for each metric, null where it is undefined. Approximated attributions
+        are compared with ``exact`` of the same precision, or with the source that stands in for it; all of them with
+        the ``truth``, where it is known.
 
     Raises
     ------
@@ -114,16 +112,8 @@ def evaluate_arrays(
 ) -> pa.Table:
     """Return the metrics of every sample of cached maps, with the columns of :func:`evaluate_method`.
 
-    Parameters
-    ----------
-    paths : sequence of path
-        Files as :func:`approxgrad.storage.cached_arrays.read_arrays` takes them.
-    steps : sequence of float
-        The step of each.
-    scheme : str
-        The finite-difference scheme of all.
-    names : mapping
-        Names of the arrays: ``exact`` and ``approximated``.
+    The `paths` are files for :func:`approxgrad.storage.cached_arrays.read_arrays`, with the step of each, the
+    finite-difference scheme of all, and the `names` of the arrays ``exact`` and ``approximated``.
     """
     parts = []
     for path, step in zip(paths, steps, strict=True):
@@ -162,21 +152,11 @@ def _positions(exact: TableFile, sample: NDArray[np.int64], path: Path | str) ->
 
 
 def summarise(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Return the distribution of every metric over the samples.
+    """Return the distribution of every metric over the samples of metric tables.
 
-    Parameters
-    ----------
-    metrics : DataFrame
-        One row per sample, with the columns :data:`KEYS`, ``sample`` and a column for each metric.
-    bootstrap : Bootstrap
-        How the intervals of mean and median are computed.
-
-    Returns
-    -------
-    DataFrame
-        One row for each of :data:`KEYS` and ``metric``: ``mean``, the ends ``mean_low`` and ``mean_high`` of its
-        interval, ``std`` (population), ``median``, ``median_low``, ``median_high``, ``lower_quartile``,
-        ``upper_quartile``, ``n`` (samples with a value) and ``undefined`` (samples without one).
+    There is a row for each of :data:`KEYS` and ``metric``: ``mean``, the ends ``mean_low`` and ``mean_high`` of its
+    interval, ``std`` (population), ``median``, ``median_low``, ``median_high``, ``lower_quartile``, ``upper_quartile``,
+    ``n`` (samples with a value) and ``undefined`` (samples without one).
     """
     tidy = metrics.melt(id_vars=[*KEYS, "sample"], value_vars=list(METRICS), var_name="metric")
     groups = tidy.groupby([*KEYS, "metric"], sort=False, dropna=False, observed=True)["value"]
