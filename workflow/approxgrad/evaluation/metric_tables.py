@@ -118,16 +118,8 @@ def evaluate_arrays(
 ) -> pa.Table:
     """Return the metrics of every sample of cached maps, with the columns of :func:`evaluate_method`.
 
-    Parameters
-    ----------
-    paths : sequence of path
-        Files as :func:`approxgrad.storage.cached_arrays.read_arrays` takes them.
-    steps : sequence of float
-        The step of each.
-    scheme : str
-        The finite-difference scheme of all.
-    names : mapping
-        Names of the arrays: ``exact`` and ``approximated``.
+    The `paths` are files for :func:`approxgrad.storage.cached_arrays.read_arrays`, with the step of each, the
+    finite-difference scheme of all, and the `names` of the arrays ``exact`` and ``approximated``.
     """
     parts = []
     for path, step in zip(paths, steps, strict=True):
@@ -166,21 +158,11 @@ def _positions(exact: TableFile, sample: NDArray[np.int64], path: Path | str) ->
 
 
 def summarise(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Return the distribution of every metric over the samples.
+    """Return the distribution of every metric over the samples of metric tables.
 
-    Parameters
-    ----------
-    metrics : DataFrame
-        One row per sample, with the columns :data:`KEYS`, ``sample`` and a column for each metric.
-    bootstrap : Bootstrap
-        How the intervals of mean and median are computed.
-
-    Returns
-    -------
-    DataFrame
-        One row for each of :data:`KEYS` and ``metric``: ``mean``, the ends ``mean_low`` and ``mean_high`` of its
-        interval, ``std`` (population), ``median``, ``median_low``, ``median_high``, ``lower_quartile``,
-        ``upper_quartile``, ``n`` (samples with a value) and ``undefined`` (samples without one).
+    There is a row for each of :data:`KEYS` and ``metric``: ``mean``, the ends ``mean_low`` and ``mean_high`` of its
+    interval, ``std`` (population), ``median``, ``median_low``, ``median_high``, ``lower_quartile``, ``upper_quartile``,
+    ``n`` (samples with a value) and ``undefined`` (samples without one).
     """
     tidy = metrics.melt(id_vars=[*KEYS, "sample"], value_vars=list(METRICS), var_name="metric")
     groups = tidy.groupby([*KEYS, "metric"], sort=False, dropna=False, observed=True)["value"]

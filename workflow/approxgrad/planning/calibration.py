@@ -74,25 +74,9 @@ def measure_model(
 ) -> Speed:
     """Time a model, with random weights if it has any, in a fresh process: a few seconds.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of one input.
-    model : ModelKind
-        The model's description.
-    device, threads, memory_mib, extensions
-        As in the configuration.
-    outputs : int
-        Outputs of a model that is opened and not built; the speed of others hardly depends on it.
-    training_rows : int, optional
-        Rows that the model is trained on; without them, its training is not timed.
-    file : str
-        What the study made of the model, for kinds that make a file.
-
-    Raises
-    ------
-    CalibrationError
-        If the model cannot be built or run; the message gives the reason.
+    The `shape` is that of one input. The speed of a model that is opened and not built hardly depends on its number of
+    `outputs`. Training is timed only with the number of its rows; `file` is what the study made of the model. The rest is as in the
+    configuration. A CalibrationError gives the reason why a model cannot be built or run.
     """
     if fault := model.shape_fault(shape):
         raise CalibrationError(fault)
@@ -248,12 +232,7 @@ def _training_seconds(model: Any, shape: list[int], training: Any, rows: int, de
 def rate(work: Callable[[int], int], smallest: int, largest: int) -> float:
     """Return how many units of work are done per second.
 
-    Parameters
-    ----------
-    work : callable
-        Does work of a given size and returns its units. The first call is a warm-up.
-    smallest, largest : int
-        Sizes to begin with and to go up to.
+    The work does a size from `smallest` to `largest`, and returns its units; the first call is a warm-up.
     """
 
     def timed(size: int) -> tuple[float, float]:

@@ -82,10 +82,8 @@ def verify_cell(
 
     Parameters
     ----------
-    study : Study
+    study, cell : Study, Cell
         What was asked for.
-    cell : Cell
-        The cell.
     folder : path
         Where its attribution file, and the shared gradient that it follows from, were computed again.
     origins : mapping
@@ -236,12 +234,9 @@ def _near(left: Any, right: Any, tolerance: float, absolute: float) -> bool:
 
 
 def conclusion(findings: Sequence[Finding]) -> str:
-    """Return how many checks were made.
+    """Return how many checks were made, or raise a VerificationError.
 
-    Raises
-    ------
-    VerificationError
-        If something differs: the first cell, what differs in it, and how many more there are.
+    It says what differs in the first cell in which something does, and how many more there are.
     """
     wrong = [finding for finding in findings if not finding.agrees]
     if wrong:
