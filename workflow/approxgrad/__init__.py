@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from approxgrad.methods.original import ApproxAttribution
     from approxgrad.models.compilation import CompiledModel
     from approxgrad.models.onnx_model import OnnxModel
+    from approxgrad.models.services.service_model import ServiceModel
     from approxgrad.provenance.document import read_provenance
     from approxgrad.steps.choice import StepChoice, choose_step
 
@@ -26,6 +27,7 @@ __all__ = [
     "ExactGradient",
     "FiniteDifference",
     "OnnxModel",
+    "ServiceModel",
     "StepChoice",
     "attribute",
     "choose_step",
@@ -38,6 +40,7 @@ _MODULES = {
     "ExactGradient": "approxgrad.gradients.exact",
     "FiniteDifference": "approxgrad.gradients.finite_differences",
     "OnnxModel": "approxgrad.models.onnx_model",
+    "ServiceModel": "approxgrad.models.services.service_model",
     "StepChoice": "approxgrad.steps.choice",
     "attribute": "approxgrad.methods.attribution",
     "choose_step": "approxgrad.steps.choice",

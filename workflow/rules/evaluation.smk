@@ -27,6 +27,7 @@ rule evaluate:
         runtime=30,
     params:
         made_by="approxgrad.evaluation.metric_tables:method_table",
+        twin=lambda wildcards: study.twin(wildcards.model) or "",
         states=states(METRIC_EXTENSIONS),
         versions=versions("evaluate.py", "approxgrad.evaluation.metric_tables"),
     script:
@@ -75,6 +76,10 @@ use rule evaluate as evaluate_published with:
 METRIC_FILES = [
     METRIC_TABLE.format(dataset=dataset, model=model, method=method) for dataset, model, method in study.comparisons
 ]
+# The rounding of a twin is not that of the model that is compared with it.
+OWN_REFERENCES = [
+    (names, cell) for names in study.comparisons for cell in study.references(*names) if cell.model == names[1]
+]
 INTERVALS = {"seed": study.config.seed, "uncertainty": written(study.config.uncertainty)}
 
 # Tables of the whole study by the names of their rules: what each says and is called, the file, the function that makes
@@ -111,12 +116,9 @@ TABLES = {
         "approxgrad.evaluation.convergence:recommendations_table",
         {
             "metrics": METRIC_FILES,
-            "exact": [cell.path for names in study.comparisons for cell in study.references(*names)],
+            "exact": [cell.path for _, cell in OWN_REFERENCES],
         },
-        {
-            "comparisons": study.comparisons,
-            "references": [names for names in study.comparisons for _ in study.references(*names)],
-        },
+        {"comparisons": study.comparisons, "references": [names for names, _ in OWN_REFERENCES]},
     ),
     "summarise_published": (
         "Mean, median, their intervals, spread and quartiles of every metric over the cached maps.",

@@ -34,27 +34,11 @@ class DownloadError(ValueError):
 
 
 def download(addresses: Sequence[str], target: Path, md5: str, *, retries: int, timeout: float) -> None:
-    """Write the file with an MD5 sum to `target`, from the first address that delivers it.
+    """Write the file with an MD5 sum to `target`, from the first of the `addresses` that delivers it.
 
-    Until its checksum is verified, the file has a hidden name that ends in ``.part``.
-
-    Parameters
-    ----------
-    addresses : sequence of str
-        Tried in order; ``http://``, ``https://``, ``file:///`` or local paths.
-    target : path
-        Where the file goes.
-    md5 : str
-        Its MD5 sum in hexadecimal digits.
-    retries : int
-        How often an address is asked again after a failed transfer.
-    timeout : float
-        Seconds without data after which a transfer has failed.
-
-    Raises
-    ------
-    DownloadError
-        If no address delivers the file; says what was wrong with each of them.
+    They are ``http://``, ``https://``, ``file:///`` or local paths, and each is asked again so many times after a
+    failed transfer, which is one without data for `timeout` seconds. Until its checksum is verified, the file has a
+    hidden name that ends in ``.part``. A DownloadError says what was wrong with each address.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")

@@ -108,13 +108,7 @@ class Archive:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Folder | Archive]:
-    """Open a folder or a zip archive.
-
-    Raises
-    ------
-    DatasetError
-        If the path leads to neither.
-    """
+    """Open a folder or a zip archive; a DatasetError if the path leads to neither."""
     if path.is_dir():
         yield Folder(path)
         return
@@ -126,20 +120,11 @@ def opened(path: Path) -> Iterator[Folder | Archive]:
 
 
 def class_folders(names: Iterable[str], where: Path) -> dict[str, dict[str, list[str]]]:
-    """Sort the names of image files by part (``train``, ``test``) and class.
+    """Return the names of the image files of each part (``train``, ``test``) by class, both in alphabetical order.
 
-    Hidden files, files left by systems and everything outside class folders are ignored.
-
-    Returns
-    -------
-    dict
-        For each part the names of the images by class, both in alphabetical order.
-
-    Raises
-    ------
-    DatasetError
-        If a part is missing, a class is empty, alone or in ``test`` only, two classes look the same, or a class folder
-        contains a folder.
+    Hidden files, files left by systems and everything outside class folders are ignored. A DatasetError says that a
+    part is missing, that a class is empty, alone or in ``test`` only, that two classes look the same, or that a class
+    folder contains a folder.
     """
     parts: dict[str, dict[str, list[str]]] = {part: {} for part in PARTS}
     top: set[str] = set()

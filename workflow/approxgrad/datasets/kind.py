@@ -86,19 +86,10 @@ class DatasetKind(Description):
         return written(self)
 
     def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
-        """Return the parts ``train``, ``validation`` and ``test``.
+        """Return the parts ``train``, ``validation`` and ``test`` from the files that :meth:`sources` names.
 
-        Parameters
-        ----------
-        seed : int
-            Seed of all random draws.
-        sources : sequence of path
-            The files named by :meth:`sources`, in that order.
-
-        Raises
-        ------
-        DatasetError
-            If the files do not hold what the options describe, or too few rows of it.
+        The seed is that of all random draws. A DatasetError says that the files do not hold what the options describe,
+        or too few rows of it.
         """
         raise NotImplementedError
 

@@ -17,25 +17,11 @@ from approxgrad.storage.table_checks import TableError, matrix
 def completeness_residuals(paths: Sequence[Path | str], methods: Sequence[str]) -> pa.Table:
     """Return by how much the attributions of every sample miss the difference of the outputs.
 
-    Parameters
-    ----------
-    paths : sequence of path
-        Attribution files of path methods.
-    methods : sequence of str
-        Method of each.
-
-    Returns
-    -------
-    Table
-        One row for each file and sample: ``method``, the columns :data:`approxgrad.evaluation.frames.SOURCE`,
-        ``sample``; ``attribution_sum`` over the features, in float64; ``output`` and ``baseline_output`` of the model;
-        ``residual``, the sum minus the difference of the outputs; and ``relative_residual``, the residual over the
-        absolute difference, null where the outputs are equal.
-
-    Raises
-    ------
-    TableError
-        If a file has no outputs at the ends of the path.
+    The `paths` are attribution files of path methods, the `methods` those of each. The table has a row for each file
+    and sample: ``method``, the columns :data:`approxgrad.evaluation.frames.SOURCE`, ``sample``; ``attribution_sum``
+    over the features, in float64; ``output`` and ``baseline_output`` of the model; ``residual``, the sum minus the
+    difference of the outputs; and ``relative_residual``, the residual over the absolute difference, null where the
+    outputs are equal. A TableError names a file without outputs at the ends of the path.
     """
     parts = []
     for path, method in zip(paths, methods, strict=True):

@@ -62,14 +62,8 @@ class Branch:
 class Convergence:
     """What an error curve says.
 
-    Attributes
-    ----------
-    best_setting, best_error : float
-        The setting with the smallest error, and that error.
-    low, high : float
-        Ends of the settings around it whose errors are within 10 % of the smallest.
-    truncation, rounding : Branch or None
-        Above and below the best setting; None where too few points lie on a branch.
+    These are the setting with the smallest error, and that error; the ends of the settings around it whose errors are
+    within 10 % of the smallest; and the branches above and below it, None where too few points lie on one.
     """
 
     best_setting: float
@@ -93,14 +87,9 @@ def convergence(settings: ArrayLike, errors: ArrayLike, dtype: str) -> Convergen
     Parameters
     ----------
     settings, errors : array_like
-        Settings, such as step sizes, each once, and relative errors, of shape (K,).
+        Positive settings, such as step sizes, each once, and relative errors, of shape (K,); else a ValueError.
     dtype : str
         Precision of the model; errors below its resolution count as zero.
-
-    Raises
-    ------
-    ValueError
-        If there are no points, a setting is not positive or there twice, or an error is negative or not a number.
 
     Notes
     -----
@@ -132,16 +121,10 @@ def convergence(settings: ArrayLike, errors: ArrayLike, dtype: str) -> Convergen
 def textbook_step(truncation: Branch, own: Stencil, dtype: str, rounding_scale: float) -> float:
     """Return the step that a textbook would choose, from machine epsilon and the measured truncation error.
 
-    Parameters
-    ----------
-    truncation : Branch
-        Measured with the stencil `own` and a model of the precision `dtype`.
-    rounding_scale : float
-        ``|f| |w| / |w f'|``, from the metadata of the exact attribution: the step at which an error of the size of
-        f in every difference is as large as an attribution ``w f'``.
+    The truncation was measured with the stencil `own` and a model of the precision `dtype`. The `rounding_scale` is
+    ``|f| |w| / |w f'|``, from the metadata of the exact attribution: the step at which an error of the size of f in
+    every difference is as large as an attribution ``w f'``.
 
-    Notes
-    -----
     With outputs that are off by ``eps |f|``, a difference with coefficients c_i is off by ``sum |c_i| eps |f| / h``.
     Together with a truncation error of ``b h**p`` this is least at ``h**(p + 1) = sum |c_i| eps |f| / (p b)``: for the
     forward scheme ``h = 2 sqrt(eps |f| / |f''|)``, for the central one ``h = (3 eps |f| / |f'''|)**(1/3)`` (Press et
@@ -153,18 +136,10 @@ def textbook_step(truncation: Branch, own: Stencil, dtype: str, rounding_scale: 
 
 
 def error_curves(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return the relative error against the exact attribution over the settings.
+    """Return the relative error against the exact attribution over the settings, from any number of metric tables.
 
-    Parameters
-    ----------
-    metrics : DataFrame
-        The metric table, of any number of data sets, models and methods.
-
-    Returns
-    -------
-    DataFrame
-        One row for each of :data:`CURVE`, ``chosen`` (at run time) and ``setting``: ``error`` (median over the
-        samples), ``lower_quartile``, ``upper_quartile`` and ``n`` (samples with a defined error).
+    There is a row for each of :data:`CURVE`, ``chosen`` (at run time) and ``setting``: ``error`` (median over the
+    samples), ``lower_quartile``, ``upper_quartile`` and ``n`` (samples with a defined error).
     """
     compared = (metrics["reference"] != "truth") & metrics["setting"].notna()
     rows = metrics[compared].dropna(subset="relative_error")
@@ -181,23 +156,13 @@ def error_curves(metrics: pd.DataFrame) -> pd.DataFrame:
 def recommended_settings(
     metrics: pd.DataFrame, rounding_scales: Mapping[tuple[str, str, str, str], float]
 ) -> pd.DataFrame:
-    """Return the setting to use, and why, for each data set, model, method, family and precision.
+    """Return the setting to use, and why, for each data set, model, method, family and precision of a metric table.
 
-    Parameters
-    ----------
-    metrics : DataFrame
-        The metric table.
-    rounding_scales : mapping
-        See :func:`textbook_step`, by data set, model, method and precision; without it there is no textbook step.
-
-    Returns
-    -------
-    DataFrame
-        The columns of :data:`CURVE`, then ``best_setting``, ``best_error``, ``low``, ``high``, ``truncation_slope``,
-        ``truncation_points``, ``rounding_slope``, ``rounding_points``, ``jump`` (:attr:`Convergence.jump`: below one
-        for a smooth model, far above one where the error falls off at the kinks of a network), ``textbook_step``,
-        ``chosen_setting``, ``chosen_error``, ``settings`` (how many were compared) and ``n`` (samples). What does not
-        exist is missing.
+    The `rounding_scales` of :func:`textbook_step` are by data set, model, method and precision; without one there is no
+    textbook step. After the columns of :data:`CURVE` stand the fields of :class:`Convergence` and of its branches, with
+    ``jump`` (below one for a smooth model, far above one where the error falls off at the kinks of a network),
+    ``textbook_step``, ``chosen_setting``, ``chosen_error``, ``settings`` (how many were compared) and ``n`` (samples).
+    What does not exist is missing.
     """
     rows = []
     for key, curve in error_curves(metrics).groupby(CURVE, observed=True, sort=False):

@@ -20,9 +20,6 @@ from approxgrad.storage.tables import write_table
 SOURCE = ["gradient", *SOURCE_COLUMNS]
 """Columns that describe a gradient source, in tables and in the metadata of attribution files."""
 
-TYPES = {"setting": pa.float64(), "chosen": pa.bool_(), "evaluations": pa.int64()}
-"""Types of the columns of :data:`SOURCE` that are not text."""
-
 KEYS = ["dataset", "model", "method", *SOURCE, "reference"]
 """Columns that tell the rows of the summary apart, besides the metric."""
 
@@ -34,13 +31,7 @@ def source_columns(source: Mapping[str, Any], rows: int) -> dict[str, pa.Array]:
 
 
 def read_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:
-    """Return the metrics of one data set, model and method with these three names as columns.
-
-    Raises
-    ------
-    TableError
-        If the file is not a table of metrics.
-    """
+    """Return the metrics of one data set, model and method with these three names as columns."""
     return read_keyed(path, [*SOURCE, "reference", "sample"], dataset=dataset, model=model, method=method)
 
 
@@ -82,19 +73,9 @@ def sorted_rows(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
-    """Return the smallest and largest value of exact attributions.
+    """Return smallest and largest value and number of samples of exact attributions.
 
-    Parameters
-    ----------
-    paths : sequence of path
-        Attribution files.
-    cells : sequence of tuple of str
-        Data set, model and method of each.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``dataset``, ``model``, ``method``, ``minimum``, ``maximum`` and ``samples``.
+    The `cells` are data set, model and method of each of the attribution files.
     """
     rows = []
     for path, names in zip(paths, cells, strict=True):

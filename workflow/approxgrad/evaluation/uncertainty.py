@@ -33,19 +33,8 @@ COLUMNS_AT_ONCE = 512
 class Bootstrap:
     """How intervals are computed.
 
-    Attributes
-    ----------
-    seed : int
-        The study's seed.
-    level : float
-        Share of studies whose interval is to contain the true value, between 0 and 1.
-    resamples : int
-        How often the samples are drawn again, with replacement.
-
-    Raises
-    ------
-    ValueError
-        If the level or the number of resamples is out of range.
+    A share `level` of studies have an interval that contains the true value, between 0 and 1; the samples are drawn
+    again `resamples` times, with replacement. A ValueError says which of the two is out of range.
     """
 
     seed: int
@@ -65,7 +54,7 @@ class Bootstrap:
 
 
 def intervals(columns: Sequence[NDArray[np.floating]], bootstrap: Bootstrap) -> pd.DataFrame:
-    """Return mean and median of every column with their intervals.
+    """Return mean and median of every column with their intervals, one row per column.
 
     Parameters
     ----------
@@ -74,15 +63,10 @@ def intervals(columns: Sequence[NDArray[np.floating]], bootstrap: Bootstrap) -> 
     bootstrap : Bootstrap
         Level, resamples and seed. Columns with the same number of values share their resamples.
 
-    Returns
-    -------
-    DataFrame
-        One row per column: ``mean``, ``mean_low``, ``mean_high``, ``median``, ``median_low``, ``median_high``. The ends
-        are NaN for fewer than two values, everything is for none.
-
     Notes
     -----
-    Time: one matrix product, resamples x values x columns. Memory: 24 bytes x resamples x values.
+    The ends are NaN for fewer than two values, everything is for none. Time: one matrix product, resamples x values x
+    columns. Memory: 24 bytes x resamples x values.
     """
     defined = [np.asarray(column, float)[~np.isnan(column)] for column in columns]
     counts = np.array([len(column) for column in defined], int)

@@ -15,7 +15,7 @@ from approxgrad.descriptions import read
 from approxgrad.gradients.arrays import TypedModel
 from approxgrad.gradients.targets import as_outputs
 from approxgrad.models.evaluating import TRIED_ROWS, evaluated, explained, own_function
-from approxgrad.models.kind import MODELS, ModelError, Shape
+from approxgrad.models.kind import MODELS, ModelError, Network, Shape
 from approxgrad.models.model_files import load_model
 
 AGREEMENT = 1e-3
@@ -25,7 +25,7 @@ AGREEMENT = 1e-3
 def open_model(
     kind_name: str,
     options: Mapping[str, Any],
-    weights: Path | str | None,
+    file: Path | str | None,
     shape: Shape,
     outputs: int,
     device: torch.device,
@@ -39,8 +39,9 @@ def open_model(
         Name of its kind.
     options : mapping
         What :meth:`approxgrad.models.kind.ModelKind.opening` returns.
-    weights : path, optional
-        File of :func:`approxgrad.models.saved.save_model`, which says all of a network.
+    file : path, optional
+        What a study made of the model: a file of :func:`approxgrad.models.saved.save_model`, which says all of a
+        network, or of :meth:`approxgrad.models.kind.ModelKind.make`.
     shape, outputs, device, dtype
         As for :meth:`approxgrad.models.kind.ModelKind.open`.
 
@@ -49,9 +50,11 @@ def open_model(
     ModelError
         If the model cannot be opened.
     """
-    if weights:
-        return load_model(weights, device).to(dtype)
-    return read(MODELS[kind_name], options).open(tuple(shape), outputs, device, dtype)
+    kind = MODELS[kind_name]
+    if file and issubclass(kind, Network):
+        return load_model(file, device).to(dtype)
+    made = {"file": Path(file)} if file else {}
+    return read(kind, options).open(tuple(shape), outputs, device, dtype, **made)
 
 
 def opened_function(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from approxgrad.descriptions import Integer, Text, option
@@ -98,7 +99,9 @@ class Function(ModelKind):
         """The module of the function."""
         return self.function.partition(":")[0]
 
-    def open(self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    def open(
+        self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype, file: Path | None = None
+    ) -> Callable[[Tensor], Tensor]:
         """Return the function as a callable from tensors to tensors.
 
         Raises

@@ -40,18 +40,7 @@ SOURCE, SAMPLE = (
 
 
 def explorer_page(comparisons: Sequence[Comparison]) -> str:
-    """Return the page; the same comparisons give the same bytes.
-
-    Parameters
-    ----------
-    comparisons : sequence of Comparison
-        In the order in which they are offered.
-
-    Returns
-    -------
-    str
-        HTML with all scripts and data inside, which loads nothing.
-    """
+    """Return the page, HTML with all scripts and data inside; the same comparisons give the same bytes."""
     room = limits(comparisons)
     charts = [
         {

@@ -78,12 +78,7 @@ def end_in_time(status: int, job: str, say: Callable[[str], None]) -> None:
 def ending(status: int, log: Path) -> str | None:
     """Return how a job ended that could not say so itself, or None if its log says that it has.
 
-    Parameters
-    ----------
-    status : int
-        Exit status of its process as :mod:`subprocess` gives it: negative for a signal.
-    log : path
-        Log file of the job.
+    The status is that of :mod:`subprocess`, negative for a signal.
     """
     name = _signal(-status if status < 0 else status - SHELL_BASE)
     if name:

@@ -43,29 +43,18 @@ def is_expected(error: BaseException) -> bool:
 
 
 class JobLog(logging.LoggerAdapter[logging.Logger]):
-    """The log of a job.
-
-    Attributes
-    ----------
-    summary : str
-        The job's key numbers, for its line on the terminal.
-    """
+    """The log of a job, and its key numbers as `summary`, for its line on the terminal."""
 
     summary = ""
 
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[JobLog]:
-    """Run the body of a rule's script.
+    """Run the body of a rule's script, which Snakemake gives the object `snakemake`.
 
     The log file gets the parameters, every message and, if the job fails, the traceback. The terminal gets one line: a
     summary of the finished job, or an error of an expected kind, after which the process ends with the status
     :data:`EXPLAINED`. Called code can neither end the job silently with ``sys.exit`` nor keep it alive with a thread.
-
-    Parameters
-    ----------
-    snakemake : Snakemake
-        The object that Snakemake gives to a script.
     """
     end_with_run()
     # What the imports left behind lives as long as the job: not searching it again also shortens the exit.

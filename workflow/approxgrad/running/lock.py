@@ -50,14 +50,7 @@ def run_alone(workflow: Any, resume: Callable[[str], None]) -> None:
     """Make Snakemake hold the folder's lock before it runs jobs or deletes results, but not to plan, report or unlock.
 
     Snakemake looks for locks of its own before it calls ``onstart``, so its methods are extended instead. If another
-    run is alive, the program ends with one line.
-
-    Parameters
-    ----------
-    workflow : Workflow
-        Snakemake's object in a Snakefile.
-    resume : callable
-        Called with a line about it if the last run in this folder was killed.
+    run is alive, the program ends with one line; if the last one was killed, `resume` is called with a line about it.
     """
     for name in CHANGING:
         setattr(workflow, name, partial(_alone, workflow, getattr(workflow, name), resume))
@@ -82,12 +75,8 @@ def _alone(
 def hold() -> str:
     """Lock the working directory for as long as this process lives; return a line about a killed run, or nothing.
 
-    Snakemake's locks and the unfinished files of a run that was killed on this computer are removed.
-
-    Raises
-    ------
-    RunLockError
-        If another run is alive here, or began on another computer, has not ended and has left Snakemake's locks.
+    Snakemake's locks and the unfinished files of a run that was killed on this computer are removed. A RunLockError
+    says that another run is alive here, or began on another computer, has not ended and has left Snakemake's locks.
     """
     OWNER.parent.mkdir(exist_ok=True)
     file = OWNER.open("a+", encoding="utf-8")

@@ -33,12 +33,8 @@ class QuietJobs(logging.Filter):
     """Leave out what Snakemake says about every single job.
 
     Errors pass, except of jobs that have explained theirs in one line (:data:`approxgrad.running.job.EXPLAINED`). For a
-    job that could not, because it was killed, this class writes the line.
-
-    Attributes
-    ----------
-    over : bool
-        Whether all jobs have ended; Snakemake then only repeats that one has failed.
+    job that could not, because it was killed, this class writes the line. When all jobs are `over`, Snakemake only
+    repeats that one has failed.
     """
 
     def __init__(self) -> None:

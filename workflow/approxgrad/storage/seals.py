@@ -64,15 +64,7 @@ def seal_parquet(path: Path | str) -> None:
 
 
 class ParquetSeal:
-    """The digests of a parquet file; the one of the footer is checked at once.
-
-    Raises
-    ------
-    SealError
-        If the footer is not what was written.
-    OSError
-        If the file cannot be read.
-    """
+    """The digests of a parquet file; a SealError if its footer, which is checked at once, is not what was written."""
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
@@ -83,13 +75,7 @@ class ParquetSeal:
     def check(
         self, metadata: pq.FileMetaData, groups: Iterable[int] | None = None, columns: Collection[str] | None = None
     ) -> None:
-        """Check the values of some columns in some row groups, by default of all; each of them only once.
-
-        Raises
-        ------
-        SealError
-            If they are not what was written.
-        """
+        """Check some columns in some row groups, by default all, each of them once; a SealError if one has changed."""
         if self._digests is None:
             return
         names = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
@@ -118,15 +104,7 @@ def sealed_weights(content: bytes) -> bytes:
 
 
 def check_weights(path: Path | str) -> None:
-    """Check the digest of a safetensors file; files of other formats or without a digest pass.
-
-    Raises
-    ------
-    SealError
-        If the file is not what was written.
-    OSError
-        If it cannot be read.
-    """
+    """Check the digest of a safetensors file, or raise a SealError; files of other formats or without a digest pass."""
     with Path(path).open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > os.fstat(file.fileno()).st_size - 8:

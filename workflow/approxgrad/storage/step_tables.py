@@ -17,36 +17,18 @@ COLUMN_TYPES = {float: pa.float64(), int: pa.int64(), str: pa.string(), bool: pa
 
 
 def write_choice(path: Path | str, choice: Any, metadata: Mapping[str, Any]) -> None:
-    """Write a chosen step.
+    """Write a chosen step, a StepChoice or another dataclass whose fields are numbers, texts or None.
 
-    Parameters
-    ----------
-    path : path
-        The file.
-    choice : StepChoice
-        Or another dataclass whose fields are numbers, texts or None. Types of columns follow from its annotations and
-        not from its values, so that all files form one table.
-    metadata : mapping
-        What the choice came from.
+    Types of columns follow from its annotations and not from its values, so that all files form one table.
     """
     schema = pa.schema([(name, _column_type(hint)) for name, hint in get_type_hints(type(choice)).items()])
     write_table(path, pa.Table.from_pylist([asdict(choice)], schema=schema), metadata)
 
 
 def read_choice(path: Path | str, scheme: str) -> dict[str, Any]:
-    """Return a chosen step and what it was chosen from, by the names of the fields.
+    """Return a chosen step for a finite-difference scheme and what it was chosen from, by the names of the fields.
 
-    Parameters
-    ----------
-    path : path
-        The file.
-    scheme : str
-        Finite-difference scheme that the step is wanted for.
-
-    Raises
-    ------
-    TableError
-        If the file does not hold a single step for this scheme.
+    A TableError says that the file does not hold a single step for this scheme.
     """
     rows = read_table(path)[0].to_pylist()
     if len(rows) != 1 or not {"step", "scheme"} <= rows[0].keys():
