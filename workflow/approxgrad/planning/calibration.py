@@ -75,8 +75,8 @@ def measure_model(
     """Time a model, with random weights if it has any, in a fresh process: a few seconds.
 
     The `shape` is that of one input. The speed of a model that is opened and not built hardly depends on its number of
-    `outputs`. Training is timed only with the number of its rows; `file` is what the study made of the model. The rest is as in the
-    configuration. A CalibrationError gives the reason why a model cannot be built or run.
+    `outputs`. Training is timed only with the number of its rows; `file` is what the study made of the model. The rest
+    is as in the configuration. A CalibrationError gives the reason why a model cannot be built or run.
     """
     if fault := model.shape_fault(shape):
         raise CalibrationError(fault)
