@@ -22,8 +22,7 @@ from approxgrad.storage.cached_arrays import read_arrays
 from approxgrad.storage.table_checks import TableError, matrix
 from approxgrad.storage.table_file import TableFile
 
-COMPARED = ["attribution", "truth"]
-"""Columns of an attribution file that are needed here."""
+COMPARED = ["attribution", "truth"]  # columns of an attribution file that are needed here
 
 
 def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | str]) -> pa.Table:

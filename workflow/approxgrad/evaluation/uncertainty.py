@@ -25,8 +25,7 @@ from approxgrad.seeds import derive_seed
 
 Array = NDArray[np.float64]
 
-COLUMNS_AT_ONCE = 512
-"""Bounds the memory for resampled means and medians, whatever the number of columns."""
+COLUMNS_AT_ONCE = 512  # bounds the memory for resampled means and medians, whatever the number of columns
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-GRACE_SECONDS = 10
-"""How long to wait for the threads of a finished job."""
-
-SHELL_BASE = 128
-"""A shell adds this to the number of the signal that ended a command."""
-
-FAILED = "failed"
-"""Message in the log of a job that has reported its own error."""
+GRACE_SECONDS = 10  # how long to wait for the threads of a finished job
+SHELL_BASE = 128  # a shell adds this to the number of the signal that ended a command
+FAILED = "failed"  # message in the log of a job that has reported its own error
 
 SILENT = "without a message, as after os._exit"
 

@@ -25,14 +25,12 @@ logger = logging.getLogger("approxgrad")
 EXPECTED_ERRORS = (ValueError, TypeError, OSError, MemoryError)
 """What the package raises for a user's mistake or the machine's limits; anything else is a fault of the package."""
 
-EXPLAINED = os.EX_DATAERR
-"""Exit status of a job that has said in one line why it failed, so that Snakemake need not."""
+EXPLAINED = os.EX_DATAERR  # exit status of a job that has said in one line why it failed, so that Snakemake need not
 
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 """What torch says, in a RuntimeError, when the machine is too small."""
 
-LONGEST = 2000
-"""Characters of the line for an error."""
+LONGEST = 2000  # characters of the line for an error
 
 
 def is_expected(error: BaseException) -> bool:

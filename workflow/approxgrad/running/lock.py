@@ -28,8 +28,7 @@ OWNER = Path(".snakemake/approxgrad.run")
 
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 
-RUN_VARIABLE = "APPROXGRAD_RUN"
-"""Environment variable with the id of the process that starts a job."""
+RUN_VARIABLE = "APPROXGRAD_RUN"  # environment variable with the id of the process that starts a job
 
 WATCH_SECONDS = 0.5
 

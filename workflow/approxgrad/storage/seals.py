@@ -23,8 +23,7 @@ from typing import BinaryIO
 
 import pyarrow.parquet as pq
 
-MARK = b"approxgrad-seal1"
-"""Stands between the digests of a parquet file and its footer."""
+MARK = b"approxgrad-seal1"  # stands between the digests of a parquet file and its footer
 
 SIZE = hashlib.sha256().digest_size
 COUNT = 4
@@ -33,8 +32,7 @@ COUNT = 4
 ENDING = 8
 """Bytes after the footer: its length and the name of the format."""
 
-WEIGHTS_KEY = "approxgrad_sha256"
-"""Key of the digest in the metadata of a safetensors file."""
+WEIGHTS_KEY = "approxgrad_sha256"  # key of the digest in the metadata of a safetensors file
 
 CHUNK = 2**20
 
