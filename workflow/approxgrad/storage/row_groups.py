@@ -57,14 +57,13 @@ def writer_options(schema: pa.Schema) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "write_page_checksum": True,
-        "use_dictionary": [_leaf(field) for field in schema if field.name not in maps],
+        "use_dictionary": [
+            f"{field.name}.list.element" if pa.types.is_nested(field.type) else field.name
+            for field in schema
+            if field.name not in maps
+        ],
         "use_byte_stream_split": [f"{name}.list.element" for name in maps],
     }
-
-
-def _leaf(field: pa.Field) -> str:
-    """Return the name that parquet gives to the values of a column."""
-    return f"{field.name}.list.element" if pa.types.is_nested(field.type) else str(field.name)
 
 
 def _groups(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:

@@ -77,7 +77,12 @@ class ParquetSeal:
         if self._digests is None:
             return
         names = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
-        chosen = [n for n, name in enumerate(names) if columns is None or any(_belongs(name, c) for c in columns)]
+        # Of a column of lists, the path leads to the values in them.
+        chosen = [
+            number
+            for number, name in enumerate(names)
+            if columns is None or any(f"{name}.".startswith(f"{column}.") for column in columns)
+        ]
         with self._path.open("rb") as file:
             for group in range(metadata.num_row_groups) if groups is None else groups:
                 for column in chosen:
@@ -171,8 +176,3 @@ def _range_digest(file: BinaryIO, start: int, length: int) -> bytes:
         digest.update(chunk)
         length -= len(chunk)
     return digest.digest()
-
-
-def _belongs(path: str, column: str) -> bool:
-    """Whether values at a path in the schema belong to a column."""
-    return path == column or path.startswith(f"{column}.")
