@@ -23,8 +23,7 @@ META = "batches.meta"
 
 PIXELS = 3 * 32 * 32
 CLASSES = 10
-LARGEST_MEMBER = 64 * 2**20
-"""Bytes; a batch of 10,000 images has about half of it."""
+LARGEST_MEMBER = 64 * 2**20  # bytes; a batch of 10,000 images has about half of it
 
 
 def read_members(archive: Path) -> dict[str, bytes]:

@@ -12,6 +12,9 @@ from approxgrad.datasets.normalisation import NOT_NORMALISED, Normalisation, Nor
 from approxgrad.descriptions import Description, Registry, written
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from approxgrad.storage.splits import Split
 
 PARTS = ("train", "validation", "test")
@@ -84,6 +87,19 @@ class DatasetKind(Description):
     def tracked(self) -> dict[str, Any]:
         """Return the options on which the prepared rows depend, as plain values."""
         return written(self)
+
+    def split(
+        self,
+        features: NDArray[np.floating[Any]],
+        target: NDArray[Any],
+        classes: tuple[str, ...] = (),
+        effects: NDArray[np.float32] | None = None,
+    ) -> Split:
+        """Return some rows as a part with the shape and the numbers of the configuration."""
+        from approxgrad.storage.splits import Split
+
+        scale = self.fixed_scale
+        return Split(features, target, effects, self.feature_shape or (), classes, scale.mean, scale.std)
 
     def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
         """Return the parts ``train``, ``validation`` and ``test`` from the files that :meth:`sources` names.

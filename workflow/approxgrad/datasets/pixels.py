@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is decoded; Pillow would start other programs for some of the rest."""
 
-DEEP_MODES = ("I", "F")
-"""Beginnings of Pillow's modes with more than eight bits, which it clips silently."""
+DEEP_MODES = ("I", "F")  # beginnings of Pillow's modes with more than eight bits, which it clips silently
 DEEP_PIXELS = re.compile(r"\b(?:LA|[A-Z]|RGB[AaX]?|CMYK);16")
 """Names in Pillow's decoders of pixels with more than eight bits per channel, of which they keep eight."""
 

@@ -23,8 +23,7 @@ from approxgrad.storage.array_files import load_arrays
 from approxgrad.storage.damage import DAMAGES
 from approxgrad.storage.table_checks import TableError
 
-LARGEST_EXACT = 2**53
-"""Up to here a double holds every integer."""
+LARGEST_EXACT = 2**53  # up to here a double holds every integer
 
 
 @dataclass(frozen=True)

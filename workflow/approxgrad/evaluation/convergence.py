@@ -6,9 +6,8 @@ For the step of a finite difference these are truncation above the best step and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,7 @@ from approxgrad.evaluation.frames import read_comparisons, sorted_rows
 from approxgrad.gradients.stencils import SCHEMES, Stencil
 from approxgrad.storage.tables import read_table
 
-CURVE = ["dataset", "model", "method", "family", "setting_name", "dtype"]
-"""Columns that tell error curves apart."""
+CURVE = ["dataset", "model", "method", "family", "setting_name", "dtype"]  # columns that tell error curves apart
 
 AWAY = 5.0
 """A branch begins at this multiple of the smallest error, where the other bends its slope by a twentieth at most."""
@@ -35,8 +33,7 @@ OFF_LINE = 2.0
 FEWEST_POINTS = 3
 """A line fits any two points, so a branch needs more."""
 
-TOLERANCE = 1.1
-"""Settings whose error is at most this multiple of the smallest one are as good as the best."""
+TOLERANCE = 1.1  # settings whose error is at most this multiple of the smallest one are as good as the best
 
 
 @dataclass(frozen=True)
@@ -193,20 +190,12 @@ def _recommendation(curve: pd.DataFrame, own: Stencil | None, dtype: str, scale:
 
 def recommendations_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the table of :func:`recommended_settings` for a rule."""
-    scales = rounding_scales(inputs["exact"], params["references"])
-    return recommended_settings(read_comparisons(inputs["metrics"], params["comparisons"]), scales), {}
-
-
-def rounding_scales(
-    paths: Sequence[Path | str], comparisons: Sequence[tuple[str, str, str]]
-) -> dict[tuple[str, str, str, str], float]:
-    """Return the scales of :func:`textbook_step` from exact attribution files, each with what is compared with it."""
     scales = {}
-    for path, names in zip(paths, comparisons, strict=True):
+    for path, names in zip(inputs["exact"], params["references"], strict=True):
         document = read_table(path, [])[1]
         if document.get("rounding_scale") is not None:
             scales[(*names, document["dtype"])] = float(document["rounding_scale"])
-    return scales
+    return recommended_settings(read_comparisons(inputs["metrics"], params["comparisons"]), scales), {}
 
 
 def _sorted(settings: ArrayLike, errors: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -22,8 +22,7 @@ from approxgrad.storage.cached_arrays import read_arrays
 from approxgrad.storage.table_checks import TableError, matrix
 from approxgrad.storage.table_file import TableFile
 
-COMPARED = ["attribution", "truth"]
-"""Columns of an attribution file that are needed here."""
+COMPARED = ["attribution", "truth"]  # columns of an attribution file that are needed here
 
 
 def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | str], twin: str = "") -> pa.Table:
@@ -74,11 +73,6 @@ def method_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.Tab
     return evaluate_method(inputs["exact"], inputs["approximated"], params["twin"])
 
 
-def arrays_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.Table:
-    """Return the table of :func:`evaluate_arrays` for a rule."""
-    return evaluate_arrays(inputs["arrays"], params["steps"], params["scheme"], params["arrays"])
-
-
 def _measured_file(file: TableFile, exact: TableFile | None, twin: str = "") -> list[pa.Table]:
     """Compare the maps of a file with the exact ones, if given, and with the truth, piece by piece to save memory."""
     sample = file.read(["sample"])["sample"].to_numpy()
@@ -113,18 +107,16 @@ def _measured_file(file: TableFile, exact: TableFile | None, twin: str = "") -> 
     ]
 
 
-def evaluate_arrays(
-    paths: Sequence[Path | str], steps: Sequence[float], scheme: str, names: Mapping[str, str]
-) -> pa.Table:
-    """Return the metrics of every sample of cached maps, with the columns of :func:`evaluate_method`.
+def arrays_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.Table:
+    """Return the metrics of every sample of cached maps, with the columns of :func:`evaluate_method`, for a rule.
 
-    The `paths` are files for :func:`approxgrad.storage.cached_arrays.read_arrays`, with the step of each, the
-    finite-difference scheme of all, and the `names` of the arrays ``exact`` and ``approximated``.
+    The ``arrays`` are files for :func:`approxgrad.storage.cached_arrays.read_arrays` with the names of the parameter
+    ``arrays``; ``steps`` has the step of each, ``scheme`` the finite-difference scheme of all.
     """
     parts = []
-    for path, step in zip(paths, steps, strict=True):
-        exact, approximated = read_arrays(path, names)
-        source = Source(Difference(scheme, (step,)), step)  # type: ignore[arg-type]
+    for path, step in zip(inputs["arrays"], params["steps"], strict=True):
+        exact, approximated = read_arrays(path, params["arrays"])
+        source = Source(Difference(params["scheme"], (step,)), step)
         described = {
             "gradient": source.name,
             "family": source.family,

@@ -25,8 +25,7 @@ from approxgrad.seeds import derive_seed
 
 Array = NDArray[np.float64]
 
-COLUMNS_AT_ONCE = 512
-"""Bounds the memory for resampled means and medians, whatever the number of columns."""
+COLUMNS_AT_ONCE = 512  # bounds the memory for resampled means and medians, whatever the number of columns
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,8 @@ def intervals(columns: Sequence[NDArray[np.floating]], bootstrap: Bootstrap) -> 
             if resamples is not None:
                 ends = middle + _mean_interval(deviations, resamples, bootstrap)
                 result[chunk, 1:3] = np.clip(ends, smallest, largest)
-                result[chunk, 4:6] = _median_interval(values, resamples, bootstrap)
+                medians = _middle(values, resamples.lower, resamples.upper)
+                result[chunk, 4:6] = np.quantile(medians, bootstrap.tails, axis=1).T
     return pd.DataFrame(result, columns=names)
 
 
@@ -106,12 +106,6 @@ def _resample(count: int, bootstrap: Bootstrap) -> _Resamples:
     cells = ranks + count * np.arange(bootstrap.resamples)[:, None]
     drawn = np.bincount(cells.ravel(), minlength=cells.size).reshape(cells.shape)
     return _Resamples(drawn / count, ranks[:, (count - 1) // 2], ranks[:, count // 2])
-
-
-def _median_interval(values: Array, resamples: _Resamples, bootstrap: Bootstrap) -> Array:
-    """Return the ends of the interval of the median, shape (K, 2), from sorted values of shape (K, n)."""
-    medians = _middle(values, resamples.lower, resamples.upper)
-    return np.quantile(medians, bootstrap.tails, axis=1).T
 
 
 def _mean_interval(values: Array, resamples: _Resamples, bootstrap: Bootstrap) -> Array:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from approxgrad.study.grid import Cell
     from approxgrad.study.study import Study
 
-QUANTILE = 0.99
-"""Share of the pixels of two maps that their colour scale covers; the rest is shown like its ends."""
+QUANTILE = 0.99  # share of the pixels of two maps that their colour scale covers; the rest is shown like its ends
 
 SIGNED, UNSIGNED = "RdBu_r", "Reds"
 

@@ -23,14 +23,9 @@ from approxgrad.models.kind import MODELS
 if TYPE_CHECKING:
     from approxgrad.models.kind import ModelKind
 
-SHORTEST_SECONDS = 0.1
-"""A timing is repeated with twice the work until it takes at least this long."""
-
-EXACT_INPUTS = 32
-"""Inputs in the smallest timing of exact gradients: few enough for a slow model."""
-
-INPUT_BYTES, LARGEST_INPUTS = 2**26, 4096
-"""Bytes and number of random inputs in a timing, at most."""
+SHORTEST_SECONDS = 0.1  # a timing is repeated with twice the work until it takes at least this long
+EXACT_INPUTS = 32  # inputs in the smallest timing of exact gradients: few enough for a slow model
+INPUT_BYTES, LARGEST_INPUTS = 2**26, 4096  # bytes and number of random inputs in a timing, at most
 
 
 class CalibrationError(ValueError):

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from approxgrad.study.grid import Cell
     from approxgrad.study.study import Study
 
-GRADIENT = "gradient"
-"""Stands in the place of a method for gradients that several methods share."""
+GRADIENT = "gradient"  # stands in the place of a method for gradients that several methods share
 
 
 @dataclass(frozen=True)

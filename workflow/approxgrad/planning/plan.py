@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown until data are prepared"
 
-UNLISTED = "unlisted"
-"""In place of a rule if Snakemake cannot list the jobs: the known ones run models."""
+UNLISTED = "unlisted"  # in place of a rule if Snakemake cannot list the jobs: the known ones run models
 
 ESTIMATE = (
     "The times are estimates: untrained models of the same kind were timed on this machine as it is now, other jobs by "

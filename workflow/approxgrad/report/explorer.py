@@ -28,8 +28,7 @@ from approxgrad.storage.table_checks import TableError
 Array = NDArray[np.float64]
 
 # Chromium opens a page inside a report only up to 1.5 MB, of which the chart library takes a quarter.
-MOST_POINTS, POINT_BUDGET = 100, 100_000
-"""Points of one source and metric, and numbers of all points together."""
+MOST_POINTS, POINT_BUDGET = 100, 100_000  # points of one source and metric, and numbers of all points together
 MOST_SAMPLES, MAP_BUDGET = 12, 350_000
 """Samples of one comparison whose maps are shown, and numbers of all maps together."""
 SIDES, FEWEST_SAMPLES = (48, 32, 24, 16), 3

@@ -28,8 +28,7 @@ OWNER = Path(".snakemake/approxgrad.run")
 
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 
-RUN_VARIABLE = "APPROXGRAD_RUN"
-"""Environment variable with the id of the process that starts a job."""
+RUN_VARIABLE = "APPROXGRAD_RUN"  # environment variable with the id of the process that starts a job
 
 WATCH_SECONDS = 0.5
 
@@ -93,7 +92,11 @@ def hold() -> str:
             "remove its lock with: snakemake --unlock"
         )
     _held.append(file)
-    _write(file, {"host": socket.gethostname(), "process": os.getpid(), "user": _user(), "start": time.strftime("%c")})
+    owner = {"host": socket.gethostname(), "process": os.getpid(), "user": _user(), "start": time.strftime("%c")}
+    file.seek(0)
+    file.truncate(0)
+    file.write(json.dumps(owner))
+    file.flush()
     if not killed:
         return ""
     shutil.rmtree(SNAKEMAKE_LOCKS, ignore_errors=True)
@@ -155,13 +158,6 @@ def _owner(file: IO[str]) -> dict[str, Any]:
         return dict(json.loads(text)) if text else {}
     except ValueError:
         return {"host": socket.gethostname()}
-
-
-def _write(file: IO[str], owner: dict[str, Any]) -> None:
-    file.seek(0)
-    file.truncate(0)
-    file.write(json.dumps(owner))
-    file.flush()
 
 
 def _described(owner: dict[str, Any]) -> str:
