@@ -71,9 +71,8 @@ def licence(name: str) -> list[str]:
     else:
         classifiers = [text.split(" :: ")[-1] for text in metadata.get_all("Classifier", []) if "License ::" in text]
         # That a licence is approved does not say which one it is.
-        stated = [text for text in classifiers if text != "OSI Approved"] or re.split(
-            r" AND ", _first_line(metadata.get("License")) or _licence_file(package)
-        )
+        stated = [text for text in classifiers if text != "OSI Approved"]
+        stated = stated or re.split(r" AND ", _first_line(metadata.get("License")) or _licence_file(package))
     return list(dict.fromkeys(SPELLINGS.get(text.strip().lower(), text.strip()) for text in stated))
 
 
