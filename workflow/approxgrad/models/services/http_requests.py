@@ -181,7 +181,8 @@ class Http:
         try:
             said = json.loads(text)
         except ValueError:
-            said = re.sub("<[^>]*>", " ", text)
+            # Of a traceback the last line says what happened.
+            said = text.strip().rpartition("\n")[2] if "Traceback (most" in text else re.sub("<[^>]*>", " ", text)
         if isinstance(said, dict):
             said = next((said[key] for key in ("error", "message", "detail", "error_message") if key in said), said)
         return f" ({self._quoted(said)})" if str(said).strip() else ""
