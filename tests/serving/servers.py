@@ -16,7 +16,7 @@ import sysconfig
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 HOME = Path(os.environ.get("APPROXGRAD_SERVERS") or "~/.cache/approxgrad-servers").expanduser()
@@ -237,7 +237,5 @@ if __name__ == "__main__":
     root = Path(sys.argv[1])
     with triton(root / "triton") as first, mlserver(root / "mlserver") as second:
         print("Triton", first, "MLServer", second, flush=True)
-        try:
+        with suppress(KeyboardInterrupt):
             time.sleep(1e9)
-        except KeyboardInterrupt:
-            pass
