@@ -34,8 +34,10 @@ SPELLINGS = {
     "apache license, version 2.0": "Apache-2.0",
     "apache license": "Apache-2.0",
     "apache 2.0": "Apache-2.0",
+    "3-clause bsd license": "BSD-3-Clause",
     "bsd license": "BSD",
     "mit license": "MIT",
+    "mit license (mit)": "MIT",
     "the mit license (mit)": "MIT",
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
     "python software foundation license": "PSF-2.0",
@@ -68,7 +70,9 @@ def licence(name: str) -> list[str]:
         stated = re.split(r" (?:AND|OR) ", expression)
     else:
         classifiers = [text.split(" :: ")[-1] for text in metadata.get_all("Classifier", []) if "License ::" in text]
-        stated = classifiers or re.split(r" AND ", _first_line(metadata.get("License")) or _licence_file(package))
+        # That a licence is approved does not say which one it is.
+        stated = [text for text in classifiers if text != "OSI Approved"]
+        stated = stated or re.split(r" AND ", _first_line(metadata.get("License")) or _licence_file(package))
     return list(dict.fromkeys(SPELLINGS.get(text.strip().lower(), text.strip()) for text in stated))
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-from approxgrad.models.kind import Training
+from approxgrad.models.origins import Training
 from approxgrad.study.sections import Config
 
 TOP, TRAINING = (", ".join(sorted(field.name for field in fields(section))) for section in (Config, Training))

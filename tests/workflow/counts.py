@@ -31,6 +31,7 @@ def work(study: Study) -> dict[str, list[tuple[str, ...]]]:
     """Return the values of the wildcards of every job in a run of the whole study, by rule."""
     trained = [names for names in study.models if study.model(names[1]).trained]
     fitted = [names for names in study.models if study.model(names[1]).fitted]
+    made = {names: study.model(names[1]).makes for names in study.models if study.model(names[1]).makes}
     images = [names for names in study.models if study.dataset(names[0]).is_image]
     compared = study.comparisons
     paths = [cell for cell in study.cells if study.method(cell.method).path]
@@ -43,7 +44,8 @@ def work(study: Study) -> dict[str, list[tuple[str, ...]]]:
         "train_model": trained,
         "download_weights": sorted({(model,) for _, model in fitted if not study.model(model).own_files}),
         "load_model": fitted,
-        "measure_model": [names for names in study.models if names not in (*trained, *fitted)],
+        "measure_model": [names for names in study.models if names not in (*trained, *fitted, *made)],
+        **{f"make_{file.replace('.', '_')}": [n for n in made if made[n] == file] for file in made.values()},
         "choose_step": [tuple(choice.keys.values()) for choice in study.choices.values()],
         **_evaluating("differentiate", "gather_gradients", study.gradients.values()),
         "derive": [tuple(cell.keys.values()) for cell in derived],

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from approxgrad.methods.attribution import attribute
     from approxgrad.methods.original import ApproxAttribution
     from approxgrad.models.compilation import CompiledModel
+    from approxgrad.models.onnx_model import OnnxModel
     from approxgrad.models.services.service_model import ServiceModel
     from approxgrad.provenance.document import read_provenance
     from approxgrad.steps.choice import StepChoice, choose_step
@@ -25,6 +26,7 @@ __all__ = [
     "CompiledModel",
     "ExactGradient",
     "FiniteDifference",
+    "OnnxModel",
     "ServiceModel",
     "StepChoice",
     "attribute",
@@ -37,6 +39,7 @@ _MODULES = {
     "CompiledModel": "approxgrad.models.compilation",
     "ExactGradient": "approxgrad.gradients.exact",
     "FiniteDifference": "approxgrad.gradients.finite_differences",
+    "OnnxModel": "approxgrad.models.onnx_model",
     "ServiceModel": "approxgrad.models.services.service_model",
     "StepChoice": "approxgrad.steps.choice",
     "attribute": "approxgrad.methods.attribution",

@@ -1,6 +1,7 @@
 """The study that the configuration describes, and what all rules share."""
 
 import os
+import re
 import shutil
 import sys
 from functools import cache
@@ -13,6 +14,7 @@ from approxgrad.datasets.image_files import listing_digest
 from approxgrad.provenance.dependencies import library_versions, pass_on_package, source_files
 from approxgrad.provenance.digests import code_digest, file_state
 from approxgrad.datasets.kind import DATASETS
+from approxgrad.evaluation.files import TEST_MEASURES
 from approxgrad.gradients.source import SOURCES
 from approxgrad.methods.method import METHODS
 from approxgrad.models.kind import MODELS
@@ -21,7 +23,7 @@ from approxgrad.study.grid import ATTRIBUTIONS, GRADIENTS, keys_pattern, remove_
 from approxgrad.running.lock import RUN_VARIABLE, run_alone
 from approxgrad.seeds import derive_seed
 from approxgrad.study.own_files import extension_files, readable_factory, readable_sources, readable_weights
-from approxgrad.study.study import Study, model_weights
+from approxgrad.study.study import MODEL_FILE, Study
 from approxgrad.study.targets import any_of, check_targets
 from approxgrad.study.written_options import keep_written_options
 from approxgrad.running.terminal import Run
@@ -74,9 +76,9 @@ DERIVED_CELLS = just(cell for cell in study.cells if study.is_derived(cell))
 )
 
 
-# The weights that a study has of a model; none for a kind without any.
+# What a study makes of a model: its weights or another file; nothing for a kind without any, or without a model.
 def weights_of(dataset, model):
-    return model_weights(dataset, model) if study.model(model).trained or study.model(model).fitted else []
+    return study.model_file(dataset, model) or [] if model else []
 
 
 # The rules of this workflow under the names that they have here; another one may use it as a module. All are known only
@@ -163,6 +165,8 @@ def own_states(wildcards):
 
 def made_files(model):
     """The files that are made of a model."""
+    if model.makes:
+        return [MODEL_FILE.format(dataset="{dataset}", model="{model}", file=model.makes), TEST_MEASURES]
     if model.trained:
         return rules.train_model.output
     return rules.load_model.output if model.fitted else rules.measure_model.output

@@ -27,6 +27,7 @@ rule evaluate:
         runtime=30,
     params:
         made_by="approxgrad.evaluation.metric_tables:method_table",
+        twin=lambda wildcards: study.twin(wildcards.model) or "",
         states=states(METRIC_EXTENSIONS),
         versions=versions("evaluate.py", "approxgrad.evaluation.metric_tables"),
     script:
@@ -75,11 +76,28 @@ use rule evaluate as evaluate_published with:
 METRIC_FILES = [
     METRIC_TABLE.format(dataset=dataset, model=model, method=method) for dataset, model, method in study.comparisons
 ]
+# The rounding of a twin is not that of the model that is compared with it.
+OWN_REFERENCES = [
+    (names, cell) for names in study.comparisons for cell in study.references(*names) if cell.model == names[1]
+]
 INTERVALS = {"seed": study.config.seed, "uncertainty": written(study.config.uncertainty)}
 
 # Tables of the whole study by the names of their rules: what each says and is called, the file, the function that makes
 # it, its inputs and parameters.
 TABLES = {
+    "tabulate_models": (
+        "Table of the models' test measures.",
+        "models",
+        "results/summary/models",
+        "approxgrad.evaluation.frames:measures_table",
+        {
+            "measures": [
+                rules.train_model.output.measures.format(dataset=dataset, model=model)
+                for dataset, model in study.models
+            ]
+        },
+        {"models": study.models},
+    ),
     "summarise": (
         "Mean, median, their intervals, spread and quartiles of every metric over the samples.",
         "summary",
@@ -111,12 +129,9 @@ TABLES = {
         "approxgrad.evaluation.convergence:recommendations_table",
         {
             "metrics": METRIC_FILES,
-            "exact": [cell.path for names in study.comparisons for cell in study.references(*names)],
+            "exact": [cell.path for _, cell in OWN_REFERENCES],
         },
-        {
-            "comparisons": study.comparisons,
-            "references": [names for names in study.comparisons for _ in study.references(*names)],
-        },
+        {"comparisons": study.comparisons, "references": [names for names, _ in OWN_REFERENCES]},
     ),
     "summarise_published": (
         "Mean, median, their intervals, spread and quartiles of every metric over the cached maps.",
@@ -133,6 +148,7 @@ TABLES = {
 }
 
 for table, (line, label, path, function, inputs, parameters) in TABLES.items():
+    extensions = METRIC_EXTENSIONS if "metrics" in inputs else []
 
     rule:
         f"""{line}"""
@@ -140,7 +156,7 @@ for table, (line, label, path, function, inputs, parameters) in TABLES.items():
             table
         input:
             **inputs,
-            extensions=METRIC_EXTENSIONS,
+            extensions=extensions,
             code=code("tabulate.py", function.partition(":")[0]),
         output:
             parquet=f"{path}.parquet",
@@ -162,7 +178,7 @@ for table, (line, label, path, function, inputs, parameters) in TABLES.items():
         params:
             **parameters,
             made_by=function,
-            states=states(METRIC_EXTENSIONS),
+            states=states(extensions),
             versions=versions("tabulate.py", function.partition(":")[0]),
         script:
             "../scripts/tabulate.py"

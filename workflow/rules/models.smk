@@ -13,7 +13,7 @@ rule train_model:
     output:
         weights="results/models/dataset={dataset}/model={model}/weights.safetensors",
         curves="results/learning_curves/dataset={dataset}/model={model}/part-0.parquet",
-        measures="results/test_metrics/dataset={dataset}/model={model}/part-0.parquet",
+        measures=TEST_MEASURES,
     log:
         "logs/train_model/{dataset}/{model}.log",
     benchmark:
@@ -73,7 +73,7 @@ rule load_model:
         code=lambda wildcards: code("load_model.py", kind_module(wildcards)),
     output:
         weights="results/models/dataset={dataset}/model={model}/weights.safetensors",
-        measures="results/test_metrics/dataset={dataset}/model={model}/part-0.parquet",
+        measures=TEST_MEASURES,
     log:
         "logs/load_model/{dataset}/{model}.log",
     benchmark:
@@ -98,6 +98,50 @@ rule load_model:
         "../scripts/load_model.py"
 
 
+# A rule for each name of a file, because the endings tell other programs what is in it.
+for made in sorted({model.makes for model in study.config.models.values()} - {""}):
+
+    rule:
+        """Make a model's file from training rows, or from another model, and measure the model on the test rows."""
+        name:
+            f"make_{re.sub('[^A-Za-z0-9]', '_', made)}"
+        input:
+            train=lambda wildcards: (
+                rules.prepare_data.output.train if study.model(wildcards.model).needs_training_rows else []
+            ),
+            source=lambda wildcards: weights_of(wildcards.dataset, study.model(wildcards.model).source_model),
+            test=rules.prepare_data.output.test,
+            factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
+            extensions=extension,
+            code=lambda wildcards: code("make_model.py", kind_module(wildcards)),
+        output:
+            file=MODEL_FILE.format(dataset="{dataset}", model="{model}", file=made),
+            measures=TEST_MEASURES,
+        log:
+            "logs/make_model/{dataset}/{model}.log",
+        benchmark:
+            "benchmarks/make_model/{dataset}/{model}.tsv"
+        wildcard_constraints:
+            model=models_that(lambda model, made=made: model.makes == made),
+        conda:
+            "../../envs/approxgrad.yaml"
+        threads: study.config.threads
+        resources:
+            mem_mb=8000,
+            runtime=240,
+            gpu=GPU,
+        params:
+            kind=lambda wildcards: study.model(wildcards.model).name,
+            opening=lambda wildcards: study.model(wildcards.model).opening(),
+            seed=lambda wildcards: derive_seed(study.config.seed, "model", wildcards.dataset, wildcards.model),
+            device=study.config.device,
+            torch_threads=study.config.threads,
+            states=own_states,
+            versions=lambda wildcards: versions("make_model.py", kind_module(wildcards), model=wildcards.model),
+        script:
+            "../scripts/make_model.py"
+
+
 rule measure_model:
     """Measure a model without weights on the test rows."""
     input:
@@ -106,13 +150,13 @@ rule measure_model:
         extensions=extension,
         code=lambda wildcards: code("measure_model.py", kind_module(wildcards)),
     output:
-        measures="results/test_metrics/dataset={dataset}/model={model}/part-0.parquet",
+        measures=TEST_MEASURES,
     log:
         "logs/measure_model/{dataset}/{model}.log",
     benchmark:
         "benchmarks/measure_model/{dataset}/{model}.tsv"
     wildcard_constraints:
-        model=models_that(lambda model: not (model.trained or model.fitted)),
+        model=models_that(lambda model: not (model.trained or model.fitted or model.makes)),
     conda:
         "../../envs/approxgrad.yaml"
     threads: study.config.threads
@@ -131,37 +175,6 @@ rule measure_model:
         "../scripts/measure_model.py"
 
 
-rule tabulate_models:
-    """Table of the models' test measures."""
-    input:
-        measures=[
-            rules.train_model.output.measures.format(dataset=dataset, model=model) for dataset, model in study.models
-        ],
-        code=code("tabulate_models.py"),
-    output:
-        parquet="results/summary/models.parquet",
-        csv=report(
-            "results/summary/models.csv",
-            caption="../report/models.rst",
-            category="Tables",
-            labels={"table": "models"},
-        ),
-    log:
-        "logs/tabulate_models.log",
-    benchmark:
-        "benchmarks/tabulate_models.tsv"
-    conda:
-        "../../envs/approxgrad.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        models=study.models,
-        versions=versions("tabulate_models.py"),
-    script:
-        "../scripts/tabulate_models.py"
-
-
 MODEL_FILES = [
     path.format(dataset=dataset, model=model)
     for dataset, model in study.models
@@ -174,4 +187,4 @@ rule models:
     input:
         rules.data.input,
         MODEL_FILES,
-        rules.tabulate_models.output,
+        multiext("results/summary/models", ".parquet", ".csv"),

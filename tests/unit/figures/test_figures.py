@@ -367,7 +367,7 @@ def test_a_figure_is_drawn_without_heavy_libraries(name):
 
 def test_figures_have_captions_and_paths_of_their_own():
     figures = [FIGURES[name]() for name in FIGURES]
-    assert all((SCRIPTS.parent / "report" / figure.caption).is_file() for figure in figures)
+    assert all((SCRIPTS.parent / "rules" / figure.caption_path).is_file() for figure in figures)
     assert len({figure.path for figure in figures}) == len(figures)
     assert (
         FIGURES["truth"]().path == "results/figures/dataset={dataset}/model={model}/method={method}/truth_correlation"

@@ -237,7 +237,7 @@ def test_a_plain_function_is_a_model():
         ({"target": 0.5}, TypeError, "target: expected integers"),
         ({"inputs": torch.ones(4, 3, dtype=torch.int32)}, TypeError, "inputs: expected floating-point numbers"),
         ({"inputs": torch.full((4, 3), torch.nan)}, ValueError, "inputs: row 0 holds NaN"),
-        ({"inputs": [[1.0, 2.0]]}, TypeError, "inputs: expected a tensor, got list"),
+        ({"inputs": [[1.0, 2.0]]}, TypeError, "inputs: expected a tensor, an array or a pandas DataFrame, got list"),
         ({"model": "resnet"}, TypeError, "model: expected a callable, got str"),
         ({"model": nn.Dropout(0.5)}, ValueError, "model: layer 'Dropout' .* is in training mode"),
     ],

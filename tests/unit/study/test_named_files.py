@@ -13,7 +13,7 @@ from approxgrad.datasets.digits import Digits
 from approxgrad.datasets.image_folder import ImageFolder
 from approxgrad.datasets.table import Files, Table
 from approxgrad.models.architectures import MultilayerPerceptron
-from approxgrad.models.kind import Training, Weights
+from approxgrad.models.origins import Training, Weights
 from approxgrad.study.configuration import ConfigError
 from approxgrad.study.named_files import NamedFileError, array_faults, dataset_faults, named_by, weight_faults
 from approxgrad.study.own_files import check_files, readable_weights

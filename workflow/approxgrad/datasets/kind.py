@@ -12,6 +12,9 @@ from approxgrad.datasets.normalisation import NOT_NORMALISED, Normalisation, Nor
 from approxgrad.descriptions import Description, Registry, written
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from approxgrad.storage.splits import Split
 
 PARTS = ("train", "validation", "test")
@@ -85,20 +88,24 @@ class DatasetKind(Description):
         """Return the options on which the prepared rows depend, as plain values."""
         return written(self)
 
+    def split(
+        self,
+        features: NDArray[np.floating[Any]],
+        target: NDArray[Any],
+        classes: tuple[str, ...] = (),
+        effects: NDArray[np.float32] | None = None,
+    ) -> Split:
+        """Return some rows as a part with the shape and the numbers of the configuration."""
+        from approxgrad.storage.splits import Split
+
+        scale = self.fixed_scale
+        return Split(features, target, effects, self.feature_shape or (), classes, scale.mean, scale.std)
+
     def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
-        """Return the parts ``train``, ``validation`` and ``test``.
+        """Return the parts ``train``, ``validation`` and ``test`` from the files that :meth:`sources` names.
 
-        Parameters
-        ----------
-        seed : int
-            Seed of all random draws.
-        sources : sequence of path
-            The files named by :meth:`sources`, in that order.
-
-        Raises
-        ------
-        DatasetError
-            If the files do not hold what the options describe, or too few rows of it.
+        The seed is that of all random draws. A DatasetError says that the files do not hold what the options describe,
+        or too few rows of it.
         """
         raise NotImplementedError
 

@@ -20,13 +20,7 @@ FRACTIONS = 20
 
 
 def labels_of(values: NDArray[Any], where: str) -> Labels:
-    """Return a column of labels as Python's text, numbers or truth values.
-
-    Raises
-    ------
-    DatasetError
-        If a label is missing or is something else.
-    """
+    """Return a column of labels as Python's text, numbers or truth values; a DatasetError if one is missing or else."""
     if values.dtype.kind not in "biufOUTS":
         raise DatasetError(f"{where}: contains {values.dtype}, expected labels: text, numbers or truth values")
     labels = np.empty(len(values), object)
@@ -52,17 +46,9 @@ def classes_of(
     """Return the ordered names of the classes, and the class numbers of every part.
 
     Text is ordered by letter and numbers by size. If the file of one part does not know types, all labels are compared
-    `as_text`; numbers are still ordered by size.
-
-    Parameters
-    ----------
-    parts, wheres : mapping
-        Labels of each part, as :func:`labels_of` returns them, and their files for messages.
-
-    Raises
-    ------
-    DatasetError
-        If there is only one class, or the labels are measurements, mix numbers and text, or look the same.
+    `as_text`; numbers are still ordered by size. The `parts` are from :func:`labels_of`, the `wheres` their files for
+    messages. A DatasetError says that there is only one class, or that the labels are measurements, mix numbers and
+    text, or look the same.
     """
     where = " and ".join(dict.fromkeys(wheres.values()))
     if as_text:

@@ -21,10 +21,7 @@ class Normalisation(Description):
     def faults(self, channels: int) -> list[str]:
         """Return which numbers are too many, too few, or out of range in single precision.
 
-        Parameters
-        ----------
-        channels : int
-            Length of the first axis of the feature shape: channels of an image, features of a table row.
+        The channels are those of an image, or the features of a table row.
         """
         least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
         found = []

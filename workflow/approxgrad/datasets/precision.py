@@ -17,10 +17,7 @@ ROUNDED, MERGED = 1e-4, 1e-6
 def single(values: NDArray[np.float64], given: NDArray[Any], where: str) -> NDArray[np.float32]:
     """Return a column of shape (N,) in single precision; messages quote the values `given` in the file at `where`.
 
-    Raises
-    ------
-    DatasetError
-        If a value is too large, naming its row, or the values are too close to each other for their size.
+    A DatasetError names the row of a value that is too large, or says that the values are too close for their size.
     """
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float32)

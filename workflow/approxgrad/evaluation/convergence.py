@@ -6,9 +6,8 @@ For the step of a finite difference these are truncation above the best step and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,7 @@ from approxgrad.evaluation.frames import read_comparisons, sorted_rows
 from approxgrad.gradients.stencils import SCHEMES, Stencil
 from approxgrad.storage.tables import read_table
 
-CURVE = ["dataset", "model", "method", "family", "setting_name", "dtype"]
-"""Columns that tell error curves apart."""
+CURVE = ["dataset", "model", "method", "family", "setting_name", "dtype"]  # columns that tell error curves apart
 
 AWAY = 5.0
 """A branch begins at this multiple of the smallest error, where the other bends its slope by a twentieth at most."""
@@ -35,8 +33,7 @@ OFF_LINE = 2.0
 FEWEST_POINTS = 3
 """A line fits any two points, so a branch needs more."""
 
-TOLERANCE = 1.1
-"""Settings whose error is at most this multiple of the smallest one are as good as the best."""
+TOLERANCE = 1.1  # settings whose error is at most this multiple of the smallest one are as good as the best
 
 
 @dataclass(frozen=True)
@@ -62,14 +59,8 @@ class Branch:
 class Convergence:
     """What an error curve says.
 
-    Attributes
-    ----------
-    best_setting, best_error : float
-        The setting with the smallest error, and that error.
-    low, high : float
-        Ends of the settings around it whose errors are within 10 % of the smallest.
-    truncation, rounding : Branch or None
-        Above and below the best setting; None where too few points lie on a branch.
+    These are the setting with the smallest error, and that error; the ends of the settings around it whose errors are
+    within 10 % of the smallest; and the branches above and below it, None where too few points lie on one.
     """
 
     best_setting: float
@@ -93,14 +84,9 @@ def convergence(settings: ArrayLike, errors: ArrayLike, dtype: str) -> Convergen
     Parameters
     ----------
     settings, errors : array_like
-        Settings, such as step sizes, each once, and relative errors, of shape (K,).
+        Positive settings, such as step sizes, each once, and relative errors, of shape (K,); else a ValueError.
     dtype : str
         Precision of the model; errors below its resolution count as zero.
-
-    Raises
-    ------
-    ValueError
-        If there are no points, a setting is not positive or there twice, or an error is negative or not a number.
 
     Notes
     -----
@@ -132,16 +118,10 @@ def convergence(settings: ArrayLike, errors: ArrayLike, dtype: str) -> Convergen
 def textbook_step(truncation: Branch, own: Stencil, dtype: str, rounding_scale: float) -> float:
     """Return the step that a textbook would choose, from machine epsilon and the measured truncation error.
 
-    Parameters
-    ----------
-    truncation : Branch
-        Measured with the stencil `own` and a model of the precision `dtype`.
-    rounding_scale : float
-        ``|f| |w| / |w f'|``, from the metadata of the exact attribution: the step at which an error of the size of
-        f in every difference is as large as an attribution ``w f'``.
+    The truncation was measured with the stencil `own` and a model of the precision `dtype`. The `rounding_scale` is
+    ``|f| |w| / |w f'|``, from the metadata of the exact attribution: the step at which an error of the size of f in
+    every difference is as large as an attribution ``w f'``.
 
-    Notes
-    -----
     With outputs that are off by ``eps |f|``, a difference with coefficients c_i is off by ``sum |c_i| eps |f| / h``.
     Together with a truncation error of ``b h**p`` this is least at ``h**(p + 1) = sum |c_i| eps |f| / (p b)``: for the
     forward scheme ``h = 2 sqrt(eps |f| / |f''|)``, for the central one ``h = (3 eps |f| / |f'''|)**(1/3)`` (Press et
@@ -153,18 +133,10 @@ def textbook_step(truncation: Branch, own: Stencil, dtype: str, rounding_scale: 
 
 
 def error_curves(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return the relative error against the exact attribution over the settings.
+    """Return the relative error against the exact attribution over the settings, from any number of metric tables.
 
-    Parameters
-    ----------
-    metrics : DataFrame
-        The metric table, of any number of data sets, models and methods.
-
-    Returns
-    -------
-    DataFrame
-        One row for each of :data:`CURVE`, ``chosen`` (at run time) and ``setting``: ``error`` (median over the
-        samples), ``lower_quartile``, ``upper_quartile`` and ``n`` (samples with a defined error).
+    There is a row for each of :data:`CURVE`, ``chosen`` (at run time) and ``setting``: ``error`` (median over the
+    samples), ``lower_quartile``, ``upper_quartile`` and ``n`` (samples with a defined error).
     """
     compared = (metrics["reference"] != "truth") & metrics["setting"].notna()
     rows = metrics[compared].dropna(subset="relative_error")
@@ -181,23 +153,13 @@ def error_curves(metrics: pd.DataFrame) -> pd.DataFrame:
 def recommended_settings(
     metrics: pd.DataFrame, rounding_scales: Mapping[tuple[str, str, str, str], float]
 ) -> pd.DataFrame:
-    """Return the setting to use, and why, for each data set, model, method, family and precision.
+    """Return the setting to use, and why, for each data set, model, method, family and precision of a metric table.
 
-    Parameters
-    ----------
-    metrics : DataFrame
-        The metric table.
-    rounding_scales : mapping
-        See :func:`textbook_step`, by data set, model, method and precision; without it there is no textbook step.
-
-    Returns
-    -------
-    DataFrame
-        The columns of :data:`CURVE`, then ``best_setting``, ``best_error``, ``low``, ``high``, ``truncation_slope``,
-        ``truncation_points``, ``rounding_slope``, ``rounding_points``, ``jump`` (:attr:`Convergence.jump`: below one
-        for a smooth model, far above one where the error falls off at the kinks of a network), ``textbook_step``,
-        ``chosen_setting``, ``chosen_error``, ``settings`` (how many were compared) and ``n`` (samples). What does not
-        exist is missing.
+    The `rounding_scales` of :func:`textbook_step` are by data set, model, method and precision; without one there is no
+    textbook step. After the columns of :data:`CURVE` stand the fields of :class:`Convergence` and of its branches, with
+    ``jump`` (below one for a smooth model, far above one where the error falls off at the kinks of a network),
+    ``textbook_step``, ``chosen_setting``, ``chosen_error``, ``settings`` (how many were compared) and ``n`` (samples).
+    What does not exist is missing.
     """
     rows = []
     for key, curve in error_curves(metrics).groupby(CURVE, observed=True, sort=False):
@@ -228,20 +190,12 @@ def _recommendation(curve: pd.DataFrame, own: Stencil | None, dtype: str, scale:
 
 def recommendations_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the table of :func:`recommended_settings` for a rule."""
-    scales = rounding_scales(inputs["exact"], params["references"])
-    return recommended_settings(read_comparisons(inputs["metrics"], params["comparisons"]), scales), {}
-
-
-def rounding_scales(
-    paths: Sequence[Path | str], comparisons: Sequence[tuple[str, str, str]]
-) -> dict[tuple[str, str, str, str], float]:
-    """Return the scales of :func:`textbook_step` from exact attribution files, each with what is compared with it."""
     scales = {}
-    for path, names in zip(paths, comparisons, strict=True):
+    for path, names in zip(inputs["exact"], params["references"], strict=True):
         document = read_table(path, [])[1]
         if document.get("rounding_scale") is not None:
             scales[(*names, document["dtype"])] = float(document["rounding_scale"])
-    return scales
+    return recommended_settings(read_comparisons(inputs["metrics"], params["comparisons"]), scales), {}
 
 
 def _sorted(settings: ArrayLike, errors: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

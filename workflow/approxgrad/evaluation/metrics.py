@@ -21,16 +21,12 @@ class Metric:
 
     Attributes
     ----------
-    name, label : str
-        As a column of tables, and on an axis.
-    line : str
-        What it measures.
+    name, label, line : str
+        As a column of tables and on an axis, and what it measures.
     function : callable
         ``(attribution, reference) -> values``: two float64 arrays (N, d) to one of shape (N,).
-    lower, upper : float
-        Range of the values.
-    best : float
-        The value of perfect agreement.
+    lower, upper, best : float
+        Range of the values, and the value of perfect agreement.
     unit : str
         Of the values, where they have one.
     """
@@ -183,22 +179,9 @@ for _metric in (
 
 
 def compare(attribution: NDArray[np.floating], reference: NDArray[np.floating]) -> dict[str, Array]:
-    """Return every metric for every row.
+    """Return every metric of :data:`METRICS` for every row, float64 of shape (N,), NaN where undefined.
 
-    Parameters
-    ----------
-    attribution, reference : ndarray
-        Maps of shape (N, d), of any dtype; the computation is in float64.
-
-    Returns
-    -------
-    dict of str to ndarray
-        Float64 of shape (N,) for each name in :data:`METRICS`; NaN where undefined.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or are not two-dimensional.
+    The maps have one shape (N, d), else a ValueError, and any dtype; the computation is in float64.
     """
     if attribution.shape != reference.shape or attribution.ndim != 2:
         raise ValueError(

@@ -26,19 +26,10 @@ WITHIN = [key for key in KEYS if key not in SOURCE or key == "dtype"]
 
 
 def source_pairs(sources: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Return the pairs of sources that are compared.
+    """Return the pairs of sources that are compared: what the two differ in, and the names of the first and the second.
 
-    Parameters
-    ----------
-    sources : DataFrame
-        Columns ``gradient``, ``family``, ``setting``, ``setting_name`` and ``chosen``.
-
-    Returns
-    -------
-    list of (str, str, str)
-        What the two differ in, and the names of the first and the second. ``setting``: neighbouring fixed settings of a
-        family, the smaller one first. ``family``: two families with the same setting, in alphabetical order.
-        ``exact``: an approximated gradient, then one without a setting, the exact gradient.
+    ``setting``: neighbouring fixed settings of a family, the smaller one first. ``family``: two families with the same
+    setting, in alphabetical order. ``exact``: an approximated gradient, then one without a setting, the exact gradient.
     """
     order = ["family", "chosen", "setting"]
     approximated: list[Any] = [*sources[sources["setting_name"] != ""].sort_values(order).itertuples()]
@@ -58,13 +49,6 @@ def _alike(first: Any, second: Any) -> bool:
 
 def compare_sources(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     """Return the difference between two gradient sources in every metric, over the samples that both have.
-
-    Parameters
-    ----------
-    metrics : DataFrame
-        As for :func:`approxgrad.evaluation.metric_tables.summarise`.
-    bootstrap : Bootstrap
-        How the intervals are computed.
 
     Returns
     -------
@@ -154,16 +138,10 @@ def _judged(pairs: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def sign_test(better: NDArray[np.integer], worse: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return two-sided p-values of the sign test that both sources are better equally often.
+    """Return two-sided p-values of the sign test that both sources are better equally often; 1 where neither ever is.
 
     Unlike Wilcoxon's test, it does not assume symmetric differences, which those of errors are not, and gives the same
     answer for an error and its logarithm.
-
-    Parameters
-    ----------
-    better, worse : ndarray
-        Numbers of samples on which the one and the other source is better, any shape. Where there are none, the p-value
-        is 1.
     """
     return np.asarray(np.minimum(1, 2 * bdtr(np.minimum(better, worse), better + worse, 0.5)))
 

@@ -31,16 +31,13 @@ class Figure:
         As in the name of the rule that draws it, and in the report.
     level : tuple of str
         The keys of one picture, in the order of its folders, such as ``("dataset", "model", "method")``.
-    caption : str
-        File of the caption: in ``workflow/report``, or beside the module of a user's own figure.
-    file : str
-        Name of the files without ending; by default the name.
+    caption, file : str
+        The caption, in ``workflow/report`` or beside the module of a user's own figure, and the picture without ending;
+        by default both have the figure's name.
     folder : str
         Where the folders of the keys lie.
-    category, subcategory : str
-        Place in the report, with keys in braces.
-    of_method : str
-        Method in the report, where it is not a key.
+    category, subcategory, of_method : str
+        Place in the report, with keys in braces, and the method where it is not a key.
     target : str
         Rule that asks for all pictures.
     """
@@ -48,7 +45,7 @@ class Figure:
     name: ClassVar[str]
     label: ClassVar[str]
     level: ClassVar[tuple[str, ...]]
-    caption: ClassVar[str]
+    caption: ClassVar[str] = ""
     file: ClassVar[str] = ""
     folder: ClassVar[str] = "results/figures"
     category: ClassVar[str] = "{dataset}"
@@ -79,21 +76,22 @@ class Figure:
     @property
     def caption_path(self) -> str:
         """Path of the caption, relative to the folder of the rules where it is one of this workflow."""
-        own = Path(inspect.getfile(type(self))).with_name(self.caption)
-        return str(own) if own.is_file() else f"../report/{self.caption}"
+        caption = self.caption or f"{self.name}.rst"
+        own = Path(inspect.getfile(type(self))).with_name(caption)
+        return str(own) if own.is_file() else f"../report/{caption}"
 
     def files(self, study: Study) -> list[str]:
-        """Return the files of all pictures of a study."""
+        """Return the files of all pictures."""
         pictures = (self.path.format(**dict(zip(self.level, keys, strict=True))) for keys in self.targets(study))
         return [f"{picture}.{ending}" for picture in pictures for ending in ("svg", "png", "csv")]
 
     def names(self, study: Study) -> dict[str, list[str]]:
-        """Return the names that each key has among the pictures of a study."""
+        """Return the names that each key has among the pictures."""
         targets = self.targets(study)
         return {key: sorted({keys[place] for keys in targets}) for place, key in enumerate(self.level)}
 
     def targets(self, study: Study) -> Sequence[tuple[str, ...]]:
-        """Return the keys of every picture of a study."""
+        """Return the keys of every picture."""
         raise NotImplementedError
 
     def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
@@ -101,28 +99,14 @@ class Figure:
         raise NotImplementedError
 
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
-        """Return what else a picture is drawn from, as plain values: labels of the keys, and looks of the sources.
-
-        The looks are described in :mod:`approxgrad.figures.style`.
-        """
+        """Return what else it is drawn from, as plain values: labels of the keys, and looks of the gradient sources."""
         return {
             "labels": {key: study.labels[key][name] for key, name in keys.items()},
             "families": complete_looks(study.families(keys["dataset"])),
         }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
-        """Return a picture and its numbers.
-
-        Parameters
-        ----------
-        inputs, params, keys : mapping
-            As the other methods return them.
-
-        Raises
-        ------
-        ValueError
-            If a table lacks what is to be drawn.
-        """
+        """Return a picture and its numbers from what the other methods return; a ValueError says what a table lacks."""
         raise NotImplementedError
 
 
@@ -132,7 +116,7 @@ class ComparisonFigure(Figure):
     level: ClassVar[tuple[str, ...]] = ("dataset", "model", "method")
 
     def targets(self, study: Study) -> Sequence[tuple[str, ...]]:
-        """Return all comparisons of a study."""
+        """Return all comparisons."""
         return study.comparisons
 
     def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
@@ -149,13 +133,20 @@ def reference_label(study: Study, method: str, dataset: str = "", model: str = "
     """Return what the attributions of a method are compared with, for readers.
 
     These are its own with exact gradients, those of another method, or where a data set and a model are given and the
-    model has no exact gradient, those of the source that stands in.
+    model has no exact gradient, those of its twin, or of the source that stands in.
     """
     reference = study.reference(method)
     source = study.exact(dataset, model, method).gradient if model else None
     if source is not None and not source.is_exact:
         return source.name
-    return "exact gradients" if reference == method else f"exact {study.labels['method'][reference]}"
+    words = "exact gradients" if reference == method else f"exact {study.labels['method'][reference]}"
+    return words + twin_words(study, model)
+
+
+def twin_words(study: Study, model: str) -> str:
+    """Return whose exact gradients a model is compared with, as words to follow; nothing if they are its own."""
+    twin = study.twin(model) if model else None
+    return "" if twin is None else f" of its twin {study.labels['model'][twin]}"
 
 
 FIGURES: Registry[type[Figure]] = Registry(

@@ -51,19 +51,9 @@ class Triple:
 def read_columns(
     methods: Sequence[str], approximated: Sequence[Path | str], exact: Sequence[Path | str]
 ) -> list[Column]:
-    """Return the columns of a picture, reading only the maps that it shows.
+    """Return the columns of a picture from the attribution files of each method, of which only what is shown is read.
 
-    Parameters
-    ----------
-    methods : sequence of str
-        Name of each column.
-    approximated, exact : sequence of path
-        Its attribution files.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be read, or they have no common samples.
+    A ValueError says that a file cannot be read, or that they have no common samples.
     """
     from approxgrad.storage.attributions import read_attributions
     from approxgrad.storage.table_file import TableFile
@@ -82,10 +72,7 @@ def read_columns(
 def map_triples(columns: Sequence[Column], samples: int = SAMPLES) -> list[list[Triple]]:
     """Return the maps of the first samples that all files have: a list for each sample, an entry for each column.
 
-    Raises
-    ------
-    ValueError
-        If there are no columns or no common samples, or the inputs are not images.
+    A ValueError says that there are no columns or no common samples, or that the inputs are not images.
     """
     if not columns:
         raise ValueError("columns: expected at least one method, got none")
@@ -108,13 +95,9 @@ def map_triples(columns: Sequence[Column], samples: int = SAMPLES) -> list[list[
 
 
 def map_numbers(columns: Sequence[Column], keys: Keys) -> pd.DataFrame:
-    """Return what :func:`attribution_maps` draws: a row for each method, sample, channel and pixel.
+    """Return what :func:`attribution_maps` draws, a row for each method, sample, channel and pixel.
 
-    Returns
-    -------
-    DataFrame
-        Columns ``dataset``, ``model``, ``method``, ``family``, ``setting``, ``setting_name``, ``sample``, ``channel``,
-        ``row``, ``column``, ``input`` (as the model was given it), ``exact``, ``approximated`` and ``difference``.
+    The column ``input`` is what the model was given, and ``difference`` is approximated minus exact.
     """
     import pandas as pd
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from approxgrad.gradients.arrays import Given
 from approxgrad.gradients.batching import memory_budget
 from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs
 from approxgrad.gradients.evaluated import BatchedGradient, GradientSource
@@ -22,23 +23,26 @@ STUDY_OPTIONS = ("baseline", "reference")
 
 def attribute(
     model: Model,
-    inputs: Tensor,
+    inputs: Any,
     *,
-    target: Target = None,
+    target: Any = None,
     method: str = "saliency",
     gradient: GradientSource | str = "exact",
     check_rows: bool = True,
     **options: Any,
-) -> Tensor:
+) -> Any:
     """Attribute an output of a model to its input features.
 
     Parameters
     ----------
     model : callable
         A batch of inputs to a batch of outputs. For finite differences any callable will do.
-    inputs : Tensor
-        Floating-point, shape (N, ...).
-    target : Target
+    inputs : Tensor, array or DataFrame
+        Floating-point, shape (N, ...); integers of arrays and data frames are taken as float64. For arrays and data
+        frames a module of torch, or a model that says which numbers it takes, is called with tensors of its own type;
+        the inputs are rounded to it once, before the steps are made. A plain function is called with arrays, or with
+        data frames that have the same columns (:class:`approxgrad.gradients.arrays.Given`).
+    target : Target, array or Series
         The output that is explained, in any form of :data:`approxgrad.gradients.targets.Target`.
     method : str
         A name from :data:`approxgrad.methods.method.METHODS`: ``gradient``, ``saliency``, ``input_x_gradient``,
@@ -50,13 +54,14 @@ def attribute(
         (:func:`approxgrad.gradients.rows.check_rows`). A source with ``batch_size=1`` suits models that depend on the
         batch.
     **options
-        Those of the method. The Integrated Gradients methods take `baselines` (number or tensor that broadcasts to the
-        inputs, default 0) and `n_steps` (number of path points, default 50).
+        Those of the method. The Integrated Gradients methods take `baselines` (number, or tensor, array, series or data
+        frame that broadcasts to the inputs, default 0) and `n_steps` (number of path points, default 50).
 
     Returns
     -------
-    Tensor
-        Attributions with the shape, dtype and device of `inputs`.
+    Tensor, array or DataFrame
+        Attributions with the shape, dtype and device of `inputs`, or with index and columns. For integers and columns
+        of several types they are float64.
 
     Raises
     ------
@@ -80,17 +85,20 @@ def attribute(
     >>> attribute(model, torch.tensor([[1.0, -2.0]]), gradient=FiniteDifference(0.5, "central"))
     tensor([[2., 4.]])
     """
-    check_inputs(inputs)
     if not callable(model):
         raise TypeError(f"model: expected a callable, got {type(model).__name__}")
+    given = Given(model, inputs)
+    check_inputs(given.inputs)
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
     own = configured_method(method, options)
     source = Exact().gradient(None) if isinstance(gradient, str) and gradient == Exact.name else gradient
     if not callable(source):
         raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference, got {gradient!r}")
-    starts = broadcast_baselines(options.get("baselines", 0), inputs) if own.path else None
-    return attribute_with(own, model, inputs, target, source, starts, check_rows=check_rows)
+    starts = broadcast_baselines(given.baselines(options.get("baselines", 0)), given.inputs) if own.path else None
+    explained = given.target(target)
+    found = attribute_with(own, given.model, given.inputs, explained, source, starts, check_rows=check_rows)
+    return given.returned(found)
 
 
 def attribute_with(

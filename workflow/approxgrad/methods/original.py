@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.checks import Baseline, Model, check_deterministic, check_inputs
+from approxgrad.gradients.arrays import Given
+from approxgrad.gradients.checks import Model, check_deterministic, check_inputs
 from approxgrad.gradients.evaluation import evaluation
 from approxgrad.gradients.finite_differences import FiniteDifference
-from approxgrad.gradients.targets import Target, as_outputs
+from approxgrad.gradients.targets import as_outputs
 from approxgrad.methods.attribution import attribute
 
-Inputs = Tensor | Sequence[Tensor]
-"""A batch of inputs or a list of inputs: an image as a batch of one, a table row as a plain vector."""
+Inputs = Any
+"""A batch as :func:`approxgrad.attribute` takes it, or a list of tensors: an image as a batch of one, a table row as a
+plain vector."""
 
 
 class ApproxAttribution:
@@ -28,7 +30,8 @@ class ApproxAttribution:
 
     Notes
     -----
-    Every method returns one flat tensor over all features of all inputs, which callers reshape. The target is an
+    Every method returns one flat tensor (an array for arrays and data frames) over all features of all inputs, which
+    callers reshape. The target is an
     output for all inputs or one for each; the default, 0, also stands for the only output of a regressor that returns
     shape (N,). Differences are divided by the step as it was given. Cost per input with d features: d + 1 evaluations,
     for :meth:`int_grad_approx` `riemann_step` times as many, and a few to look at the model.
@@ -37,11 +40,11 @@ class ApproxAttribution:
     def __init__(self, model: Model) -> None:
         self.model = model
 
-    def grad_approx(self, h: float, X: Inputs, target: Target = 0) -> Tensor:  # noqa: N803 - the original's name
+    def grad_approx(self, h: float, X: Inputs, target: Any = 0) -> Tensor:  # noqa: N803 - the original's name
         """Return Saliency: the absolute forward difference with step `h`."""
         return self._attribute("saliency", h, X, target)
 
-    def grad_x_i_approx(self, h: float, X: Inputs, target: Target = 0) -> Tensor:  # noqa: N803 - the original's name
+    def grad_x_i_approx(self, h: float, X: Inputs, target: Any = 0) -> Tensor:  # noqa: N803 - the original's name
         """Return Gradient x Input: the input times the forward difference with step `h`."""
         return self._attribute("input_x_gradient", h, X, target)
 
@@ -49,31 +52,33 @@ class ApproxAttribution:
         self,
         h: float,
         X: Inputs,  # noqa: N803 - the original's name
-        baseline: Baseline = 0,
+        baseline: Any = 0,
         riemann_step: int = 50,
-        target: Target = 0,
-    ) -> Tensor:
+        target: Any = 0,
+    ) -> Any:
         """Return the published variant of Integrated Gradients (see :mod:`approxgrad.methods.path_average`).
 
-        The baseline is a number or a tensor shaped like one input.
+        The baseline is a number, or a tensor or array shaped like one input.
         """
         return self._attribute("integrated_gradients_published", h, X, target, baselines=baseline, n_steps=riemann_step)
 
-    def _attribute(self, method: str, step: float, inputs: Inputs, target: Target, **options: Any) -> Tensor:
-        batch = inputs if isinstance(inputs, Tensor) else _stacked(inputs)
+    def _attribute(self, method: str, step: float, inputs: Inputs, target: Any, **options: Any) -> Any:
+        batch = _stacked(inputs) if isinstance(inputs, Sequence) else inputs
         source = FiniteDifference(step, nominal=True)
         target = self._only_output(batch, target)
-        return attribute(self.model, batch, target=target, method=method, gradient=source, **options).reshape(-1)
+        found = attribute(self.model, batch, target=target, method=method, gradient=source, **options)
+        return (found.to_numpy() if hasattr(found, "to_numpy") else found).reshape(-1)
 
-    def _only_output(self, batch: Tensor, target: Target) -> Target:
+    def _only_output(self, batch: Any, target: Any) -> Any:
         """Return None in place of target 0 for a model with one output per input."""
         if not isinstance(target, int) or target != 0 or not callable(self.model):
             return target
-        check_inputs(batch)
+        given = Given(self.model, batch)
+        check_inputs(given.inputs)
         check_deterministic(self.model)
         try:
             with evaluation():
-                outputs = as_outputs(self.model(batch[:1].detach().clone()))
+                outputs = as_outputs(given.model(given.inputs[:1].detach().clone()))
         except Exception:  # noqa: BLE001 - whoever looks at the model says what is wrong
             return target
         return None if outputs.ndim < 2 and outputs.numel() == 1 else target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from approxgrad.gradients.arrays import TypedModel, numbers
 from approxgrad.gradients.checks import checked_batch_size
+from approxgrad.gradients.targets import as_outputs
+from approxgrad.messages import one_line
 from approxgrad.models.kind import ModelError
 from approxgrad.provenance.digests import content_digest
 
@@ -30,7 +35,7 @@ TRANSFORMS: dict[str, Callable[[Array], Array]] = {"log": _log, "logit": _logit}
 """What turns probabilities into logits: `log` those of a softmax, up to a constant for each row, `logit` any others."""
 
 
-class BlackBox(ABC):
+class BlackBox(TypedModel, ABC):
     """Base class of models that can be evaluated only.
 
     A call takes a tensor, an array or a data frame of shape (N, ...) and returns the outputs of shape (N, outputs): a
@@ -39,7 +44,7 @@ class BlackBox(ABC):
     Parameters
     ----------
     transform : str or callable, optional
-        Applied to the outputs, an array: ``log`` or ``logit`` for probabilities, or a function of your own.
+        Applied to the outputs, an array: ``log`` or ``logit`` for probabilities, in float64, or a function of your own.
     batch_size : int, optional
         Largest number of rows that the model takes at once.
     fixed_batch : bool
@@ -93,12 +98,13 @@ class BlackBox(ABC):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files that the model is read from."""
+        """All files that the model is read from, the main one first."""
         return ()
 
     def digests(self) -> dict[str, str]:
-        """Return the SHA-256 of each of the files, by name."""
-        return {path.name: content_digest(path) for path in self.files}
+        """Return the SHA-256 of each of the files, by its place beside the first one."""
+        files = self.files
+        return {Path(os.path.relpath(path, files[0].parent)).as_posix(): content_digest(path) for path in files}
 
     def close(self) -> None:
         """Free what the model holds; it can be called several times."""
@@ -113,8 +119,12 @@ class BlackBox(ABC):
 
     def __call__(self, inputs: Any) -> Any:
         """Return the outputs at inputs of shape (N, ...)."""
-        rows, as_given = _rows(inputs)
-        return as_given(self.evaluate(rows))
+        if not isinstance(inputs, torch.Tensor):
+            return self.evaluate(_rows(inputs))
+        tensor = inputs.detach().cpu()
+        # numpy has no bfloat16; float32 holds all of its numbers.
+        rows = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        return as_outputs(self.evaluate(rows)).to(inputs.device)
 
     def evaluate(self, rows: Array) -> Array:
         """Return the outputs (N, ...) at an array (N, ...), batch by batch."""
@@ -127,8 +137,8 @@ class BlackBox(ABC):
         return np.moveaxis(rows, 1, -1) if self.channels_last and rows.ndim > 2 else rows
 
     def _in_batches(self, rows: Array) -> Array:
-        size = self.batch_size or max(1, len(rows))
-        parts = [self._part(rows[start : start + size], size) for start in range(0, max(1, len(rows)), size)]
+        size = self.batch_size or len(rows)
+        parts = [self._part(rows[start : start + size], size) for start in range(0, len(rows), size)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _part(self, rows: Array, size: int) -> Array:
@@ -137,30 +147,39 @@ class BlackBox(ABC):
             rows = np.concatenate([rows, np.repeat(rows[-1:], size - number, axis=0)])
         found = np.asarray(self.outputs(np.array(rows, order="C")))
         if found.ndim == 0 or len(found) != len(rows):
+            helps = "" if len(rows) == 1 else "; batch_size=1 helps if it takes rows one by one"
             raise ModelError(
-                f"model: returned shape {found.shape} for {len(rows)} rows, expected an output for each row"
+                f"model: returned shape {found.shape} for {len(rows)} rows, expected an output for each row{helps}"
             )
         return found[:number]
 
     def _checked(self, rows: Array) -> Array:
+        if rows.ndim == 0 or len(rows) == 0:
+            raise ModelError(f"inputs: got shape {rows.shape}, expected (N, ...) with at least one row")
         expected = self.shape
-        if expected is None:
+        if expected is None or _fits(rows.shape[1:], expected):
             return rows
-        own = rows.shape[1:]
-        if len(own) != len(expected) or any(want not in (None, got) for want, got in zip(expected, own, strict=True)):
-            wanted = ", ".join("any" if size is None else str(size) for size in expected)
-            raise ModelError(f"inputs: got shape {rows.shape}, the model takes (N, {wanted})")
-        return rows
+        wanted = ", ".join("any" if size is None else str(size) for size in expected)
+        helps = ""
+        if not self.channels_last and _fits(rows.shape[2:] + rows.shape[1:2], expected):
+            helps = "; channels_last=True is for a model with the channels last, and inputs with the channels first"
+        elif self.channels_last and _fits(rows.shape[-1:] + rows.shape[1:-1], expected):
+            helps = "; inputs have the channels first, the model gets them last"
+        raise ModelError(f"inputs: got shape {rows.shape}, the model takes (N, {wanted}){helps}")
 
     def _typed(self, rows: Array) -> Array:
         if rows.dtype == self.dtype:
             return rows
-        if np.issubdtype(self.dtype, np.integer):
-            limits = np.iinfo(self.dtype)
-            typed = np.clip(np.rint(rows), limits.min, limits.max).astype(self.dtype)
-        else:
-            typed = rows.astype(self.dtype)
-        if not self.round_inputs and not np.array_equal(typed.astype(rows.dtype), rows):
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.issubdtype(self.dtype, np.integer):
+                if np.isnan(rows).any():
+                    raise ModelError(f"inputs: hold NaN, the model takes {self.dtype}")
+                limits = np.iinfo(self.dtype)
+                typed = np.clip(np.rint(rows), limits.min, limits.max).astype(self.dtype)
+            else:
+                typed = rows.astype(self.dtype)
+            back = typed.astype(rows.dtype)
+        if not (self.round_inputs or np.array_equal(back, rows, equal_nan=rows.dtype.kind == "f")):
             raise ModelError(
                 f"inputs: are {rows.dtype}, the model takes {self.dtype}, which does not hold all of their numbers; "
                 "convert them first, or pass round_inputs=True if the rounding is to be part of the model"
@@ -168,29 +187,36 @@ class BlackBox(ABC):
         return typed
 
     def _transformed(self, found: Array) -> Array:
-        function = self.transform if callable(self.transform) else TRANSFORMS[str(self.transform)]
+        name, rows = self.transform, len(found)
+        if callable(name):
+            try:
+                result = np.asarray(name(found))
+            except Exception as error:
+                raise ModelError(f"transform: fails ({one_line(f'{type(error).__name__}: {error}')})") from error
+            if result.ndim == 0 or len(result) != rows:
+                raise ModelError(
+                    f"transform: returned shape {result.shape}, expected an output for each of {rows} rows"
+                )
+            return result
         with np.errstate(divide="ignore", invalid="ignore"):
-            result = np.asarray(function(found))
+            result = TRANSFORMS[str(name)](found.astype(np.float64))
         bad = ~np.isfinite(result)
-        if not callable(self.transform) and bad.any():
-            value = float(found[bad][0])
+        if bad.any():
+            below = " and below 1" if name == "logit" else ""
             raise ModelError(
-                f"transform: the {self.transform} of the output {value:g} is not finite; expected probabilities above 0"
-                f"{' and below 1' if self.transform == 'logit' else ''}; explain logits or margins if the model has them"
+                f"transform: the {name} of the output {float(found[bad][0]):g} is not finite; expected probabilities "
+                f"above 0{below}; explain logits or margins if the model has them"
             )
         return result
 
 
-def _rows(inputs: Any) -> tuple[Array, Callable[[Array], Any]]:
-    """Return inputs as an array, and what turns the array of outputs into what the caller expects."""
-    if hasattr(inputs, "detach"):
-        import torch
+def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(want in (None, got) for want, got in zip(expected, shape, strict=True))
 
-        array = inputs.detach().cpu().numpy()
-        return array, lambda found: torch.from_numpy(np.ascontiguousarray(found)).to(inputs.device)
-    array = inputs.to_numpy() if hasattr(inputs, "to_numpy") else np.asarray(inputs)
-    if array.dtype.kind not in "fiub":
-        raise ModelError(f"inputs: got numbers of type {array.dtype}, expected real ones")
-    if array.ndim < 1:
-        raise ModelError(f"inputs: got shape {array.shape}, expected (N, ...)")
-    return array, lambda found: found
+
+def _rows(inputs: Any) -> Array:
+    """Return an array or a data frame as an array of floats."""
+    try:
+        return numbers(inputs if hasattr(inputs, "to_numpy") else np.asarray(inputs), "inputs")
+    except (TypeError, ValueError) as error:
+        raise ModelError(one_line(error)) from error

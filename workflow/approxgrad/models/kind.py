@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from approxgrad.datasets.faults import text_faults
-from approxgrad.descriptions import Description, Flag, Integer, Number, Registry, Text, option, written
+from approxgrad.descriptions import Description, Flag, Integer, Registry, Text, option, written
+from approxgrad.models.origins import Training, Weights
 from approxgrad.provenance.dependencies import user_files
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+    from approxgrad.storage.splits import Split
 
 Shape = tuple[int, ...]
 
@@ -26,6 +29,9 @@ WEIGHTS_FILE = "weights.file"
 EVALUATION = ("batch_size", "check_rows")
 """Options that every kind has: how jobs evaluate a model, whatever it is."""
 
+STUDY = (*EVALUATION, "twin")
+"""Options that every kind has, and that a model itself does not depend on."""
+
 ROWS_AT_ONCE = (
     "Rows that the model is given at once when it is attributed; by default as many as fit into the memory. With 1 a"
     " model can be attributed whose output for a row depends on the other rows of its batch. Changes the last digits of"
@@ -34,6 +40,10 @@ ROWS_AT_ONCE = (
 CHECK_ROWS = (
     "Whether each job checks with a few evaluations that the model's rows are independent, repeatable and not random;"
     " false for a model that is known to be."
+)
+TWIN = (
+    "For a model without a gradient: the name of another model of the study, with whose exact gradient it is compared,"
+    " such as the network that it was exported from."
 )
 
 
@@ -55,6 +65,14 @@ class ModelKind(Description):
         Whether a model has an exact gradient, by automatic differentiation.
     trained, fitted : bool
         Whether a study trains the model, or fits weights from elsewhere to it. Only then it has a file of weights.
+    makes : str
+        Name of the file that a study makes of the model with :meth:`make`, such as ``model.onnx``; empty for others.
+    needs_training_rows : bool
+        Whether that takes the training rows.
+    source_model : str or None
+        Name of another model of the study whose weights that takes.
+    reference_model : str or None
+        Name of another model of the study with whose exact gradient this one is compared.
     """
 
     name: ClassVar[str]
@@ -63,6 +81,7 @@ class ModelKind(Description):
 
     batch_size: Annotated[Integer | None, option(ROWS_AT_ONCE, ge=1)] = None
     check_rows: Annotated[Flag, option(CHECK_ROWS)] = True
+    twin: Annotated[Text | None, option(TWIN)] = None
 
     @property
     def trained(self) -> bool:
@@ -73,6 +92,26 @@ class ModelKind(Description):
     def fitted(self) -> bool:
         """Whether a study fits weights from elsewhere to the model."""
         return False
+
+    @property
+    def makes(self) -> str:
+        """Name of the file that a study makes of the model; empty for none."""
+        return ""
+
+    @property
+    def needs_training_rows(self) -> bool:
+        """Whether making the file takes the training rows."""
+        return False
+
+    @property
+    def source_model(self) -> str | None:
+        """Name of another model of the study whose weights are needed to make the file."""
+        return None
+
+    @property
+    def reference_model(self) -> str | None:
+        """Name of the model with whose exact gradient this one is compared."""
+        return self.twin
 
     def weight_file(self, model: str) -> str | None:
         """Return the path of the weights from elsewhere, for a model of that name; None without such weights."""
@@ -105,7 +144,34 @@ class ModelKind(Description):
         """Return the options that a job needs to open the model, besides its weights."""
         return self._own_options()
 
-    def open(self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    def make(
+        self, path: Path, shape: Shape, outputs: int, *, train: Split | None, source: Path | None, seed: int
+    ) -> dict[str, Any]:
+        """Write the file that :attr:`makes` names, and return what is worth knowing about it, as plain values.
+
+        Parameters
+        ----------
+        path : path
+            Where it goes; the ending is that of :attr:`makes`.
+        shape, outputs
+            As for :meth:`open`.
+        train : Split or None
+            The training rows, if they are needed.
+        source : path or None
+            The weights of :attr:`source_model`, if there is one.
+        seed : int
+            Of all that is drawn.
+        """
+        raise NotImplementedError
+
+    def open(
+        self,
+        shape: Shape,
+        outputs: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        file: Path | None = None,
+    ) -> Callable[[Tensor], Tensor]:
         """Return a model without weights as a callable, from inputs (N, *shape) to outputs (N, outputs).
 
         Parameters
@@ -116,52 +182,13 @@ class ModelKind(Description):
             Number of classes, or 1 for a regression.
         device, dtype
             Of the inputs.
+        file : path, optional
+            What :meth:`make` wrote. It is given to kinds that make a file, so that others need not take it.
         """
         raise NotImplementedError
 
     def _own_options(self) -> dict[str, Any]:
-        return {name: value for name, value in written(self).items() if name not in EVALUATION}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decay(Description):
-    """Decay of the learning rate."""
-
-    factor: Annotated[Number, option("Multiplier.", gt=0, le=1)]
-    every: Annotated[Integer, option("Epochs between two multiplications.", ge=1)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training(Description):
-    """How a model is trained."""
-
-    epochs: Annotated[Integer, option("At most so many passes over the training rows.", ge=1)]
-    batch_size: Annotated[Integer, option("Rows of one gradient step.", ge=2)]
-    learning_rate: Annotated[Number, option("Of Adam.", gt=0)]
-    decay: Annotated[Decay | None, option("Multiply the learning rate by `factor` every `every` epochs.")] = None
-    patience: Annotated[
-        Integer | None, option("Stop when the validation loss has not fallen for so many epochs.", ge=1)
-    ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Weights(Description):
-    """Where weights come from."""
-
-    file: Annotated[
-        Text, option("Path of a safetensors file or torch state dictionary, or its name in the repository.")
-    ]
-    repository: Annotated[
-        Text | None,
-        option(
-            "Hugging Face repository that holds the file, as owner/name.", pattern="^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$"
-        ),
-    ] = None
-    revision: Annotated[
-        Text | None,
-        option("Commit, branch or tag of the repository; a commit makes the download reproducible."),
-    ] = None
-    sha256: Annotated[Text | None, option("Checksum that the file must have.", pattern="^[0-9a-fA-F]{64}$")] = None
+        return {name: value for name, value in written(self).items() if name not in STUDY}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,5 +271,6 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "resnet50": "architectures",
         "factory": "own_code",
         "function": "own_code",
+        "onnx": "onnx_kind",
     },
 )

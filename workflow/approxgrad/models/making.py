@@ -1,4 +1,4 @@
-"""The models of a study: trained, fitted with weights from elsewhere, or only opened; checked, measured and saved.
+"""The models of a study: trained, fitted with weights from elsewhere, made from others, or only opened; all checked.
 
 In all functions `description` is what :func:`approxgrad.models.saved.save_model` takes, `check_rows` says whether
 rows must be independent and repeatable (:func:`approxgrad.gradients.rows.check_rows`), and `batch_size` is the number
@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from approxgrad.gradients import rows
 from approxgrad.models.evaluating import evaluated, seed_all
-from approxgrad.models.kind import EVALUATION, ModelError
+from approxgrad.models.kind import EVALUATION, ModelError, ModelKind
 from approxgrad.models.model_files import build_model
 from approxgrad.models.saved import save_model, some_inputs, try_saving
 from approxgrad.models.training import TrainingResult, evaluate, train
 from approxgrad.models.weights import fit_weights
+from approxgrad.storage.files import write_atomically
 from approxgrad.storage.splits import Split
 
 
@@ -116,6 +117,50 @@ def fitted_model(
     measures = measured_model(model.to(device), test, device, check_rows=check_rows, batch_size=batch_size)
     save_model(path, model, description, inputs=some_inputs(test, device))
     return measures
+
+
+def made_model(
+    path: Path | str,
+    kind: ModelKind,
+    test: Split,
+    device: torch.device,
+    *,
+    train: Split | None = None,
+    source: Path | str | None = None,
+    seed: int,
+    check_rows: bool = True,
+    batch_size: int | None = None,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Make the file of a model and return what is known about it, with the model's measures on the test rows.
+
+    Parameters
+    ----------
+    path : path
+        Where the file goes.
+    kind : ModelKind
+        What makes it.
+    test : Split
+        The test rows.
+    device : torch.device
+        Where the model is measured.
+    train, source, seed
+        As for :meth:`approxgrad.models.kind.ModelKind.make`.
+
+    Raises
+    ------
+    ModelError, RowError, OSError
+        If the file cannot be made or opened, or the model fails a check.
+    """
+    known: dict[str, Any] = {}
+    shape, outputs = tuple(test.feature_shape), test.outputs
+    weights = Path(source) if source else None
+
+    def write(temporary: Path) -> None:
+        known.update(kind.make(temporary, shape, outputs, train=train, source=weights, seed=seed))
+
+    write_atomically(path, write)
+    model = kind.open(shape, outputs, device, torch.float32, file=Path(path))
+    return known, measured_model(model, test, device, check_rows=check_rows, batch_size=batch_size)
 
 
 def measured_model(

@@ -7,13 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from approxgrad.descriptions import read
+from approxgrad.gradients.arrays import TypedModel
 from approxgrad.gradients.targets import as_outputs
 from approxgrad.models.evaluating import TRIED_ROWS, evaluated, explained, own_function
-from approxgrad.models.kind import MODELS, ModelError, Shape
+from approxgrad.models.kind import MODELS, ModelError, Network, Shape
 from approxgrad.models.model_files import load_model
 
 AGREEMENT = 1e-3
@@ -23,7 +25,7 @@ AGREEMENT = 1e-3
 def open_model(
     kind_name: str,
     options: Mapping[str, Any],
-    weights: Path | str | None,
+    file: Path | str | None,
     shape: Shape,
     outputs: int,
     device: torch.device,
@@ -37,8 +39,9 @@ def open_model(
         Name of its kind.
     options : mapping
         What :meth:`approxgrad.models.kind.ModelKind.opening` returns.
-    weights : path, optional
-        File of :func:`approxgrad.models.saved.save_model`, which says all of a network.
+    file : path, optional
+        What a study made of the model: a file of :func:`approxgrad.models.saved.save_model`, which says all of a
+        network, or of :meth:`approxgrad.models.kind.ModelKind.make`.
     shape, outputs, device, dtype
         As for :meth:`approxgrad.models.kind.ModelKind.open`.
 
@@ -47,9 +50,11 @@ def open_model(
     ModelError
         If the model cannot be opened.
     """
-    if weights:
-        return load_model(weights, device).to(dtype)
-    return read(MODELS[kind_name], options).open(tuple(shape), outputs, device, dtype)
+    kind = MODELS[kind_name]
+    if file and issubclass(kind, Network):
+        return load_model(file, device).to(dtype)
+    made = {"file": Path(file)} if file else {}
+    return read(kind, options).open(tuple(shape), outputs, device, dtype, **made)
 
 
 def opened_function(
@@ -65,7 +70,7 @@ def opened_function(
         If it fails for both, returns another number of outputs, or other outputs for tensors than for arrays.
     """
     function = own_function(name, "function")
-    rows = torch.randn(TRIED_ROWS, *shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    rows = _trial_rows(shape, device, dtype)
     found: dict[Callable[[Tensor], Tensor], Tensor] = {}
     reasons = []
     for form in (_tensors, _arrays):
@@ -85,6 +90,44 @@ def opened_function(
             "ones; convert the inputs in the function, such as with numpy.asarray or torch.as_tensor"
         )
     return chosen
+
+
+def wanted_outputs(stated: int | None, outputs: int) -> int:
+    """Return the number of outputs of a model: what its options state, or what the data need.
+
+    Raises
+    ------
+    ModelError
+        If that does not suit the data, which need one for each class, or 1 for a regression.
+    """
+    given = stated or outputs
+    if given < outputs or (outputs == 1 and given > 1):
+        expected = f"at least {outputs}, one for each class" if outputs > 1 else "1 for a regression"
+        raise ModelError(f"outputs: got {given}, expected {expected}")
+    return given
+
+
+def opened_black_box(
+    model: TypedModel, name: str, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype
+) -> Callable[[Tensor], Tensor]:
+    """Return a model outside torch as a callable from inputs (N, *shape) to outputs (N, outputs), tried with two rows.
+
+    Raises
+    ------
+    ModelError
+        If it fails, returns another number of outputs, or takes a narrower type than it is to be evaluated in.
+    """
+    if dtype == torch.float64 and model.dtype.kind == "f" and model.dtype != np.float64:
+        raise ModelError(f"{name}: takes {model.dtype}, so it cannot be evaluated in float64; leave that out of dtypes")
+    rows = _trial_rows(shape, device, dtype)
+    found = partial(_tensors, model, outputs)
+    with evaluated(found), explained(f"{name}: fails for inputs of shape {shape}"):
+        found(rows)
+    return found
+
+
+def _trial_rows(shape: Shape, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.randn(TRIED_ROWS, *shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
 
 
 def _tensors(function: Callable[..., Any], outputs: int, inputs: Tensor) -> Tensor:

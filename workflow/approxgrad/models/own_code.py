@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from approxgrad.descriptions import Integer, Text, option
@@ -98,7 +99,9 @@ class Function(ModelKind):
         """The module of the function."""
         return self.function.partition(":")[0]
 
-    def open(self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    def open(
+        self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype, file: Path | None = None
+    ) -> Callable[[Tensor], Tensor]:
         """Return the function as a callable from tensors to tensors.
 
         Raises
@@ -106,13 +109,9 @@ class Function(ModelKind):
         ModelError
             If it cannot be imported, fails, or does not return the outputs that the data need.
         """
-        from approxgrad.models.opening import opened_function
+        from approxgrad.models.opening import opened_function, wanted_outputs
 
-        given = self.outputs or outputs
-        if given < outputs or (outputs == 1 and given > 1):
-            expected = f"at least {outputs}, one for each class" if outputs > 1 else "1 for a regression"
-            raise ModelError(f"outputs: got {given}, expected {expected}")
-        return opened_function(self.function, shape, given, device, dtype)
+        return opened_function(self.function, shape, wanted_outputs(self.outputs, outputs), device, dtype)
 
 
 def _value_faults(value: Any, key: str) -> list[str]:

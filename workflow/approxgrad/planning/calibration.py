@@ -23,14 +23,9 @@ from approxgrad.models.kind import MODELS
 if TYPE_CHECKING:
     from approxgrad.models.kind import ModelKind
 
-SHORTEST_SECONDS = 0.1
-"""A timing is repeated with twice the work until it takes at least this long."""
-
-EXACT_INPUTS = 32
-"""Inputs in the smallest timing of exact gradients: few enough for a slow model."""
-
-INPUT_BYTES, LARGEST_INPUTS = 2**26, 4096
-"""Bytes and number of random inputs in a timing, at most."""
+SHORTEST_SECONDS = 0.1  # a timing is repeated with twice the work until it takes at least this long
+EXACT_INPUTS = 32  # inputs in the smallest timing of exact gradients: few enough for a slow model
+INPUT_BYTES, LARGEST_INPUTS = 2**26, 4096  # bytes and number of random inputs in a timing, at most
 
 
 class CalibrationError(ValueError):
@@ -69,27 +64,14 @@ def measure_model(
     memory_mib: int | None,
     outputs: int = 1,
     training_rows: int | None = None,
+    file: str = "",
     extensions: Iterable[str] = (),
 ) -> Speed:
     """Time a model, with random weights if it has any, in a fresh process: a few seconds.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of one input.
-    model : ModelKind
-        The model's description.
-    device, threads, memory_mib, extensions
-        As in the configuration.
-    outputs : int
-        Outputs of a model that is opened and not built; the speed of others hardly depends on it.
-    training_rows : int, optional
-        Rows that the model is trained on; without them, its training is not timed.
-
-    Raises
-    ------
-    CalibrationError
-        If the model cannot be built or run; the message gives the reason.
+    The `shape` is that of one input. The speed of a model that is opened and not built hardly depends on its number of
+    `outputs`. Training is timed only with the number of its rows; `file` is what the study made of the model. The rest
+    is as in the configuration. A CalibrationError gives the reason why a model cannot be built or run.
     """
     if fault := model.shape_fault(shape):
         raise CalibrationError(fault)
@@ -103,6 +85,7 @@ def measure_model(
         "memory_mib": memory_mib,
         "outputs": outputs,
         "training_rows": training_rows,
+        "file": file,
     }
     # YAML, because the options of a factory may have numbers as keys.
     seconds, answer = _in_fresh_process("model", yaml.safe_dump(plain(request), sort_keys=False))
@@ -177,7 +160,8 @@ def _measured(request: Mapping[str, Any]) -> dict[str, Any]:
         outputs, model = 1, description.build(tuple(shape), 1).to(device).eval()
     else:
         outputs = request["outputs"]
-        model = description.open(tuple(shape), outputs, device, torch.float32)
+        made = {"file": Path(request["file"])} if request["file"] else {}
+        model = description.open(tuple(shape), outputs, device, torch.float32, **made)
     target = None if outputs == 1 else 0
     features = math.prod(shape)
     rows = max(1, min(LARGEST_INPUTS, INPUT_BYTES // (4 * features)))
@@ -243,12 +227,7 @@ def _training_seconds(model: Any, shape: list[int], training: Any, rows: int, de
 def rate(work: Callable[[int], int], smallest: int, largest: int) -> float:
     """Return how many units of work are done per second.
 
-    Parameters
-    ----------
-    work : callable
-        Does work of a given size and returns its units. The first call is a warm-up.
-    smallest, largest : int
-        Sizes to begin with and to go up to.
+    The work does a size from `smallest` to `largest`, and returns its units; the first call is a warm-up.
     """
 
     def timed(size: int) -> tuple[float, float]:

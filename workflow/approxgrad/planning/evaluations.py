@@ -20,24 +20,15 @@ if TYPE_CHECKING:
     from approxgrad.study.grid import Cell
     from approxgrad.study.study import Study
 
-GRADIENT = "gradient"
-"""Stands in the place of a method for gradients that several methods share."""
+GRADIENT = "gradient"  # stands in the place of a method for gradients that several methods share
 
 
 @dataclass(frozen=True)
 class Inputs:
     """What is known of a data set before it is prepared; None where only its files tell.
 
-    Attributes
-    ----------
-    shape : tuple of int or None
-        Shape of one input.
-    training_rows : int or None
-        Rows to train on.
-    mean_values : int or None
-        Distinct values of the mean input, which is the baseline of some methods.
-    outputs : int
-        Outputs of a model; 1 where only the files tell.
+    These are the shape of one input, the rows to train on, and the distinct values of the mean input, the baseline of
+    some methods. The outputs of a model are 1 where only the files tell.
     """
 
     shape: tuple[int, ...] | None = None

@@ -39,18 +39,10 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How long jobs take.
+    """How long jobs take, as far as it is known.
 
-    Attributes
-    ----------
-    overhead : float
-        Seconds of a job that runs no model.
-    speeds : dict of pair to Speed
-        By data set and model, as far as models could be timed.
-    training : dict of pair to int
-        Training rows times epochs, as far as they are known.
-    threads : int
-        Threads of a job that runs a model.
+    A job that runs no model takes `overhead` seconds. By data set and model there are the speed and the training rows
+    times epochs; `threads` are those of a job that runs a model.
     """
 
     overhead: float
@@ -60,19 +52,9 @@ class Calibration:
 
 
 def output_files(snakefile: str, document: Mapping[str, Any]) -> list[OutputFile]:
-    """Return all files that ``snakemake all`` produces; nothing is run.
+    """Return all files that ``snakemake all`` would produce with a configuration whose defaults are filled in.
 
-    Parameters
-    ----------
-    snakefile : str
-        The workflow.
-    document : mapping
-        The configuration with its defaults filled in.
-
-    Raises
-    ------
-    JobListError
-        With Snakemake's reason.
+    Nothing is run. A JobListError gives Snakemake's reason.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.yaml"
@@ -156,9 +138,6 @@ def _quotient(count: int | None, rate: float) -> float:
 
 
 def elapsed(jobs: pd.DataFrame, cores: int) -> float:
-    """Return the estimated seconds of jobs on a number of cores; a GPU serves one job at a time.
-
-    Jobs whose time is unknown are left out.
-    """
+    """Return the estimated seconds of jobs whose time is known on a number of cores; a GPU serves one job at a time."""
     busy = (jobs["seconds"] * jobs["threads"].clip(upper=cores)).sum()
     return float(max(busy / cores, jobs.loc[jobs["gpu"], "seconds"].sum()))

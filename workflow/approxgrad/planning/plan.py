@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown until data are prepared"
 
-UNLISTED = "unlisted"
-"""In place of a rule if Snakemake cannot list the jobs: the known ones run models."""
+UNLISTED = "unlisted"  # in place of a rule if Snakemake cannot list the jobs: the known ones run models
 
 ESTIMATE = (
     "The times are estimates: untrained models of the same kind were timed on this machine as it is now, other jobs by "
@@ -52,21 +51,9 @@ class Plan:
 def make_plan(study: Study, snakefile: str, model_rules: Collection[str], outputs: Mapping[str, int]) -> Plan:
     """Return the plan of a study; models are timed for a few seconds, nothing is written.
 
-    Parameters
-    ----------
-    study : Study
-        What is asked for.
-    snakefile : str
-        The workflow.
-    model_rules : collection of str
-        The rules whose jobs run models.
-    outputs : mapping of str to int
-        For each rule the number of files that one job writes.
-
-    Raises
-    ------
-    ConfigError
-        If a user's own file is missing or cannot be read.
+    Snakemake lists the jobs of the workflow `snakefile`; `model_rules` are those that run models, and `outputs` says
+    for each rule how many files one job writes. A ConfigError names a user's own file that is missing or cannot be
+    read.
     """
     check_files(study)
     remarks: list[str] = []
@@ -109,7 +96,11 @@ def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, re
             training[dataset, model] = rows * kind.training.epochs
         elif kind.trained:
             remarks.append(f"{dataset}/{model}: the number of training rows is {UNKNOWN}")
-        key = repr((known.shape, known.outputs, kind, rows))
+        file = study.model_file(dataset, model) if kind.makes else ""
+        if file and not Path(file).exists():
+            remarks.append(f"{dataset}/{model}: can be timed only when {file} has been made")
+            continue
+        key = repr((known.shape, known.outputs, kind, rows, file))
         if key not in measured:
             try:
                 measured[key] = measure_model(
@@ -120,6 +111,7 @@ def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, re
                     threads=options.threads,
                     memory_mib=options.memory_mib,
                     training_rows=rows,
+                    file=file,
                     extensions=options.extensions,
                 )
             except CalibrationError as error:
@@ -133,15 +125,7 @@ def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, re
 
 
 def described(plan: Plan, cores: int) -> str:
-    """Return the text of a plan: attributions, jobs, remarks and totals.
-
-    Parameters
-    ----------
-    plan : Plan
-        What to describe.
-    cores : int
-        Cores of this machine, for the time of a parallel run.
-    """
+    """Return the text of a plan for this number of cores: attributions, jobs, remarks and totals."""
     jobs, chooses = plan.jobs, plan.jobs["chooses"]
     text = ["Attributions (time: of the model's evaluations alone)", *_evaluations("method", jobs[chooses.eq(False)])]
     if chooses.eq(True).any():

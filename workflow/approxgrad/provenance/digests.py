@@ -9,11 +9,8 @@ from pathlib import Path
 
 from approxgrad.provenance.dependencies import PACKAGE_ROOT
 
-LARGEST_READ = 64 * 2**20
-"""Bytes of a file or folder up to which its content is read whenever Snakemake starts."""
-
-PIECES, PIECE = 64, 2**16
-"""Number and bytes of the pieces that are read of a larger file."""
+LARGEST_READ = 64 * 2**20  # bytes of a file or folder up to which its content is read whenever Snakemake starts
+PIECES, PIECE = 64, 2**16  # number and bytes of the pieces that are read of a larger file
 
 
 def file_state(path: Path | str) -> str:

@@ -91,10 +91,7 @@ def described(parameters: Mapping[str, Any], code: Sequence[Path | str], inputs:
 def joined_provenance(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the document of a result that several jobs computed parts of, each under its own conditions.
 
-    Raises
-    ------
-    ProvenanceError
-        If the parts differ in more than the conditions.
+    A ProvenanceError says that the parts differ in more than the conditions.
     """
     first = documents[0]
     for key in first.keys() - set(CONDITIONS):
@@ -104,17 +101,9 @@ def joined_provenance(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
-    """Return what a result file came from.
+    """Return what a parquet or safetensors file of a study came from.
 
-    Parameters
-    ----------
-    path : path
-        A parquet or safetensors file of a study.
-
-    Raises
-    ------
-    ProvenanceError
-        If the file cannot be read or does not say what it came from.
+    A ProvenanceError says that the file cannot be read or does not say what it came from.
     """
     try:
         document = json.loads(_metadata(Path(path))[METADATA_KEY.decode()])

@@ -28,8 +28,7 @@ from approxgrad.storage.table_checks import TableError
 Array = NDArray[np.float64]
 
 # Chromium opens a page inside a report only up to 1.5 MB, of which the chart library takes a quarter.
-MOST_POINTS, POINT_BUDGET = 100, 100_000
-"""Points of one source and metric, and numbers of all points together."""
+MOST_POINTS, POINT_BUDGET = 100, 100_000  # points of one source and metric, and numbers of all points together
 MOST_SAMPLES, MAP_BUDGET = 12, 350_000
 """Samples of one comparison whose maps are shown, and numbers of all maps together."""
 SIDES, FEWEST_SAMPLES = (48, 32, 24, 16), 3
@@ -42,20 +41,9 @@ REFERENCES = {False: "the reference attribution", True: "the true effects"}
 class Comparison:
     """What was computed for one data set, model and method.
 
-    Attributes
-    ----------
-    labels : dict of str to str
-        Names for readers by key: ``dataset``, ``model`` and ``method``.
-    families : dict
-        How the families of the gradient sources are described.
-    is_image : bool
-        Whether the inputs can be shown as pictures.
-    metrics : DataFrame
-        The metrics of every sample.
-    exact : Attributions
-        What the approximated ones are compared with: the samples that were drawn first.
-    approximated : sequence of Attributions
-        The same of each approximated gradient.
+    The `labels` are names for readers by key (``dataset``, ``model`` and ``method``), the `families` describe the
+    gradient sources, the `metrics` are those of every sample. Of the reference attribution and of each approximated one
+    there are the samples that were drawn first.
     """
 
     labels: Mapping[str, str]
@@ -88,21 +76,9 @@ def read_comparison(
 ) -> Comparison:
     """Return a comparison of a study; of the maps, only those that there may be room for.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Data set, model and method.
-    metrics, exact : path
-        Its metric table, and the attribution that the others are compared with.
-    approximated : sequence of path
-        The other attributions.
-    **described
-        ``labels``, ``families`` and ``is_image`` of :class:`Comparison`.
-
-    Raises
-    ------
-    TableError
-        If a table cannot be read, or the attributions have no sample in common.
+    The `names` are data set, model and method; `described` holds ``labels``, ``families`` and ``is_image`` of
+    :class:`Comparison`. A TableError says that a table cannot be read, or that the attributions have no sample in
+    common.
     """
     first = slice(MOST_SAMPLES)
     files = [read_attributions(path, first) for path in (exact, *approximated)]
@@ -136,14 +112,10 @@ def limits(comparisons: Sequence[Comparison]) -> Limits:
 def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
     """Return the data of the charts of a comparison, ready for JSON.
 
-    Returns
-    -------
-    dict
-        ``boxes``: a row for each reference and source, with the distribution of each metric. ``points``: a row for each
-        of them and sample, with the values. ``scales``: for each reference and metric, the ends of an axis and whether
-        it is logarithmic. ``shape`` of a map. ``rows``: for each sample with maps, the input and the exact map.
-        ``differences``: a row for each of these samples and approximated source. Maps are integers with the factor that
-        gives their values.
+    ``boxes``: a row for each reference and source, with the distribution of each metric. ``points``: a row for each of
+    them and sample, with the values. ``scales``: for each reference and metric, the ends of an axis and whether it is
+    logarithmic. ``shape`` of a map. ``rows``: for each sample with maps, the input and the exact map. ``differences``:
+    a row for each of these samples and approximated source. Maps are integers with the factor that gives their values.
     """
     present = [set(result.sample.tolist()) for result in item.approximated]
     mapped = [int(n) for n in item.exact.sample if all(n in known for known in present)][: room.samples]

@@ -19,10 +19,8 @@ from approxgrad.report.pages import page, template
 
 TITLE = "Explore the attributions"
 BOX_COLOUR = "#a6cbe3"
-WIDTH, SIDE = 700, 180
-"""Width of a chart and longest side of a map, in pixels."""
-MOST_FEATURES = 40
-"""Features of a table whose bars are drawn: those with the largest exact attributions."""
+WIDTH, SIDE = 700, 180  # width of a chart and longest side of a map, in pixels
+MOST_FEATURES = 40  # features of a table whose bars are drawn: those with the largest exact attributions
 KINDS = {"exact": VERMILLION, "approximated": BLUE, "true effect": GREEN}
 CONFIG = {
     "view": {"stroke": None},
@@ -40,18 +38,7 @@ SOURCE, SAMPLE = (
 
 
 def explorer_page(comparisons: Sequence[Comparison]) -> str:
-    """Return the page; the same comparisons give the same bytes.
-
-    Parameters
-    ----------
-    comparisons : sequence of Comparison
-        In the order in which they are offered.
-
-    Returns
-    -------
-    str
-        HTML with all scripts and data inside, which loads nothing.
-    """
+    """Return the page, HTML with all scripts and data inside; the same comparisons give the same bytes."""
     room = limits(comparisons)
     charts = [
         {

@@ -26,22 +26,17 @@ class Facts:
 
     Attributes
     ----------
-    summary : DataFrame
-        Distribution of every metric, :func:`approxgrad.evaluation.metric_tables.summarise`.
-    models : DataFrame
-        Test measures, :func:`approxgrad.evaluation.frames.model_measures`.
+    summary, models, paired : DataFrame
+        Of every metric (:func:`approxgrad.evaluation.metric_tables.summarise`), of the test measures, and of
+        differences between gradient sources within a sample, if there are any.
     labels : dict
         Names for readers by key (``dataset``, ``model``, ``method``) and name.
     families : dict
         For each data set, how the families of its gradient sources are described.
     references : dict of str to str
         For each method that is compared with another method, that one.
-    shapes : dict of str to tuple of int
-        Shape of one input of each data set.
-    classes : dict of str to int
-        Number of classes of each data set, 0 for a regression.
-    paired : DataFrame or None
-        Differences between gradient sources within a sample, if there are any.
+    shapes, classes : dict
+        Shape of one input of each data set, and number of its classes, 0 for a regression.
     level : float or None
         Level of the intervals in the summary, if it has some.
     """
@@ -59,12 +54,7 @@ class Facts:
     def curves(self, metric: str, *, truth: bool = False) -> list[Curve]:
         """Return a curve for each data set, model, method and family that has at least one defined median.
 
-        Parameters
-        ----------
-        metric : str
-            Name of the metric.
-        truth : bool
-            Whether attributions are compared with the true effects; otherwise with the reference attribution.
+        Attributions are compared with the true effects or, without `truth`, with the reference attribution.
         """
         rows = self._rows(metric, truth=truth, exact=False).sort_values("setting", kind="stable")
         found = {}
@@ -188,21 +178,10 @@ def read_facts(
     paired: Path | str | None = None,
     **described: Any,
 ) -> Facts:
-    """Return what the tables of a study say.
+    """Return what the tables of a study say; a TableError names one that cannot be read.
 
-    Parameters
-    ----------
-    summary, models, paired : path
-        The tables of metrics, of test measures and of paired comparisons.
-    splits : mapping of str to path
-        The test split of each data set, of which only the metadata are read.
-    **described
-        ``labels``, ``families`` and ``references`` of :class:`Facts`.
-
-    Raises
-    ------
-    TableError
-        If a table cannot be read.
+    Of the test split of each data set only the metadata are read; `described` holds ``labels``, ``families`` and
+    ``references`` of :class:`Facts`.
     """
     metrics, document = read_table(summary)
     documents = {dataset: read_table(path, columns=["target"])[1] for dataset, path in splits.items()}

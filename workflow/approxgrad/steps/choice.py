@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from torch import Tensor
 
+from approxgrad.gradients.arrays import Given
 from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs
 from approxgrad.gradients.evaluated import BatchedGradient
-from approxgrad.gradients.targets import Target
 from approxgrad.steps.arrays import Array, Flags
 from approxgrad.steps.kinks import Kinks, best_step
 from approxgrad.steps.search import RATIO, Search
@@ -96,11 +96,11 @@ class _Limit:
 
 def choose_step(
     model: Model,
-    inputs: Tensor,
-    target: Target = None,
+    inputs: Any,
+    target: Any = None,
     scheme: str = "forward",
     *,
-    baselines: float | Tensor | None = None,
+    baselines: Any = None,
     n_steps: int = 50,
     seed: int = 0,
     batch_size: int | None = None,
@@ -112,14 +112,15 @@ def choose_step(
     ----------
     model : callable
         A batch of inputs to a batch of outputs; no autograd and no ``nn.Module`` needed.
-    inputs : Tensor
-        Floating-point, shape (N, ...): inputs like those that are to be attributed. Up to 64 of them are tried.
-    target : Target
+    inputs : Tensor, array or DataFrame
+        Floating-point, shape (N, ...): inputs like those that are to be attributed. Up to 64 of them are tried. Arrays
+        and data frames are taken as by :func:`approxgrad.attribute`, targets and baselines too.
+    target : Target, array or Series
         The output that is explained, in any form of :data:`approxgrad.gradients.targets.Target`.
     scheme : str
         ``forward``, ``backward`` or ``central``.
-    baselines : float or Tensor, optional
-        For Integrated Gradients: where its paths begin, a number or a tensor that broadcasts to the inputs. Without
+    baselines : float, Tensor, array, Series or DataFrame, optional
+        For Integrated Gradients: where its paths begin, a number or what broadcasts to the inputs. Without
         it the step is for the gradient at the inputs themselves.
     n_steps : int
         Points of each path, which only count if there are baselines. Rounding errors average over the path, but each
@@ -161,15 +162,16 @@ def choose_step(
     >>> choice.regime, 1e-9 < choice.step < 1e-7
     ('smooth', True)
     """
-    check_inputs(inputs)
     if not callable(model):
         raise TypeError(f"model: expected a callable, got {type(model).__name__}")
+    given = Given(model, inputs)
+    check_inputs(given.inputs)
     source = BatchedGradient(batch_size, check_rows=check_rows)
     _check_integer("seed", seed, least=0)
     _check_integer("n_steps", n_steps, least=1)
-    begin = None if baselines is None else broadcast_baselines(baselines, inputs)
+    begin = None if baselines is None else broadcast_baselines(given.baselines(baselines), given.inputs)
     path_points = 1 if begin is None else n_steps
-    stream = source.stream(model, inputs, target)
+    stream = source.stream(given.model, given.inputs, given.target(target))
     search = Search(
         stream.model, stream.inputs[0], stream.indices, scheme, begin, path_points, seed, batch_size=stream.size
     )

@@ -43,10 +43,11 @@ class Kinks:
 def best_step(
     kinks: Kinks, sizes: Array, density: float, rounding: float, path_points: int, quantile: float, seed: int
 ) -> tuple[float, float]:
-    """Return the step with the smallest squared error of a gradient that most inputs do not exceed.
+    """Return the step with the smallest squared error of a gradient for most inputs, and the part of kinks in it.
 
     A kink of size J at distance s changes the derivative over a step h > s by J (1 - s / h). Inputs are simulated, with
-    kinks at distances that follow the hazard and sizes drawn from measured ones.
+    kinks at distances that follow the hazard and sizes drawn from measured ones. That part is the root of the squared
+    error.
 
     Parameters
     ----------
@@ -58,11 +59,6 @@ def best_step(
         Squared rounding error of the gradient at step 1.
     path_points, quantile
         Gradients that an attribution averages over, and share of the inputs whose error is not above the minimum.
-
-    Returns
-    -------
-    step, truncation : float
-        The step, and the root of the squared error that kinks cause there.
     """
     generator = np.random.default_rng(seed)
     distances = kinks.reach(generator.exponential(size=(SIMULATED, ARRIVALS)).cumsum(axis=1) / path_points)

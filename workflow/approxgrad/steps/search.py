@@ -38,14 +38,8 @@ class Search:
     """Points of a model's inputs, or of the paths to them, and what is measured there.
 
     The arguments are those of :func:`approxgrad.steps.choice.choose_step`, with `baselines` shaped like the inputs and
-    `indices` from :func:`approxgrad.gradients.targets.target_indices`.
-
-    Attributes
-    ----------
-    probe, features
-        What evaluates and counts, and the number of features d.
-    resolution, scale : float
-        Machine epsilon of the inputs and their root mean square (1 if they are zero).
+    `indices` from :func:`approxgrad.gradients.targets.target_indices`. The `resolution` is the machine epsilon of the
+    inputs, the `scale` their root mean square (1 if they are zero).
     """
 
     def __init__(

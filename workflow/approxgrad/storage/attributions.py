@@ -99,13 +99,7 @@ def write_attributions(path: Path | str, result: Attributions) -> None:
 
 
 def attribution_file(path: Path | str, needed: Sequence[str]) -> TableFile:
-    """Return an attribution file to be read in pieces.
-
-    Raises
-    ------
-    TableError
-        If the file does not have the schema of :func:`write_attributions`.
-    """
+    """Return an attribution file to be read in pieces; a TableError if it is not one of :func:`write_attributions`."""
     file = TableFile(path, ["sample", *needed])
     check_attributions(file.schema, ATTRIBUTION_SCHEMA, file.metadata, path)
     if file.read(["sample"])["sample"].null_count:
@@ -114,20 +108,7 @@ def attribution_file(path: Path | str, needed: Sequence[str]) -> TableFile:
 
 
 def read_attributions(path: Path | str, rows: slice | Sequence[int] = slice(None)) -> Attributions:
-    """Return one attribution file.
-
-    Parameters
-    ----------
-    path : path
-        The file.
-    rows : slice or sequence of int
-        Rows to read, by default all of them.
-
-    Raises
-    ------
-    TableError
-        If the file does not have the schema of :func:`write_attributions`.
-    """
+    """Return one attribution file, or some rows of it; a TableError if it is not one of :func:`write_attributions`."""
     needed = ["sample", "target", "attribution", "input", "truth"]
     file = attribution_file(path, needed)
     columns = [*needed, *(name for name in OPTIONAL_COLUMNS if name in file.schema.names)]

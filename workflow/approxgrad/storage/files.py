@@ -17,12 +17,8 @@ UNFINISHED = ".unfinished-"
 def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
     """Write a file under a temporary name beside `path` and rename it, so that readers never see a partial file.
 
-    The content is on the disk before the file is renamed, so it is complete after a power failure too.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written, for example on a full disk; names `path` and the reason.
+    The content is on the disk before the file is renamed, so it is complete after a power failure too. An OSError names
+    `path` and the reason, such as a full disk.
     """
     path = Path(path)
     try:
@@ -46,10 +42,7 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
 def try_writing(paths: Iterable[Path | str]) -> None:
     """Refuse paths in whose folders no file can be written, before the work whose results go there.
 
-    Raises
-    ------
-    OSError
-        Names the path and the reason.
+    An OSError names the path and the reason.
     """
     for path in map(Path, paths):
         try:

@@ -34,8 +34,8 @@ class Split:
     classes : tuple of str
         Class names; empty for a regression.
     mean, std : tuple of float
-        Normalisation for each channel (first axis of the feature shape), or a single number; the models see
-        ``(features - mean) / std``.
+        Normalisation for each channel (first axis of the feature shape), or a single number; the models see ``(features
+        - mean) / std``.
     """
 
     features: NDArray[np.floating[Any]]
@@ -79,13 +79,7 @@ def write_split(path: Path | str, split: Split, metadata: Mapping[str, Any]) -> 
 
 
 def read_split(path: Path | str) -> Split:
-    """Return one part of a data set.
-
-    Raises
-    ------
-    TableError
-        If the file does not have the schema of :func:`write_split`.
-    """
+    """Return one part of a data set; a TableError if the file does not have the schema of :func:`write_split`."""
     table, document = read_table(path)
     try:
         effects = matrix(table["effects"], "effects", path) if "effects" in table.column_names else None
@@ -96,17 +90,9 @@ def read_split(path: Path | str) -> Split:
 
 
 def read_mean_input(path: Path | str) -> NDArray[np.float32]:
-    """Return the mean model input of a part of a data set, reading it in pieces of bounded size.
+    """Return the mean model input of a part of a data set, float32 of the shape of one input.
 
-    Returns
-    -------
-    ndarray
-        Float32 of the shape of one input.
-
-    Raises
-    ------
-    TableError
-        As :func:`read_split`.
+    It is read in pieces of bounded size; errors are those of :func:`read_split`.
     """
     file = TableFile(path, ["features"])
     total, first = np.zeros(1), np.zeros(1, np.float32)

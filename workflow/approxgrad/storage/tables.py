@@ -31,13 +31,7 @@ def write_table(path: Path | str, table: pa.Table, metadata: Mapping[str, Any]) 
 def read_table(
     path: Path | str, columns: list[str] | None = None, optional: Sequence[str] = ()
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """Return a table, all of it or some columns, and the JSON document in its metadata.
-
-    Raises
-    ------
-    TableError
-        If the file is no parquet file of this package, is damaged, or lacks a column that is not optional.
-    """
+    """Return a table or some columns, and the JSON document in its metadata; errors of :class:`TableFile`."""
     file = TableFile(path, set(columns or []) - set(optional))
     return file.read(columns), file.metadata
 

@@ -7,6 +7,7 @@ from itertools import product
 
 from approxgrad.datasets.faults import text_faults
 from approxgrad.gradients.source import sources
+from approxgrad.study.references import exact_model, model_name_faults, reference_faults
 from approxgrad.study.sections import Config
 
 PLACEHOLDERS = (("{method}", "once", (1,)), ("{step}", "once", (1,)), ("{samples}", "at most once", (0, 1)))
@@ -37,7 +38,7 @@ def name_faults(config: Config) -> list[str]:
                 f"methods.{name}.reference: got {method.reference_method or name!r}, expected a method with an exact "
                 f"counterpart: {', '.join(with_own)}"
             )
-    return faults
+    return [*faults, *model_name_faults(config)]
 
 
 def faults(config: Config) -> list[str]:
@@ -48,12 +49,12 @@ def faults(config: Config) -> list[str]:
         for name, member in getattr(config, section).items()
         for fault in member.faults()
     ]
-    checks = (_array_faults, _source_faults, _reference_faults, _sample_faults, _shape_faults)
+    checks = (_array_faults, _source_faults, reference_faults, _sample_faults, _shape_faults)
     return [*own, *(fault for check in checks for fault in check(config))]
 
 
 def _source_faults(config: Config) -> list[str]:
-    """Return sources that share a name but not their options, and models without anything to compare with."""
+    """Return sources that share a name but not their options."""
     named: dict[str, tuple[str, object]] = {}
     faults = []
     for name, kind in config.gradients.items():
@@ -61,33 +62,7 @@ def _source_faults(config: Config) -> list[str]:
             other, known = named.setdefault(source.name, (name, source))
             if known != source:
                 faults.append(f"gradients.{name}: gives {source.name}, as gradients.{other} does with other options")
-    for number, experiment in enumerate(config.experiments):
-        own = {source.name for name in experiment.gradients for source in sources(config.gradients[name])}
-        lacking = [name for name in experiment.models if not config.models[name].differentiable]
-        if lacking and experiment.reference not in own:
-            faults.append(
-                f"experiments[{number}].reference: {lacking[0]} has no exact gradient, so name the source that "
-                f"others are compared with: one of {', '.join(sorted(own))}"
-            )
-        elif experiment.reference is not None and not lacking:
-            faults.append(
-                f"experiments[{number}].reference: all models have an exact gradient, which others are compared with; "
-                "leave it out"
-            )
     return faults
-
-
-def _reference_faults(config: Config) -> list[str]:
-    """Return the experiments that compare a model without an exact gradient with another source than elsewhere."""
-    named: dict[tuple[str, str], str | None] = {}
-    return [
-        f"experiments[{number}].reference: got {experiment.reference}, elsewhere it is {named[dataset, model]} for "
-        f"{dataset}, {model}; expected one"
-        for number, experiment in enumerate(config.experiments)
-        for dataset, model in product(experiment.datasets, experiment.models)
-        if not config.models[model].differentiable
-        and named.setdefault((dataset, model), experiment.reference) != experiment.reference
-    ]
 
 
 def _sample_faults(config: Config) -> list[str]:
@@ -135,9 +110,12 @@ def _shape_faults(config: Config) -> list[str]:
         shapes = {name: config.datasets[name].feature_shape for name in experiment.datasets}
         known = {name: shape for name, shape in shapes.items() if shape is not None}
         for dataset, model in product(known, experiment.models):
-            fault = config.models[model].shape_fault(known[dataset])
-            if fault is not None:
-                faults.append(f"experiments[{number}].models: {model} does not fit {dataset}: {fault}")
+            own = config.models[model]
+            for name in dict.fromkeys(filter(None, (model, exact_model(config, model), own.source_model))):
+                fault = config.models[name].shape_fault(known[dataset])
+                words = name if name == model else f"{name}, which {model} needs,"
+                if fault is not None:
+                    faults.append(f"experiments[{number}].models: {words} does not fit {dataset}: {fault}")
         for dataset, method in product(known, experiment.methods):
             baseline, features = getattr(config.methods[method], "baseline", None), math.prod(known[dataset])
             if isinstance(baseline, tuple) and len(baseline) != features:

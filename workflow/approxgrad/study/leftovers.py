@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from approxgrad.study.study import Study
 
 FOLDER = re.compile(r"[a-z]+=[A-Za-z0-9_.+-]+")
-FILE = re.compile(r"part-0\.parquet|shard-\d+-of-\d+\.parquet|weights\.safetensors|[a-z_]+\.(svg|png|csv)")
+FILE = re.compile(
+    r"part-0\.parquet|shard-\d+-of-\d+\.parquet|weights\.safetensors|model\.[a-z0-9]+|[a-z_]+\.(svg|png|csv)"
+)
 """Folders and files of this workflow's layout; others are never touched."""
 
 BY_PATH = ("attributions", "gradients", "shards", "steps")

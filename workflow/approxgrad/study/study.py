@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from itertools import product
 from math import prod
 from typing import Any
 
 from approxgrad.datasets.kind import DatasetKind
 from approxgrad.extensions import ExtensionError, load_extensions
-from approxgrad.gradients.source import PRECISIONS, Source, exact_source, sources
+from approxgrad.gradients.source import Source, exact_source
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.models.kind import ModelKind
 from approxgrad.storage.cached_arrays import ArrayFile, find_arrays
@@ -19,6 +18,8 @@ from approxgrad.study.configuration import ConfigError, configured, document, re
 from approxgrad.study.faults import faults, name_faults
 from approxgrad.study.grid import Cell, SharedGradient
 from approxgrad.study.looks import families, labels
+from approxgrad.study.products import product_cells
+from approxgrad.study.references import exact_model, stand_ins
 from approxgrad.study.shards import shard_count
 
 GRADIENT = METHODS["gradient"]()
@@ -57,7 +58,8 @@ class Study:
         self.config = configured(config)
         refuse(name_faults(self.config))
         refuse(faults(self.config))
-        self.cells = self._cells()
+        self.cells, unlike = product_cells(self.config, self._shard_count)
+        refuse(unlike)
         self._by_key = {tuple(cell.keys.items()): cell for cell in [*self.cells, *self.gradients.values()]}
 
     @property
@@ -74,6 +76,13 @@ class Study:
         """Return the description of a model."""
         own: ModelKind = self.config.models[name]
         return own
+
+    def model_file(self, dataset: str, model: str) -> str:
+        """Return the path of what jobs open a model from: its weights, or the file made of it; empty for none."""
+        own = self.model(model)
+        if own.makes:
+            return MODEL_FILE.format(dataset=dataset, model=model, file=own.makes)
+        return model_weights(dataset, model) if own.trained or own.fitted else ""
 
     def method(self, name: str) -> Method:
         """Return the description of an attribution method."""
@@ -151,7 +160,7 @@ class Study:
 
     def is_reference(self, cell: Cell) -> bool:
         """Whether others are compared with a cell, and not it with another."""
-        return cell.gradient in (self._references.get((cell.dataset, cell.model)), exact_source(cell.gradient.dtype))
+        return cell.gradient in (self._stand_ins.get((cell.dataset, cell.model)), exact_source(cell.gradient.dtype))
 
     @cached_property
     def reference_cells(self) -> list[Cell]:
@@ -177,9 +186,14 @@ class Study:
     def exact(self, dataset: str, model: str, method: str, dtype: str | None = None) -> Cell:
         """Return the cell that a method is compared with, in a precision or the lowest."""
         dtype = dtype or self.approximated(dataset, model, method)[0].gradient.dtype
-        source = self._references.get((dataset, model)) or exact_source(dtype)
-        own = Cell(dataset, model, self.reference(method), source, 0)
+        source = self._stand_ins.get((dataset, model)) or exact_source(dtype)
+        own = Cell(dataset, self.twin(model) or model, self.reference(method), source, 0)
         return self._by_key[tuple(own.keys.items())]
+
+    def twin(self, model: str) -> str | None:
+        """Return the other model with whose exact gradients a model is compared, if there is one."""
+        other = exact_model(self.config, model)
+        return None if other == model else other
 
     def references(self, dataset: str, model: str, method: str) -> list[Cell]:
         """Return what the cells of a comparison are compared with: one for each of their precisions."""
@@ -243,41 +257,8 @@ class Study:
         return own is not None and (own.dataset, own.model, method) in self.comparisons
 
     @cached_property
-    def _references(self) -> dict[tuple[str, str], Source]:
-        """What the sources of models without an exact gradient are compared with, by data set and model."""
-        found = {}
-        for experiment in self.config.experiments:
-            named = {
-                source.name: source for name in experiment.gradients for source in sources(self.config.gradients[name])
-            }
-            for dataset, model in product(experiment.datasets, experiment.models):
-                if not self.model(model).differentiable and experiment.reference is not None:
-                    found[dataset, model] = named[experiment.reference]
-        return found
-
-    def _cells(self) -> list[Cell]:
-        cells: dict[tuple[str, str, str, Source], Cell] = {}
-        faults = []
-        for number, experiment in enumerate(self.config.experiments):
-            own = [source for name in experiment.gradients for source in sources(self.config.gradients[name])]
-            exact = [exact_source(dtype) for dtype in PRECISIONS if dtype in {source.dtype for source in own}]
-            names = product(experiment.datasets, experiment.models, experiment.methods)
-            for dataset, model, method in names:
-                samples = experiment.samples_by_method.get(method, experiment.samples)
-                for source in [*exact, *own] if self.model(model).differentiable else own:
-                    # What others are compared with is the attribution of the method that they are compared with.
-                    alone = source.is_exact or source == self._references.get((dataset, model))
-                    name = self.reference(method) if alone else method
-                    key = (dataset, model, name, source)
-                    shards = self._shard_count(dataset, self.method(name), source, samples)
-                    cell = cells.setdefault(key, Cell(dataset, model, name, source, samples, shards))
-                    if cell.samples != samples:
-                        faults.append(
-                            f"experiments[{number}]: asks for {samples} samples of {dataset}, {model}, {name}, "
-                            f"{source.name}, elsewhere it is {cell.samples}; expected one number"
-                        )
-        refuse(faults)
-        return list(cells.values())
+    def _stand_ins(self) -> dict[tuple[str, str], Source]:
+        return stand_ins(self.config)
 
     def _shard_count(self, dataset: str, method: Method, source: Source, samples: int) -> int:
         """Return the number of shards of a cell; it follows from the configuration alone, so that it never changes."""
@@ -288,9 +269,13 @@ class Study:
         return shard_count(self.config.shards, samples, per_sample)
 
 
+MODEL_FILE = "results/models/dataset={dataset}/model={model}/{file}"
+"""Path of what a study makes of a model."""
+
+
 def model_weights(dataset: str, model: str) -> str:
     """Return the path of the weights that a study trains or fits."""
-    return f"results/models/dataset={dataset}/model={model}/weights.safetensors"
+    return MODEL_FILE.format(dataset=dataset, model=model, file="weights.safetensors")
 
 
 def _unique(values: Iterable[Any]) -> list[Any]:

@@ -14,18 +14,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from approxgrad.evaluation.files import METRIC_TABLE, TEST_MEASURES
 from approxgrad.evaluation.metric_tables import evaluate_method
-from approxgrad.evaluation.metrics import METRICS as MEASURES
+from approxgrad.evaluation.metrics import METRICS
 from approxgrad.provenance.document import CONDITIONS, ProvenanceError, described, read_provenance
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.attributions import read_attributions
 from approxgrad.storage.table_checks import TableError
 from approxgrad.storage.tables import read_table
 from approxgrad.study.grid import Cell
-from approxgrad.study.study import Study, model_weights
+from approxgrad.study.study import Study
 from approxgrad.verification.origins import Origin
-
-METRICS = "results/metrics/dataset={dataset}/model={model}/method={method}/part-0.parquet"
 
 
 class VerificationError(ValueError):
@@ -62,14 +61,16 @@ def named(cell: Cell) -> str:
 def files_of(study: Study, cell: Cell) -> dict[str, str]:
     """Return the files that a cell comes from and its metrics, as far as there are any, by what they hold."""
     names = {"dataset": cell.dataset, "model": cell.model, "method": cell.method}
-    kind = study.model(cell.model)
+    made = bool(study.model(cell.model).makes)
     evaluating = study.shared_gradient(cell) if study.is_derived(cell) else cell
     files = {
         "data": f"data/{cell.dataset}/test.parquet",
-        "weights": model_weights(cell.dataset, cell.model) if kind.trained or kind.fitted else "",
+        "weights": "" if made else study.model_file(cell.dataset, cell.model),
+        # Beside a file of another form, its measures tell what both came from.
+        "measures": TEST_MEASURES.format(**names) if made else "",
         "step": study.choice_path(evaluating),
         "gradient": evaluating.path if study.is_derived(cell) else "",
-        "metrics": METRICS.format(**names) if tuple(names.values()) in study.comparisons else "",
+        "metrics": METRIC_TABLE.format(**names) if tuple(names.values()) in study.comparisons else "",
     }
     return {content: path for content, path in files.items() if path}
 
@@ -81,10 +82,8 @@ def verify_cell(
 
     Parameters
     ----------
-    study : Study
+    study, cell : Study, Cell
         What was asked for.
-    cell : Cell
-        The cell.
     folder : path
         Where its attribution file, and the shared gradient that it follows from, were computed again.
     origins : mapping
@@ -199,11 +198,12 @@ def _metric_difference(study: Study, cell: Cell, path: str, same: bool) -> str:
     names = cell.dataset, cell.model, cell.method
     exact = [reference.path for reference in study.references(*names)]
     approximated = [other.path for other in study.approximated(*names)]
+    twin = study.twin(cell.model) or ""
     table = read_table(path)[0].replace_schema_metadata()
     features = len(read_attributions(cell.path).attribution[0])
     # A metric sums over the features.
     tolerance = 0.0 if same else features * float(np.finfo(np.float64).eps)
-    return _table_difference(table, evaluate_method(exact, approximated), tolerance)
+    return _table_difference(table, evaluate_method(exact, approximated, twin), tolerance)
 
 
 def _without(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,7 +214,7 @@ def _without(document: Mapping[str, Any]) -> dict[str, Any]:
 def _table_difference(old: pa.Table, new: pa.Table, tolerance: float = 0.0) -> str:
     """Say where two tables first differ, in any bit or by more than a relative tolerance."""
     # These metrics round like numbers of size 1; an error can have any size.
-    bounded = {name for name, metric in MEASURES.items() if math.isfinite(metric.upper)}
+    bounded = {name for name, metric in METRICS.items() if math.isfinite(metric.upper)}
     if old.schema.names != new.schema.names or len(old) != len(new):
         return f"{len(old)} rows of {old.schema.names} in the file, {len(new)} of {new.schema.names} now"
     for name in old.schema.names:
@@ -234,12 +234,9 @@ def _near(left: Any, right: Any, tolerance: float, absolute: float) -> bool:
 
 
 def conclusion(findings: Sequence[Finding]) -> str:
-    """Return how many checks were made.
+    """Return how many checks were made, or raise a VerificationError.
 
-    Raises
-    ------
-    VerificationError
-        If something differs: the first cell, what differs in it, and how many more there are.
+    It says what differs in the first cell in which something does, and how many more there are.
     """
     wrong = [finding for finding in findings if not finding.agrees]
     if wrong:

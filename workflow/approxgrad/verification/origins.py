@@ -17,20 +17,7 @@ class Origin:
 
 
 def origin(rules: Iterable[Any], path: str) -> Origin:
-    """Return what makes a file.
-
-    Parameters
-    ----------
-    rules : iterable of Rule
-        All rules of a Snakemake workflow.
-    path : str
-        A file that one of them produces.
-
-    Raises
-    ------
-    ValueError
-        If no rule does.
-    """
+    """Return what makes a file, from all rules of a workflow; a ValueError if none of them does."""
     # Only Snakemake's own process needs this import.
     from snakemake.jobs import Wildcards
 

@@ -1,0 +1,81 @@
+"""Models in ONNX files as a kind of model of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from approxgrad.datasets.faults import text_faults
+from approxgrad.descriptions import Flag, Integer, Text, option
+from approxgrad.models.kind import MODELS, ModelError, ModelKind, Shape
+from approxgrad.models.onnx_file import read_onnx
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@MODELS.add
+@dataclass(frozen=True, kw_only=True)
+class Onnx(ModelKind):
+    """A model in an ONNX file, which has no gradient."""
+
+    name: ClassVar[str] = "onnx"
+    label: ClassVar[str] = "ONNX model"
+    differentiable: ClassVar[bool] = False
+
+    onnx: Annotated[
+        Text,
+        option("Path of an ONNX file. It has no gradient, so only approximated ones are studied. It takes one input."),
+    ]
+    output: Annotated[Text | None, option("Name of the output; needed if there are several of floats.")] = None
+    transform: Annotated[
+        Literal["log", "logit"] | None,
+        option("For outputs that are probabilities: log for a softmax, logit for any others."),
+    ] = None
+    runtime: Annotated[
+        Literal["onnxruntime", "openvino"], option("What computes the model, in float32 if that is its type.")
+    ] = "onnxruntime"
+    channels_last: Annotated[
+        Flag, option("Whether the model takes images as (height, width, channels); data have channels first.")
+    ] = False
+    round_inputs: Annotated[
+        Flag, option("Whether inputs are rounded to the model's type, such as float16 or uint8, as a part of it.")
+    ] = False
+    outputs: Annotated[
+        Integer | None,
+        option("Outputs of the model; by default one for each class, or a single one for a regression.", ge=1),
+    ] = None
+
+    @property
+    def own_files(self) -> dict[str, list[str]]:
+        """The file, and those beside it that hold its weights."""
+        try:
+            beside = list(read_onnx(Path(self.onnx)).external)
+        except ModelError:
+            beside = []  # The job that opens the file says why it cannot be read.
+        return {"onnx": [self.onnx, *map(str, sorted(beside))]}
+
+    def faults(self) -> list[str]:
+        """Return a line if the path is not text."""
+        return text_faults("onnx", self.onnx)
+
+    def open(self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """Return the model as a callable from tensors to tensors.
+
+        Raises
+        ------
+        ModelError
+            If it cannot be opened, fails, or does not return the outputs that the data need.
+        """
+        import torch
+
+        from approxgrad.models.onnx_model import OnnxModel
+        from approxgrad.models.opening import opened_black_box, wanted_outputs
+
+        own: dict[str, Any] = self._own_options()
+        path, given = own.pop("onnx"), wanted_outputs(own.pop("outputs", None), outputs)
+        model = OnnxModel(path, threads=torch.get_num_threads(), **own)
+        return opened_black_box(model, f"onnx {path}", shape, given, device, dtype)

@@ -1,0 +1,81 @@
+"""The cells that experiments ask for: products of data sets, models, methods and gradient sources, with references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import product
+
+from approxgrad.gradients.source import Source
+from approxgrad.methods.method import Method
+from approxgrad.study.grid import Cell
+from approxgrad.study.references import approximations, exact_model, exact_sources, stand_ins
+from approxgrad.study.sections import Config, Experiment
+
+Key = tuple[str, str, str, Source]
+
+
+def product_cells(config: Config, shards: Callable[[str, Method, Source, int], int]) -> tuple[list[Cell], list[str]]:
+    """Return the cells of all experiments, and a line for each that two of them want otherwise.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    shards : callable
+        Number of shards for a data set, method, source and number of samples.
+    """
+    cells: dict[Key, Cell] = {}
+    faults, replaced = [], stand_ins(config)
+
+    def added(key: Key, samples: int) -> Cell:
+        dataset, _, method, source = key
+        count = shards(dataset, config.methods[method], source, samples)
+        return cells.setdefault(key, Cell(*key, samples, count))
+
+    for number, experiment in enumerate(config.experiments):
+        for key, samples in _own(config, experiment, replaced):
+            cell = added(key, samples)
+            if cell.samples != samples:
+                faults.append(
+                    f"experiments[{number}]: asks for {samples} samples of {cell.dataset}, {cell.model}, "
+                    f"{cell.method}, {cell.gradient.name}, elsewhere it is {cell.samples}; expected one number"
+                )
+    for key, (samples, where) in _of_twins(config).items():
+        cell = added(key, samples)
+        if cell.samples < samples:
+            faults.append(
+                f"{where}: has {samples} samples of {cell.dataset}, {cell.method}, but its twin {cell.model} has "
+                f"{cell.samples}; expected at most as many"
+            )
+    return list(cells.values()), faults
+
+
+def _own(config: Config, experiment: Experiment, replaced: Mapping[tuple[str, str], Source]) -> list[tuple[Key, int]]:
+    """Return what an experiment asks for of its own models, with the number of samples."""
+    own, found = approximations(config, experiment), []
+    for dataset, model, method in product(experiment.datasets, experiment.models, experiment.methods):
+        samples = experiment.samples_by_method.get(method, experiment.samples)
+        for source in [*exact_sources(own), *own] if config.models[model].differentiable else own:
+            # What others are compared with is the attribution of the method that they are compared with.
+            alone = source.is_exact or source == replaced.get((dataset, model))
+            found.append(((dataset, model, _reference(config, method) if alone else method, source), samples))
+    return found
+
+
+def _of_twins(config: Config) -> dict[Key, tuple[int, str]]:
+    """Return the exact attributions of twins that are needed, with the largest number of samples and who needs it."""
+    found: dict[Key, tuple[int, str]] = {}
+    for number, experiment in enumerate(config.experiments):
+        exact = exact_sources(approximations(config, experiment))
+        for dataset, model, method in product(experiment.datasets, experiment.models, experiment.methods):
+            twin = exact_model(config, model)
+            if twin is not None and twin != model:
+                samples = experiment.samples_by_method.get(method, experiment.samples)
+                for source in exact:
+                    key = (dataset, twin, _reference(config, method), source)
+                    found[key] = max(found.get(key, (0, "")), (samples, f"experiments[{number}].models: {model}"))
+    return found
+
+
+def _reference(config: Config, method: str) -> str:
+    return config.methods[method].reference_method or method
