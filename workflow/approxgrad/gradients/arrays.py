@@ -29,6 +29,10 @@ class TypedModel:
         """Return the outputs of a batch of inputs."""
         raise NotImplementedError
 
+    def record(self) -> dict[str, Any]:
+        """Return what the metadata of results say of a model that no file describes."""
+        return {}
+
 
 class Given:
     """Inputs as a caller gives them, and the tensors that they are for this package.
