@@ -63,6 +63,8 @@ class ModelKind(Description):
         The kind for readers.
     differentiable : bool
         Whether a model has an exact gradient, by automatic differentiation.
+    timed : bool
+        Whether a plan may evaluate a model to tell how long jobs take.
     trained, fitted : bool
         Whether a study trains the model, or fits weights from elsewhere to it. Only then it has a file of weights.
     makes : str
@@ -78,6 +80,7 @@ class ModelKind(Description):
     name: ClassVar[str]
     label: ClassVar[str]
     differentiable: ClassVar[bool] = True
+    timed: ClassVar[bool] = True
 
     batch_size: Annotated[Integer | None, option(ROWS_AT_ONCE, ge=1)] = None
     check_rows: Annotated[Flag, option(CHECK_ROWS)] = True
@@ -272,5 +275,6 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "factory": "own_code",
         "function": "own_code",
         "onnx": "onnx_kind",
+        "service": "service_kind",
     },
 )
