@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from approxgrad.gradients.directions import DirectionalDifference
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
     from approxgrad.methods.attribution import attribute
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ApproxAttribution",
     "CompiledModel",
+    "DirectionalDifference",
     "ExactGradient",
     "FiniteDifference",
     "OnnxModel",
@@ -41,6 +43,7 @@ __all__ = [
 _MODULES = {
     "ApproxAttribution": "approxgrad.methods.original",
     "CompiledModel": "approxgrad.models.compilation",
+    "DirectionalDifference": "approxgrad.gradients.directions",
     "ExactGradient": "approxgrad.gradients.exact",
     "FiniteDifference": "approxgrad.gradients.finite_differences",
     "OnnxModel": "approxgrad.models.onnx_model",

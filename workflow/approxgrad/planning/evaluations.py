@@ -134,4 +134,5 @@ def _most_evaluations(choice: Choice, features: int | None) -> int | None:
     if features is None:
         return None
     points = choice.samples * choice.path_options.get("n_steps", 1)
-    return most_evaluations(getattr(torch, choice.gradient.dtype), choice.gradient.family, features, points)
+    own = choice.gradient
+    return most_evaluations(getattr(torch, own.dtype), own.kind.choice["scheme"], features, points)

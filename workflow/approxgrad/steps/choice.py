@@ -38,6 +38,10 @@ ACROSS_STAIRS = 0.57  # for counted kinks of a staircase, whose noise leaves les
 SMOOTH, SMOOTH_STAIRS = 0.5, 0.75
 
 
+FEATURES, ORTHOGONAL = "features", "orthogonal"
+"""What a step moves: one feature, or all of them along a direction of an orthonormal basis."""
+
+
 @dataclass(frozen=True)
 class StepChoice:
     """A chosen step and what it was chosen from.
@@ -100,6 +104,7 @@ def choose_step(
     target: Any = None,
     scheme: str = "forward",
     *,
+    directions: str = FEATURES,
     baselines: Any = None,
     n_steps: int = 50,
     seed: int = 0,
@@ -119,6 +124,9 @@ def choose_step(
         The output that is explained, in any form of :data:`approxgrad.gradients.targets.Target`.
     scheme : str
         ``forward``, ``backward`` or ``central``.
+    directions : str
+        ``features`` for :class:`approxgrad.FiniteDifference`, ``orthogonal`` for
+        :class:`approxgrad.DirectionalDifference`, whose step is the length of a move of all features.
     baselines : float, Tensor, array, Series or DataFrame, optional
         For Integrated Gradients: where its paths begin, a number or what broadcasts to the inputs. Without
         it the step is for the gradient at the inputs themselves.
@@ -164,6 +172,8 @@ def choose_step(
     """
     if not callable(model):
         raise TypeError(f"model: expected a callable, got {type(model).__name__}")
+    if directions not in (FEATURES, ORTHOGONAL):
+        raise ValueError(f"directions: got {directions!r}, expected {FEATURES} or {ORTHOGONAL}")
     given = Given(model, inputs)
     check_inputs(given.inputs)
     source = BatchedGradient(batch_size, check_rows=check_rows)
@@ -173,7 +183,15 @@ def choose_step(
     path_points = 1 if begin is None else n_steps
     stream = source.stream(given.model, given.inputs, given.target(target))
     search = Search(
-        stream.model, stream.inputs[0], stream.indices, scheme, begin, path_points, seed, batch_size=stream.size
+        stream.model,
+        stream.inputs[0],
+        stream.indices,
+        scheme,
+        begin,
+        path_points,
+        seed,
+        batch_size=stream.size,
+        orthogonal=directions == ORTHOGONAL,
     )
 
     noise = search.noise()
@@ -190,7 +208,8 @@ def choose_step(
             # At single points the usual input only loses by kinks from its first one on, if they stand clear of the
             # stairs; the ladder's mean square over all inputs would not wait for that.
             largest = ladder.largest
-            if path_points == 1 and not ladder.clips and largest >= RATIO * search.scale:
+            single = path_points == 1 and directions == FEATURES
+            if single and not ladder.clips and largest >= RATIO * search.scale:
                 limit = _limit(search, noise, 1, seed, ACROSS_STAIRS, SMOOTH_STAIRS)
             step = limit.step if limit.regime == "kinks" else ladder.best()
             limit = _Limit("staircase", step, 0.0, None, limit.kink_distance)

@@ -89,9 +89,12 @@ class Ladder:
         return float(steps[np.argmin(self._rounding(steps) + self._usual(steps))])
 
     def _drawn_features(self, generator: np.random.Generator) -> Rows:
-        """Return a feature for each row of places; on paths, as often as the square of its derivative's weight."""
+        """Return a feature for each row of places; on paths, as often as the square of its derivative's weight.
+
+        All directions of a basis have the same weight.
+        """
         features = self._probe.features
-        if self._places.shape[1] == 1:
+        if self._places.shape[1] == 1 or self._probe.basis is not None:
             return generator.integers(features, size=len(self._places))
         ends = (self._probe.points[torch.from_numpy(self._places[:, side])].flatten(1).double() for side in (0, 1))
         weights = (next(ends) - next(ends)).square().cpu().numpy() + np.finfo(np.float64).tiny

@@ -101,7 +101,7 @@ def attribute_cell(
     if isinstance(own, PathMethod):
         values = baseline_values(own.baseline, training, part.feature_shape)  # type: ignore[arg-type]
         baselines = torch.from_numpy(values).to(device)
-    chosen = read_choice(choice, source.family) if source.chosen and choice is not None else None
+    chosen = read_choice(choice, source.kind.choice["scheme"]) if source.chosen and choice is not None else None
     setting = chosen["step"] if chosen else source.number
     if source.chosen and chosen is None:
         raise ValueError("step: auto needs the table of a chosen step")

@@ -66,7 +66,7 @@ def choose_model_step(
         ready,
         subject.points(part),
         explained_target(part),
-        wanted.family,
+        **wanted.kind.choice,
         **path,
         seed=seed,
         batch_size=batch_size or ready.rows_at_once(device, budget),

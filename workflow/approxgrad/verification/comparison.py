@@ -133,7 +133,7 @@ def cell_tolerance(study: Study, cell: Cell, weights: Path | str | None, again: 
     reference = study.exact(cell.dataset, cell.model, cell.method, cell.gradient.dtype)
     scale = read_table(reference.path, [])[1].get("rounding_scale")
     # The error of the outputs is divided by a step; what other sources make of it is not known.
-    known = document["setting_name"] == "step" and isinstance(scale, (int, float)) and 0 <= scale < math.inf
+    known = cell.gradient.kind.is_step and isinstance(scale, (int, float)) and 0 <= scale < math.inf
     return map_tolerance(weights, cell.gradient.dtype, scale / document["setting"] if known else math.inf)
 
 
