@@ -46,7 +46,7 @@ def compute_again(
     str
         What Snakemake or a job says if it failed; empty if all files were made.
     """
-    own = dict.fromkeys(file for _, model in study.models for file in study.model(model).opened_files)
+    own = dict.fromkeys(file for _, model in study.models for file in study.opened_files(model))
     for name in (*(name for name in UPSTREAM if Path(name).is_dir()), *own):
         link = folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
