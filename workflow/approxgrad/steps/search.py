@@ -38,8 +38,7 @@ class Search:
     """Points of a model's inputs, or of the paths to them, and what is measured there.
 
     The arguments are those of :func:`approxgrad.steps.choice.choose_step`, with `baselines` shaped like the inputs and
-    `indices` from :func:`approxgrad.gradients.targets.target_indices`. The `resolution` is the machine epsilon of the
-    inputs, the `scale` their root mean square (1 if they are zero).
+    `indices` of the targets. The `scale` is the root mean square of the inputs (1 if they are zero).
     """
 
     def __init__(

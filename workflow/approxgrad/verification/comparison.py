@@ -14,8 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from approxgrad.evaluation.files import METRIC_TABLE
 from approxgrad.evaluation.metric_tables import evaluate_method
-from approxgrad.evaluation.metrics import METRICS as MEASURES
+from approxgrad.evaluation.metrics import METRICS
 from approxgrad.provenance.document import CONDITIONS, ProvenanceError, described, read_provenance
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.attributions import read_attributions
@@ -23,9 +24,7 @@ from approxgrad.storage.table_checks import TableError
 from approxgrad.storage.tables import read_table
 from approxgrad.study.grid import Cell
 from approxgrad.study.study import Study, model_weights
-from approxgrad.verification.origins import Origin
-
-METRICS = "results/metrics/dataset={dataset}/model={model}/method={method}/part-0.parquet"
+from approxgrad.verification.recomputation import Origin
 
 
 class VerificationError(ValueError):
@@ -54,11 +53,6 @@ def drawn_cells(study: Study) -> list[Cell]:
     return [study.cells[number] for number in sorted(order[: options.cells].tolist())]
 
 
-def named(cell: Cell) -> str:
-    """Return a cell's name in messages."""
-    return "/".join(cell.keys.values())
-
-
 def files_of(study: Study, cell: Cell) -> dict[str, str]:
     """Return the files that a cell comes from and its metrics, as far as there are any, by what they hold."""
     names = {"dataset": cell.dataset, "model": cell.model, "method": cell.method}
@@ -69,7 +63,7 @@ def files_of(study: Study, cell: Cell) -> dict[str, str]:
         "weights": model_weights(cell.dataset, cell.model) if kind.trained or kind.fitted else "",
         "step": study.choice_path(evaluating),
         "gradient": evaluating.path if study.is_derived(cell) else "",
-        "metrics": METRICS.format(**names) if tuple(names.values()) in study.comparisons else "",
+        "metrics": METRIC_TABLE.format(**names) if tuple(names.values()) in study.comparisons else "",
     }
     return {content: path for content, path in files.items() if path}
 
@@ -79,16 +73,8 @@ def verify_cell(
 ) -> list[Finding]:
     """Check one cell, what it comes from and the metrics that come from it.
 
-    Parameters
-    ----------
-    study, cell : Study, Cell
-        What was asked for.
-    folder : path
-        Where its attribution file, and the shared gradient that it follows from, were computed again.
-    origins : mapping
-        For each of :func:`files_of`, what would make it now.
-    failure : str
-        Why the new files are missing, if they are.
+    In the folder its attribution file, and the shared gradient that it follows from, were computed again, or a
+    `failure` says why not; the `origins` say what would make each of :func:`files_of` now.
     """
     files = files_of(study, cell)
     found = [(path, "provenance", origin_difference(path, origins[path])) for path in files.values()]
@@ -106,7 +92,7 @@ def verify_cell(
             found.append((files["metrics"], "metrics", _metric_difference(study, cell, files["metrics"], same)))
     except (ProvenanceError, TableError) as error:
         found.append((cell.path, "values", str(error)))
-    return [Finding(named(cell), *finding) for finding in dict.fromkeys(found)]
+    return [Finding("/".join(cell.keys.values()), *finding) for finding in dict.fromkeys(found)]
 
 
 def origin_difference(path: str, origin: Origin) -> str:
@@ -120,10 +106,7 @@ def origin_difference(path: str, origin: Origin) -> str:
 
 
 def cell_tolerance(study: Study, cell: Cell, weights: Path | str | None, again: Path) -> float:
-    """Return how far the maps of a cell may be apart if they were computed under other conditions.
-
-    It is infinite for a model without weights, and where it is not known how rounding acts on the maps.
-    """
+    """Return how far maps computed under other conditions may be apart; infinite where that is not known."""
     if weights is None:
         return math.inf
     if cell.gradient.is_exact:
@@ -212,7 +195,7 @@ def _without(document: Mapping[str, Any]) -> dict[str, Any]:
 def _table_difference(old: pa.Table, new: pa.Table, tolerance: float = 0.0) -> str:
     """Say where two tables first differ, in any bit or by more than a relative tolerance."""
     # These metrics round like numbers of size 1; an error can have any size.
-    bounded = {name for name, metric in MEASURES.items() if math.isfinite(metric.upper)}
+    bounded = {name for name, metric in METRICS.items() if math.isfinite(metric.upper)}
     if old.schema.names != new.schema.names or len(old) != len(new):
         return f"{len(old)} rows of {old.schema.names} in the file, {len(new)} of {new.schema.names} now"
     for name in old.schema.names:
@@ -232,10 +215,7 @@ def _near(left: Any, right: Any, tolerance: float, absolute: float) -> bool:
 
 
 def conclusion(findings: Sequence[Finding]) -> str:
-    """Return how many checks were made, or raise a VerificationError.
-
-    It says what differs in the first cell in which something does, and how many more there are.
-    """
+    """Return how many checks were made, or raise a VerificationError that names the first difference."""
     wrong = [finding for finding in findings if not finding.agrees]
     if wrong:
         more = len({finding.cell for finding in wrong}) - 1
