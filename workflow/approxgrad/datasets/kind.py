@@ -12,7 +12,6 @@ from approxgrad.datasets.normalisation import NOT_NORMALISED, Normalisation, Nor
 from approxgrad.descriptions import Description, Registry, written
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from approxgrad.storage.splits import Split
@@ -89,11 +88,7 @@ class DatasetKind(Description):
         return written(self)
 
     def split(
-        self,
-        features: NDArray[np.floating[Any]],
-        target: NDArray[Any],
-        classes: tuple[str, ...] = (),
-        effects: NDArray[np.float32] | None = None,
+        self, features: NDArray[Any], target: NDArray[Any], classes: tuple[str, ...] = (), effects: Any = None
     ) -> Split:
         """Return some rows as a part with the shape and the numbers of the configuration."""
         from approxgrad.storage.splits import Split
@@ -104,8 +99,7 @@ class DatasetKind(Description):
     def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
         """Return the parts ``train``, ``validation`` and ``test`` from the files that :meth:`sources` names.
 
-        The seed is that of all random draws. A DatasetError says that the files do not hold what the options describe,
-        or too few rows of it.
+        The seed is that of all random draws. A DatasetError says why the files do not fit the options.
         """
         raise NotImplementedError
 

@@ -90,9 +90,7 @@ def measures_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tupl
     return pd.concat(parts, ignore_index=True), {}
 
 
-def write_both(
-    frame: pd.DataFrame, parquet: Path | str, csv: Path | str, metadata: Mapping[str, Any] | None = None
-) -> None:
+def write_both(frame: pd.DataFrame, parquet: Path | str, csv: Path | str, metadata: Mapping[str, Any]) -> None:
     """Write a table as parquet, with a JSON document as its metadata, and as CSV."""
-    write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), metadata or {})
+    write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), metadata)
     write_atomically(csv, lambda path: frame.to_csv(path, index=False))

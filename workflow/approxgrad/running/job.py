@@ -48,7 +48,7 @@ class JobLog(logging.LoggerAdapter[logging.Logger]):
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[JobLog]:
-    """Run the body of a rule's script, which Snakemake gives the object `snakemake`.
+    """Run the body of a rule's script.
 
     The log file gets the parameters, every message and, if the job fails, the traceback. The terminal gets one line: a
     summary of the finished job, or an error of an expected kind, after which the process ends with the status
