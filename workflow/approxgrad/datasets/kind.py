@@ -12,6 +12,8 @@ from approxgrad.datasets.normalisation import NOT_NORMALISED, Normalisation, Nor
 from approxgrad.descriptions import Description, Registry, written
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from approxgrad.storage.splits import Split
 
 PARTS = ("train", "validation", "test")
@@ -85,11 +87,19 @@ class DatasetKind(Description):
         """Return the options on which the prepared rows depend, as plain values."""
         return written(self)
 
+    def split(
+        self, features: NDArray[Any], target: NDArray[Any], classes: tuple[str, ...] = (), effects: Any = None
+    ) -> Split:
+        """Return some rows as a part with the shape and the numbers of the configuration."""
+        from approxgrad.storage.splits import Split
+
+        scale = self.fixed_scale
+        return Split(features, target, effects, self.feature_shape or (), classes, scale.mean, scale.std)
+
     def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
         """Return the parts ``train``, ``validation`` and ``test`` from the files that :meth:`sources` names.
 
-        The seed is that of all random draws. A DatasetError says that the files do not hold what the options describe,
-        or too few rows of it.
+        The seed is that of all random draws. A DatasetError says why the files do not fit the options.
         """
         raise NotImplementedError
 

@@ -87,12 +87,6 @@ class Synthetic(DatasetKind):
             features = random.normal(mean, np.sqrt(variance), (rows, FEATURES))
             true_effects = effects(features, self.effect)
             target = true_effects.sum(axis=1) + OFFSET + random.normal(size=rows)
-            parts[part] = Split(
-                features=features.astype(np.float32),
-                target=target.astype(np.float32),
-                effects=true_effects.astype(np.float32),
-                feature_shape=self.feature_shape,
-                mean=self.fixed_scale.mean,
-                std=self.fixed_scale.std,
-            )
+            inputs, numbers, known = (values.astype(np.float32) for values in (features, target, true_effects))
+            parts[part] = self.split(inputs, numbers, effects=known)
         return {part: parts[part] for part in PARTS}

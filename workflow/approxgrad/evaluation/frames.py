@@ -72,36 +72,25 @@ def sorted_rows(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
-    """Return smallest and largest value and number of samples of exact attributions.
-
-    The `cells` are data set, model and method of each of the attribution files.
-    """
+def ranges_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return smallest and largest value and number of samples of exact attributions, for a rule."""
     rows = []
-    for path, names in zip(paths, cells, strict=True):
+    for path, names in zip(inputs["exact"], params["cells"], strict=True):
         file = attribution_file(path, ["attribution"])
         pieces = (matrix(piece["attribution"], "attribution", path) for piece in file.pieces(["attribution"]))
         ends = np.array([(maps.min(), maps.max()) for maps in pieces])
         rows.append((*names, ends[:, 0].min(), ends[:, 1].max(), file.rows))
-    return pd.DataFrame(rows, columns=["dataset", "model", "method", "minimum", "maximum", "samples"])
+    return pd.DataFrame(rows, columns=["dataset", "model", "method", "minimum", "maximum", "samples"]), {}
 
 
-def model_measures(paths: Sequence[Path | str], models: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """Return the test measures of all models: columns ``dataset``, ``model``, ``metric``, ``value`` and ``n``."""
-    files = zip(paths, models, strict=True)
-    return pd.concat(
-        [read_keyed(path, dataset=dataset, model=model) for path, (dataset, model) in files], ignore_index=True
-    )
+def measures_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the test measures of all models, for a rule: ``dataset``, ``model``, ``metric``, ``value`` and ``n``."""
+    files = zip(inputs["measures"], params["models"], strict=True)
+    parts = [read_keyed(path, dataset=dataset, model=model) for path, (dataset, model) in files]
+    return pd.concat(parts, ignore_index=True), {}
 
 
-def write_both(
-    frame: pd.DataFrame, parquet: Path | str, csv: Path | str, metadata: Mapping[str, Any] | None = None
-) -> None:
+def write_both(frame: pd.DataFrame, parquet: Path | str, csv: Path | str, metadata: Mapping[str, Any]) -> None:
     """Write a table as parquet, with a JSON document as its metadata, and as CSV."""
-    write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), metadata or {})
+    write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), metadata)
     write_atomically(csv, lambda path: frame.to_csv(path, index=False))
-
-
-def ranges_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the table of :func:`exact_ranges` for a rule."""
-    return exact_ranges(inputs["exact"], params["cells"]), {}

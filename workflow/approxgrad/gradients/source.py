@@ -37,6 +37,8 @@ class SourceKind(Description):
         Whether it is the exact gradient, which the other sources are compared with.
     colours, markers : dict
         How each family is drawn; others take what is left of the palette.
+    is_step : bool
+        Whether the setting is what differences of outputs are divided by.
     implementation : str
         The module that computes it, where it is another one than describes it: jobs that use the source depend on it.
     """
@@ -47,6 +49,7 @@ class SourceKind(Description):
     setting_label: ClassVar[str] = ""
     symbol: ClassVar[str] = ""
     exact: ClassVar[bool] = False
+    is_step: ClassVar[bool] = False
     colours: ClassVar[dict[str, str]] = {}
     markers: ClassVar[dict[str, str]] = {}
     implementation: ClassVar[str] = ""
@@ -84,6 +87,11 @@ class SourceKind(Description):
         """Return how many of these are at the point itself, whatever the number of features."""
         return 0
 
+    @property
+    def choice(self) -> dict[str, Any]:
+        """Options of :func:`approxgrad.choose_step` for a setting that is chosen at run time."""
+        raise NotImplementedError
+
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return a callable with captum's ``gradient_func`` signature.
 
@@ -98,7 +106,7 @@ class SourceKind(Description):
 
 
 SOURCES: Registry[type[SourceKind]] = Registry(
-    "gradient source", __package__, {"exact": "source", "difference": "difference"}
+    "gradient source", __package__, {"exact": "source", "difference": "difference", "orthogonal": "orthogonal"}
 )
 
 

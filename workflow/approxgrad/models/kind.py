@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from approxgrad.datasets.faults import text_faults
 from approxgrad.descriptions import Description, Flag, Integer, Registry, Text, option, written
+from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.models.origins import Training, Weights
 from approxgrad.provenance.dependencies import user_files
 
@@ -63,6 +64,10 @@ class ModelKind(Description):
         The kind for readers.
     differentiable : bool
         Whether a model has an exact gradient, by automatic differentiation.
+    timed : bool
+        Whether a plan may evaluate a model to tell how long jobs take.
+    precisions : tuple of str
+        Types of inputs that a model can be evaluated in.
     trained, fitted : bool
         Whether a study trains the model, or fits weights from elsewhere to it. Only then it has a file of weights.
     makes : str
@@ -78,6 +83,8 @@ class ModelKind(Description):
     name: ClassVar[str]
     label: ClassVar[str]
     differentiable: ClassVar[bool] = True
+    timed: ClassVar[bool] = True
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
 
     batch_size: Annotated[Integer | None, option(ROWS_AT_ONCE, ge=1)] = None
     check_rows: Annotated[Flag, option(CHECK_ROWS)] = True
@@ -272,5 +279,7 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "factory": "own_code",
         "function": "own_code",
         "onnx": "onnx_kind",
+        "service": "service_kind",
+        "exported": "exported",
     },
 )

@@ -16,7 +16,7 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 NEUTRAL = tuple(f"{PACKAGE}.{name}" for name in ("messages", "progress", "provenance", "running", "study.named_files"))
 """Modules and subpackages that change logs or the description of a result but never a number or a figure."""
 
-CARRIERS = {"huggingface_hub", "pyarrow", "pydantic", "safetensors", "tqdm"}
+CARRIERS = {"grpc", "huggingface_hub", "pyarrow", "pydantic", "safetensors", "tqdm", "tritonclient", "urllib3"}
 """Libraries that pass numbers on unchanged, so that their version does not matter for a result."""
 
 TABLES_ONLY = {"approxgrad.models.training": {"pandas"}}

@@ -17,7 +17,7 @@ from typing import Any
 
 from approxgrad.extensions import load
 from approxgrad.messages import one_line
-from approxgrad.running.endings import FAILED, end_in_time, interrupted, note_interrupts
+from approxgrad.running.endings import FAILED, end_in_time, interrupted, note_interrupts, say
 from approxgrad.running.lock import end_with_run
 
 logger = logging.getLogger("approxgrad")
@@ -25,14 +25,12 @@ logger = logging.getLogger("approxgrad")
 EXPECTED_ERRORS = (ValueError, TypeError, OSError, MemoryError)
 """What the package raises for a user's mistake or the machine's limits; anything else is a fault of the package."""
 
-EXPLAINED = os.EX_DATAERR
-"""Exit status of a job that has said in one line why it failed, so that Snakemake need not."""
+EXPLAINED = os.EX_DATAERR  # exit status of a job that has said in one line why it failed, so that Snakemake need not
 
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 """What torch says, in a RuntimeError, when the machine is too small."""
 
-LONGEST = 2000
-"""Characters of the line for an error."""
+LONGEST = 2000  # characters of the line for an error
 
 
 def is_expected(error: BaseException) -> bool:
@@ -50,7 +48,7 @@ class JobLog(logging.LoggerAdapter[logging.Logger]):
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[JobLog]:
-    """Run the body of a rule's script, which Snakemake gives the object `snakemake`.
+    """Run the body of a rule's script.
 
     The log file gets the parameters, every message and, if the job fails, the traceback. The terminal gets one line: a
     summary of the finished job, or an error of an expected kind, after which the process ends with the status
@@ -80,19 +78,19 @@ def job(snakemake: Any) -> Iterator[JobLog]:
             line = one_line(error, LONGEST)
         elif isinstance(error, Exception):
             traceback.print_exc()
-            end_in_time(1, said, _say)
+            end_in_time(1, said)
             sys.exit(1)
         else:
             raise
-        _say(f"approxgrad: {said}: {line} (details: {path})")
-        end_in_time(EXPLAINED, said, _say)
+        say(f"approxgrad: {said}: {line} (details: {path})")
+        end_in_time(EXPLAINED, said)
         sys.exit(EXPLAINED)
     seconds = time.perf_counter() - start
     logger.info("finished in %.1f s", seconds)
     names = "/".join(str(value) for _, value in snakemake.wildcards.items())
     numbers = ", ".join(filter(None, [log.summary, f"{seconds:.1f} s"]))
-    _say(f"{' '.join(filter(None, [snakemake.rule, names]))}: {numbers}")
-    end_in_time(0, said, _say)
+    say(f"{' '.join(filter(None, [snakemake.rule, names]))}: {numbers}")
+    end_in_time(0, said)
 
 
 def _start_log(path: Path) -> None:
@@ -108,9 +106,3 @@ def _start_log(path: Path) -> None:
 def _described(error: BaseException) -> str:
     text = one_line(error, 100) if error.args and error.args != (None,) else ""
     return f"{type(error).__name__}({text})"
-
-
-def _say(line: str) -> None:
-    """Write one line at once, so that the lines of parallel jobs do not mix."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()

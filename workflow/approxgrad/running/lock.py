@@ -28,8 +28,7 @@ OWNER = Path(".snakemake/approxgrad.run")
 
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 
-RUN_VARIABLE = "APPROXGRAD_RUN"
-"""Environment variable with the id of the process that starts a job."""
+RUN_VARIABLE = "APPROXGRAD_RUN"  # environment variable with the id of the process that starts a job
 
 WATCH_SECONDS = 0.5
 
@@ -93,7 +92,11 @@ def hold() -> str:
             "remove its lock with: snakemake --unlock"
         )
     _held.append(file)
-    _write(file, {"host": socket.gethostname(), "process": os.getpid(), "user": _user(), "start": time.strftime("%c")})
+    owner = {"host": socket.gethostname(), "process": os.getpid(), "user": _user(), "start": time.strftime("%c")}
+    file.seek(0)
+    file.truncate(0)
+    file.write(json.dumps(owner))
+    file.flush()
     if not killed:
         return ""
     shutil.rmtree(SNAKEMAKE_LOCKS, ignore_errors=True)
@@ -122,10 +125,7 @@ def let_go() -> None:
 
 
 def end_with_run() -> None:
-    """End this process, which runs a job, if the process that started it is killed.
-
-    Otherwise the next run would start the same job beside it.
-    """
+    """End this job's process if the one that started it is killed; the next run would start the same job beside it."""
     run = os.environ.get(RUN_VARIABLE)
     if run:
         threading.Thread(target=_watch, args=(int(run),), daemon=True).start()
@@ -155,13 +155,6 @@ def _owner(file: IO[str]) -> dict[str, Any]:
         return dict(json.loads(text)) if text else {}
     except ValueError:
         return {"host": socket.gethostname()}
-
-
-def _write(file: IO[str], owner: dict[str, Any]) -> None:
-    file.seek(0)
-    file.truncate(0)
-    file.write(json.dumps(owner))
-    file.flush()
 
 
 def _described(owner: dict[str, Any]) -> str:

@@ -23,8 +23,7 @@ from typing import BinaryIO
 
 import pyarrow.parquet as pq
 
-MARK = b"approxgrad-seal1"
-"""Stands between the digests of a parquet file and its footer."""
+MARK = b"approxgrad-seal1"  # stands between the digests of a parquet file and its footer
 
 SIZE = hashlib.sha256().digest_size
 COUNT = 4
@@ -33,8 +32,7 @@ COUNT = 4
 ENDING = 8
 """Bytes after the footer: its length and the name of the format."""
 
-WEIGHTS_KEY = "approxgrad_sha256"
-"""Key of the digest in the metadata of a safetensors file."""
+WEIGHTS_KEY = "approxgrad_sha256"  # key of the digest in the metadata of a safetensors file
 
 CHUNK = 2**20
 
@@ -79,7 +77,12 @@ class ParquetSeal:
         if self._digests is None:
             return
         names = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
-        chosen = [n for n, name in enumerate(names) if columns is None or any(_belongs(name, c) for c in columns)]
+        # Of a column of lists, the path leads to the values in them.
+        chosen = [
+            number
+            for number, name in enumerate(names)
+            if columns is None or any(f"{name}.".startswith(f"{column}.") for column in columns)
+        ]
         with self._path.open("rb") as file:
             for group in range(metadata.num_row_groups) if groups is None else groups:
                 for column in chosen:
@@ -173,8 +176,3 @@ def _range_digest(file: BinaryIO, start: int, length: int) -> bytes:
         digest.update(chunk)
         length -= len(chunk)
     return digest.digest()
-
-
-def _belongs(path: str, column: str) -> bool:
-    """Whether values at a path in the schema belong to a column."""
-    return path == column or path.startswith(f"{column}.")

@@ -22,6 +22,7 @@ from approxgrad.methods.attribution import attribute_with
 from approxgrad.methods.method import METHODS, Method, PathMethod
 from approxgrad.methods.path_ends import explained_outputs, path_ends
 from approxgrad.models.compilation import CompiledModel
+from approxgrad.models.opening import recorded
 from approxgrad.progress import progress_bar
 from approxgrad.storage.attributions import Attributions
 from approxgrad.storage.step_tables import read_choice
@@ -100,7 +101,7 @@ def attribute_cell(
     if isinstance(own, PathMethod):
         values = baseline_values(own.baseline, training, part.feature_shape)  # type: ignore[arg-type]
         baselines = torch.from_numpy(values).to(device)
-    chosen = read_choice(choice, source.family) if source.chosen and choice is not None else None
+    chosen = read_choice(choice, source.kind.choice["scheme"]) if source.chosen and choice is not None else None
     setting = chosen["step"] if chosen else source.number
     if source.chosen and chosen is None:
         raise ValueError("step: auto needs the table of a chosen step")
@@ -148,6 +149,7 @@ def attribute_cell(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "versions": {"approxgrad": __version__, "torch": torch.__version__, "numpy": np.__version__},
+        **recorded(subject.network),
     }
     attributions = Attributions(
         sample=rows,

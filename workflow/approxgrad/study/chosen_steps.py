@@ -11,6 +11,7 @@ import torch
 from approxgrad import __version__
 from approxgrad.gradients.batching import memory_budget
 from approxgrad.gradients.source import source_of
+from approxgrad.models.opening import recorded
 from approxgrad.steps.choice import StepChoice, choose_step
 from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, read_subject
 
@@ -65,7 +66,7 @@ def choose_model_step(
         ready,
         subject.points(part),
         explained_target(part),
-        wanted.family,
+        **wanted.kind.choice,
         **path,
         seed=seed,
         batch_size=batch_size or ready.rows_at_once(device, budget),
@@ -78,4 +79,5 @@ def choose_model_step(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "versions": {"approxgrad": __version__, "torch": torch.__version__},
+        **recorded(subject.network),
     }

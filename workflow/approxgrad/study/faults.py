@@ -49,7 +49,7 @@ def faults(config: Config) -> list[str]:
         for name, member in getattr(config, section).items()
         for fault in member.faults()
     ]
-    checks = (_array_faults, _source_faults, reference_faults, _sample_faults, _shape_faults)
+    checks = (_array_faults, _source_faults, _precision_faults, reference_faults, _sample_faults, _shape_faults)
     return [*own, *(fault for check in checks for fault in check(config))]
 
 
@@ -63,6 +63,18 @@ def _source_faults(config: Config) -> list[str]:
             if known != source:
                 faults.append(f"gradients.{name}: gives {source.name}, as gradients.{other} does with other options")
     return faults
+
+
+def _precision_faults(config: Config) -> list[str]:
+    """Return the experiments that evaluate a model in a precision that it cannot be evaluated in."""
+    return [
+        f"experiments[{number}].gradients: {name} evaluates models in {dtype}, but {model} takes only "
+        f"{' and '.join(config.models[model].precisions)}"
+        for number, experiment in enumerate(config.experiments)
+        for model, name in product(experiment.models, experiment.gradients)
+        for dtype in config.gradients[name].precisions
+        if dtype not in config.models[model].precisions
+    ]
 
 
 def _sample_faults(config: Config) -> list[str]:

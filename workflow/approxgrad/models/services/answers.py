@@ -1,8 +1,8 @@
 """What a service answered, on disk: an attribution that was interrupted goes on and asks nothing twice.
 
 Every process appends to a file of its own, so that any number of them work at the same time, on any machines that share
-the folder. A file begins with a line of JSON; a record for each row follows: a digest of the row, the answer, a checksum.
-A record whose checksum is wrong, such as the last one of a process that was killed, is passed over.
+the folder. A file begins with a line of JSON; a record for each row follows: a digest of the row, the answer and a
+checksum. A record whose checksum is wrong, such as the last one of a process that was killed, is passed over.
 """
 
 from __future__ import annotations

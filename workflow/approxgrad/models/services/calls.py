@@ -135,7 +135,7 @@ class Caller:
             with self._lock:
                 now = time.monotonic()
                 if now >= self._next:
-                    self._next = max(self._next, now - self._interval) + self._interval
+                    self._next = now + self._interval
                     self.requests += 1
                     left = 0.0
                 else:

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from approxgrad.messages import one_line
-from approxgrad.models.kind import ModelError
+from approxgrad.models.libraries import needing
 from approxgrad.models.services.addresses import Headers, is_loopback, origin
 from approxgrad.models.services.calls import (
     FEW_TRIES,
@@ -66,10 +66,8 @@ class Http:
     def __init__(
         self, address: SplitResult, headers: Headers, caller: Caller, timeout: float, connections: int
     ) -> None:
-        try:
+        with needing("serving"):
             import urllib3
-        except ImportError:
-            raise ModelError("urllib3 is missing; install it with: pip install 'approxgrad[serving]'") from None
         self._library = urllib3
         self._address, self._headers, self.caller, self._timeout = address, headers, caller, timeout
         self._pools = self._new_pools(connections)
@@ -181,7 +179,8 @@ class Http:
         try:
             said = json.loads(text)
         except ValueError:
-            said = re.sub("<[^>]*>", " ", text)
+            # Of a traceback the last line says what happened.
+            said = text.strip().rpartition("\n")[2] if "Traceback (most" in text else re.sub("<[^>]*>", " ", text)
         if isinstance(said, dict):
             said = next((said[key] for key in ("error", "message", "detail", "error_message") if key in said), said)
         return f" ({self._quoted(said)})" if str(said).strip() else ""

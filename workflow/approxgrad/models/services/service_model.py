@@ -107,11 +107,12 @@ class ServiceModel(BlackBox):
         self._facts = self._asking.facts
         self.dtype = self._facts.dtype
         served = self._facts.shape
+        if served is not None:
+            self.shape = (served[-1], *served[:-1]) if channels_last and len(served) > 1 else served
         if shape is not None:
+            self._checked(np.empty((1, *shape)))
             self.shape = tuple(shape)
             served = (*shape[1:], shape[0]) if channels_last and len(shape) > 1 else tuple(shape)
-        elif served is not None:
-            self.shape = (served[-1], *served[:-1]) if channels_last and len(served) > 1 else served
         if probes is not None:
             self._probes.rows = np.array(self._laid_out(np.asarray(probes)), order="C")
             served = self._probes.rows.shape[1:]
@@ -168,7 +169,7 @@ class ServiceModel(BlackBox):
             self._check(self._here())
 
     def record(self) -> dict[str, Any]:
-        """Return what results say of the service: address, model, and answers to rows that are always the same.
+        """Return the entry ``service``: address, model, and the answers to rows that are always the same.
 
         Raises
         ------
@@ -177,7 +178,8 @@ class ServiceModel(BlackBox):
         """
         self.check()
         about = {"version": self._facts.version, "platform": self._facts.platform, "answers": self._probes.record()}
-        return {key: value for key, value in (self._contact.identity() | about).items() if value not in (None, "")}
+        said = self._contact.identity() | about
+        return {"service": {key: value for key, value in said.items() if value not in (None, "")}}
 
     def outputs(self, rows: Array) -> Array:
         """Return the outputs at rows of the model's type and layout; those that are known from the cache."""
@@ -187,8 +189,6 @@ class ServiceModel(BlackBox):
                 if self._probes.reference is None:
                     self._begin(asking, rows.shape[1:])
         reference = np.asarray(self._probes.reference)
-        if not len(rows):
-            return np.empty(reference[:0].shape, reference.dtype)
         found = (
             asking.ask(rows, reference) if asking.answers is None else self._remembered(asking, asking.answers, rows)
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from approxgrad.messages import one_line
 from approxgrad.models.kind import ModelError
+from approxgrad.models.libraries import needing
 from approxgrad.models.services.addresses import PORTS, Headers, is_loopback
 from approxgrad.models.services.calls import FEW_TRIES, Caller, PassingError, RefusedError, TooLargeError
 from approxgrad.models.services.http_requests import QUOTED
@@ -51,12 +52,9 @@ class GrpcV2(V2):
 
     def __init__(self, address: SplitResult, headers: Headers, caller: Caller, timeout: float, *others: Any) -> None:
         super().__init__(*others)
-        try:
+        with needing("serving"):
             import grpc
             from tritonclient.grpc import service_pb2, service_pb2_grpc
-        except ImportError as error:
-            missing = str(error.name or error).partition(".")[0]
-            raise ModelError(f"{missing} is missing; install it with: pip install 'approxgrad[serving]'") from None
         self._grpc: Any = grpc
         self._messages: Any = service_pb2
         self._stub_class: Any = service_pb2_grpc.GRPCInferenceServiceStub
