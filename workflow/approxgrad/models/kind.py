@@ -280,6 +280,7 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "function": "own_code",
         "onnx": "onnx_kind",
         "service": "service_kind",
+        "trees": "trees",
         "exported": "exported",
     },
 )

@@ -112,7 +112,14 @@ class XGBoostTrees(Ensemble):
             import xgboost
         self.missing = getattr(model, "missing", np.nan)
         booster = model
-        if not isinstance(model, xgboost.Booster):
+        if isinstance(model, xgboost.Booster):
+            try:
+                rounds = model.num_boosted_rounds()
+            except xgboost.core.XGBoostError:
+                rounds = 0
+            if not rounds:
+                raise ModelError("model: holds no trees; train it first")
+        else:
             booster = model.get_booster()
             best = booster.attr("best_iteration")
             booster = booster if best is None else booster[: int(best) + 1]
@@ -121,8 +128,6 @@ class XGBoostTrees(Ensemble):
         learner = json.loads(self.booster.save_config())["learner"]
         if learner["gradient_booster"]["name"] == "gblinear":
             raise ModelError("model: is linear (gblinear), expected trees")
-        if not self.booster.num_boosted_rounds():
-            raise ModelError("model: holds no trees; train it first")
         self.features = int(self.booster.num_features())
         names = self.booster.feature_names
         self.names = tuple(names) if names else None

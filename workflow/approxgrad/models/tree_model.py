@@ -31,7 +31,8 @@ class TreeModel(BlackBox):
     """An ensemble of decision trees, which is constant between thresholds and so has no gradient of any use.
 
     A call takes a tensor, an array or a data frame of shape (N, d), features in the order of the training, and returns
-    the outputs of shape (N, K). The model is copied: what is given stays as it is.
+    the outputs of shape (N, K). Rows of another shape with d numbers, such as images, are flattened. The model is
+    copied: what is given stays as it is.
 
     Parameters
     ----------
@@ -83,6 +84,10 @@ class TreeModel(BlackBox):
         self.threads = threads
         self._path = Path(model).absolute() if isinstance(model, (str, PathLike)) else None
         self._read(model)
+        self.choose_output(output)
+
+    def choose_output(self, output: str | None) -> None:
+        """Return another of the outputs from now on; None stands for the default."""
         offers = self.ensemble.offers
         self.output = offers[0] if output is None else output
         if self.output not in offers:
@@ -90,7 +95,10 @@ class TreeModel(BlackBox):
 
     def _read(self, model: Any) -> None:
         given = model if self._path is None else read_ensemble(self._path)
-        self.ensemble = ensemble(given, self.threads)
+        try:
+            self.ensemble = ensemble(given, self.threads)
+        except ModelError as error:
+            raise error if self._path is None else ModelError(f"{self._path}: {error}") from None
         self.dtype, self.shape = self.ensemble.dtype, (self.ensemble.features,)
         self.feature_names = self.ensemble.names
         self._digest = "" if self._path is None else content_digest(self._path)
@@ -136,7 +144,7 @@ class TreeModel(BlackBox):
             raise ModelError(
                 f"inputs: row {row} holds NaN, and there is no difference of a missing value; fill it first"
             )
-        return super().evaluate(rows)
+        return super().evaluate(rows.reshape(len(rows), -1) if rows.ndim > 2 else rows)
 
     def outputs(self, rows: Array) -> Array:
         """Return the outputs of one batch."""

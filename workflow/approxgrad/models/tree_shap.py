@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from approxgrad.gradients.arrays import Given
-from approxgrad.gradients.checks import broadcast_baselines, check_inputs
+from approxgrad.gradients.arrays import Given, numbers
+from approxgrad.gradients.checks import check_inputs, is_number
 from approxgrad.gradients.targets import OutputSelector, Target, target_indices
 from approxgrad.models.evaluating import explained
 from approxgrad.models.kind import ModelError
@@ -18,7 +18,7 @@ from approxgrad.models.tree_ensembles import Array, Ensemble
 from approxgrad.models.tree_model import TreeModel
 
 ROUNDING = 1e-4
-"""Largest gap between the sum of the values and the change of the output, over the sum of their sizes."""
+"""Largest gap between the sum of the values and the change of the output, over their sizes."""
 
 
 def tree_shap(model: TreeModel, inputs: Any, background: Any, target: Target = None) -> Any:
@@ -34,7 +34,7 @@ def tree_shap(model: TreeModel, inputs: Any, background: Any, target: Target = N
     model : TreeModel
         Its margins, logits, or what a forest predicts, are explained.
     inputs : Tensor, array or DataFrame
-        Shape (N, d).
+        Shape (N, d), or rows of another shape with d numbers.
     background : number, Tensor, array, Series or DataFrame
         Rows that features change from, of shape (M, d) or (d,); a number stands for a row of it.
     target : Target
@@ -43,7 +43,7 @@ def tree_shap(model: TreeModel, inputs: Any, background: Any, target: Target = N
     Returns
     -------
     Tensor, array or DataFrame
-        Shape (N, d), of the type of the inputs.
+        Of the shape and type of the inputs.
 
     Raises
     ------
@@ -66,20 +66,45 @@ def tree_shap(model: TreeModel, inputs: Any, background: Any, target: Target = N
         )
     given = Given(model, inputs)
     check_inputs(given.inputs)
-    rows = given.inputs.detach().cpu().numpy().astype(model.dtype)
-    starts = given.baselines(background)
-    count = len(starts) if isinstance(starts, torch.Tensor) and starts.ndim == 2 else 1
-    like = given.inputs[:1].detach().expand(count, *given.inputs.shape[1:])
-    data = broadcast_baselines(starts, like).cpu().numpy().astype(model.dtype)
+    rows = _flat(given.inputs, model)
+    starts = _background(background, inputs, rows, model)
     outputs = torch.from_numpy(np.asarray(model(rows), np.float64))
     indices = target_indices(given.target(target), len(rows))
-    change = OutputSelector(indices)(outputs, torch.arange(len(rows))).numpy()
+    explained_outputs = OutputSelector(indices)(outputs, torch.arange(len(rows))).numpy()
     column = np.zeros(len(rows), np.int64) if indices is None else indices[:, 0].cpu().numpy()
-    values = _columns(model.ensemble, rows, data, model.output)
-    own_values = values[np.arange(len(rows)), :, column]
-    start = np.asarray(model(data), np.float64).reshape(count, -1).mean(axis=0)[column]
-    _check_sum(own_values, change - start)
-    return given.returned(torch.from_numpy(own_values).to(given.inputs))
+    values = _columns(model.ensemble, rows, starts, model.output)[np.arange(len(rows)), :, column]
+    mean = np.asarray(model(starts), np.float64).mean(axis=0)
+    _check_sum(values, explained_outputs - mean[column])
+    return given.returned(torch.from_numpy(values).reshape(given.inputs.shape).to(given.inputs))
+
+
+def _flat(inputs: torch.Tensor, model: TreeModel) -> Array:
+    return inputs.detach().cpu().double().numpy().reshape(len(inputs), -1).astype(model.dtype)
+
+
+def _background(background: Any, inputs: Any, rows: Array, model: TreeModel) -> Array:
+    """Return the background as rows (M, d) in the model's precision; a frame or series in the order of the inputs."""
+    if hasattr(background, "to_frame"):
+        background = background.to_frame().T
+    if hasattr(background, "columns"):
+        model.check_columns(list(background.columns))
+        if hasattr(inputs, "columns"):
+            missing = [name for name in inputs.columns if name not in background.columns]
+            if missing or len(background.columns) != len(inputs.columns):
+                what = f"{missing[0]!r} is missing" if missing else "there are more of them"
+                raise ValueError(f"background: columns are not those of the inputs: {what}")
+            background = background[list(inputs.columns)]
+    elif isinstance(background, torch.Tensor):
+        background = background.detach().cpu().double().numpy()
+    elif is_number(background):
+        background = np.full(rows.shape[1], float(background))
+    values = numbers(background if hasattr(background, "columns") else np.asarray(background), "background")
+    starts = values.reshape(-1, rows.shape[1]) if values.size and values.size % rows.shape[1] == 0 else values
+    if starts.ndim != 2 or starts.shape[1] != rows.shape[1]:
+        raise ValueError(f"background: got shape {values.shape}, expected rows of {rows.shape[1]} features")
+    if not np.isfinite(starts).all():
+        raise ValueError("background: expected finite values")
+    return starts.astype(model.dtype)
 
 
 def _columns(ensemble: Ensemble, rows: Array, background: Array, output: str) -> Array:
