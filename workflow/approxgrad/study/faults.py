@@ -63,6 +63,24 @@ def _source_faults(config: Config) -> list[str]:
                 faults.append(f"gradients.{name}: gives {source.name}, as gradients.{other} does with other options")
     for number, experiment in enumerate(config.experiments):
         own = {source.name for name in experiment.gradients for source in sources(config.gradients[name])}
+        methods = [name for name in experiment.methods if not config.methods[name].path_steps]
+        paths = sorted(
+            source.name
+            for name in experiment.gradients
+            for source in sources(config.gradients[name])
+            if source.kind.along_path
+        )
+        if paths and len(methods) == len(experiment.methods):
+            faults.append(
+                f"experiments[{number}].gradients: {paths[0]} takes the increments of a path as its steps, which "
+                f"{', '.join(methods)} {'have' if len(methods) > 1 else 'has'} none of; add a method of the kind "
+                "integrated_gradients, or leave the step path out"
+            )
+        if methods and experiment.reference in paths:
+            faults.append(
+                f"experiments[{number}].reference: {experiment.reference} takes the increments of a path as its steps, "
+                f"which {methods[0]} has none of, so it is no reference for it; expected another source"
+            )
         lacking = [name for name in experiment.models if not config.models[name].differentiable]
         if lacking and experiment.reference not in own:
             faults.append(

@@ -212,8 +212,9 @@ class Study:
         return self.dataset(dataset).has_truth
 
     def needs_training_rows(self, cell: Cell) -> bool:
-        """Whether a cell's path begins at the mean of the training rows."""
-        return getattr(self.cell_method(cell), "baseline", None) == "mean"
+        """Whether a cell's path begins at the mean of the training rows, or its steps are multiples of their spread."""
+        from_mean = getattr(self.cell_method(cell), "baseline", None) == "mean"
+        return from_mean or cell.gradient.kind.needs_spread
 
     def evaluation(self, model: str) -> dict[str, Any]:
         """Return how jobs that attribute or choose a step evaluate a model."""
@@ -268,6 +269,8 @@ class Study:
                     # What others are compared with is the attribution of the method that they are compared with.
                     alone = source.is_exact or source == self._references.get((dataset, model))
                     name = self.reference(method) if alone else method
+                    if source.kind.along_path and not self.method(name).path_steps:
+                        continue
                     key = (dataset, model, name, source)
                     shards = self._shard_count(dataset, self.method(name), source, samples)
                     cell = cells.setdefault(key, Cell(dataset, model, name, source, samples, shards))
