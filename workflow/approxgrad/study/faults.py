@@ -49,7 +49,15 @@ def faults(config: Config) -> list[str]:
         for name, member in getattr(config, section).items()
         for fault in member.faults()
     ]
-    checks = (_array_faults, _source_faults, _path_faults, _precision_faults, reference_faults, _sample_faults, _shape_faults)
+    checks = (
+        _array_faults,
+        _source_faults,
+        _path_faults,
+        _precision_faults,
+        reference_faults,
+        _sample_faults,
+        _shape_faults,
+    )
     return [*own, *(fault for check in checks for fault in check(config))]
 
 
