@@ -201,6 +201,7 @@ rule tabulate_models:
         runtime=30,
     params:
         models=study.models,
+        kinds=[study.model(model).words for _, model in study.models],
         versions=versions("tabulate_models.py"),
     script:
         "../scripts/tabulate_models.py"

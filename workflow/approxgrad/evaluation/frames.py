@@ -105,11 +105,29 @@ def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, st
     return pd.DataFrame(rows, columns=["dataset", "model", "method", "minimum", "maximum", "samples"])
 
 
-def model_measures(paths: Sequence[Path | str], models: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """Return the test measures of all models: columns ``dataset``, ``model``, ``metric``, ``value`` and ``n``."""
-    files = zip(paths, models, strict=True)
+def model_measures(
+    paths: Sequence[Path | str], models: Sequence[tuple[str, str]], kinds: Sequence[str]
+) -> pd.DataFrame:
+    """Return the test measures of all models.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Tables of measures.
+    models : sequence of (str, str)
+        Data set and model of each.
+    kinds : sequence of str
+        What each model is, for readers.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``dataset``, ``model``, ``kind``, ``metric``, ``value`` and ``n``.
+    """
+    files = zip(paths, models, kinds, strict=True)
     return pd.concat(
-        [read_keyed(path, dataset=dataset, model=model) for path, (dataset, model) in files], ignore_index=True
+        [read_keyed(path, dataset=dataset, model=model, kind=kind) for path, (dataset, model), kind in files],
+        ignore_index=True,
     )
 
 
