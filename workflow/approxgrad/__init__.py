@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from approxgrad.methods.original import ApproxAttribution
     from approxgrad.models.compilation import CompiledModel
     from approxgrad.models.onnx_model import OnnxModel
+    from approxgrad.models.tree_model import TreeModel
+    from approxgrad.models.tree_shap import tree_shap
     from approxgrad.provenance.document import read_provenance
     from approxgrad.steps.choice import StepChoice, choose_step
 
@@ -29,9 +31,11 @@ __all__ = [
     "FiniteDifference",
     "OnnxModel",
     "StepChoice",
+    "TreeModel",
     "attribute",
     "choose_step",
     "read_provenance",
+    "tree_shap",
 ]
 
 _MODULES = {
@@ -42,9 +46,11 @@ _MODULES = {
     "FiniteDifference": "approxgrad.gradients.finite_differences",
     "OnnxModel": "approxgrad.models.onnx_model",
     "StepChoice": "approxgrad.steps.choice",
+    "TreeModel": "approxgrad.models.tree_model",
     "attribute": "approxgrad.methods.attribution",
     "choose_step": "approxgrad.steps.choice",
     "read_provenance": "approxgrad.provenance.document",
+    "tree_shap": "approxgrad.models.tree_shap",
 }
 
 

@@ -281,6 +281,7 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "factory": "own_code",
         "function": "own_code",
         "onnx": "onnx_kind",
+        "trees": "trees",
         "exported": "exported",
     },
 )
