@@ -84,9 +84,12 @@ def ranges_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[
 
 
 def measures_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the test measures of all models, for a rule: ``dataset``, ``model``, ``metric``, ``value`` and ``n``."""
-    files = zip(inputs["measures"], params["models"], strict=True)
-    parts = [read_keyed(path, dataset=dataset, model=model) for path, (dataset, model) in files]
+    """Return the test measures of all models, for a rule.
+
+    Columns are ``dataset``, ``model``, its ``kind`` for readers, ``metric``, ``value`` and ``n``.
+    """
+    files = zip(inputs["measures"], params["models"], params["kinds"], strict=True)
+    parts = [read_keyed(path, dataset=dataset, model=model, kind=kind) for path, (dataset, model), kind in files]
     return pd.concat(parts, ignore_index=True), {}
 
 

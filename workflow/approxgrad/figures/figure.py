@@ -159,6 +159,7 @@ FIGURES: Registry[type[Figure]] = Registry(
         "variants": "variants",
         "completeness": "completeness",
         "anatomy": "anatomy",
+        "twins": "twins",
         "learning_curves": "learning_curves",
         "published": "published",
     },

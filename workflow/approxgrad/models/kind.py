@@ -91,6 +91,11 @@ class ModelKind(Description):
     twin: Annotated[Text | None, option(TWIN)] = None
 
     @property
+    def words(self) -> str:
+        """What the model is, for readers: the label, and what tells models of one kind apart."""
+        return self.label
+
+    @property
     def trained(self) -> bool:
         """Whether a study trains the model."""
         return False
