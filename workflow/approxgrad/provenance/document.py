@@ -75,7 +75,7 @@ def described(parameters: Mapping[str, Any], code: Sequence[Path | str], inputs:
 
 
 def joined_provenance(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the document of a result that was made in parts under conditions of their own, or raise a ProvenanceError."""
+    """Return the document of a result whose parts were made under their own conditions, or raise a ProvenanceError."""
     first = documents[0]
     for key in first.keys() - set(CONDITIONS):
         if any(document[key] != first[key] for document in documents):
