@@ -21,24 +21,12 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetKind(Description):
-    """A data set of one kind with its options, the fields of a subclass.
+    """A data set of one kind with its options, the fields of a subclass."""
 
-    Attributes
-    ----------
-    name : str
-        As `kind` in a configuration.
-    folders : bool
-        Whether a user's own files may be a folder.
-    downloads : bool
-        Whether the rule ``download`` fetches the source, with the addresses, checksum and patience of `download`.
-    is_image : bool
-        Whether inputs can be shown as pictures.
-    """
-
-    name: ClassVar[str]
-    folders: ClassVar[bool] = False
-    downloads: ClassVar[bool] = False
-    is_image: ClassVar[bool] = False
+    name: ClassVar[str]  # as `kind` in a configuration
+    folders: ClassVar[bool] = False  # whether a user's own files may be a folder
+    downloads: ClassVar[bool] = False  # whether the rule `download` fetches the source, as the option `download` says
+    is_image: ClassVar[bool] = False  # whether inputs can be shown as pictures
 
     normalisation: Normalised = None
 

@@ -20,7 +20,7 @@ FRACTIONS = 20
 
 
 def labels_of(values: NDArray[Any], where: str) -> Labels:
-    """Return a column of labels as Python's text, numbers or truth values; a DatasetError if one is missing or else."""
+    """Return a column of labels as Python's text, numbers or truth values, or raise a DatasetError."""
     if values.dtype.kind not in "biufOUTS":
         raise DatasetError(f"{where}: contains {values.dtype}, expected labels: text, numbers or truth values")
     labels = np.empty(len(values), object)

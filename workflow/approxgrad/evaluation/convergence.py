@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import theilslopes
 
-from approxgrad.evaluation.frames import read_comparisons, sorted_rows
+from approxgrad.evaluation.frames import read_comparisons
+from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.gradients.stencils import SCHEMES, Stencil
 from approxgrad.storage.tables import read_table
 
@@ -143,7 +144,10 @@ def error_curves(metrics: pd.DataFrame) -> pd.DataFrame:
         upper_quartile=lambda values: values.quantile(0.75),
         n="count",
     )
-    return sorted_rows(curves.reset_index(), columns)
+    # Precisions by their digits and not by their names.
+    return curves.reset_index().sort_values(
+        columns, key=lambda own: own.map(PRECISIONS.index) if own.name == "dtype" else own, ignore_index=True
+    )
 
 
 def recommended_settings(

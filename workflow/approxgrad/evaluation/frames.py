@@ -64,14 +64,6 @@ def shown_rows(frame: pd.DataFrame) -> pd.DataFrame:
     return rows[~rows["chosen"] | rows["chosen"].groupby(by_setting).transform("all")]
 
 
-def sorted_rows(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Return a table sorted by some columns, ``dtype`` by precision."""
-    order = {dtype: place for place, dtype in enumerate(PRECISIONS)}
-    return frame.sort_values(
-        [*columns], key=lambda column: column.map(order) if column.name == "dtype" else column, ignore_index=True
-    )
-
-
 def ranges_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return smallest and largest value and number of samples of exact attributions, for a rule."""
     rows = []

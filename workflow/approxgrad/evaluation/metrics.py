@@ -17,28 +17,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure of agreement.
+    """A measure of agreement."""
 
-    Attributes
-    ----------
-    name, label, line : str
-        As a column of tables and on an axis, and what it measures.
-    function : callable
-        ``(attribution, reference) -> values``: two float64 arrays (N, d) to one of shape (N,).
-    lower, upper, best : float
-        Range of the values, and the value of perfect agreement.
-    unit : str
-        Of the values, where they have one.
-    """
-
-    name: str
-    label: str
-    line: str
-    function: Callable[[Array, Array], Array]
+    name: str  # as a column of tables
+    label: str  # on an axis
+    line: str  # what it measures
+    function: Callable[[Array, Array], Array]  # of attribution and reference, float64 (N, d), to values (N,)
     lower: float
     upper: float
-    best: float
-    unit: str = ""
+    best: float  # the value of perfect agreement
+    unit: str = ""  # of the values, where they have one
 
 
 METRICS: Registry[Metric] = Registry("metric", __package__, {})  # type: ignore[type-var]

@@ -53,9 +53,9 @@ def compare_sources(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame
     There is a row for each pair of :func:`source_pairs` and metric, with the columns :data:`WITHIN`: what the two
     ``differ`` in, their names ``first`` and ``second``, their medians, and the ``median_difference``, of first minus
     second within a sample, with the ends ``low`` and ``high`` of its interval. ``first_better`` and ``equal`` are the
-    shares of the ``n`` samples on which the first is nearer to the metric's best value, or as near; in the
-    ``undefined`` ones a metric is. ``p_value`` is that of :func:`sign_test`, ``p_adjusted`` after Holm's correction for
-    all rows with the same :data:`WITHIN`.
+    shares of the ``n`` samples on which the first is nearer to the metric's best value, or as near; ``undefined``
+    samples are left out because a metric is. ``p_value`` is that of :func:`sign_test`, ``p_adjusted`` after Holm's
+    correction for all rows with the same :data:`WITHIN`.
     """
     pairs = _pairs(metrics)
     judged = _judged(pairs, metrics).groupby(["pair", "metric"], sort=False, observed=True)

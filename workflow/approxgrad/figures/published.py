@@ -87,7 +87,7 @@ class Published(Figure):
 def published_boxplots(
     published: pd.DataFrame, own: pd.DataFrame, params: Mapping[str, Any]
 ) -> tuple[Drawing, pd.DataFrame]:
-    """Draw the published rows and this study's with the same steps; in the numbers ``series`` tells them apart."""
+    """Draw the published rows and this study's with the same steps; the column ``series`` tells them apart."""
     import pandas as pd
     from matplotlib.patches import Patch
 

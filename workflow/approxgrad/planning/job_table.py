@@ -48,7 +48,7 @@ class Calibration:
 
 
 def output_files(snakefile: str, document: Mapping[str, Any]) -> list[OutputFile]:
-    """Return all files that ``snakemake all`` would produce; a JobListError gives Snakemake's reason against it."""
+    """Return all files that ``snakemake all`` would produce, or raise a JobListError with Snakemake's reason."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.yaml"
         defaults = read_defaults(default_files(Path(snakefile).parent))
@@ -83,7 +83,7 @@ def job_table(
     model_rules: Collection[str],
     calibration: Calibration,
 ) -> pd.DataFrame:
-    """Return all jobs of a study, of each of which one file is given, with an estimate of their time.
+    """Return all jobs of a study, given one file of each, with an estimate of their time.
 
     A row has ``path``, ``rule``, ``left`` (bool), the fields of :class:`Evaluation` (null for other jobs), ``busy``
     (seconds of the evaluations), ``seconds`` (with the job's start), ``threads`` and ``gpu`` (bool). A number that is

@@ -14,7 +14,7 @@ PIECES, PIECE = 64, 2**16  # number and bytes of the pieces that are read of a l
 
 
 def file_state(path: Path | str) -> str:
-    """Return a text that changes when a file does: a digest, for a large file of some pieces, or ``missing``."""
+    """Return a text that changes when a file does: ``missing``, a digest, or for a large file size, time and pieces."""
     path = Path(path)
     if not path.is_file():
         return "missing"

@@ -2,11 +2,6 @@
 
 The document is the entry ``provenance`` of the JSON under the metadata key ``approxgrad`` of parquet and safetensors
 files. It contains neither time nor host, so the same study gives the same bytes again.
-
->>> from approxgrad import read_provenance
->>> read_provenance("results/metrics/dataset=digits/model=cnn/method=saliency/part-0.parquet")  # doctest: +SKIP
-{'approxgrad': '0.1.0', 'code': '5ae1...', 'config': {}, 'inputs': {'approximated': '9b0c...', 'exact': '71d2...'},
- 'libraries': {'numpy': '2.4.6', ...}, 'machine': {'environment': {}}, 'python': '3.11.7', 'script': 'evaluate.py'}
 """
 
 from __future__ import annotations
@@ -80,7 +75,7 @@ def described(parameters: Mapping[str, Any], code: Sequence[Path | str], inputs:
 
 
 def joined_provenance(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the document of a result whose parts were computed under conditions of their own, or a ProvenanceError."""
+    """Return the document of a result whose parts were made under their own conditions, or raise a ProvenanceError."""
     first = documents[0]
     for key in first.keys() - set(CONDITIONS):
         if any(document[key] != first[key] for document in documents):

@@ -53,10 +53,10 @@ class StepChoice:
     scheme : str
         The finite-difference scheme that it is for.
     regime : str
-        What limits the step: ``smooth`` (curvature), ``kinks`` (of a piecewise linear model), ``staircase`` (of a
-        quantised or rounded output, half precision included), or nothing. Then the step is the size of the inputs:
-        ``linear``, where only rounding adds an error, or ``piecewise constant``, as a forest or class labels, where
-        there is no gradient to approximate.
+        What limits the step: ``smooth`` (curvature), ``kinks`` (of a piecewise linear model) or ``staircase`` (of a
+        quantised or rounded output, half precision included). If nothing does, the step is the size of the inputs:
+        ``linear``, where a smaller step only has more rounding error, or ``piecewise constant``, where there is no
+        gradient to approximate, as for a forest or class labels.
     noise : float
         Standard deviation of the rounding error of the target output; for a staircase, of what the stairs add to a
         smooth function, at least quantum / sqrt(12).
@@ -66,8 +66,8 @@ class StepChoice:
         In the regime of kinks: the step within which half of the points meet a kink in some feature.
     error : float
         Predicted root mean square error of a derivative along a feature, averaged over the path for Integrated
-        Gradients: before kinks that of an input with no more than the usual one, for a piecewise constant model how
-        much differences over steps of this size disagree.
+        Gradients. In the regime of kinks it is for an input whose error is not above the usual; for a piecewise
+        constant model, how much differences over steps of this size disagree.
     evaluations : int
         Model evaluations made, at most :func:`approxgrad.steps.search.most_evaluations`.
     quantum : float or None

@@ -54,7 +54,7 @@ class Stairs:
 def find_stairs(probe: Probe, inputs: int, resolution: float, scale: float, seed: int) -> Stairs | None:
     """Return the stairs of the output, or None if most lines along which it changes show no jump.
 
-    The probe's first points belong to different `inputs`, of this machine epsilon and size.
+    The probe's first points belong to different `inputs`, with this machine epsilon (`resolution`) and size (`scale`).
     """
     return _Finder(probe, inputs, resolution, scale, seed).find()
 

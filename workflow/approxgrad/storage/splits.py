@@ -21,9 +21,7 @@ from approxgrad.storage.tables import fixed_lists, read_table, write_table
 class Split:
     """The training, validation or test part of a data set; the models see ``(features - mean) / std``."""
 
-    features: NDArray[
-        np.floating[Any]
-    ]  # (N, d) in the data's own units: float32, or float64 where it would lose digits
+    features: NDArray[np.floating[Any]]  # (N, d) in the data's units: float32, or float64 where it would lose digits
     target: NDArray[Any]  # (N,): int64 class numbers, or float32 values of a regression
     effects: NDArray[np.float32] | None = None  # (N, d): the true effect of every feature, where it is known
     feature_shape: tuple[int, ...] = ()  # of one input; its product is d

@@ -75,8 +75,8 @@ def verify_cell(
 ) -> list[Finding]:
     """Check one cell, what it comes from and the metrics that come from it.
 
-    In the folder its attribution file, and the shared gradient that it follows from, were computed again, or a
-    `failure` says why not; the `origins` say what would make each of :func:`files_of` now.
+    Its attribution file, and the shared gradient that it follows from, were computed again in the folder, or a
+    `failure` says why not. The `origins` say what would make each of :func:`files_of` now.
     """
     files = files_of(study, cell)
     found = [(path, "provenance", origin_difference(path, origins[path])) for path in files.values()]
