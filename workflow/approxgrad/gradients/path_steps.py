@@ -109,9 +109,9 @@ class PathSteps:
         step, own = number // len(self._rows) + self._first, number % len(self._rows)
         row, feature = self._rows[own], self._features[own].unsqueeze(1)
         begins, moves = self._begins[row], self._moves[row]
-        share = ((step + self._place) / self._n_steps).unsqueeze(1)
+        share = ((step.double() + self._place) / self._n_steps).unsqueeze(1)
         points = (begins.double() + share * moves).to(begins.dtype)
-        share = ((step + self._places[own]) / self._n_steps).unsqueeze(1)
+        share = ((step.double() + self._places[own]) / self._n_steps).unsqueeze(1)
         moved = begins.gather(1, feature).double() + share * moves.gather(1, feature)
         return [points.scatter_(1, feature, moved.to(points.dtype)).reshape(-1, *self._shape)]
 
