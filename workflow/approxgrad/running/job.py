@@ -31,6 +31,9 @@ EXPLAINED = os.EX_DATAERR
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 """What torch says, in a RuntimeError, when the machine is too small."""
 
+UNORDERED = re.compile("does not have a deterministic implementation")
+"""What torch says, in a RuntimeError, of operations that it refuses unless one thread of a CPU computes them."""
+
 LONGEST = 2000
 """Characters of the line for an error."""
 
@@ -89,6 +92,8 @@ def job(snakemake: Any) -> Iterator[JobLog]:
             line = f"{_described(error)} ended it, which the code of a network or of a library must have raised"
         elif is_expected(error):
             line = one_line(error, LONGEST)
+            if UNORDERED.search(line):
+                line += "; with device: cpu and threads: 1 in the configuration every operation is deterministic"
         elif isinstance(error, Exception):
             traceback.print_exc()
             end_in_time(1, said, _say)

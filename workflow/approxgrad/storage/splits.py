@@ -118,13 +118,44 @@ def read_mean_input(path: Path | str) -> NDArray[np.float32]:
             values = values - first
         total = total + values.sum(axis=0, dtype=np.float64)
     mean = (first + total / max(file.rows, 1)).astype(first.dtype)[None]
+    # Normalisation is affine, so the mean of the normalised rows is the normalised mean.
+    return _one_row(file, mean, path).model_inputs()[0]
+
+
+def read_input_spread(path: Path | str) -> NDArray[np.float64]:
+    """Return the standard deviation of each feature of the model inputs of a part of a data set, in bounded memory.
+
+    Returns
+    -------
+    ndarray
+        Float64 of shape (d,).
+
+    Raises
+    ------
+    TableError
+        As :func:`read_split`.
+    """
+    file = TableFile(path, ["features"])
+    total, squares, first = np.zeros(1), np.zeros(1), None
+    for batch in file.batches(["features"], 4096):
+        values = matrix(batch["features"], "features", path).astype(np.float64)
+        # Squares of large numbers would lose digits that their differences have.
+        first = values[0] if first is None else first
+        total = total + (values - first).sum(axis=0)
+        squares = squares + ((values - first) ** 2).sum(axis=0)
+    rows = max(file.rows, 1)
+    spread = np.sqrt(np.maximum(squares / rows - (total / rows) ** 2, 0))
+    channels = np.asarray(_one_row(file, np.zeros((1, len(spread))), path).std).reshape(-1, 1)
+    return np.asarray((spread.reshape(len(channels), -1) / channels).ravel())
+
+
+def _one_row(file: TableFile, features: NDArray[np.floating[Any]], path: Path | str) -> Split:
+    """Return a row with these features, of shape (1, d), as a part of the data set that a file is a part of."""
     try:
-        # Normalisation is affine, so the mean of the normalised rows is the normalised mean.
         target = np.zeros(1, np.int64 if file.metadata["classes"] else np.float32)
-        inputs: NDArray[np.float32] = _split(mean, target, None, file.metadata, path).model_inputs()[0]
+        return _split(features, target, None, file.metadata, path)
     except KeyError as missing:
         raise TableError(f"{path}: lacks {missing}, so it is no part of a data set") from None
-    return inputs
 
 
 def _split(
