@@ -4,7 +4,7 @@ rule choose_step:
         weights=lambda wildcards: weights_of(wildcards.dataset, wildcards.model),
         test=rules.prepare_data.output.test,
         training=lambda wildcards: (
-            rules.prepare_data.output.train if study.choice(wildcards).path_options.get("baseline") == "mean" else []
+            rules.prepare_data.output.train if study.choice(wildcards).needs_training_rows else []
         ),
         factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
         extensions=lambda wildcards: extension_files(study, subject_modules(study.choice(wildcards))),

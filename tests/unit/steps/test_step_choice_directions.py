@@ -104,7 +104,7 @@ def test_directions_that_there_are_not():
         choose_step(waves, ROWS, directions="diagonal")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("directions", ["features", "orthogonal"])
 @pytest.mark.parametrize("scheme", ["forward", "central"])
 def test_the_step_of_a_static_int8_network_is_near_the_best(scheme, directions, tmp_path):
@@ -115,7 +115,7 @@ def test_the_step_of_a_static_int8_network_is_near_the_best(scheme, directions, 
     network, model, images, labels = quantised(SHARED, tmp_path)
     source = FiniteDifference if directions == "features" else DirectionalDifference
     choice = choose_step(model, images, labels, scheme, directions=directions)
-    images, labels = images[:3], labels[:3]
+    images, labels = images[:2], labels[:2]
     exact = exact_saliency(network, images, labels).flatten(1)
 
     def error(step):
@@ -123,4 +123,4 @@ def test_the_step_of_a_static_int8_network_is_near_the_best(scheme, directions, 
         return float(((found - exact).norm(dim=1) / exact.norm(dim=1)).median())
 
     assert choice.regime == "staircase"
-    assert error(choice.step) <= 2 * min(map(error, np.geomspace(0.1, 10, 7).tolist()))
+    assert error(choice.step) <= 2 * min(map(error, np.geomspace(0.5, 8, 5).tolist()))

@@ -16,7 +16,7 @@ from approxgrad.gradients.checks import Model
 from approxgrad.gradients.evaluated import BatchedGradient, Stream
 from approxgrad.gradients.evaluation import evaluation
 from approxgrad.gradients.moves import Directed, rounded_share
-from approxgrad.gradients.perturbations import Steps, checked_step, steps_of_features
+from approxgrad.gradients.perturbations import Steps, checked_steps, steps_of_features
 from approxgrad.gradients.stencils import Stencil, stencil
 from approxgrad.gradients.targets import Target
 
@@ -76,7 +76,7 @@ class DirectionalDifference(BatchedGradient):
         super().__init__(batch_size, memory_budget=memory_budget, check_rows=check_rows)
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
-        self.step: Steps = tuple(map(checked_step, step)) if isinstance(step, tuple) else checked_step(step)
+        self.step: Steps = checked_steps(step)
         self.stencil = stencil(scheme)
         self.scheme = scheme
         self.seed = seed

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal
 
 from approxgrad.descriptions import Number, Once, option
-from approxgrad.gradients.difference import Differences, Dtypes, Scheme
+from approxgrad.gradients.difference import ENDINGS, Differences, Dtypes, Scheme, Unit, of_units
 from approxgrad.gradients.source import SOURCES, Setting
 
 STEPS = (
@@ -24,17 +24,17 @@ class Orthogonal(Differences):
     """Differences along a random orthonormal basis: :class:`approxgrad.DirectionalDifference`."""
 
     name: ClassVar[str] = "orthogonal"
-    setting_name: ClassVar[str] = "step_along_directions"
-    setting_label: ClassVar[str] = "step h along random unit directions (units of the model's inputs)"
+    units: ClassVar[dict[str, tuple[str, str]]] = {
+        "": ("directional_step", "step h along random unit directions (units of the model's inputs)"),
+        "spread": ("directional_step_per_spread", "step h along random unit directions (units of standard deviations)"),
+    }
     colours: ClassVar[dict[str, str]] = {
-        "orthogonal-forward": "#332288",
-        "orthogonal-backward": "#882255",
-        "orthogonal-central": "#999933",
+        f"orthogonal-{family}": colour
+        for family, colour in of_units({"forward": "#332288", "backward": "#882255", "central": "#999933"}).items()
     }
     markers: ClassVar[dict[str, str]] = {
-        "orthogonal-forward": "p",
-        "orthogonal-backward": "<",
-        "orthogonal-central": "h",
+        f"orthogonal-{family}": marker
+        for family, marker in of_units({"forward": "p", "backward": "<", "central": "h"}).items()
     }
     implementation: ClassVar[str] = "approxgrad.gradients.directions"
 
@@ -45,16 +45,17 @@ class Orthogonal(Differences):
         Once,
     ]
     dtypes: Dtypes = ("float32",)
+    step_unit: Unit = None
 
     @property
     def family(self) -> str:
-        """The name and the scheme."""
-        return f"{self.name}-{self.orthogonal}"
+        """The name, the scheme and what steps are multiples of."""
+        return f"{self.name}-{super().family}"
 
     @property
     def label(self) -> str:
-        """The scheme for readers."""
-        return f"{self.orthogonal} differences along random directions"
+        """The scheme for readers, and what steps are multiples of."""
+        return f"{self.orthogonal} differences along random directions{ENDINGS[self.unit]}"
 
     @property
     def choice(self) -> dict[str, Any]:
@@ -65,4 +66,4 @@ class Orthogonal(Differences):
         """Return a :class:`approxgrad.DirectionalDifference`."""
         own = {name: limits.get(name) for name in ("batch_size", "memory_budget")}
         made = import_module(self.implementation).DirectionalDifference
-        return made(setting, self.orthogonal, seed=limits.get("seed", 0), **own)
+        return made(self.step(setting, limits), self.orthogonal, seed=limits.get("seed", 0), **own)

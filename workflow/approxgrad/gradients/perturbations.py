@@ -33,6 +33,11 @@ def checked_step(step: float | Tensor) -> float | Tensor:
     return float(value)
 
 
+def checked_steps(step: Steps) -> Steps:
+    """Return a step, or one for each input tensor, as :func:`checked_step` does."""
+    return tuple(map(checked_step, step)) if isinstance(step, tuple) else checked_step(step)
+
+
 def steps_of_features(step: Steps, inputs: Sequence[Tensor]) -> Tensor:
     """Return the step of every feature of one input, float64 of shape (d,); a ValueError if steps do not fit."""
     each = step if isinstance(step, tuple) else (step,) * len(inputs)

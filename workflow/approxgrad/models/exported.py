@@ -55,6 +55,11 @@ class Exported(ModelKind):
     ] = None
 
     @property
+    def words(self) -> str:
+        """The network and its precision."""
+        return f"{self.exported} exported, {self.precision}"
+
+    @property
     def makes(self) -> str:
         """An ONNX file, or for half precision a file of weights."""
         return "model.safetensors" if self.precision in HALF else "model.onnx"

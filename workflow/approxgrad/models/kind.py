@@ -64,6 +64,8 @@ class ModelKind(Description):
         The kind for readers.
     differentiable : bool
         Whether a model has an exact gradient, by automatic differentiation.
+    timed : bool
+        Whether a plan may evaluate a model to tell how long jobs take.
     precisions : tuple of str
         Types of inputs that a model can be evaluated in.
     trained, fitted : bool
@@ -81,11 +83,17 @@ class ModelKind(Description):
     name: ClassVar[str]
     label: ClassVar[str]
     differentiable: ClassVar[bool] = True
+    timed: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS
 
     batch_size: Annotated[Integer | None, option(ROWS_AT_ONCE, ge=1)] = None
     check_rows: Annotated[Flag, option(CHECK_ROWS)] = True
     twin: Annotated[Text | None, option(TWIN)] = None
+
+    @property
+    def words(self) -> str:
+        """What the model is, for readers: the label, and what tells models of one kind apart."""
+        return self.label
 
     @property
     def trained(self) -> bool:
@@ -276,6 +284,7 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "factory": "own_code",
         "function": "own_code",
         "onnx": "onnx_kind",
+        "service": "service_kind",
         "trees": "trees",
         "exported": "exported",
     },

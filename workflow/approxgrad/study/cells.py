@@ -22,12 +22,13 @@ from approxgrad.methods.attribution import attribute_with
 from approxgrad.methods.method import METHODS, Method, PathMethod
 from approxgrad.methods.path_ends import explained_outputs, path_ends
 from approxgrad.models.compilation import CompiledModel
+from approxgrad.models.opening import recorded
 from approxgrad.progress import progress_bar
 from approxgrad.storage.attributions import Attributions
 from approxgrad.storage.step_tables import read_choice
 from approxgrad.study.derived import rounding_ratios, source_columns
 from approxgrad.study.shards import WHOLE, Shard, merged, shard_blocks
-from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, read_subject
+from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, feature_spread, read_subject
 
 
 def attribute_cell(
@@ -58,7 +59,7 @@ def attribute_cell(
     weights, test : path
         The weight file, for kinds that have one, and the test split.
     training : path or None
-        The training split, needed for the baseline ``mean``.
+        The training split, needed for the baseline ``mean`` and for steps in spreads.
     method : mapping
         ``attribution``, the name of the method, and its options.
     gradient : mapping
@@ -104,8 +105,12 @@ def attribute_cell(
     setting = chosen["step"] if chosen else source.number
     if source.chosen and chosen is None:
         raise ValueError("step: auto needs the table of a chosen step")
+    needed = {"spread": feature_spread(training, part.feature_shape)} if source.kind.needs_spread else {}
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
-    made = source.kind.gradient(setting, batch_size=batch_size, memory_budget=budget, seed=seed)
+    varied = source.setting if setting is None else setting
+    made = source.kind.gradient(varied, batch_size=batch_size, memory_budget=budget, seed=seed, **needed)
+    if source.kind.along_path:
+        setting = 1 / own.points
     network = subject.network
     if compile_model and not source.is_exact and isinstance(network, torch.nn.Module):
         network = CompiledModel(network)
@@ -148,6 +153,7 @@ def attribute_cell(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "versions": {"approxgrad": __version__, "torch": torch.__version__, "numpy": np.__version__},
+        **recorded(subject.network),
     }
     attributions = Attributions(
         sample=rows,
