@@ -123,7 +123,7 @@ def _columns(ensemble: Ensemble, rows: Array, background: Array, output: str) ->
             raise ModelError("model: has leaves with several numbers or a linear model, which TreeSHAP does not take")
         if len(table.left) > MOST_NODES:
             raise ModelError(f"model: has a tree of {len(table.left):,} nodes, shap takes at most {MOST_NODES:,}")
-    tables, seen, starts = _ranked(tables, ensemble.seen(rows), ensemble.seen(background))
+    tables, (seen, starts) = _ranked(tables, ensemble.seen(rows), ensemble.seen(background))
     # All rows of the background are taken, where shap would draw some.
     masker = shap.maskers.Independent(starts, max_samples=len(starts))
     by_column: dict[int, list[Any]] = {}
@@ -142,7 +142,7 @@ def _columns(ensemble: Ensemble, rows: Array, background: Array, output: str) ->
     return ensemble.linear(margins.reshape(-1, margins.shape[2]), output).reshape(*rows.shape, -1)
 
 
-def _ranked(tables: list[Table], *rows: Array) -> tuple[list[Table], Array, Array]:
+def _ranked(tables: list[Table], *rows: Array) -> tuple[list[Table], list[Array]]:
     """Return trees and rows that compare alike, with small integers in place of thresholds and features.
 
     shap rounds thresholds to float32, so that rows beside a threshold would be on its other side. It rounds the values
@@ -160,7 +160,7 @@ def _ranked(tables: list[Table], *rows: Array) -> tuple[list[Table], Array, Arra
         replace(table, threshold=own, values=table.values - table.values[~table.inner].mean(axis=0))
         for table, own in zip(tables, thresholds, strict=True)
     ]
-    return ranked, *ranked_rows
+    return ranked, ranked_rows
 
 
 def _check_sum(values: Array, outputs: Array, starts: Array) -> None:
