@@ -88,6 +88,10 @@ class Ensemble(ABC):
     def tables(self) -> list[Table]:
         """Return the trees, whose values sum to :meth:`margins` or :meth:`predictions`, up to a constant."""
 
+    def spelled(self, name: str) -> str:
+        """Return the name of a column as the library keeps it."""
+        return name
+
     def seen(self, rows: Array) -> Array:
         """Return rows as the trees see them, one feature for each of the rows; raises a ModelError if there is none."""
         return rows
@@ -192,6 +196,10 @@ class LightGBMTrees(Ensemble):
             self.factor = float(given.get("sigmoid", 1))
         elif objective == "multiclass":
             self.factor = 1.0
+
+    def spelled(self, name: str) -> str:
+        """Return the name with underscores instead of spaces."""
+        return name.replace(" ", "_")
 
     def margins(self, rows: Array) -> Array:
         """Return the raw score; of a random forest its mean, to which the link belongs."""

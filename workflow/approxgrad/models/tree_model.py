@@ -128,7 +128,7 @@ class TreeModel(BlackBox):
         """Refuse columns of a data frame that are not the features in their order; numbers as names are passed over."""
         if self.feature_names is None or all(isinstance(name, (int, np.integer)) for name in columns):
             return
-        own, known = list(map(str, columns)), list(self.feature_names)
+        own, known = [self.ensemble.spelled(str(name)) for name in columns], list(self.feature_names)
         if own == known:
             return
         wrong = [f"{name!r} is missing" for name in known if name not in own]
