@@ -27,15 +27,15 @@ EXCEPTIONS = {
 }
 """Packages whose licence is not only permissive, and why they are used all the same."""
 
-NVIDIA = "proprietary: the terms of NVIDIA apply; comes with torch on Linux and is used on a GPU only"
+NVIDIA = "proprietary: the terms of NVIDIA apply; comes with torch or XGBoost on Linux and is used on a GPU only"
 
 SPELLINGS = {
     "apache software license": "Apache-2.0",
     "apache license, version 2.0": "Apache-2.0",
     "apache license": "Apache-2.0",
     "apache 2.0": "Apache-2.0",
-    "3-clause bsd license": "BSD-3-Clause",
     "bsd license": "BSD",
+    "3-clause bsd license": "BSD-3-Clause",
     "mit license": "MIT",
     "mit license (mit)": "MIT",
     "the mit license (mit)": "MIT",
@@ -69,10 +69,9 @@ def licence(name: str) -> list[str]:
     if expression:
         stated = re.split(r" (?:AND|OR) ", expression)
     else:
-        classifiers = [text.split(" :: ")[-1] for text in metadata.get_all("Classifier", []) if "License ::" in text]
-        # That a licence is approved does not say which one it is.
-        stated = [text for text in classifiers if text != "OSI Approved"]
-        stated = stated or re.split(r" AND ", _first_line(metadata.get("License")) or _licence_file(package))
+        named = [text for text in metadata.get_all("Classifier", []) if "License ::" in text]
+        classifiers = [text.split(" :: ")[-1] for text in named if text != "License :: OSI Approved"]
+        stated = classifiers or re.split(r" AND ", _first_line(metadata.get("License")) or _licence_file(package))
     return list(dict.fromkeys(SPELLINGS.get(text.strip().lower(), text.strip()) for text in stated))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def work(study: Study) -> dict[str, list[tuple[str, ...]]]:
         "plot_completeness": sorted({(cell.dataset, cell.model, cell.method) for cell in complete}),
         "plot_maps": [names for names in images if study.compared_methods(*names)],
         "plot_anatomy": sorted({(dataset, model) for dataset, model, _ in compared}),
+        "plot_twins": _twins(study),
         "plot_learning_curves": trained,
         **{rule: [()] for rule in (*ONCE, *PAGES)},
     }
@@ -85,6 +87,12 @@ def _evaluating(rule: str, gather: str, cells: Iterable[Any]) -> dict[str, list[
 
 def _models(cells: Iterable[Any]) -> list[tuple[str, str]]:
     return sorted({(cell.dataset, cell.model) for cell in cells})
+
+
+def _twins(study: Study) -> list[tuple[str, str, str]]:
+    """Return data set, twin and method wherever several models have the twin."""
+    found = Counter((dataset, study.twin(model), method) for dataset, model, method in study.comparisons)
+    return [keys for keys, models in found.items() if keys[1] is not None and models > 1]
 
 
 TINY_JOBS = counts(study_of(TINY))

@@ -5,13 +5,13 @@ import pytest
 pytestmark = pytest.mark.workflow
 
 DATA = {"prepare_data": 3}
-TRAINED = {**DATA, "train_model": 4}
+TRAINED = {**DATA, "train_model": 4, "make_model_onnx": 2, "make_model_skops": 1}
 MODELS = {**TRAINED, "tabulate_models": 1}
-ATTRIBUTIONS = {**TRAINED, "attribute": 62, "differentiate": 22, "derive": 44}
-EVALUATED = {**ATTRIBUTIONS, "evaluate": 20}
+ATTRIBUTIONS = {**TRAINED, "attribute": 65, "differentiate": 28, "derive": 50}
+EVALUATED = {**ATTRIBUTIONS, "evaluate": 23}
 TABLES = {"summarise": 1, "compare_sources": 1, "tabulate_ranges": 1, "recommend_steps": 1}
-COMPARISONS = {"plot_boxplots": 20, "plot_truth": 12, "plot_maps": 2, "plot_variants": 6, "plot_anatomy": 4}
-COMPARED = {**EVALUATED, **COMPARISONS, "evaluate_completeness": 4, "plot_completeness": 6}
+COMPARISONS = {"plot_boxplots": 23, "plot_truth": 13, "plot_maps": 4, "plot_variants": 6, "plot_anatomy": 7}
+COMPARED = {**EVALUATED, **COMPARISONS, "evaluate_completeness": 5, "plot_completeness": 7, "plot_twins": 1}
 DRAWN = {**COMPARED, "plot_learning_curves": 4}
 PAGES = {"tell_story": 1, "build_explorer": 1, "describe_run": 1}
 EVERYTHING = {**DRAWN, **TABLES, **MODELS, **PAGES}

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from approxgrad.gradients.directions import DirectionalDifference
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
     from approxgrad.methods.attribution import attribute
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from approxgrad.models.compilation import CompiledModel
     from approxgrad.models.onnx_model import OnnxModel
     from approxgrad.models.services.service_model import ServiceModel
+    from approxgrad.models.tree_model import TreeModel
+    from approxgrad.models.tree_shap import tree_shap
     from approxgrad.provenance.document import read_provenance
     from approxgrad.steps.choice import StepChoice, choose_step
 
@@ -24,27 +27,33 @@ __version__ = "0.1.0"
 __all__ = [
     "ApproxAttribution",
     "CompiledModel",
+    "DirectionalDifference",
     "ExactGradient",
     "FiniteDifference",
     "OnnxModel",
     "ServiceModel",
     "StepChoice",
+    "TreeModel",
     "attribute",
     "choose_step",
     "read_provenance",
+    "tree_shap",
 ]
 
 _MODULES = {
     "ApproxAttribution": "approxgrad.methods.original",
     "CompiledModel": "approxgrad.models.compilation",
+    "DirectionalDifference": "approxgrad.gradients.directions",
     "ExactGradient": "approxgrad.gradients.exact",
     "FiniteDifference": "approxgrad.gradients.finite_differences",
     "OnnxModel": "approxgrad.models.onnx_model",
     "ServiceModel": "approxgrad.models.services.service_model",
     "StepChoice": "approxgrad.steps.choice",
+    "TreeModel": "approxgrad.models.tree_model",
     "attribute": "approxgrad.methods.attribution",
     "choose_step": "approxgrad.steps.choice",
     "read_provenance": "approxgrad.provenance.document",
+    "tree_shap": "approxgrad.models.tree_shap",
 }
 
 

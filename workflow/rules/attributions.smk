@@ -4,7 +4,7 @@ rule choose_step:
         weights=lambda wildcards: weights_of(wildcards.dataset, wildcards.model),
         test=rules.prepare_data.output.test,
         training=lambda wildcards: (
-            rules.prepare_data.output.train if study.choice(wildcards).path_options.get("baseline") == "mean" else []
+            rules.prepare_data.output.train if study.choice(wildcards).needs_training_rows else []
         ),
         factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
         extensions=lambda wildcards: extension_files(study, subject_modules(study.choice(wildcards))),
@@ -32,7 +32,7 @@ rule choose_step:
         # Snakemake compares the values of parameters without their names, so numbers that may be equal share one.
         evaluation=lambda wildcards: study.evaluation(wildcards.model),
         device=study.config.device,
-        states=lambda wildcards: states(study.model(wildcards.model).opened_files),
+        states=lambda wildcards: states(study.opened_files(wildcards.model)),
         versions=lambda wildcards: versions(
             "choose_step.py", *subject_modules(study.choice(wildcards)), model=wildcards.model
         ),
@@ -82,7 +82,7 @@ rule attribute:
         compile_model=lambda wildcards: study.config.compile and not evaluated(wildcards).gradient.is_exact,
         device=study.config.device,
         states=lambda wildcards: states(
-            study.model(wildcards.model).opened_files + extension_files(study, described_modules(evaluated(wildcards)))
+            study.opened_files(wildcards.model) + extension_files(study, described_modules(evaluated(wildcards)))
         ),
         versions=lambda wildcards: versions(
             "attribute.py", *described_modules(evaluated(wildcards)), model=wildcards.model

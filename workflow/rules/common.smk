@@ -120,7 +120,8 @@ def states(files):
 @cache
 def versions(script, *modules, model=None):
     ours = [module for module in modules if is_ours(module)]
-    own = {*modules, study.model(model).module if model else ""} - {*ours, ""}
+    of_models = [kind.module for kind in study.made_from(model)] if model else []
+    own = {*modules, *of_models} - {*ours, ""}
     return {
         "code": code_digest(code(script, *ours)),
         **library_versions(BASE / "workflow" / "scripts" / script, ours, sorted(own)),
@@ -147,20 +148,21 @@ def models_that(chosen):
     return any_of(name for name, model in study.config.models.items() if chosen(model))
 
 
-def kind_module(wildcards):
-    """The module that describes a model's kind."""
-    return MODELS.module(study.model(wildcards.model).name)
+def kind_modules(model):
+    """The modules that describe a model's kind, and that of the model that it is made from."""
+    return list(dict.fromkeys(MODELS.module(kind.name) for kind in study.made_from(model)))
 
 
 def extension(wildcards):
     """The user's own files that describe a model's kind."""
-    return extension_files(study, [kind_module(wildcards)])
+    return extension_files(study, kind_modules(wildcards.model))
 
 
 def own_states(wildcards):
     """States of the user's own files that a model is made from."""
     named = study.model(wildcards.model).own_files.values()
-    return [file_state(path) for files in (*named, extension(wildcards)) for path in files]
+    files = [*(file for files in named for file in files), *study.opened_files(wildcards.model)]
+    return states(dict.fromkeys([*files, *extension(wildcards)]))
 
 
 def made_files(model):
@@ -185,7 +187,7 @@ def method_module(cell):
 def subject_modules(cell):
     """The modules that describe and compute the gradient source of a cell, or of a choice, and that describe its model."""
     kind = cell.gradient.kind
-    described = [SOURCES.module(kind.name), kind.implementation, MODELS.module(study.model(cell.model).name)]
+    described = [SOURCES.module(kind.name), kind.implementation, *kind_modules(cell.model)]
     return [module for module in described if module]
 
 

@@ -96,7 +96,7 @@ TABLES = {
                 for dataset, model in study.models
             ]
         },
-        {"models": study.models},
+        {"models": study.models, "kinds": [study.model(model).words for _, model in study.models]},
     ),
     "summarise": (
         "Mean, median, their intervals, spread and quartiles of every metric over the samples.",

@@ -9,7 +9,7 @@ rule train_model:
         test=rules.prepare_data.output.test,
         factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
         extensions=extension,
-        code=lambda wildcards: code("train_model.py", kind_module(wildcards)),
+        code=lambda wildcards: code("train_model.py", *kind_modules(wildcards.model)),
     output:
         weights="results/models/dataset={dataset}/model={model}/weights.safetensors",
         curves="results/learning_curves/dataset={dataset}/model={model}/part-0.parquet",
@@ -34,7 +34,7 @@ rule train_model:
         device=study.config.device,
         torch_threads=study.config.threads,
         states=own_states,
-        versions=lambda wildcards: versions("train_model.py", kind_module(wildcards), model=wildcards.model),
+        versions=lambda wildcards: versions("train_model.py", *kind_modules(wildcards.model), model=wildcards.model),
     script:
         "../scripts/train_model.py"
 
@@ -70,7 +70,7 @@ rule load_model:
         test=rules.prepare_data.output.test,
         factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
         extensions=extension,
-        code=lambda wildcards: code("load_model.py", kind_module(wildcards)),
+        code=lambda wildcards: code("load_model.py", *kind_modules(wildcards.model)),
     output:
         weights="results/models/dataset={dataset}/model={model}/weights.safetensors",
         measures=TEST_MEASURES,
@@ -93,7 +93,7 @@ rule load_model:
         device=study.config.device,
         torch_threads=study.config.threads,
         states=own_states,
-        versions=lambda wildcards: versions("load_model.py", kind_module(wildcards), model=wildcards.model),
+        versions=lambda wildcards: versions("load_model.py", *kind_modules(wildcards.model), model=wildcards.model),
     script:
         "../scripts/load_model.py"
 
@@ -113,7 +113,7 @@ for made in sorted({model.makes for model in study.config.models.values()} - {""
             test=rules.prepare_data.output.test,
             factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
             extensions=extension,
-            code=lambda wildcards: code("make_model.py", kind_module(wildcards)),
+            code=lambda wildcards: code("make_model.py", *kind_modules(wildcards.model)),
         output:
             file=MODEL_FILE.format(dataset="{dataset}", model="{model}", file=made),
             measures=TEST_MEASURES,
@@ -137,7 +137,7 @@ for made in sorted({model.makes for model in study.config.models.values()} - {""
             device=study.config.device,
             torch_threads=study.config.threads,
             states=own_states,
-            versions=lambda wildcards: versions("make_model.py", kind_module(wildcards), model=wildcards.model),
+            versions=lambda wildcards: versions("make_model.py", *kind_modules(wildcards.model), model=wildcards.model),
         script:
             "../scripts/make_model.py"
 
@@ -148,7 +148,7 @@ rule measure_model:
         test=rules.prepare_data.output.test,
         factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
         extensions=extension,
-        code=lambda wildcards: code("measure_model.py", kind_module(wildcards)),
+        code=lambda wildcards: code("measure_model.py", *kind_modules(wildcards.model)),
     output:
         measures=TEST_MEASURES,
     log:
@@ -170,7 +170,7 @@ rule measure_model:
         device=study.config.device,
         torch_threads=study.config.threads,
         states=own_states,
-        versions=lambda wildcards: versions("measure_model.py", kind_module(wildcards), model=wildcards.model),
+        versions=lambda wildcards: versions("measure_model.py", *kind_modules(wildcards.model), model=wildcards.model),
     script:
         "../scripts/measure_model.py"
 

@@ -62,6 +62,17 @@ def test_torch_is_made_deterministic(monkeypatch):
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
+@pytest.mark.parametrize(
+    ("device", "threads", "gpu", "refuses"),
+    [("cpu", 1, False, False), ("auto", 1, False, False), ("cpu", 1, True, False), ("auto", 1, True, True)],
+)
+@pytest.mark.usefixtures("restored_torch")
+def test_one_thread_of_a_cpu_is_deterministic_by_itself(monkeypatch, device, threads, gpu, refuses):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    set_up_torch(device, threads)
+    assert torch.are_deterministic_algorithms_enabled() == refuses
+
+
 @pytest.fixture
 def fake(tmp_path):
     """What Snakemake gives to a script."""
@@ -127,6 +138,12 @@ def test_expected_errors_are_one_line_on_the_terminal_and_a_traceback_in_the_log
         f"approxgrad: attribute dataset=digits, model=cnn: step: got 0, expected more (details: {fake.log[0]})\n"
     )
     assert "Traceback" in log_text(fake)
+
+
+def test_an_operation_that_torch_refuses_comes_with_what_helps(fake, capsys):
+    with pytest.raises(SystemExit), job(fake):
+        raise ValueError("model: fails (RuntimeError: x_cpu_ does not have a deterministic implementation)")
+    assert "implementation); with device: cpu and threads: 1 in the configuration every" in capsys.readouterr().err
 
 
 def test_an_error_without_text_is_named(fake, capsys):

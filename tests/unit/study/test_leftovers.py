@@ -53,6 +53,7 @@ def study(tmp_path, monkeypatch):
     return SimpleNamespace(
         **{"cells": [cut], "evaluating": [cut, cell(SHARED)], "gradients": {SHARED: None}, "choices": {STEP: None}},
         **{"datasets": ["d"], "models": [("d", "m")], "comparisons": [("d", "m", "ig")], "dataset": lambda name: kind},
+        twin=lambda model: None,
     )
 
 

@@ -27,10 +27,7 @@ LARGEST_MEMBER = 64 * 2**20  # bytes; a batch of 10,000 images has about half of
 
 
 def read_members(archive: Path) -> dict[str, bytes]:
-    """Return the archive's members by name, read in one pass and never written to disk.
-
-    A DatasetError says that the archive cannot be read, or that a member is missing or too large.
-    """
+    """Return the archive's members by name, read in one pass and never written to disk, or raise a DatasetError."""
     wanted = {f"{FOLDER}/{name}": name for name in (*TRAINING, TEST, META)}
     found: dict[str, bytes] = {}
     with reading(f"{archive}: cannot be read as a .tar.gz archive"), tarfile.open(archive, "r:gz") as tar:
@@ -48,10 +45,7 @@ def read_members(archive: Path) -> dict[str, bytes]:
 
 
 def read_batch(content: bytes, where: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the images, of shape (N, 3072), and the labels of a pickled batch.
-
-    The messages of a DatasetError, if it is none of CIFAR-10, begin with `where`.
-    """
+    """Return the images, of shape (N, 3072), and the labels of a pickled batch, or raise a DatasetError."""
     batch = _unpickled(content, where)
     array, labels = batch.get(b"data"), batch.get(b"labels")
     values = getattr(array, "values", None) if isinstance(array, _Array) else None

@@ -34,9 +34,9 @@ class DownloadError(ValueError):
 def download(addresses: Sequence[str], target: Path, md5: str, *, retries: int, timeout: float) -> None:
     """Write the file with an MD5 sum to `target`, from the first of the `addresses` that delivers it.
 
-    They are ``http://``, ``https://``, ``file:///`` or local paths, and each is asked again so many times after a
-    failed transfer, which is one without data for `timeout` seconds. Until its checksum is verified, the file has a
-    hidden name that ends in ``.part``. A DownloadError says what was wrong with each address.
+    They are ``http://``, ``https://``, ``file:///`` or local paths. Each is asked again `retries` times after a failed
+    transfer; `timeout` seconds without data are one. Until its checksum is verified, the file has a hidden name that
+    ends in ``.part``. A DownloadError says what was wrong with each address.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")

@@ -49,8 +49,7 @@ def rest_faults(key: str, rest: int) -> list[str]:
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw `count` rows so that every class is drawn in proportion to its size; return them and the others, ascending.
 
-    Equal class numbers in `labels`, of shape (N,), give a simple random draw; a smaller count gives a subset of a
-    larger one.
+    Equal labels give a simple random draw; a smaller count gives a subset of a larger one.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     shuffled = labels[order]

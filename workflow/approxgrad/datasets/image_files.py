@@ -121,9 +121,8 @@ def opened(path: Path) -> Iterator[Folder | Archive]:
 def class_folders(names: Iterable[str], where: Path) -> dict[str, dict[str, list[str]]]:
     """Return the names of the image files of each part (``train``, ``test``) by class, both in alphabetical order.
 
-    Hidden files, files left by systems and everything outside class folders are ignored. A DatasetError says that a
-    part is missing, that a class is empty, alone or in ``test`` only, that two classes look the same, or that a class
-    folder contains a folder.
+    Hidden files, files left by systems and everything outside class folders are ignored. A DatasetError says which part
+    or class is missing, empty, in ``test`` only, looks like another one or contains a folder.
     """
     parts: dict[str, dict[str, list[str]]] = {part: {} for part in PARTS}
     top: set[str] = set()

@@ -43,8 +43,7 @@ def pillow_limits() -> Iterator[None]:
 def decoded(content: bytes, size: tuple[int, int], channels: int, where: str) -> NDArray[np.uint8]:
     """Return an image file as pixels (channels, height, width), resized to cover `size` and cropped to its centre.
 
-    There are 3 channels for colour or 1 for grey. A DatasetError, which begins with `where`, says that the file is not
-    an image, is broken or too large, has more than eight bits per channel or several pictures.
+    There are 3 channels for colour or 1 for grey. A DatasetError begins with `where`.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 

@@ -28,32 +28,19 @@ LARGEST_EXACT = 2**53  # up to here a double holds every integer
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a table.
+    """Some rows of a table."""
 
-    Attributes
-    ----------
-    features : ndarray
-        Float64 of shape (N, d).
-    target : ndarray
-        Shape (N,): labels as text, numbers or truth values, or float32 values of a regression.
-    effects : ndarray or None
-        Float32 of shape (N, d): the true effects of the features, if known.
-    where, columns : str, tuple of str
-        For messages: the file, and file and column of each feature.
-    """
-
-    features: NDArray[np.float64]
-    target: NDArray[Any]
-    effects: NDArray[np.float32] | None
-    where: str
-    columns: tuple[str, ...]
+    features: NDArray[np.float64]  # (N, d)
+    target: NDArray[Any]  # (N,): labels as text, numbers or truth values, or float32 values of a regression
+    effects: NDArray[np.float32] | None  # (N, d): the true effects of the features, if known
+    where: str  # file, for messages
+    columns: tuple[str, ...]  # file and column of each feature, for messages
 
 
 def read_columns(path: Path, features: Sequence[str], target: str, effects: Sequence[str], task: str) -> Rows:
-    """Read named columns of a ``.csv`` or ``.parquet`` file; without known effects none are named.
+    """Read named columns of a ``.csv`` or ``.parquet`` file, or raise a DatasetError.
 
-    In a ``classification`` the target holds labels, as text in a CSV file; in a ``regression`` it is a number. A
-    DatasetError says that the file cannot be read or lacks a column, or that a value is missing or not a finite number.
+    In a ``classification`` the target holds labels, as text in a CSV file; in a ``regression`` it is a number.
     """
     named = list(dict.fromkeys([*features, target, *effects]))
     columns = _columns(path, named, text=[target] if task == "classification" else [])
@@ -68,11 +55,7 @@ def read_columns(path: Path, features: Sequence[str], target: str, effects: Sequ
 
 
 def read_arrays(path: Path, names: Sequence[str], effects: str | None, task: str) -> Rows:
-    """Read a matrix of features and a vector of targets, by their two names, and perhaps effects from an ``.npz`` file.
-
-    A DatasetError says that the file cannot be read or lacks an array, or that one has another shape or a value that is
-    not allowed.
-    """
+    """Read features, targets and perhaps effects by their names from an ``.npz`` file, or raise a DatasetError."""
     try:
         arrays = load_arrays(path, [*names, *([effects] if effects else [])])
     except TableError as error:

@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import theilslopes
 
-from approxgrad.evaluation.frames import read_comparisons, sorted_rows
+from approxgrad.evaluation.frames import read_comparisons
+from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.gradients.stencils import SCHEMES, Stencil
 from approxgrad.storage.tables import read_table
 
@@ -57,18 +58,14 @@ class Branch:
 
 @dataclass(frozen=True)
 class Convergence:
-    """What an error curve says.
+    """What an error curve says."""
 
-    These are the setting with the smallest error, and that error; the ends of the settings around it whose errors are
-    within 10 % of the smallest; and the branches above and below it, None where too few points lie on one.
-    """
-
-    best_setting: float
+    best_setting: float  # with the smallest error
     best_error: float
-    low: float
+    low: float  # ends of the settings around it whose errors are at most TOLERANCE times the smallest
     high: float
-    truncation: Branch | None
-    rounding: Branch | None
+    truncation: Branch | None  # above the best setting; None where too few points lie on it
+    rounding: Branch | None  # below it
 
     @property
     def jump(self) -> float:
@@ -79,24 +76,24 @@ class Convergence:
 
 
 def convergence(settings: ArrayLike, errors: ArrayLike, dtype: str) -> Convergence:
-    """Take an error curve apart.
+    """Take an error curve apart: positive settings, each once, and relative errors, of shape (K,), else a ValueError.
 
-    Parameters
-    ----------
-    settings, errors : array_like
-        Positive settings, such as step sizes, each once, and relative errors, of shape (K,); else a ValueError.
-    dtype : str
-        Precision of the model; errors below its resolution count as zero.
-
-    Notes
-    -----
     The error of a difference of order p is about ``a / h + b h**p``: rounding and truncation. Going outwards from the
     smallest error, a branch begins at the first error of :data:`AWAY` times that and ends before the first one above
     :data:`TRUNCATION_ENDS` or :data:`ROUNDING_ENDS`. Its power law is the line of Theil (1950) and Sen (1968) on
     logarithmic axes, which a few outliers do not move. Points near the minimum that are off the line by more than
-    :data:`OFF_LINE` are left out: a network of rectifiers has no truncation error before its first kink.
+    :data:`OFF_LINE` are left out: a network of rectifiers has no truncation error before its first kink. Errors below
+    the resolution of the model's `dtype` count as zero.
     """
-    h, e = _sorted(settings, errors)
+    h, e = np.asarray(settings, float), np.asarray(errors, float)
+    if h.ndim != 1 or h.shape != e.shape or not len(h):
+        raise ValueError(f"settings: expected as many as errors and at least one, got shapes {h.shape} and {e.shape}")
+    if not (h > 0).all() or len(set(h)) < len(h):
+        raise ValueError("settings: expected positive numbers, each once")
+    if not (e >= 0).all():
+        raise ValueError("errors: expected numbers that are not negative")
+    order = np.argsort(h)
+    h, e = h[order], e[order]
     best = int(np.argmin(e))
     floor = max(e[best], float(np.finfo(dtype).eps))
     good = e <= TOLERANCE * e[best]
@@ -147,7 +144,10 @@ def error_curves(metrics: pd.DataFrame) -> pd.DataFrame:
         upper_quartile=lambda values: values.quantile(0.75),
         n="count",
     )
-    return sorted_rows(curves.reset_index(), columns)
+    # Precisions by their digits and not by their names.
+    return curves.reset_index().sort_values(
+        columns, key=lambda own: own.map(PRECISIONS.index) if own.name == "dtype" else own, ignore_index=True
+    )
 
 
 def recommended_settings(
@@ -196,18 +196,6 @@ def recommendations_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) 
         if document.get("rounding_scale") is not None:
             scales[(*names, document["dtype"])] = float(document["rounding_scale"])
     return recommended_settings(read_comparisons(inputs["metrics"], params["comparisons"]), scales), {}
-
-
-def _sorted(settings: ArrayLike, errors: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    h, e = np.asarray(settings, float), np.asarray(errors, float)
-    if h.ndim != 1 or h.shape != e.shape or not len(h):
-        raise ValueError(f"settings: expected as many as errors and at least one, got shapes {h.shape} and {e.shape}")
-    if not (h > 0).all() or len(set(h)) < len(h):
-        raise ValueError("settings: expected positive numbers, each once")
-    if not (e >= 0).all():
-        raise ValueError("errors: expected numbers that are not negative")
-    order = np.argsort(h)
-    return h[order], e[order]
 
 
 def _branch(settings: NDArray[np.float64], errors: NDArray[np.float64], floor: float, ends: float) -> Branch | None:

@@ -64,14 +64,6 @@ def shown_rows(frame: pd.DataFrame) -> pd.DataFrame:
     return rows[~rows["chosen"] | rows["chosen"].groupby(by_setting).transform("all")]
 
 
-def sorted_rows(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Return a table sorted by some columns, ``dtype`` by precision."""
-    order = {dtype: place for place, dtype in enumerate(PRECISIONS)}
-    return frame.sort_values(
-        [*columns], key=lambda column: column.map(order) if column.name == "dtype" else column, ignore_index=True
-    )
-
-
 def ranges_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return smallest and largest value and number of samples of exact attributions, for a rule."""
     rows = []
@@ -84,15 +76,16 @@ def ranges_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[
 
 
 def measures_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the test measures of all models, for a rule: ``dataset``, ``model``, ``metric``, ``value`` and ``n``."""
-    files = zip(inputs["measures"], params["models"], strict=True)
-    parts = [read_keyed(path, dataset=dataset, model=model) for path, (dataset, model) in files]
+    """Return the test measures of all models, for a rule.
+
+    Columns are ``dataset``, ``model``, its ``kind`` for readers, ``metric``, ``value`` and ``n``.
+    """
+    files = zip(inputs["measures"], params["models"], params["kinds"], strict=True)
+    parts = [read_keyed(path, dataset=dataset, model=model, kind=kind) for path, (dataset, model), kind in files]
     return pd.concat(parts, ignore_index=True), {}
 
 
-def write_both(
-    frame: pd.DataFrame, parquet: Path | str, csv: Path | str, metadata: Mapping[str, Any] | None = None
-) -> None:
+def write_both(frame: pd.DataFrame, parquet: Path | str, csv: Path | str, metadata: Mapping[str, Any]) -> None:
     """Write a table as parquet, with a JSON document as its metadata, and as CSV."""
-    write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), metadata or {})
+    write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), metadata)
     write_atomically(csv, lambda path: frame.to_csv(path, index=False))

@@ -26,29 +26,13 @@ COMPARED = ["attribution", "truth"]  # columns of an attribution file that are n
 
 
 def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | str], twin: str = "") -> pa.Table:
-    """Return the metrics of every sample of one data set, model and method.
+    """Return the metrics of every sample of one data set, model and method, from its attribution files.
 
-    Parameters
-    ----------
-    exact : sequence of path
-        The exact attribution in each precision of the approximated ones.
-    approximated : sequence of path
-        The approximated attributions.
-    twin : str
-        Name of the model that the exact attributions are of, where it is another one.
-
-    Returns
-    -------
-    Table
-        One row for each gradient source, reference and sample: :data:`approxgrad.evaluation.frames.SOURCE`,
-        ``reference``, ``sample`` and a column for each metric. Approximated attributions are compared with ``exact``
-        of the same precision, with ``exact of`` the twin, or with the source that stands in for it; all of them with
-        the ``truth``, where it is known. An undefined metric is null.
-
-    Raises
-    ------
-    TableError
-        If a sample or a precision lacks its exact attribution, or the maps differ in size.
+    There is a row for each gradient source, reference and sample: :data:`approxgrad.evaluation.frames.SOURCE`,
+    ``reference``, ``sample`` and a column for each metric, null where it is undefined. Approximated attributions are
+    compared with ``exact`` of the same precision, with ``exact of`` the `twin` that the exact ones are of, or with the
+    source that stands in for it; all of them with the ``truth``, where it is known. A TableError says that a sample or
+    a precision lacks its exact attribution, or that the maps differ in size.
     """
     references = {}
     parts = []

@@ -50,23 +50,12 @@ def _alike(first: Any, second: Any) -> bool:
 def compare_sources(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     """Return the difference between two gradient sources in every metric, over the samples that both have.
 
-    Returns
-    -------
-    DataFrame
-        One row for each pair of :func:`source_pairs` and metric, with the columns :data:`WITHIN` and:
-
-        ``differ``, ``first``, ``second``, ``metric``
-            What the sources differ in, their names, and what they are compared by.
-        ``first_median``, ``second_median``
-            Of the metric.
-        ``median_difference``, ``low``, ``high``
-            Of first minus second within a sample, with its interval.
-        ``first_better``, ``equal``
-            Share of samples on which the first is nearer to the metric's best value, or as near.
-        ``n``, ``undefined``
-            Samples that the numbers are over, and those left out because a metric is undefined.
-        ``p_value``, ``p_adjusted``
-            Of :func:`sign_test`, and after Holm's correction for all rows with the same :data:`WITHIN`.
+    There is a row for each pair of :func:`source_pairs` and metric, with the columns :data:`WITHIN`: what the two
+    ``differ`` in, their names ``first`` and ``second``, their medians, and the ``median_difference``, of first minus
+    second within a sample, with the ends ``low`` and ``high`` of its interval. ``first_better`` and ``equal`` are the
+    shares of the ``n`` samples on which the first is nearer to the metric's best value, or as near; ``undefined``
+    samples are left out because a metric is. ``p_value`` is that of :func:`sign_test`, ``p_adjusted`` after Holm's
+    correction for all rows with the same :data:`WITHIN`.
     """
     pairs = _pairs(metrics)
     judged = _judged(pairs, metrics).groupby(["pair", "metric"], sort=False, observed=True)

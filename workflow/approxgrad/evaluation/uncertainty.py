@@ -30,11 +30,7 @@ COLUMNS_AT_ONCE = 512  # bounds the memory for resampled means and medians, what
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are computed.
-
-    A share `level` of studies have an interval that contains the true value, between 0 and 1; the samples are drawn
-    again `resamples` times, with replacement. A ValueError says which of the two is out of range.
-    """
+    """How intervals are computed; the `level` is the share of studies in which one contains the true value."""
 
     seed: int
     level: float = 0.95
@@ -55,17 +51,10 @@ class Bootstrap:
 def intervals(columns: Sequence[NDArray[np.floating]], bootstrap: Bootstrap) -> pd.DataFrame:
     """Return mean and median of every column with their intervals, one row per column.
 
-    Parameters
-    ----------
-    columns : sequence of ndarray
-        Values of independent samples, each of shape (N,); lengths may differ. NaN is left out, and order is ignored.
-    bootstrap : Bootstrap
-        Level, resamples and seed. Columns with the same number of values share their resamples.
-
-    Notes
-    -----
-    The ends are NaN for fewer than two values, everything is for none. Time: one matrix product, resamples x values x
-    columns. Memory: 24 bytes x resamples x values.
+    The columns are values of independent samples, each of shape (N,); lengths may differ. NaN is left out, and order is
+    ignored; columns with the same number of values share their resamples. The ends are NaN for fewer than two values,
+    everything is for none. Time: one matrix product, resamples x values x columns. Memory: 24 bytes x resamples x
+    values.
     """
     defined = [np.asarray(column, float)[~np.isnan(column)] for column in columns]
     counts = np.array([len(column) for column in defined], int)

@@ -24,34 +24,18 @@ class Figure:
     """A sort of picture, of which a study has one for each of its targets.
 
     Snakemake imports the modules of figures whenever it starts, so they import matplotlib and pandas in functions only.
-
-    Attributes
-    ----------
-    name, label : str
-        As in the name of the rule that draws it, and in the report.
-    level : tuple of str
-        The keys of one picture, in the order of its folders, such as ``("dataset", "model", "method")``.
-    caption, file : str
-        The caption, in ``workflow/report`` or beside the module of a user's own figure, and the picture without ending;
-        by default both have the figure's name.
-    folder : str
-        Where the folders of the keys lie.
-    category, subcategory, of_method : str
-        Place in the report, with keys in braces, and the method where it is not a key.
-    target : str
-        Rule that asks for all pictures.
     """
 
-    name: ClassVar[str]
-    label: ClassVar[str]
-    level: ClassVar[tuple[str, ...]]
-    caption: ClassVar[str] = ""
-    file: ClassVar[str] = ""
-    folder: ClassVar[str] = "results/figures"
-    category: ClassVar[str] = "{dataset}"
+    name: ClassVar[str]  # as in the name of the rule that draws it
+    label: ClassVar[str]  # in the report
+    level: ClassVar[tuple[str, ...]]  # keys of one picture, in the order of its folders: ("dataset", "model", "method")
+    caption: ClassVar[str] = ""  # in workflow/report or beside a user's own module; by default the name with .rst
+    file: ClassVar[str] = ""  # the picture without ending; by default the name
+    folder: ClassVar[str] = "results/figures"  # where the folders of the keys lie
+    category: ClassVar[str] = "{dataset}"  # place in the report, with keys in braces
     subcategory: ClassVar[str] = "{model}"
-    of_method: ClassVar[str] = "all"
-    target: ClassVar[str] = "comparison_figures"
+    of_method: ClassVar[str] = "all"  # method in the report, where it is not a key
+    target: ClassVar[str] = "comparison_figures"  # rule that asks for all pictures
 
     @property
     def path(self) -> str:
@@ -159,6 +143,7 @@ FIGURES: Registry[type[Figure]] = Registry(
         "variants": "variants",
         "completeness": "completeness",
         "anatomy": "anatomy",
+        "twins": "twins",
         "learning_curves": "learning_curves",
         "published": "published",
     },

@@ -60,9 +60,8 @@ class LearningCurves(Figure):
 def learning_curves(curves: pd.DataFrame, labels: Mapping[str, str]) -> tuple[Drawing, pd.DataFrame]:
     """Draw the measures of both splits, with labels of data set and model; also return them.
 
-    The columns ``epoch`` (from 1), ``split`` (``train`` or ``validation``), ``metric`` (``loss``, and ``accuracy`` or
-    ``r2``), ``value`` and ``best`` (whether the epoch's state was restored) are read. A ValueError says that a measure
-    or the best epoch is missing.
+    It needs ``epoch`` (from 1), ``split`` (``train`` or ``validation``), ``metric`` (``loss``, and ``accuracy`` or
+    ``r2``), ``value`` and ``best`` (whether the epoch's state was restored).
     """
     from matplotlib.ticker import MaxNLocator
 

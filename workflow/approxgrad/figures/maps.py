@@ -49,10 +49,7 @@ class Maps(Figure):
     def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
         """Return the attribution files of the columns."""
         columns = mapped_cells(study, keys["dataset"], keys["model"])
-        return {
-            "approximated": [cell.path for _, cell, _ in columns],
-            "exact": [cell.path for _, _, cell in columns],
-        }
+        return {"approximated": [cell.path for _, cell, _ in columns], "exact": [cell.path for _, _, cell in columns]}
 
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
         """Return labels and looks, and the method of each column with the labels of all."""
@@ -92,11 +89,10 @@ def _varied(cell: Cell) -> str:
 
 @style.applied_style()
 def attribution_maps(columns: Sequence[Column], params: Mapping[str, Any]) -> Drawing:
-    """Draw the attribution maps of some images.
+    """Draw the attribution maps of some images; a ValueError says why there is nothing to draw.
 
     Zero is palest in every map; a pixel is the sum over the colour channels. Exact and approximated map of one image
-    and method share a colour scale, and their difference has its own; both stand below the maps. A ValueError says that
-    there are no columns or no common samples, or that the inputs are not images.
+    and method share a colour scale, and their difference has its own; both stand below the maps.
     """
     rows = map_triples(columns)
     channels, down, across = rows[0][0].exact.shape

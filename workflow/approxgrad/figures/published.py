@@ -87,10 +87,7 @@ class Published(Figure):
 def published_boxplots(
     published: pd.DataFrame, own: pd.DataFrame, params: Mapping[str, Any]
 ) -> tuple[Drawing, pd.DataFrame]:
-    """Draw the published rows and those of this study with the same steps, told apart by ``series`` in the numbers.
-
-    A ValueError says that one of the tables has no rows.
-    """
+    """Draw the published rows and this study's with the same steps; the column ``series`` tells them apart."""
     import pandas as pd
     from matplotlib.patches import Patch
 
@@ -117,9 +114,7 @@ def published_boxplots(
     handles = [
         Patch(**looks, edgecolor=style.BLACK, label=PUBLISHED),
         Patch(
-            facecolor=group.sources[-1].colour,
-            edgecolor=style.BLACK,
-            label=f"{OWN} (the darker, the larger the step)",
+            facecolor=group.sources[-1].colour, edgecolor=style.BLACK, label=f"{OWN} (the darker, the larger the step)"
         ),
     ]
     panels[0, 0].legend(handles=handles, **style.ABOVE, ncols=len(handles), handlelength=1.4, columnspacing=1)

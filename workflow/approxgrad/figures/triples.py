@@ -51,10 +51,7 @@ class Triple:
 def read_columns(
     methods: Sequence[str], approximated: Sequence[Path | str], exact: Sequence[Path | str]
 ) -> list[Column]:
-    """Return the columns of a picture from the attribution files of each method, of which only what is shown is read.
-
-    A ValueError says that a file cannot be read, or that they have no common samples.
-    """
+    """Return the columns of a picture from its attribution files, of which only what is shown is read."""
     from approxgrad.storage.attributions import read_attributions
     from approxgrad.storage.table_file import TableFile
 
@@ -69,11 +66,8 @@ def read_columns(
     return [(method, read(own), read(other)) for method, own, other in zip(methods, approximated, exact, strict=True)]
 
 
-def map_triples(columns: Sequence[Column], samples: int = SAMPLES) -> list[list[Triple]]:
-    """Return the maps of the first samples that all files have: a list for each sample, an entry for each column.
-
-    A ValueError says that there are no columns or no common samples, or that the inputs are not images.
-    """
+def map_triples(columns: Sequence[Column]) -> list[list[Triple]]:
+    """Return the maps of the first samples that all files have: a list for each sample, an entry for each column."""
     if not columns:
         raise ValueError("columns: expected at least one method, got none")
     common = _common([attributions.sample.tolist() for _, *pair in columns for attributions in pair])
@@ -90,15 +84,12 @@ def map_triples(columns: Sequence[Column], samples: int = SAMPLES) -> list[list[
             )
             for method, approximated, exact in columns
         ]
-        for sample in common[:samples]
+        for sample in common[:SAMPLES]
     ]
 
 
 def map_numbers(columns: Sequence[Column], keys: Keys) -> pd.DataFrame:
-    """Return what :func:`attribution_maps` draws, a row for each method, sample, channel and pixel.
-
-    The column ``input`` is what the model was given, and ``difference`` is approximated minus exact.
-    """
+    """Return what :func:`attribution_maps` draws, a row for each method, sample, channel and pixel."""
     import pandas as pd
 
     parts = []

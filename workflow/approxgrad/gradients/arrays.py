@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ class TypedModel:
     def __call__(self, inputs: Any) -> Any:
         """Return the outputs of a batch of inputs."""
         raise NotImplementedError
+
+    def check_columns(self, columns: Sequence[Any]) -> None:
+        """Refuse, by a ValueError, the columns of a data frame that are not the model's features; by default none."""
 
     def record(self) -> dict[str, Any]:
         """Return what the metadata of results say of a model that no file describes."""
@@ -69,9 +73,11 @@ class Given:
         if isinstance(inputs, np.ndarray) or _is_frame(inputs):
             values = numbers(inputs, "inputs")
             self._dtype = inputs.dtype if _keeps_type(inputs) else values.dtype
-            module = _module(model)
+            module, own = _module(model), unwrapped(model)
+            if isinstance(own, TypedModel) and _is_frame(inputs):
+                own.check_columns(list(inputs.columns))
             self.inputs = _converted(values, model if module is None else module)
-            if module is None and not isinstance(unwrapped(model), TypedModel) and callable(model):
+            if module is None and not isinstance(own, TypedModel) and callable(model):
                 self.model = _WithArrays(model, inputs.columns if _is_frame(inputs) else None)
 
     def target(self, target: Any) -> Any:

@@ -2,67 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal
 
 from approxgrad.descriptions import Number, Once, option
-from approxgrad.gradients.source import SOURCES, Setting, SourceKind
+from approxgrad.gradients.source import PATH, SOURCES, Setting, SourceKind
 from approxgrad.gradients.stencils import stencil
+
+Scheme = Literal["forward", "backward", "central"]
+
+Dtypes = Annotated[
+    tuple[Literal["float32", "float64"], ...],
+    option("Precisions in which models are evaluated, by the exact gradient as well.", min_length=1),
+    Once,
+]
 
 STEPS = (
     "Steps h in units of the normalised features, from 1e-30 to 1e30. The word auto stands for a step that is chosen at"
-    " run time, once for each data set, model, scheme, precision and kind of points: the inputs or a path to them."
+    " run time, once for each data set, model, scheme, precision and kind of points: the inputs or a path to them. The"
+    " word path stands for the increment of each feature from one point of a path to the next; only with methods of the"
+    " kind integrated_gradients are attributions made with it."
 )
+
+
+Unit = Annotated[
+    Literal["spread"] | None,
+    option(
+        "With spread, steps are multiples of the standard deviation of each feature over the training rows, where a"
+        " feature that is constant takes the median of the others. By default they are in units of normalised features."
+    ),
+]
+
+
+ENDINGS = {"": "", "spread": ", steps in spreads", PATH: " between points of the path"}
+"""What stands behind a label, by unit."""
+
+
+def of_units(looks: dict[str, str]) -> dict[str, str]:
+    """Return looks of schemes for their families with steps of all units, which figures show apart."""
+    return {"-".join(filter(None, [scheme, unit])): look for unit in ENDINGS for scheme, look in looks.items()}
+
+
+class Differences(SourceKind):
+    """What kinds have in common whose gradients are differences, along features or other directions."""
+
+    varied: ClassVar[str] = "steps"
+    symbol: ClassVar[str] = "h"
+    units: ClassVar[dict[str, tuple[str, str]]]
+    """What steps are called in tables and on axes, by :attr:`unit`."""
+
+    @property
+    def unit(self) -> str:
+        """What steps are multiples of: ``spread``, ``path`` or, empty, the units of the inputs."""
+        return PATH if self.along_path else getattr(self, "step_unit", None) or ""
+
+    @property
+    def setting_name(self) -> str:  # type: ignore[override]  # differs between units
+        """The name in tables."""
+        return self.units[self.unit][0]
+
+    @property
+    def setting_label(self) -> str:  # type: ignore[override]
+        """The title of an axis."""
+        return self.units[self.unit][1]
+
+    @property
+    def family(self) -> str:
+        """The scheme, and what steps are multiples of."""
+        return "-".join(filter(None, [self.scheme, self.unit]))
+
+    @property
+    def scheme(self) -> str:
+        """The scheme: the field that has the kind's name."""
+        return str(getattr(self, self.name))
+
+    @property
+    def needs_spread(self) -> bool:
+        """Whether steps are given as multiples of each feature's spread."""
+        return self.unit == "spread"
+
+    @property
+    def is_step(self) -> bool:
+        """Whether all features have the same step."""
+        return not self.unit
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        """The scheme."""
+        return {"scheme": self.scheme}
+
+    def cost(self, setting: Setting, features: int) -> int:
+        """Return d + 1, for the central scheme 2 d."""
+        return stencil(self.scheme).evaluations(features)
+
+    def step(self, setting: Setting, limits: Mapping[str, Any]) -> Any:
+        """Return a step as gradients take it: a number, a tensor with one for each feature, or ``path``."""
+        return setting * limits["spread"].double() if self.unit == "spread" else setting
+
+    def shared_cost(self, setting: Setting) -> int:
+        """Return 1 where the unperturbed output enters."""
+        return int(stencil(self.scheme).uses_base)
 
 
 @SOURCES.add
 @dataclass(frozen=True)
-class Difference(SourceKind):
+class Difference(Differences):
     """Finite differences: :class:`approxgrad.FiniteDifference`."""
 
     name: ClassVar[str] = "difference"
-    varied: ClassVar[str] = "steps"
-    setting_name: ClassVar[str] = "step"
-    setting_label: ClassVar[str] = "step size h (units of the model's inputs)"
-    symbol: ClassVar[str] = "h"
-    colours: ClassVar[dict[str, str]] = {"forward": "#0072B2", "backward": "#CC79A7", "central": "#009E73"}
-    markers: ClassVar[dict[str, str]] = {"forward": "o", "backward": "v", "central": "s"}
-
+    units: ClassVar[dict[str, tuple[str, str]]] = {
+        "": ("step", "step size h (units of the model's inputs)"),
+        "spread": ("step_per_spread", "step size h (units of each feature's standard deviation)"),
+        PATH: ("step_per_path", "step (share of the path)"),
+    }
+    colours: ClassVar[dict[str, str]] = of_units({"forward": "#0072B2", "backward": "#CC79A7", "central": "#009E73"})
+    markers: ClassVar[dict[str, str]] = of_units({"forward": "o", "backward": "v", "central": "s"})
     implementation: ClassVar[str] = "approxgrad.gradients.finite_differences"
 
-    difference: Annotated[Literal["forward", "backward", "central"], option("Scheme of the differences.")]
+    difference: Annotated[Scheme, option("Scheme of the differences.")]
     steps: Annotated[
-        tuple[Annotated[Number, option("", ge=1e-30, le=1e30)] | Literal["auto"], ...],
+        tuple[Annotated[Number, option("", ge=1e-30, le=1e30)] | Literal["auto", "path"], ...],
         option(STEPS, min_length=1),
         Once,
     ]
-    dtypes: Annotated[
-        tuple[Literal["float32", "float64"], ...],
-        option("Precisions in which models are evaluated, by the exact gradient as well.", min_length=1),
-        Once,
-    ] = ("float32",)
+    dtypes: Dtypes = ("float32",)
+    step_unit: Unit = None
 
     @property
-    def family(self) -> str:
-        """The scheme."""
-        return self.difference
+    def along_path(self) -> bool:
+        """Whether the step is the increment of a path."""
+        return self.steps == (PATH,)
 
     @property
     def label(self) -> str:
-        """The scheme for readers."""
-        return f"{self.difference} differences"
-
-    def cost(self, setting: Setting, features: int) -> int:
-        """Return d + 1, for the central scheme 2 d."""
-        return stencil(self.difference).evaluations(features)
-
-    def shared_cost(self, setting: Setting) -> int:
-        """Return 1 where the unperturbed output enters."""
-        return int(stencil(self.difference).uses_base)
+        """The scheme for readers, and what steps are multiples of."""
+        return f"{self.difference} differences{ENDINGS[self.unit]}"
 
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return a :class:`approxgrad.FiniteDifference`."""
         own = {name: limits.get(name) for name in ("batch_size", "memory_budget")}
-        return import_module(self.implementation).FiniteDifference(setting, self.difference, **own)
+        step = self.step(setting, limits)
+        return import_module(self.implementation).FiniteDifference(step, self.difference, **own)

@@ -20,7 +20,7 @@ from approxgrad.gradients.checks import (
     rows_of,
 )
 from approxgrad.gradients.evaluation import evaluation, failure
-from approxgrad.gradients.perturbations import Copies, Perturbations
+from approxgrad.gradients.perturbations import Copies, Points
 from approxgrad.gradients.prepared import PreparedModel, prepared, says_the_same
 from approxgrad.gradients.rows import RowError, Rows
 from approxgrad.gradients.targets import OutputSelector, Target, target_indices
@@ -224,7 +224,7 @@ class Stream:
         points = Copies(moved, copies, torch.arange(self.rows * copies, device=self.device))
         return self.evaluate(points).reshape(self.rows, copies)
 
-    def evaluate(self, points: Perturbations | Copies) -> Tensor:
+    def evaluate(self, points: Points) -> Tensor:
         """Return the explained outputs at all points: float64 of shape (points,); errors as in :meth:`outputs`."""
         select = OutputSelector(self.indices)
         outputs = torch.empty(len(points), dtype=torch.float64, device=points.row.device)
@@ -257,7 +257,7 @@ class Stream:
                 self._size = halved(self.size)
         self._source.used_batch_size = self.size
 
-    def _check_alone(self, points: Perturbations | Copies, outputs: Tensor) -> None:
+    def _check_alone(self, points: Points, outputs: Tensor) -> None:
         """Refuse a model that returns something else for the last point alone.
 
         A prepared model is checked in its first batch, and in one more than twice as large as those before. A wrapper

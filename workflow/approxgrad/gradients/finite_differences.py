@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,9 @@ from approxgrad.gradients.batching import OUTPUT_SHARE, balanced_slices
 from approxgrad.gradients.checks import Model, check_resolved
 from approxgrad.gradients.evaluated import BatchedGradient, Stream
 from approxgrad.gradients.evaluation import evaluation
-from approxgrad.gradients.perturbations import Perturbations, Steps, checked_step, steps_of_features
+from approxgrad.gradients.path_steps import PATH_ONLY, path_sums
+from approxgrad.gradients.perturbations import Perturbations, Steps, checked_steps, steps_of_features
+from approxgrad.gradients.source import PATH
 from approxgrad.gradients.stencils import stencil
 from approxgrad.gradients.targets import Target
 
@@ -33,9 +35,11 @@ class FiniteDifference(BatchedGradient):
 
     Parameters
     ----------
-    step : float or Tensor
+    step : float, Tensor or "path"
         Step h, positive, in units of the features. A tensor that broadcasts to one input gives every feature its own
-        step; several inputs may have a tuple with a step for each.
+        step; several inputs may have a tuple with a step for each. For Integrated Gradients ``path`` makes the step
+        the increment of each feature from one point of the path to the next, with its sign
+        (:func:`approxgrad.gradients.path_steps.path_sums`).
     scheme : str
         ``forward``, ``backward`` or ``central``.
     batch_size, memory_budget, check_rows
@@ -59,7 +63,7 @@ class FiniteDifference(BatchedGradient):
 
     def __init__(
         self,
-        step: Steps,
+        step: Steps | Literal["path"],
         scheme: str = "forward",
         *,
         batch_size: int | None = None,
@@ -68,13 +72,19 @@ class FiniteDifference(BatchedGradient):
         nominal: bool = False,
     ) -> None:
         super().__init__(batch_size, memory_budget=memory_budget, check_rows=check_rows)
-        self.step: Steps = tuple(map(checked_step, step)) if isinstance(step, tuple) else checked_step(step)
+        self.along_path = isinstance(step, str)
+        if isinstance(step, str) and step != PATH:
+            raise TypeError(f"step: expected a positive number, a tensor of them or {PATH!r}, got {step!r}")
+        if isinstance(step, str) and nominal:
+            raise ValueError("nominal: expected False with the step path, whose increments are the steps that are made")
+        self.step: Steps = 1.0 if isinstance(step, str) else checked_steps(step)
         self.stencil = stencil(scheme)
         self.scheme = scheme
         self.nominal = nominal
 
     def __repr__(self) -> str:
         step = f"{self.step:g}" if isinstance(self.step, float) else "one for each feature"
+        step = PATH if self.along_path else step
         return f"FiniteDifference(step={step}, scheme={self.scheme!r})"
 
     def __call__(
@@ -145,8 +155,30 @@ class FiniteDifference(BatchedGradient):
             stream = self.stream(forward_fn, inputs, target, additional_forward_args)
             return torch.cat([derivatives for _, derivatives in self._groups(stream, features, divide)])
 
+    def path_attributions(
+        self, forward_fn: Model, inputs: Tensor, baselines: Tensor, target: Target, n_steps: int
+    ) -> Tensor:
+        """Return the Integrated Gradients attribution for the step ``path``, shaped like the inputs.
+
+        Parameters
+        ----------
+        forward_fn, inputs, target
+            As in :meth:`__call__`; the inputs are a single tensor.
+        baselines : Tensor
+            Where paths begin, shaped like the inputs.
+        n_steps : int
+            Steps of each path.
+        """
+        with evaluation():
+            stream = self.stream(forward_fn, inputs, target)
+            budget = self.budget(stream.device)
+            sums = path_sums(stream, baselines.detach().to(stream.inputs[0]), self.stencil, n_steps, budget)
+        return sums.to(inputs.dtype).reshape(inputs.shape)
+
     def _groups(self, stream: Stream, features: Tensor, nominal: bool) -> Iterator[tuple[slice, Tensor]]:
         """Yield the derivatives of groups of rows whose outputs fill a small share of the memory budget."""
+        if self.along_path:
+            raise ValueError(PATH_ONLY)
         steps = steps_of_features(self.step, stream.inputs)
         check_resolved(stream.inputs, steps, self.stencil.shifts)
         bytes_per_row = OUTPUT_BUFFERS * 8 * self.stencil.evaluations(len(features))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -32,6 +33,11 @@ def checked_step(step: float | Tensor) -> float | Tensor:
     return float(value)
 
 
+def checked_steps(step: Steps) -> Steps:
+    """Return a step, or one for each input tensor, as :func:`checked_step` does."""
+    return tuple(map(checked_step, step)) if isinstance(step, tuple) else checked_step(step)
+
+
 def steps_of_features(step: Steps, inputs: Sequence[Tensor]) -> Tensor:
     """Return the step of every feature of one input, float64 of shape (d,); a ValueError if steps do not fit."""
     each = step if isinstance(step, tuple) else (step,) * len(inputs)
@@ -47,6 +53,25 @@ def steps_of_features(step: Steps, inputs: Sequence[Tensor]) -> Tensor:
                 f"step: shape {tuple(values.shape)} does not broadcast to one input, of shape {tuple(tensor.shape[1:])}"
             ) from None
     return torch.cat(found)
+
+
+class Points(Protocol):
+    """Points at which a model is evaluated, made when they are wanted, so that only a batch is in memory."""
+
+    row: Tensor
+    """Number of the input that each point is a copy of; targets and further arguments are those of the input."""
+
+    def __len__(self) -> int:
+        """Return the number of points."""
+        ...
+
+    def copies(self, items: slice | Tensor) -> list[Tensor]:
+        """Return some of the points, a batch of each input tensor that the model may change."""
+        ...
+
+    def place(self, item: int) -> str:
+        """Return in words which point this is."""
+        ...
 
 
 class Perturbations:

@@ -17,7 +17,10 @@ from approxgrad.gradients.precisions import PRECISIONS as PRECISIONS
 AUTO: Literal["auto"] = "auto"
 """In place of a number: the setting is chosen at run time, for the model and the precision that it is evaluated in."""
 
-Setting = float | Literal["auto"] | None
+PATH: Literal["path"] = "path"
+"""In place of a step: the increment of each feature from one point of a path to the next."""
+
+Setting = float | Literal["auto", "path"] | None
 """An integer is a float here, too."""
 
 
@@ -84,21 +87,42 @@ class SourceKind(Description):
         """Return how many of these are at the point itself, whatever the number of features."""
         return 0
 
+    @property
+    def is_step(self) -> bool:
+        """Whether the setting is what all differences of outputs are divided by."""
+        return False
+
+    @property
+    def along_path(self) -> bool:
+        """Whether steps are the increments of a path, so that only methods take the source that have such steps."""
+        return False
+
+    @property
+    def needs_spread(self) -> bool:
+        """Whether jobs need the standard deviation of each feature over the training rows."""
+        return False
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        """Options of :func:`approxgrad.choose_step` for a setting that is chosen at run time."""
+        raise NotImplementedError
+
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return a callable with captum's ``gradient_func`` signature.
 
         Parameters
         ----------
-        setting : float or None
-            What the study varies, as a number.
+        setting : float, "path" or None
+            What the study varies, a number if it was chosen at run time.
         **limits
-            ``batch_size`` and ``memory_budget`` of an evaluation, each perhaps None, and ``seed`` for what is drawn.
+            ``batch_size`` and ``memory_budget`` of an evaluation, each perhaps None, ``seed`` for what is drawn, and
+            ``spread``, a tensor shaped like one input, if the source needs it.
         """
         raise NotImplementedError
 
 
 SOURCES: Registry[type[SourceKind]] = Registry(
-    "gradient source", __package__, {"exact": "source", "difference": "difference"}
+    "gradient source", __package__, {"exact": "source", "difference": "difference", "orthogonal": "orthogonal"}
 )
 
 
@@ -132,7 +156,7 @@ class Source:
     ----------
     kind : SourceKind
         With its options.
-    setting : float, "auto" or None
+    setting : float, "auto", "path" or None
         What the study varies; None for the exact gradient.
     dtype : str
         Precision in which the model is evaluated.
@@ -148,7 +172,7 @@ class Source:
         words = [self.family]
         if self.number is not None:
             words.append(f"{self.kind.symbol}{np.format_float_positional(self.number, trim='-')}")
-        elif self.setting is not None:
+        elif self.chosen:
             words.append(AUTO)
         if self.dtype != PRECISIONS[0]:
             words.append(self.dtype)
@@ -171,8 +195,8 @@ class Source:
 
     @property
     def number(self) -> float | None:
-        """The setting as a number; None if it is chosen at run time, or there is none."""
-        return None if self.setting is None or self.setting == AUTO else float(self.setting)
+        """The setting as a number; None if it is chosen at run time or follows from a path, or there is none."""
+        return None if self.setting is None or isinstance(self.setting, str) else float(self.setting)
 
     @property
     def rank(self) -> tuple[int, str, float]:

@@ -28,6 +28,7 @@ class IntegratedGradients(PathMethod):
     name: ClassVar[str] = "integrated_gradients"
     label: ClassVar[str] = "Integrated Gradients"
     complete: ClassVar[bool] = True
+    path_steps: ClassVar[bool] = True
 
     def attribute(
         self, model: Any, inputs: Tensor, target: Any, gradient: GradientSource, baselines: Tensor | None = None
@@ -38,8 +39,11 @@ class IntegratedGradients(PathMethod):
 
         from approxgrad.gradients.batching import PATH_SHARE, memory_budget
         from approxgrad.gradients.evaluated import BatchedGradient
+        from approxgrad.gradients.finite_differences import FiniteDifference
 
         references = torch.zeros_like(inputs) if baselines is None else baselines
+        if isinstance(gradient, FiniteDifference) and gradient.along_path:
+            return gradient.path_attributions(model, inputs, references, target, self.n_steps)
         method = CaptumIntegratedGradients(model)
         method.gradient_func = gradient
         budget = gradient.memory_budget if isinstance(gradient, BatchedGradient) else None

@@ -37,6 +37,9 @@ class Method(Description):
     path: ClassVar[bool] = False
     complete: ClassVar[bool] = False
 
+    path_steps: ClassVar[bool] = False
+    """Whether the steps of differences can be the increments of its path."""
+
     refers: ClassVar[bool] = False
     """Whether there is no exact attribution of its own, so that it is compared with that of another method."""
 

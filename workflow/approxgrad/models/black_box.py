@@ -120,6 +120,8 @@ class BlackBox(TypedModel, ABC):
     def __call__(self, inputs: Any) -> Any:
         """Return the outputs at inputs of shape (N, ...)."""
         if not isinstance(inputs, torch.Tensor):
+            if hasattr(inputs, "columns"):
+                self.check_columns(list(inputs.columns))
             return self.evaluate(_rows(inputs))
         tensor = inputs.detach().cpu()
         # numpy has no bfloat16; float32 holds all of its numbers.

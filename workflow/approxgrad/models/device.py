@@ -33,14 +33,17 @@ def set_up_torch(device: str, threads: int) -> torch.device:
     keep_freed_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    # Unlike use_deterministic_algorithms, this does not import the compiler, which takes a second.
-    torch.set_deterministic_debug_mode("error")
+    available = torch.cuda.is_available()
+    # One thread of a CPU computes everything in one order. There torch's own mode only refuses operations that are as
+    # deterministic as others, such as layers of int8. Unlike use_deterministic_algorithms, this function does not
+    # import the compiler, which takes a second.
+    in_order = threads == 1 and (device == "cpu" or not available)
+    torch.set_deterministic_debug_mode("default" if in_order else "error")
     # Without this, every new tensor is filled before it is written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
     if torch.backends.cudnn.is_available():
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
-    available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise ValueError("device: cuda was asked for, but torch finds no GPU; use cpu or auto")
     return torch.device("cuda" if available and device != "cpu" else "cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from approxgrad.descriptions import Flag, Integer, Text, option
 from approxgrad.models.kind import MODELS, ModelKind, Shape
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 STATIC, DYNAMIC, HALF = ("int8-static", "int16-static"), ("int8-dynamic",), ("float16", "bfloat16")
 """Precisions by how they are reached; float32 is left as it is."""
 
+CALIBRATION_ROWS = 256
+"""Training rows that scales follow from, unless there is another number."""
+
 PRECISION = (
-    "What it computes in. float32: as it is, by onnxruntime; int8-static: weights and activations of 8 bits, with scales"
-    " from training rows; int16-static: activations of 16 bits; int8-dynamic: scales from each batch, so that it needs"
-    " `batch_size: 1`; float16 and bfloat16: by torch, with inputs and outputs of float32."
+    "What it computes in. float32: as it is, by onnxruntime; int8-static: weights and activations of 8 bits, with"
+    " scales from training rows; int16-static: the same with activations of 16 bits; int8-dynamic: with scales from"
+    " each row, which are evaluated one by one; float16 and bfloat16: by torch, with inputs and outputs of float32."
 )
 
 
@@ -52,6 +55,11 @@ class Exported(ModelKind):
     ] = None
 
     @property
+    def words(self) -> str:
+        """The network and its precision."""
+        return f"{self.exported} exported, {self.precision}"
+
+    @property
     def makes(self) -> str:
         """An ONNX file, or for half precision a file of weights."""
         return "model.safetensors" if self.precision in HALF else "model.onnx"
@@ -72,61 +80,63 @@ class Exported(ModelKind):
         return self.twin or self.exported
 
     def faults(self) -> list[str]:
-        """Return the options that do nothing in this precision, and a batch that would change the results."""
-        used = {
-            "calibration": STATIC,
-            "calibration_rows": STATIC,
-            "per_channel": (*STATIC, *DYNAMIC),
-        }
-        faults = [
+        """Return the options that do nothing in this precision."""
+        used = {"calibration": STATIC, "calibration_rows": STATIC, "per_channel": (*STATIC, *DYNAMIC)}
+        return [
             f"{key}: is of use for {', '.join(allowed)}, not for {self.precision}; leave it out"
             for key, allowed in used.items()
             if getattr(self, key) is not None and self.precision not in allowed
         ]
-        if self.precision in DYNAMIC and self.batch_size != 1:
-            found = "is missing" if self.batch_size is None else f"got {self.batch_size}"
-            faults.append(f"batch_size: {found}, expected 1 for {self.precision}, whose scales depend on the whole batch")
-        return faults
 
     def make(
         self, path: Path, shape: Shape, outputs: int, *, train: Split | None, source: Path | None, seed: int
     ) -> dict[str, Any]:
-        """Write the network in its precision; return how much of its outputs differs from the network's.
+        """Write the network in its precision; return by how much its outputs differ from the network's.
 
         Raises
         ------
         ModelError
             If a library is missing, the network cannot be exported, or the file gives other outputs.
         """
-        from approxgrad.models import exporting
+        import torch
 
-        network = exporting.source_network(source, self.exported)
+        from approxgrad.models import exporting, quantising
+        from approxgrad.models.model_files import load_model
+
+        weights = cast(Path, source)
         if self.precision in HALF:
-            return exporting.write_half(path, network, source, self.precision)
-        if self.precision not in (*STATIC, *DYNAMIC):
-            return exporting.write_onnx(path, network, shape)
-        per_channel = self.per_channel is not False
+            return exporting.write_half(path, weights, self.precision, shape)
+        network, channels = load_model(weights, torch.device("cpu")), self.per_channel is not False
         if self.precision in DYNAMIC:
-            return exporting.write_dynamic(path, network, shape, per_channel=per_channel)
-        return exporting.write_static(
-            path,
-            network,
-            exporting.calibration_inputs(train, self.calibration_rows or 256, seed),
-            wide=self.precision == "int16-static",
-            method=self.calibration or "minmax",
-            per_channel=per_channel,
-        )
+            return quantising.write_dynamic(path, network, shape, per_channel=channels)
+        if self.precision in STATIC:
+            rows = quantising.drawn_rows(cast("Split", train), self.calibration_rows or CALIBRATION_ROWS, seed)
+            wide, method = self.precision == "int16-static", self.calibration or "minmax"
+            return quantising.write_static(path, network, rows, wide=wide, method=method, per_channel=channels)
+        return exporting.write_onnx(path, network, shape)
 
     def open(
         self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype, file: Path | None = None
     ) -> Callable[[Tensor], Tensor]:
-        """Return the exported network as a callable.
+        """Return the exported network as a callable; an ONNX file runs on the CPU.
 
         Raises
         ------
         ModelError
-            If the file cannot be read.
+            If the file cannot be read, or does not return the outputs that the data need.
         """
-        from approxgrad.models import exporting
+        import torch
 
-        return exporting.opened(file, self.precision, device, self.batch_size)
+        from approxgrad.models.opening import opened_black_box
+
+        made = cast(Path, file)
+        if self.precision in HALF:
+            from approxgrad.models.exporting import HalfNetwork
+
+            return HalfNetwork(made, self.precision, device)
+        from approxgrad.models.onnx_model import OnnxModel
+
+        # Scales that follow from a batch are those of a single row.
+        size = 1 if self.precision in DYNAMIC else None
+        model = OnnxModel(made, threads=torch.get_num_threads(), batch_size=size)
+        return opened_black_box(model, f"exported {self.exported}", shape, outputs, device, dtype)

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
@@ -20,6 +17,7 @@ from torch import Tensor, nn
 
 from approxgrad.models.evaluating import TRIED_ROWS, evaluated, explained
 from approxgrad.models.kind import ModelError, Shape
+from approxgrad.models.libraries import needing
 from approxgrad.models.model_files import load_model
 from approxgrad.models.opening import AGREEMENT
 from approxgrad.storage.seals import sealed_weights
@@ -30,25 +28,11 @@ OPSET = 20
 LARGEST_BYTES = 2**31 - 2**20
 """An ONNX file holds its weights up to this size; a larger one would need further files."""
 
+NOTES = ("doc_string", "metadata_props")
+"""Fields of an ONNX file that hold comments, and places in the source of what made it."""
+
 CHECKED_BATCHES = (1, TRIED_ROWS, 5)
 """Numbers of random rows for which the outputs of a file are compared with the network's."""
-
-NEEDED = ("onnx", "onnxscript", "onnxruntime")
-"""Libraries that exports are made with."""
-
-
-def require_libraries() -> None:
-    """Raise a ModelError if a library is missing that exports are made with."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise ModelError(f"exported: needs {' and '.join(missing)}; install: pip install 'approxgrad[study]'")
-
-
-def source_network(weights: Path | None, name: str) -> nn.Module:
-    """Return the network of a study that is to be exported, on the CPU."""
-    if weights is None:
-        raise ModelError(f"exported: the weights of {name} are missing")
-    return load_model(weights, torch.device("cpu"))
 
 
 def random_inputs(shape: Shape, rows: int) -> Tensor:
@@ -95,12 +79,15 @@ def onnx_bytes(network: nn.Module, shape: Shape, opset: int) -> bytes:
     ModelError
         If a library is missing, or the network cannot be exported.
     """
-    require_libraries()
     size = sum(tensor.numel() * tensor.element_size() for tensor in (*network.parameters(), *network.buffers()))
     if size > LARGEST_BYTES:
         raise ModelError(
             f"exported: the weights have {size / 2**30:.2g} GiB, expected at most 2 GiB, which an ONNX file holds"
         )
+    with needing("onnx"):
+        import onnx  # noqa: F401
+    with needing("study"):
+        import onnxscript  # noqa: F401
     batch = ({0: torch.export.Dim("batch")},)
     with warnings.catch_warnings(), explained("exported: the network cannot be written as ONNX"):
         warnings.simplefilter("ignore")
@@ -119,26 +106,20 @@ def onnx_bytes(network: nn.Module, shape: Shape, opset: int) -> bytes:
 
 
 def plain_model(model: Any) -> bytes:
-    """Return the bytes of an ONNX model without comments, names and traces of what made it."""
-    for part in (model, model.graph, *model.functions):
-        _strip(part)
+    """Return the bytes of an ONNX model without comments, and traces of what made it."""
+    from google.protobuf.message import Message
+
+    waiting = [model]
+    while waiting:
+        own = waiting.pop()
+        for name in NOTES:
+            if name in own.DESCRIPTOR.fields_by_name:
+                own.ClearField(name)
+        for field, value in own.ListFields():
+            if field.message_type is not None:
+                waiting += [value] if isinstance(value, Message) else value
     content: bytes = model.SerializeToString(deterministic=True)
     return content
-
-
-def _strip(part: Any) -> None:
-    """Remove the comments of a part of a model, and of all that is in it."""
-    part.ClearField("doc_string")
-    part.ClearField("metadata_props")
-    fields = ("node", "initializer", "value_info", "input", "output")
-    inner: Iterable[Any] = (item for field in fields for item in getattr(part, field, ()) if hasattr(item, "doc_string"))
-    for item in inner:
-        if hasattr(item, "metadata_props"):
-            _strip(item)
-        for attribute in getattr(item, "attribute", ()):
-            for graph in (attribute.g, *attribute.graphs):
-                if graph.node:
-                    _strip(graph)
 
 
 def relative_difference(found: Tensor, expected: Tensor) -> float:
@@ -151,15 +132,17 @@ class HalfNetwork:
 
     Parameters
     ----------
-    network : Module
-        The network; it is converted.
-    dtype : torch.dtype
-        In which it computes.
+    file : path
+        Its weights, as :func:`write_half` writes them.
+    precision : str
+        ``float16`` or ``bfloat16``.
+    device : torch.device
+        Where it runs.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
-        self.network = network.to(dtype).eval()
-        self.dtype = dtype
+    def __init__(self, file: Path, precision: str, device: torch.device) -> None:
+        self.dtype: torch.dtype = getattr(torch, precision)
+        self.network = load_model(file, device).to(self.dtype)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return the outputs (N, outputs) at inputs (N, ...)."""
@@ -168,50 +151,30 @@ class HalfNetwork:
         return found.to(inputs.dtype)
 
 
-def write_half(path: Path, network: nn.Module, weights: Path, precision: str, shape: Shape) -> dict[str, Any]:
-    """Write the weights of a network in half precision and return by how much its outputs differ then.
+def write_half(path: Path, weights: Path, precision: str, shape: Shape) -> dict[str, Any]:
+    """Write a file of weights in half precision and return by how much the outputs differ then.
 
     Raises
     ------
     ModelError
         If a weight is beyond the range of the precision, or the network cannot compute in it.
     """
-    dtype: torch.dtype = getattr(torch, precision)
+    cpu, dtype = torch.device("cpu"), getattr(torch, precision)
+    network = load_model(weights, cpu)
     with safe_open(weights, framework="pt") as file:
         document = json.loads(file.metadata()["approxgrad"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    # It tells what the weights came from; the measures tell what this file came from.
     document.pop("provenance", None)
     halved = {name: own.to(dtype) if own.is_floating_point() else own for name, own in tensors.items()}
     for name, own in halved.items():
-        if own.is_floating_point() and not torch.equal(own.isfinite(), tensors[name].isfinite()):
+        if not torch.equal(own.isfinite(), tensors[name].isfinite()):
             raise ModelError(
-                f"exported: {name} has a number beyond {torch.finfo(dtype).max:g}, the largest of {precision}; use "
-                "bfloat16 or float32"
+                f"exported: {name} has a number beyond {torch.finfo(dtype).max:g}, the largest of {precision}; take "
+                "another precision"
             )
     path.write_bytes(sealed_weights(save(halved, metadata={"approxgrad": json.dumps(document, allow_nan=False)})))
     inputs = random_inputs(shape, max(CHECKED_BATCHES))
-    with evaluated(network):
-        expected = network(inputs)
-    model = opened_half(path, precision, torch.device("cpu"))
-    with explained(f"exported: the network fails in {precision}"):
-        return {"relative_difference": relative_difference(model(inputs), expected)}
-
-
-def opened_half(path: Path, precision: str, device: torch.device) -> HalfNetwork:
-    """Return a network in half precision from its file."""
-    return HalfNetwork(load_model(path, device), getattr(torch, precision))
-
-
-def opened_onnx(path: Path, batch_size: int | None) -> Callable[[Tensor], Tensor]:
-    """Return an ONNX file as a callable; it runs on the CPU with the threads that torch has."""
-    from approxgrad.models.onnx_model import OnnxModel
-
-    model: Callable[[Tensor], Tensor] = OnnxModel(path, batch_size=batch_size, threads=torch.get_num_threads())
-    return model
-
-
-def drawn_inputs(inputs: np.ndarray[Any, Any], rows: int, seed: int) -> np.ndarray[Any, Any]:
-    """Return some rows of inputs (N, ...), drawn without replacement in the order of the data; all if there are fewer."""
-    if rows >= len(inputs):
-        return inputs
-    return inputs[np.sort(np.random.default_rng(seed).choice(len(inputs), rows, replace=False))]
+    half = HalfNetwork(path, precision, cpu)
+    with evaluated(network), explained(f"exported: the network fails in {precision}"):
+        return {"relative_difference": relative_difference(half(inputs), network(inputs))}

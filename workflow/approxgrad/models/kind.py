@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from approxgrad.datasets.faults import text_faults
 from approxgrad.descriptions import Description, Flag, Integer, Registry, Text, option, written
+from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.models.origins import Training, Weights
 from approxgrad.provenance.dependencies import user_files
 
@@ -65,6 +66,8 @@ class ModelKind(Description):
         Whether a model has an exact gradient, by automatic differentiation.
     timed : bool
         Whether a plan may evaluate a model to tell how long jobs take.
+    precisions : tuple of str
+        Types of inputs that a model can be evaluated in.
     trained, fitted : bool
         Whether a study trains the model, or fits weights from elsewhere to it. Only then it has a file of weights.
     makes : str
@@ -81,10 +84,16 @@ class ModelKind(Description):
     label: ClassVar[str]
     differentiable: ClassVar[bool] = True
     timed: ClassVar[bool] = True
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
 
     batch_size: Annotated[Integer | None, option(ROWS_AT_ONCE, ge=1)] = None
     check_rows: Annotated[Flag, option(CHECK_ROWS)] = True
     twin: Annotated[Text | None, option(TWIN)] = None
+
+    @property
+    def words(self) -> str:
+        """What the model is, for readers: the label, and what tells models of one kind apart."""
+        return self.label
 
     @property
     def trained(self) -> bool:
@@ -276,5 +285,7 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "function": "own_code",
         "onnx": "onnx_kind",
         "service": "service_kind",
+        "trees": "trees",
+        "exported": "exported",
     },
 )

@@ -62,7 +62,9 @@ class Onnx(ModelKind):
         """Return a line if the path is not text."""
         return text_faults("onnx", self.onnx)
 
-    def open(self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    def open(
+        self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype, file: Path | None = None
+    ) -> Callable[[Tensor], Tensor]:
         """Return the model as a callable from tensors to tensors.
 
         Raises

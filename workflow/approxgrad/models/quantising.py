@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from approxgrad.models.evaluating import evaluated, explained
-from approxgrad.models.exporting import OPSET, onnx_bytes, opened_onnx, plain_model, relative_difference
-from approxgrad.models.kind import ModelError
+from approxgrad.models.exporting import OPSET, onnx_bytes, plain_model, random_inputs, relative_difference
+from approxgrad.models.kind import ModelError, Shape
+from approxgrad.models.libraries import needing
+from approxgrad.models.onnx_model import OnnxModel
+from approxgrad.storage.splits import Split
 
 WIDE_OPSET = 21
 """Version of the operators that have 16-bit quantisation."""
@@ -85,28 +88,33 @@ def write_static(
             per_channel=per_channel,
             calibrate_method=getattr(CalibrationMethod, methods[method]),
         )
-    return {"calibration_rows": len(rows), **_finished(path, network, rows, None)}
+    return {"calibration_rows": len(rows), **_finished(path, network, torch.from_numpy(rows), None)}
 
 
-def write_dynamic(
-    path: Path, network: nn.Module, rows: NDArray[np.float32], *, per_channel: bool
-) -> dict[str, Any]:
+def write_dynamic(path: Path, network: nn.Module, shape: Shape, *, per_channel: bool) -> dict[str, Any]:
     """Write a network as an ONNX file with quantised weights, whose activations are quantised by the range of a batch.
 
-    Parameters are those of :func:`write_static`; the rows are only for the difference, which is that of single rows.
+    Parameters and errors are those of :func:`write_static`. The difference is that of some random rows, one by one.
     """
-    with _prepared(network, rows.shape[1:], OPSET) as source:
+    with _prepared(network, shape, OPSET) as source:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         quantize_dynamic(source, path, weight_type=QuantType.QInt8, per_channel=per_channel)
-    return _finished(path, network, rows, 1)
+    return _finished(path, network, random_inputs(shape, 8), 1)
+
+
+def drawn_rows(train: Split, count: int, seed: int) -> NDArray[np.float32]:
+    """Return the inputs (N, ...) of some training rows, drawn without replacement; of all if there are fewer."""
+    drawn = np.random.default_rng(seed).permutation(len(train.target))[:count]
+    return train.rows(np.sort(drawn)).model_inputs()
 
 
 @contextmanager
 def _prepared(network: nn.Module, shape: tuple[int, ...], opset: int) -> Iterator[Path]:
     """Write the network as ONNX into a temporary folder, with the shapes of all that it computes."""
     content = onnx_bytes(network, shape, opset)
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    with needing("onnx"):
+        from onnxruntime.quantization.shape_inference import quant_pre_process
 
     level = logging.getLogger().level
     with tempfile.TemporaryDirectory(prefix="approxgrad-") as folder, explained("exported: cannot be quantised"):
@@ -121,7 +129,7 @@ def _prepared(network: nn.Module, shape: tuple[int, ...], opset: int) -> Iterato
             logging.getLogger().setLevel(level)
 
 
-def _finished(path: Path, network: nn.Module, rows: NDArray[np.float32], batch_size: int | None) -> dict[str, Any]:
+def _finished(path: Path, network: nn.Module, inputs: Tensor, batch_size: int | None) -> dict[str, Any]:
     """Strip a quantised file, and return by how much its outputs differ from the network's."""
     import onnx
 
@@ -129,7 +137,6 @@ def _finished(path: Path, network: nn.Module, rows: NDArray[np.float32], batch_s
     if not any("Quantize" in node.op_type for node in model.graph.node):
         raise ModelError("exported: nothing in the network can be quantised; it has no convolution or matrix product")
     path.write_bytes(plain_model(model))
-    inputs = torch.from_numpy(rows)
-    opened = opened_onnx(path, batch_size)
+    opened = OnnxModel(path, batch_size=batch_size, threads=torch.get_num_threads())
     with evaluated(network), explained("exported: the quantised file fails"):
         return {"relative_difference": relative_difference(opened(inputs), network(inputs))}

@@ -170,6 +170,7 @@ def evaluate(
     -------
     dict of str to float
         Classes: ``loss`` (mean cross-entropy) and ``accuracy``, for which outputs that are not finite are wrong.
+        Outputs that are probabilities in every row are taken for these, not smaller than the rounding of their type.
         Regression: ``loss`` (mean squared error), ``root_mean_squared_error`` and ``r2``.
 
     Raises
@@ -187,7 +188,7 @@ def evaluate(
         if split.classes:
             right = (outputs.argmax(dim=1) == target) & outputs.isfinite().all(dim=1)
             return {
-                "loss": float(nn.functional.cross_entropy(outputs, target)),
+                "loss": float(nn.functional.cross_entropy(_logits(outputs), target)),
                 "accuracy": float(right.double().mean()),
             }
         residual, spread = (outputs - target).double(), (target - target.mean()).double()
@@ -197,3 +198,12 @@ def evaluate(
             "root_mean_squared_error": mean_squared_error**0.5,
             "r2": 1 - float((residual**2).sum() / (spread**2).sum()),
         }
+
+
+def _logits(outputs: Tensor) -> Tensor:
+    """Return logits of outputs that may be probabilities, such as those of a forest."""
+    nothing = torch.finfo(outputs.dtype).eps
+    whole = (outputs.sum(dim=1) - 1).abs() <= 1e-4
+    if bool(whole.all()) and bool((outputs >= 0).all()):
+        return outputs.clamp(min=nothing).log()
+    return outputs

@@ -34,25 +34,13 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured for one model on inputs of one shape.
+    """What was measured for one model on inputs of one shape."""
 
-    Attributes
-    ----------
-    start_up : float
-        Seconds from the start of a process to its first model output.
-    forward, exact : float
-        Evaluations for finite differences and exact gradients per second; 0 for a model without exact gradients.
-    training : float
-        Seconds per training row and epoch; 0 for a model that is not trained.
-    gpu : bool
-        Whether the model ran on a GPU.
-    """
-
-    start_up: float
-    forward: float
-    exact: float
-    training: float
-    gpu: bool
+    start_up: float  # seconds from the start of a process to its first model output
+    forward: float  # evaluations for finite differences per second
+    exact: float  # exact gradients per second; 0 for a model without them
+    training: float  # seconds per training row and epoch; 0 for a model that is not trained
+    gpu: bool  # whether the model ran on a GPU
 
 
 def measure_model(
@@ -69,9 +57,9 @@ def measure_model(
 ) -> Speed:
     """Time a model, with random weights if it has any, in a fresh process: a few seconds.
 
-    The `shape` is that of one input. The speed of a model that is opened and not built hardly depends on its number of
-    `outputs`. Training is timed only with the number of its rows; `file` is what the study made of the model. The rest
-    is as in the configuration. A CalibrationError gives the reason why a model cannot be built or run.
+    The speed of a model that is opened and not built hardly depends on its number of `outputs`. Training is timed only
+    with the number of its rows; `file` is what the study made of the model. A CalibrationError gives the reason why a
+    model cannot be built or run.
     """
     if fault := model.shape_fault(shape):
         raise CalibrationError(fault)
@@ -225,10 +213,7 @@ def _training_seconds(model: Any, shape: list[int], training: Any, rows: int, de
 
 
 def rate(work: Callable[[int], int], smallest: int, largest: int) -> float:
-    """Return how many units of work are done per second.
-
-    The work does a size from `smallest` to `largest`, and returns its units; the first call is a warm-up.
-    """
+    """Return how many units of work are done per second; a first call warms up, and sizes grow from the smallest."""
 
     def timed(size: int) -> tuple[float, float]:
         start = time.perf_counter()

@@ -34,8 +34,8 @@ UNLISTED = "unlisted"  # in place of a rule if Snakemake cannot list the jobs: t
 
 ESTIMATE = (
     "The times are estimates: untrained models of the same kind were timed on this machine as it is now, other jobs by "
-    "one that draws a plain figure. Not considered are downloads, Snakemake's own work, training that stops early and "
-    "the few evaluations with which a job checks its model."
+    "one that draws a plain figure. They leave out downloads, Snakemake's own work, training that stops early and the "
+    "few evaluations with which a job checks its model."
 )
 
 
@@ -51,9 +51,8 @@ class Plan:
 def make_plan(study: Study, snakefile: str, model_rules: Collection[str], outputs: Mapping[str, int]) -> Plan:
     """Return the plan of a study; models are timed for a few seconds, nothing is written.
 
-    Snakemake lists the jobs of the workflow `snakefile`; `model_rules` are those that run models, and `outputs` says
-    for each rule how many files one job writes. A ConfigError names a user's own file that is missing or cannot be
-    read.
+    The `model_rules` of the workflow `snakefile` run models; `outputs` says for each rule how many files one job
+    writes. A ConfigError names a user's own file that is missing or cannot be read.
     """
     check_files(study)
     remarks: list[str] = []

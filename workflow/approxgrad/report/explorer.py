@@ -39,19 +39,14 @@ REFERENCES = {False: "the reference attribution", True: "the true effects"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was computed for one data set, model and method.
+    """What was computed for one data set, model and method."""
 
-    The `labels` are names for readers by key (``dataset``, ``model`` and ``method``), the `families` describe the
-    gradient sources, the `metrics` are those of every sample. Of the reference attribution and of each approximated one
-    there are the samples that were drawn first.
-    """
-
-    labels: Mapping[str, str]
-    families: Mapping[str, Mapping[str, Any]]
-    is_image: bool
-    metrics: pd.DataFrame
-    exact: Attributions
-    approximated: Sequence[Attributions]
+    labels: Mapping[str, str]  # names for readers by key: dataset, model and method
+    families: Mapping[str, Mapping[str, Any]]  # looks of the gradient sources
+    is_image: bool  # whether inputs can be shown as pictures
+    metrics: pd.DataFrame  # of every sample
+    exact: Attributions  # what the approximated ones are compared with: the samples that were drawn first
+    approximated: Sequence[Attributions]  # the same of each approximated gradient
 
     def source(self, family: str, setting: float) -> str:
         """Return the name of a gradient source for readers."""
@@ -68,18 +63,9 @@ class Comparison:
 
 
 def read_comparison(
-    names: Sequence[str],
-    metrics: Path | str,
-    exact: Path | str,
-    approximated: Sequence[Path | str],
-    **described: Any,
+    names: Sequence[str], metrics: Path | str, exact: Path | str, approximated: Sequence[Path | str], **described: Any
 ) -> Comparison:
-    """Return a comparison of a study; of the maps, only those that there may be room for.
-
-    The `names` are data set, model and method; `described` holds ``labels``, ``families`` and ``is_image`` of
-    :class:`Comparison`. A TableError says that a table cannot be read, or that the attributions have no sample in
-    common.
-    """
+    """Return a comparison of a data set, model and method; of the maps, only those that there may be room for."""
     first = slice(MOST_SAMPLES)
     files = [read_attributions(path, first) for path in (exact, *approximated)]
     if not set.intersection(*(set(file.sample.tolist()) for file in files)):
@@ -145,8 +131,9 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
             for row, (sample, values) in enumerate(zip(mapped, exact, strict=True))
         ],
         "differences": [
-            {"sample": sample, "source": _source(item, result), **_packed(values - base, "difference")}
+            {"sample": sample, "source": source, **_packed(values - base, "difference")}
             for result in item.approximated
+            for source in [item.source(result.metadata["family"], float(result.metadata["setting"]))]
             for sample, values, base in zip(mapped, _maps(item, result, mapped, side), exact, strict=True)
         ],
     }
@@ -155,10 +142,6 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
 def _name(item: Comparison, sample: int) -> str:
     target = item.exact.target
     return f"row {sample}" + ("" if target is None else f", class {target[_rows(item.exact, [sample])[0]]}")
-
-
-def _source(item: Comparison, result: Attributions) -> str:
-    return item.source(result.metadata["family"], float(result.metadata["setting"]))
 
 
 def _distributions(

@@ -226,9 +226,7 @@ def _bars(has_truth: bool) -> alt.VConcatChart:
     tooltip = [alt.Tooltip("number:O", title="feature"), alt.Tooltip("input:Q", title="its value", format=".4g")]
     x = alt.X("number:O", title="feature", axis=alt.Axis(labelAngle=0))
     colour = alt.Color(
-        "kind:N",
-        scale=alt.Scale(domain=[*kinds], range=[*kinds.values()]),
-        legend=alt.Legend(orient="top", title=None),
+        "kind:N", scale=alt.Scale(domain=[*kinds], range=[*kinds.values()]), legend=alt.Legend(orient="top", title=None)
     )
     values = (
         features.transform_fold([*kinds], as_=["kind", "value"])

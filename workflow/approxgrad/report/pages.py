@@ -59,10 +59,7 @@ def sections_html(sections: Sequence[Section]) -> str:
 
 
 def page(title: str, body: str, *, scripts: Sequence[str] = (), styles: Sequence[str] = ()) -> str:
-    """Return a whole HTML page with a title, which is its first heading too, and `body`, HTML below it.
-
-    Scripts and styles are source text; a ValueError refuses a script with the tag that would end it.
-    """
+    """Return a whole HTML page: title and first heading, `body` in HTML below it, source text of scripts and styles."""
     if any("</script" in script.lower() for script in scripts):
         raise ValueError("scripts: one contains the end tag of a script")
     css = "\n".join([template("page.css"), *styles])

@@ -76,10 +76,7 @@ def end_in_time(status: int, job: str) -> None:
 
 
 def ending(status: int, log: Path) -> str | None:
-    """Return how a job ended that could not say so itself, or None if its log says that it has.
-
-    The status is that of :mod:`subprocess`, negative for a signal.
-    """
+    """Return how a job ended with a status (negative for a signal), or None if its log says that it has failed."""
     signals = {own.value: own.name for own in signal.Signals}
     if name := signals.get(-status if status < 0 else status - SHELL_BASE):
         return ", ".join(filter(None, [f"was ended by {name}", MEANINGS.get(name)]))

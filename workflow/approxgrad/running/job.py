@@ -30,6 +30,9 @@ EXPLAINED = os.EX_DATAERR  # exit status of a job that has said in one line why 
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 """What torch says, in a RuntimeError, when the machine is too small."""
 
+UNORDERED = re.compile("does not have a deterministic implementation")
+"""What torch says, in a RuntimeError, of operations that it refuses unless one thread of a CPU computes them."""
+
 LONGEST = 2000  # characters of the line for an error
 
 
@@ -48,7 +51,7 @@ class JobLog(logging.LoggerAdapter[logging.Logger]):
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[JobLog]:
-    """Run the body of a rule's script, which Snakemake gives the object `snakemake`.
+    """Run the body of a rule's script.
 
     The log file gets the parameters, every message and, if the job fails, the traceback. The terminal gets one line: a
     summary of the finished job, or an error of an expected kind, after which the process ends with the status
@@ -76,6 +79,8 @@ def job(snakemake: Any) -> Iterator[JobLog]:
             line = f"{_described(error)} ended it, which the code of a network or of a library must have raised"
         elif is_expected(error):
             line = one_line(error, LONGEST)
+            if UNORDERED.search(line):
+                line += "; with device: cpu and threads: 1 in the configuration every operation is deterministic"
         elif isinstance(error, Exception):
             traceback.print_exc()
             end_in_time(1, said)

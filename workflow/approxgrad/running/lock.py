@@ -125,10 +125,7 @@ def let_go() -> None:
 
 
 def end_with_run() -> None:
-    """End this process, which runs a job, if the process that started it is killed.
-
-    Otherwise the next run would start the same job beside it.
-    """
+    """End this job's process if the one that started it is killed; the next run would start the same job beside it."""
     run = os.environ.get(RUN_VARIABLE)
     if run:
         threading.Thread(target=_watch, args=(int(run),), daemon=True).start()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from approxgrad.gradients.bases import RandomCosines
 from approxgrad.gradients.batching import balanced_slices
 from approxgrad.gradients.checks import Model
 from approxgrad.gradients.evaluation import evaluation
@@ -21,15 +22,23 @@ class Probe:
     """The target output of a model along lines through some points, of shape (P, ...), in batches.
 
     The model may change what it is given. `indices` are the targets of the points
-    (:func:`approxgrad.gradients.targets.target_indices`). A point has `features`; `evaluations` counts the inputs
-    evaluated so far.
+    (:func:`approxgrad.gradients.targets.target_indices`). With a basis, its directions stand for the single features. A
+    point has `features`; `evaluations` counts the inputs evaluated so far.
     """
 
-    def __init__(self, model: Model, points: Tensor, indices: Tensor | None, batch_size: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        points: Tensor,
+        indices: Tensor | None,
+        batch_size: int,
+        basis: RandomCosines | None = None,
+    ) -> None:
         self._model = model
         self.points = points
         self._indices = indices
         self._batch_size = batch_size
+        self.basis = basis
         self.features = points[0].numel()
         self.evaluations = 0
 
@@ -76,8 +85,12 @@ class Probe:
         return np.concatenate(found)
 
     def axes(self, features: Rows, lengths: Array | float = 1.0) -> Tensor:
-        """Return directions along single features, of shape (K, d), with these lengths."""
+        """Return directions along single features, or those of the basis: shape (K, d), with these lengths."""
+        own = torch.from_numpy(np.broadcast_to(np.asarray(lengths, np.float64), len(features)).copy())
+        own = own.to(self.points.device)
+        if self.basis is not None:
+            numbers = torch.from_numpy(features).to(own.device)
+            return (self.basis.directions(numbers) * own.unsqueeze(1)).to(self.points.dtype)
         directions = torch.zeros(len(features), self.features, dtype=self.points.dtype, device=self.points.device)
-        own = np.broadcast_to(np.asarray(lengths, np.float64), len(features)).copy()
-        directions[np.arange(len(features)), features] = torch.from_numpy(own).to(directions)
+        directions[np.arange(len(features)), features] = own.to(directions)
         return directions

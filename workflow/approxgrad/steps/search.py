@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from approxgrad.gradients.bases import RandomCosines
 from approxgrad.gradients.checks import Model
 from approxgrad.gradients.rows import MOST_EVALUATIONS
 from approxgrad.gradients.stencils import stencil
@@ -38,8 +39,17 @@ class Search:
     """Points of a model's inputs, or of the paths to them, and what is measured there.
 
     The arguments are those of :func:`approxgrad.steps.choice.choose_step`, with `baselines` shaped like the inputs and
-    `indices` from :func:`approxgrad.gradients.targets.target_indices`. The `resolution` is the machine epsilon of the
-    inputs, the `scale` their root mean square (1 if they are zero).
+    `indices` from :func:`approxgrad.gradients.targets.target_indices`. With `orthogonal` directions, those of a random
+    orthonormal basis stand wherever features are spoken of: a difference along them is one along the features of inputs
+    that were turned, and the error of the gradient is the same.
+
+    Attributes
+    ----------
+    probe, features
+        What evaluates and counts, and the number of features d.
+    resolution, size, scale : float
+        Machine epsilon of the inputs; their root mean square (1 if they are zero); and the length of a step that is as
+        large as the inputs: their size, along orthogonal directions times the root of d.
     """
 
     def __init__(
@@ -52,6 +62,7 @@ class Search:
         path_points: int,
         seed: int,
         batch_size: int,
+        orthogonal: bool = False,
     ) -> None:
         self._stencil = stencil(scheme)
         self._seed, self._stairs, self._most = seed, 0.0, math.inf
@@ -78,9 +89,11 @@ class Search:
             picked = np.stack([np.resize(generator.permutation(nodes), turns) for _ in tried], axis=1)
             share = torch.from_numpy(picked.ravel()[:count].reshape(-1, *[1] * (points.ndim - 1))).to(points)
             points = baselines[row] + share * (points - baselines[row])
-        self.probe = Probe(model, points, None if indices is None else indices[row], batch_size)
+        basis = RandomCosines(self.features, seed, inputs.device) if orthogonal else None
+        self.probe = Probe(model, points, None if indices is None else indices[row], batch_size, basis)
         self.resolution = torch.finfo(inputs.dtype).eps
-        self.scale = float(points.double().square().mean().sqrt()) or 1.0
+        self.size = float(points.double().square().mean().sqrt()) or 1.0
+        self.scale = self.size * math.sqrt(self.features) if orthogonal else self.size
         # One feature for each point.
         self._axes = self.probe.axes(generator.integers(self.features, size=PAIRS))
 
@@ -94,7 +107,7 @@ class Search:
 
     def stairs(self) -> Stairs | None:
         """Return the stairs of the output, if it has any; from then on they count as noise."""
-        found = find_stairs(self.probe, self._inputs, self.resolution, self.scale, self._seed)
+        found = find_stairs(self.probe, self._inputs, self.resolution, self.size, self._seed)
         if found:
             self._stairs = found.noise
             # Rounded outputs are off by half a quantum at most.

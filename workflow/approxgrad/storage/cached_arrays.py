@@ -53,11 +53,7 @@ def find_arrays(
 
 
 def read_arrays(path: Path | str, names: Mapping[str, str]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the exact and the approximated maps of a ``.npz`` file, each of shape (N, d), without unpickling.
-
-    The `names` are those of its arrays ``exact`` and ``approximated``. A TableError says that the file cannot be read,
-    lacks an array, or that the maps differ in shape or are not finite.
-    """
+    """Return the maps ``exact`` and ``approximated`` of a ``.npz`` file, each (N, d), or raise a TableError."""
     arrays = load_arrays(path, list(names.values()))
     exact, approximated = (arrays[names[role]] for role in ("exact", "approximated"))
     if exact.shape != approximated.shape or exact.ndim != 2 or len(exact) == 0:

@@ -40,10 +40,7 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
 
 
 def try_writing(paths: Iterable[Path | str]) -> None:
-    """Refuse paths in whose folders no file can be written, before the work whose results go there.
-
-    An OSError names the path and the reason.
-    """
+    """Refuse paths in whose folders no file can be written, before the work whose results go there."""
     for path in map(Path, paths):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

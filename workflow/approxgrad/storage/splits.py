@@ -19,31 +19,14 @@ from approxgrad.storage.tables import fixed_lists, read_table, write_table
 
 @dataclass(frozen=True)
 class Split:
-    """The training, validation or test part of a data set.
+    """The training, validation or test part of a data set; the models see ``(features - mean) / std``."""
 
-    Attributes
-    ----------
-    features : ndarray
-        Shape (N, d), in the data's own units: float32, or float64 where float32 would lose what normalisation keeps.
-    target : ndarray
-        Shape (N,): int64 class numbers, or float32 values of a regression.
-    effects : ndarray or None
-        Float32 of shape (N, d): the true effect of every feature, where it is known.
-    feature_shape : tuple of int
-        Shape of one input; its product is d.
-    classes : tuple of str
-        Class names; empty for a regression.
-    mean, std : tuple of float
-        Normalisation for each channel (first axis of the feature shape), or a single number; the models see ``(features
-        - mean) / std``.
-    """
-
-    features: NDArray[np.floating[Any]]
-    target: NDArray[Any]
-    effects: NDArray[np.float32] | None = None
-    feature_shape: tuple[int, ...] = ()
-    classes: tuple[str, ...] = ()
-    mean: tuple[float, ...] = (0.0,)
+    features: NDArray[np.floating[Any]]  # (N, d) in the data's units: float32, or float64 where it would lose digits
+    target: NDArray[Any]  # (N,): int64 class numbers, or float32 values of a regression
+    effects: NDArray[np.float32] | None = None  # (N, d): the true effect of every feature, where it is known
+    feature_shape: tuple[int, ...] = ()  # of one input; its product is d
+    classes: tuple[str, ...] = ()  # names; empty for a regression
+    mean: tuple[float, ...] = (0.0,)  # of each channel (first axis of the feature shape), or a single number
     std: tuple[float, ...] = (1.0,)
 
     @property
@@ -90,10 +73,7 @@ def read_split(path: Path | str) -> Split:
 
 
 def read_mean_input(path: Path | str) -> NDArray[np.float32]:
-    """Return the mean model input of a part of a data set, float32 of the shape of one input.
-
-    It is read in pieces of bounded size; errors are those of :func:`read_split`.
-    """
+    """Return the mean model input of a part of a data set, float32, reading it in pieces of bounded size."""
     file = TableFile(path, ["features"])
     total, first = np.zeros(1), np.zeros(1, np.float32)
     for batch in file.batches(["features"], 4096):
@@ -104,13 +84,44 @@ def read_mean_input(path: Path | str) -> NDArray[np.float32]:
             values = values - first
         total = total + values.sum(axis=0, dtype=np.float64)
     mean = (first + total / max(file.rows, 1)).astype(first.dtype)[None]
+    # Normalisation is affine, so the mean of the normalised rows is the normalised mean.
+    return _one_row(file, mean, path).model_inputs()[0]
+
+
+def read_input_spread(path: Path | str) -> NDArray[np.float64]:
+    """Return the standard deviation of each feature of the model inputs of a part of a data set, in bounded memory.
+
+    Returns
+    -------
+    ndarray
+        Float64 of shape (d,).
+
+    Raises
+    ------
+    TableError
+        As :func:`read_split`.
+    """
+    file = TableFile(path, ["features"])
+    total, squares, first = np.zeros(1), np.zeros(1), None
+    for batch in file.batches(["features"], 4096):
+        values = matrix(batch["features"], "features", path).astype(np.float64)
+        # Squares of large numbers would lose digits that their differences have.
+        first = values[0] if first is None else first
+        total = total + (values - first).sum(axis=0)
+        squares = squares + ((values - first) ** 2).sum(axis=0)
+    rows = max(file.rows, 1)
+    spread = np.sqrt(np.maximum(squares / rows - (total / rows) ** 2, 0))
+    channels = np.asarray(_one_row(file, np.zeros((1, len(spread))), path).std).reshape(-1, 1)
+    return np.asarray((spread.reshape(len(channels), -1) / channels).ravel())
+
+
+def _one_row(file: TableFile, features: NDArray[np.floating[Any]], path: Path | str) -> Split:
+    """Return a row with these features, of shape (1, d), as a part of the data set that a file is a part of."""
     try:
-        # Normalisation is affine, so the mean of the normalised rows is the normalised mean.
         target = np.zeros(1, np.int64 if file.metadata["classes"] else np.float32)
-        inputs: NDArray[np.float32] = _split(mean, target, None, file.metadata, path).model_inputs()[0]
+        return _split(features, target, None, file.metadata, path)
     except KeyError as missing:
         raise TableError(f"{path}: lacks {missing}, so it is no part of a data set") from None
-    return inputs
 
 
 def _split(

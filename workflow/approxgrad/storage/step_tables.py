@@ -17,10 +17,7 @@ COLUMN_TYPES = {float: pa.float64(), int: pa.int64(), str: pa.string(), bool: pa
 
 
 def write_choice(path: Path | str, choice: Any, metadata: Mapping[str, Any]) -> None:
-    """Write a chosen step, a StepChoice or another dataclass whose fields are numbers, texts or None.
-
-    Types of columns follow from its annotations and not from its values, so that all files form one table.
-    """
+    """Write a chosen step; column types follow from its annotations, not values, so that all files form one table."""
     hints = get_type_hints(type(choice)).items()
     # Of an annotation such as ``float | None``, the type that is not None.
     kinds = [(name, *(set(get_args(hint) or (hint,)) - {type(None)})) for name, hint in hints]
@@ -29,10 +26,7 @@ def write_choice(path: Path | str, choice: Any, metadata: Mapping[str, Any]) -> 
 
 
 def read_choice(path: Path | str, scheme: str) -> dict[str, Any]:
-    """Return a chosen step for a finite-difference scheme and what it was chosen from, by the names of the fields.
-
-    A TableError says that the file does not hold a single step for this scheme.
-    """
+    """Return a chosen step for a scheme and what it was chosen from, by field, or raise a TableError."""
     rows = read_table(path)[0].to_pylist()
     if len(rows) != 1 or not {"step", "scheme"} <= rows[0].keys():
         raise TableError(f"{path}: does not hold one chosen step")

@@ -20,14 +20,8 @@ from approxgrad.storage.table_checks import TableError, checked_document
 class TableFile:
     """A parquet file of this package with the `needed` columns, of which only what is asked for is read.
 
-    A TableError says that the file is not one of this package, is damaged, or lacks a column.
-
-    Attributes
-    ----------
-    metadata : dict
-        The JSON document in the metadata of the file.
-    schema, rows : Schema, int
-        Names and types of its columns, and the number of its rows.
+    It has its JSON document as `metadata`, its `schema` and its number of `rows`. A TableError says that it is not a
+    file of this package, is damaged, or lacks a column.
     """
 
     def __init__(self, path: Path | str, needed: Collection[str] = ()) -> None:

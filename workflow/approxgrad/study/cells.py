@@ -28,7 +28,7 @@ from approxgrad.storage.attributions import Attributions
 from approxgrad.storage.step_tables import read_choice
 from approxgrad.study.derived import rounding_ratios, source_columns
 from approxgrad.study.shards import WHOLE, Shard, merged, shard_blocks
-from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, read_subject
+from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, feature_spread, read_subject
 
 
 def attribute_cell(
@@ -59,7 +59,7 @@ def attribute_cell(
     weights, test : path
         The weight file, for kinds that have one, and the test split.
     training : path or None
-        The training split, needed for the baseline ``mean``.
+        The training split, needed for the baseline ``mean`` and for steps in spreads.
     method : mapping
         ``attribution``, the name of the method, and its options.
     gradient : mapping
@@ -101,12 +101,16 @@ def attribute_cell(
     if isinstance(own, PathMethod):
         values = baseline_values(own.baseline, training, part.feature_shape)  # type: ignore[arg-type]
         baselines = torch.from_numpy(values).to(device)
-    chosen = read_choice(choice, source.family) if source.chosen and choice is not None else None
+    chosen = read_choice(choice, source.kind.choice["scheme"]) if source.chosen and choice is not None else None
     setting = chosen["step"] if chosen else source.number
     if source.chosen and chosen is None:
         raise ValueError("step: auto needs the table of a chosen step")
+    needed = {"spread": feature_spread(training, part.feature_shape)} if source.kind.needs_spread else {}
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
-    made = source.kind.gradient(setting, batch_size=batch_size, memory_budget=budget, seed=seed)
+    varied = source.setting if setting is None else setting
+    made = source.kind.gradient(varied, batch_size=batch_size, memory_budget=budget, seed=seed, **needed)
+    if source.kind.along_path:
+        setting = 1 / own.points
     network = subject.network
     if compile_model and not source.is_exact and isinstance(network, torch.nn.Module):
         network = CompiledModel(network)

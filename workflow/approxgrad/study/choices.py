@@ -51,6 +51,11 @@ class Choice:
         return {"dataset": self.dataset, "model": self.model, "points": self.points, "gradient": self.gradient.name}
 
     @property
+    def needs_training_rows(self) -> bool:
+        """Whether the path begins at the mean of the training rows, or steps are multiples of their spread."""
+        return self.path_options.get("baseline") == "mean" or self.gradient.kind.needs_spread
+
+    @property
     def path(self) -> str:
         """Path of the table with the step."""
         return STEPS.format(**self.keys)

@@ -10,10 +10,27 @@ import torch
 
 from approxgrad import __version__
 from approxgrad.gradients.batching import memory_budget
+from approxgrad.gradients.checks import Model
+from approxgrad.gradients.evaluated import BatchedGradient
 from approxgrad.gradients.source import source_of
+from approxgrad.gradients.wrapping import ModelWrapper
 from approxgrad.models.opening import recorded
 from approxgrad.steps.choice import StepChoice, choose_step
-from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, read_subject
+from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, feature_spread, read_subject
+
+
+class InUnits(ModelWrapper):
+    """A model of inputs in units of their own, a tensor that broadcasts to the inputs."""
+
+    same_outputs = False
+
+    def __init__(self, model: Model, unit: torch.Tensor) -> None:
+        super().__init__(model)
+        self.unit = unit
+
+    def __call__(self, inputs: torch.Tensor, *arguments: Any) -> Any:
+        """Evaluate the model."""
+        return self.__wrapped__(inputs * self.unit, *arguments)
 
 
 def choose_model_step(
@@ -54,19 +71,24 @@ def choose_model_step(
     subject = read_subject(model, weights, test, sample_seed, device, wanted.dtype, check_rows=check_rows)
     budget = memory_budget(device) if memory_mib is None else memory_mib * MEBIBYTE
     # Whatever the step, the model is evaluated in the same way.
-    source = wanted.kind.gradient(1.0, batch_size=batch_size, memory_budget=budget)
-    ready = subject.prepared(subject.network, source)
+    source = BatchedGradient(batch_size, memory_budget=budget)
+    ready: Any = subject.prepared(subject.network, source)
     count = min(samples, len(subject.split.target))
     part = subject.split.rows(subject.rows(count))
     path: dict[str, Any] = {}
     if path_options:
         baseline = torch.from_numpy(baseline_values(path_options["baseline"], training, part.feature_shape))
         path = {"baselines": baseline.to(device), "n_steps": path_options["n_steps"]}
+    points, model_in_units = subject.points(part), ready
+    if wanted.kind.needs_spread:
+        unit = feature_spread(training, part.feature_shape).to(points)
+        points, model_in_units = points / unit, InUnits(ready, unit)
+        path |= {"baselines": path["baselines"] / unit} if path else {}
     choice = choose_step(
-        ready,
-        subject.points(part),
+        model_in_units,
+        points,
         explained_target(part),
-        wanted.family,
+        **wanted.kind.choice,
         **path,
         seed=seed,
         batch_size=batch_size or ready.rows_at_once(device, budget),

@@ -7,7 +7,7 @@ from itertools import product
 
 from approxgrad.datasets.faults import text_faults
 from approxgrad.gradients.source import sources
-from approxgrad.study.references import exact_model, model_name_faults, reference_faults
+from approxgrad.study.references import approximations, exact_model, model_name_faults, reference_faults
 from approxgrad.study.sections import Config
 
 PLACEHOLDERS = (("{method}", "once", (1,)), ("{step}", "once", (1,)), ("{samples}", "at most once", (0, 1)))
@@ -49,7 +49,15 @@ def faults(config: Config) -> list[str]:
         for name, member in getattr(config, section).items()
         for fault in member.faults()
     ]
-    checks = (_array_faults, _source_faults, reference_faults, _sample_faults, _shape_faults)
+    checks = (
+        _array_faults,
+        _source_faults,
+        _path_faults,
+        _precision_faults,
+        reference_faults,
+        _sample_faults,
+        _shape_faults,
+    )
     return [*own, *(fault for check in checks for fault in check(config))]
 
 
@@ -63,6 +71,38 @@ def _source_faults(config: Config) -> list[str]:
             if known != source:
                 faults.append(f"gradients.{name}: gives {source.name}, as gradients.{other} does with other options")
     return faults
+
+
+def _path_faults(config: Config) -> list[str]:
+    """Return the experiments whose sources need the path of a method, where no method has one."""
+    faults = []
+    for number, experiment in enumerate(config.experiments):
+        methods = [name for name in experiment.methods if not config.methods[name].path_steps]
+        paths = sorted(source.name for source in approximations(config, experiment) if source.kind.along_path)
+        if paths and len(methods) == len(experiment.methods):
+            faults.append(
+                f"experiments[{number}].gradients: {paths[0]} takes the increments of a path as its steps, which "
+                f"{', '.join(methods)} {'have' if len(methods) > 1 else 'has'} none of; add a method of the kind "
+                "integrated_gradients, or leave the step path out"
+            )
+        if methods and experiment.reference in paths:
+            faults.append(
+                f"experiments[{number}].reference: {experiment.reference} takes the increments of a path as its steps, "
+                f"which {methods[0]} has none of, so it is no reference for it; expected another source"
+            )
+    return faults
+
+
+def _precision_faults(config: Config) -> list[str]:
+    """Return the experiments that evaluate a model in a precision that it cannot be evaluated in."""
+    return [
+        f"experiments[{number}].gradients: {name} evaluates models in {dtype}, but {model} takes only "
+        f"{' and '.join(config.models[model].precisions)}"
+        for number, experiment in enumerate(config.experiments)
+        for model, name in product(experiment.models, experiment.gradients)
+        for dtype in config.gradients[name].precisions
+        if dtype not in config.models[model].precisions
+    ]
 
 
 def _sample_faults(config: Config) -> list[str]:

@@ -43,7 +43,9 @@ def leftovers(study: Study) -> list[Path]:
     """
     made = {cell.path for cell in study.cells} | {path for cell in study.evaluating for path in cell.jobs}
     made |= {*study.gradients, *study.choices}
-    keys = {names[:number] for names in [*study.models, *study.comparisons] for number in (1, 2, 3)}
+    # What several models share stands under the name of their twin.
+    twins = [(dataset, study.twin(model) or model, method) for dataset, model, method in study.comparisons]
+    keys = {names[:number] for names in [*study.models, *study.comparisons, *twins] for number in (1, 2, 3)}
     found = [path for path in _files(BY_PATH) if path.as_posix() not in made]
     found += [path for path in _files(BY_KEYS) if _values(path) not in keys]
     return sorted([*found, *_unused_data(study)])

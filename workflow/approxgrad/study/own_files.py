@@ -31,8 +31,9 @@ def readable_sources(study: Study, dataset: str) -> list[Any]:
 
 def readable_factory(study: Study, model: str) -> list[str]:
     """Return the files of a user's own code for a model; raises a ConfigError if the module cannot be read."""
-    refuse(factory_faults(model, study.model(model)))
-    return study.model(model).opened_files
+    names = (model, study.model(model).source_model)
+    refuse([fault for name in names if name is not None for fault in factory_faults(name, study.model(name))])
+    return study.opened_files(model)
 
 
 def readable_weights(study: Study, model: str) -> str:

@@ -58,7 +58,10 @@ def _own(config: Config, experiment: Experiment, replaced: Mapping[tuple[str, st
         for source in [*exact_sources(own), *own] if config.models[model].differentiable else own:
             # What others are compared with is the attribution of the method that they are compared with.
             alone = source.is_exact or source == replaced.get((dataset, model))
-            found.append(((dataset, model, _reference(config, method) if alone else method, source), samples))
+            name = _reference(config, method) if alone else method
+            # A step that follows a path is there for methods with such a path only.
+            if config.methods[name].path_steps or not source.kind.along_path:
+                found.append(((dataset, model, name, source), samples))
     return found
 
 

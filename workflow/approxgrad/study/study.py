@@ -77,6 +77,15 @@ class Study:
         own: ModelKind = self.config.models[name]
         return own
 
+    def made_from(self, model: str) -> list[ModelKind]:
+        """Return the descriptions of a model and of the one that its file is made from."""
+        own = self.model(model)
+        return [own] if own.source_model is None else [own, self.model(own.source_model)]
+
+    def opened_files(self, model: str) -> list[str]:
+        """Return the user's own files that jobs read besides weights when they open a model."""
+        return list(dict.fromkeys(file for own in self.made_from(model) for file in own.opened_files))
+
     def model_file(self, dataset: str, model: str) -> str:
         """Return the path of what jobs open a model from: its weights, or the file made of it; empty for none."""
         own = self.model(model)
@@ -226,8 +235,9 @@ class Study:
         return self.dataset(dataset).has_truth
 
     def needs_training_rows(self, cell: Cell) -> bool:
-        """Whether a cell's path begins at the mean of the training rows."""
-        return getattr(self.cell_method(cell), "baseline", None) == "mean"
+        """Whether a cell's path begins at the mean of the training rows, or its steps are multiples of their spread."""
+        from_mean = getattr(self.cell_method(cell), "baseline", None) == "mean"
+        return from_mean or cell.gradient.kind.needs_spread
 
     def evaluation(self, model: str) -> dict[str, Any]:
         """Return how jobs that attribute or choose a step evaluate a model."""

@@ -17,7 +17,7 @@ from approxgrad.gradients.targets import target_indices
 from approxgrad.methods.attribution import prepared_model
 from approxgrad.models.opening import open_model
 from approxgrad.seeds import draw_samples
-from approxgrad.storage.splits import Split, read_mean_input, read_split
+from approxgrad.storage.splits import Split, read_input_spread, read_mean_input, read_split
 
 MEBIBYTE = 2**20
 
@@ -117,6 +117,24 @@ def read_subject(
 def explained_target(part: Split, rows: slice = slice(None)) -> torch.Tensor | None:
     """Return the explained output of some rows: their class, or none for a model with one output."""
     return torch.from_numpy(np.array(part.target[rows])) if part.classes else None
+
+
+def feature_spread(training: Path | str | None, shape: tuple[int, ...]) -> torch.Tensor:
+    """Return the standard deviation of each feature over the training rows, float64 of the shape of an input.
+
+    A feature that is constant there takes the median of the others: its derivative is not 0 for most models.
+
+    Raises
+    ------
+    ValueError
+        If all features are constant.
+    """
+    if training is None:
+        raise ValueError("step_unit: spread needs the training split")
+    spread = read_input_spread(training).reshape(shape)
+    if not (spread > 0).any():
+        raise ValueError(f"step_unit: all features of {training} are constant, so they have no spread; leave it out")
+    return torch.from_numpy(np.where(spread > 0, spread, np.median(spread[spread > 0])))
 
 
 def baseline_values(

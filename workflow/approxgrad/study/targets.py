@@ -55,6 +55,7 @@ def _cells(study: Study, folder: Sequence[str]) -> Iterable[Cell | Choice]:
     """Return what the files in a folder of results are made for."""
     known: dict[str, Iterable[Cell | Choice]] = {
         "attributions": study.cells,
+        "figures": study.cells,
         "gradients": study.gradients.values(),
         "shards": study.evaluating,
         "steps": study.choices.values(),
