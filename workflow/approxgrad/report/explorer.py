@@ -56,6 +56,8 @@ class Comparison:
         What the approximated ones are compared with: the samples that were drawn first.
     approximated : sequence of Attributions
         The same of each approximated gradient.
+    against : str
+        What they are compared with, in a few words of letters.
     """
 
     labels: Mapping[str, str]
@@ -64,6 +66,7 @@ class Comparison:
     metrics: pd.DataFrame
     exact: Attributions
     approximated: Sequence[Attributions]
+    against: str = "exact"
 
     def source(self, family: str, setting: float) -> str:
         """Return the name of a gradient source for readers."""
@@ -97,7 +100,7 @@ def read_comparison(
     approximated : sequence of path
         The other attributions.
     **described
-        ``labels``, ``families`` and ``is_image`` of :class:`Comparison`.
+        ``labels``, ``families``, ``is_image`` and ``against`` of :class:`Comparison`.
 
     Raises
     ------
