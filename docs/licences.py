@@ -27,7 +27,7 @@ EXCEPTIONS = {
 }
 """Packages whose licence is not only permissive, and why they are used all the same."""
 
-NVIDIA = "proprietary: the terms of NVIDIA apply; comes with torch on Linux and is used on a GPU only"
+NVIDIA = "proprietary: the terms of NVIDIA apply; comes with torch or XGBoost on Linux and is used on a GPU only"
 
 SPELLINGS = {
     "apache software license": "Apache-2.0",
@@ -35,7 +35,9 @@ SPELLINGS = {
     "apache license": "Apache-2.0",
     "apache 2.0": "Apache-2.0",
     "bsd license": "BSD",
+    "3-clause bsd license": "BSD-3-Clause",
     "mit license": "MIT",
+    "mit license (mit)": "MIT",
     "the mit license (mit)": "MIT",
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
     "python software foundation license": "PSF-2.0",
@@ -67,7 +69,8 @@ def licence(name: str) -> list[str]:
     if expression:
         stated = re.split(r" (?:AND|OR) ", expression)
     else:
-        classifiers = [text.split(" :: ")[-1] for text in metadata.get_all("Classifier", []) if "License ::" in text]
+        named = [text for text in metadata.get_all("Classifier", []) if "License ::" in text]
+        classifiers = [text.split(" :: ")[-1] for text in named if text != "License :: OSI Approved"]
         stated = classifiers or re.split(r" AND ", _first_line(metadata.get("License")) or _licence_file(package))
     return list(dict.fromkeys(SPELLINGS.get(text.strip().lower(), text.strip()) for text in stated))
 

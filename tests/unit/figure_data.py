@@ -165,3 +165,12 @@ def curve_table(other="accuracy", epochs=5, best=3):
         for metric in ["loss", other]
     ]
     return pd.DataFrame(rows)
+
+
+def assert_all_inside(figure):
+    """Fail if anything is drawn outside a figure."""
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert 0 <= box.x0 <= box.x1 <= width
+    assert 0 <= box.y0 <= box.y1 <= height

@@ -4,7 +4,6 @@ import importlib.util
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.append(str(REPOSITORY / "docs"))
 
 import licences  # noqa: E402
+
+from extras import PROJECT, required  # noqa: E402
 
 LOCK = (REPOSITORY / "requirements.lock").read_text()
 ENTRIES = [entry.strip() for entry in LOCK.replace("\\\n", " ").splitlines() if entry.strip()]
@@ -38,17 +39,19 @@ def test_the_lock_names_no_address():
 
 
 def test_pins_are_within_the_ranges_of_the_package():
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    wanted = map(Requirement, [*project["dependencies"], *extras["study"], *extras["dev"]])
     pinned = {}
     for pin in PINS:
         pinned.setdefault(canonicalize_name(pin.name), []).append(next(iter(pin.specifier)).version)
+    wanted = list(map(Requirement, required("dev")))
+    assert {"torch", "onnxruntime", "xgboost", "tritonclient", "pandas", "ruff"} <= {each.name for each in wanted}
     for requirement in wanted:
-        if requirement.name == project["name"]:
-            continue
         versions = pinned[canonicalize_name(requirement.name)]
         assert all(requirement.specifier.contains(version) for version in versions), requirement
+
+
+def test_development_needs_what_every_extra_brings_but_a_queue():
+    extras = set(PROJECT["optional-dependencies"]) - {"slurm"}
+    assert required("dev") == required(*extras)
 
 
 def rows():

@@ -20,7 +20,7 @@ WRITERS = {
     "x.parquet": lambda path: write_table(path, pa.table({"x": NOISE.reshape(-1)}), {}),
     "split.parquet": lambda path: write_split(path, Split(NOISE, NOISE[:, 0], feature_shape=(100,)), {}),
     "weights.safetensors": lambda path: save_model(path, nn.Linear(200, 200), {}),
-    "x.csv": lambda path: write_both(pd.DataFrame(NOISE), path.with_suffix(".parquet"), path),
+    "x.csv": lambda path: write_both(pd.DataFrame(NOISE), path.with_suffix(".parquet"), path, {}),
 }
 
 

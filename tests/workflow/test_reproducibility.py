@@ -18,7 +18,7 @@ MAKING_TABLES = ("differentiate", "derive", "attribute", "evaluate", "evaluate_c
 SCRIPTS = {
     "differentiate": "attribute.py",
     "evaluate_completeness": "evaluate.py",
-    **{rule: "tabulate.py" for rule in ONCE if rule != "tabulate_models"},
+    **dict.fromkeys(ONCE, "tabulate.py"),
 }
 """Scripts that serve other rules than those of their names."""
 CURVES = f"results/learning_curves/{MODEL}/part-0.parquet"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from approxgrad.methods.original import ApproxAttribution
     from approxgrad.models.compilation import CompiledModel
     from approxgrad.models.onnx_model import OnnxModel
+    from approxgrad.models.services.service_model import ServiceModel
     from approxgrad.models.tree_model import TreeModel
     from approxgrad.models.tree_shap import tree_shap
     from approxgrad.provenance.document import read_provenance
@@ -30,6 +31,7 @@ __all__ = [
     "ExactGradient",
     "FiniteDifference",
     "OnnxModel",
+    "ServiceModel",
     "StepChoice",
     "TreeModel",
     "attribute",
@@ -45,6 +47,7 @@ _MODULES = {
     "ExactGradient": "approxgrad.gradients.exact",
     "FiniteDifference": "approxgrad.gradients.finite_differences",
     "OnnxModel": "approxgrad.models.onnx_model",
+    "ServiceModel": "approxgrad.models.services.service_model",
     "StepChoice": "approxgrad.steps.choice",
     "TreeModel": "approxgrad.models.tree_model",
     "attribute": "approxgrad.methods.attribution",

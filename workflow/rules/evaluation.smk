@@ -85,6 +85,19 @@ INTERVALS = {"seed": study.config.seed, "uncertainty": written(study.config.unce
 # Tables of the whole study by the names of their rules: what each says and is called, the file, the function that makes
 # it, its inputs and parameters.
 TABLES = {
+    "tabulate_models": (
+        "Table of the models' test measures.",
+        "models",
+        "results/summary/models",
+        "approxgrad.evaluation.frames:measures_table",
+        {
+            "measures": [
+                rules.train_model.output.measures.format(dataset=dataset, model=model)
+                for dataset, model in study.models
+            ]
+        },
+        {"models": study.models, "kinds": [study.model(model).words for _, model in study.models]},
+    ),
     "summarise": (
         "Mean, median, their intervals, spread and quartiles of every metric over the samples.",
         "summary",
@@ -135,6 +148,7 @@ TABLES = {
 }
 
 for table, (line, label, path, function, inputs, parameters) in TABLES.items():
+    extensions = METRIC_EXTENSIONS if "metrics" in inputs else []
 
     rule:
         f"""{line}"""
@@ -142,7 +156,7 @@ for table, (line, label, path, function, inputs, parameters) in TABLES.items():
             table
         input:
             **inputs,
-            extensions=METRIC_EXTENSIONS,
+            extensions=extensions,
             code=code("tabulate.py", function.partition(":")[0]),
         output:
             parquet=f"{path}.parquet",
@@ -164,7 +178,7 @@ for table, (line, label, path, function, inputs, parameters) in TABLES.items():
         params:
             **parameters,
             made_by=function,
-            states=states(METRIC_EXTENSIONS),
+            states=states(extensions),
             versions=versions("tabulate.py", function.partition(":")[0]),
         script:
             "../scripts/tabulate.py"

@@ -175,38 +175,6 @@ rule measure_model:
         "../scripts/measure_model.py"
 
 
-rule tabulate_models:
-    """Table of the models' test measures."""
-    input:
-        measures=[
-            rules.train_model.output.measures.format(dataset=dataset, model=model) for dataset, model in study.models
-        ],
-        code=code("tabulate_models.py"),
-    output:
-        parquet="results/summary/models.parquet",
-        csv=report(
-            "results/summary/models.csv",
-            caption="../report/models.rst",
-            category="Tables",
-            labels={"table": "models"},
-        ),
-    log:
-        "logs/tabulate_models.log",
-    benchmark:
-        "benchmarks/tabulate_models.tsv"
-    conda:
-        "../../envs/approxgrad.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        models=study.models,
-        kinds=[study.model(model).words for _, model in study.models],
-        versions=versions("tabulate_models.py"),
-    script:
-        "../scripts/tabulate_models.py"
-
-
 MODEL_FILES = [
     path.format(dataset=dataset, model=model)
     for dataset, model in study.models
@@ -219,4 +187,4 @@ rule models:
     input:
         rules.data.input,
         MODEL_FILES,
-        rules.tabulate_models.output,
+        multiext("results/summary/models", ".parquet", ".csv"),

@@ -1,6 +1,5 @@
-from approxgrad.verification.origins import origin
 from approxgrad.verification.comparison import drawn_cells, files_of
-from approxgrad.verification.recomputation import UPSTREAM
+from approxgrad.verification.recomputation import UPSTREAM, origin
 
 
 rule verify:

@@ -4,7 +4,7 @@ import approxgrad.running.startup  # noqa: F401 - comes first
 from approxgrad.extensions import load
 from approxgrad.models.device import machine, set_up_torch
 from approxgrad.models.making import looks, measured_model
-from approxgrad.models.opening import open_model
+from approxgrad.models.opening import open_model, recorded
 from approxgrad.models.training import measure_table
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
@@ -21,6 +21,6 @@ with job(snakemake) as log:
     measures = measured_model(model, test, device, **looks(entry))
     log.info("test %s", measures)
     log.summary = f"test {measures_summary(measures)}"
-    metadata = {"model": {"kind": parameters.kind, **parameters.opening}}
+    metadata = {"model": {"kind": parameters.kind, **parameters.opening}, **recorded(model)}
     metadata["provenance"] = provenance(snakemake, machine(device))
     measure_table(snakemake.output.measures, measures, len(test.target), metadata)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from approxgrad import FiniteDifference, attribute
-from approxgrad.evaluation.completeness import completeness_residuals
+from approxgrad.evaluation.completeness import residuals_table
 from approxgrad.gradients.source import exact_source
 from approxgrad.methods.path_ends import explained_outputs, path_ends
 from approxgrad.storage.attributions import Attributions, write_attributions
@@ -32,7 +32,7 @@ def test_residuals_are_sums_minus_differences(tmp_path):
     maps = np.array([[1, 2], [0.5, -1], [1, 1]], np.float32)
     ends = np.array([5.0, 1.0, 2.0]), np.array([1.0, 3.0, 2.0])
     path = written(tmp_path / "a.parquet", maps, ends, "forward", 0.5)
-    frame = completeness_residuals([path], ["ig"]).to_pandas()
+    frame = residuals_table({"attributions": [path]}, {"methods": ["ig"]}).to_pandas()
     assert frame[
         ["method", "gradient", "family", "setting", "setting_name", "chosen", "dtype"]
     ].drop_duplicates().to_numpy().tolist() == [["ig", "forward-h0.5", "forward", 0.5, "step", False, "float32"]]
@@ -47,7 +47,7 @@ def test_sums_are_taken_in_float64(tmp_path):
     maps = np.full((1, 3), 2.0**24, np.float32)
     maps[0, 1:] = 1, 1
     path = written(tmp_path / "a.parquet", maps, (np.array([2.0**24]), np.array([0.0])))
-    assert completeness_residuals([path], ["ig"])["residual"].to_pylist() == [2]
+    assert residuals_table({"attributions": [path]}, {"methods": ["ig"]})["residual"].to_pylist() == [2]
 
 
 def test_integrated_gradients_are_complete_and_the_published_variant_is_not(tmp_path):
@@ -63,7 +63,7 @@ def test_integrated_gradients_are_complete_and_the_published_variant_is_not(tmp_
             name = f"{method}-{gradient}.parquet"
             paths.append(written(tmp_path / name, maps.numpy(), ends))
             methods.append(method)
-    frame = completeness_residuals(paths, methods).to_pandas()
+    frame = residuals_table({"attributions": paths}, {"methods": methods}).to_pandas()
     worst = frame["relative_residual"].abs().groupby(frame["method"], sort=False).agg(["min", "max"])
     # The gradient is linear along the path, where Gauss-Legendre nodes and central differences are exact; what is left
     # is float32: outputs below 100 over a step of 0.5 and weights of the quadrature.
@@ -91,7 +91,7 @@ def test_a_model_that_changes_its_inputs_leaves_the_callers_alone():
 def test_files_without_outputs_are_named(tmp_path):
     path = written(tmp_path / "old.parquet", np.ones((2, 2), np.float32), (None, None))
     with pytest.raises(TableError, match=r"old.parquet: lacks the outputs at input and baseline; attribute it again$"):
-        completeness_residuals([path], ["ig"])
+        residuals_table({"attributions": [path]}, {"methods": ["ig"]})
 
 
 @dataclass(frozen=True)

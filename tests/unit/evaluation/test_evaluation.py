@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from approxgrad.evaluation.frames import KEYS, read_metrics, read_shown, write_both
-from approxgrad.evaluation.metric_tables import evaluate_arrays, evaluate_method, published_table, summarise
+from approxgrad.evaluation.metric_tables import arrays_table, evaluate_method, published_table, summarise
 from approxgrad.evaluation.metrics import METRICS, Metric, compare
 from approxgrad.evaluation.paired import compare_sources
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
@@ -197,7 +197,10 @@ def test_both_files_of_a_table_hold_the_same_and_parquet_its_origin(tmp_path):
 
 def test_cached_maps_are_measured_like_those_of_a_study(tmp_path):
     np.savez(tmp_path / "a.npz", arr1=maps(0), arr2=maps(1))
-    table = evaluate_arrays([tmp_path / "a.npz"], [0.5], "forward", {"exact": "arr1", "approximated": "arr2"})
+    table = arrays_table(
+        {"arrays": [tmp_path / "a.npz"]},
+        {"steps": [0.5], "scheme": "forward", "arrays": {"exact": "arr1", "approximated": "arr2"}},
+    )
     write_table(tmp_path / "metrics.parquet", table, {})
     for name, values in compare(maps(1), maps(0)).items():
         np.testing.assert_array_equal(table[name], values)

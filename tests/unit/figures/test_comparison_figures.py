@@ -9,7 +9,7 @@ from approxgrad.figures.completeness import completeness_boxplots
 from approxgrad.figures.published import published_boxplots
 from approxgrad.figures.variants import variant_numbers, variants
 from figure_data import METHODS as LABELS
-from figure_data import described, families, parameters
+from figure_data import assert_all_inside, described, families, parameters
 
 NAMES = {"dataset": "cifar10", "model": "cnn", "method": "integrated_gradients_published"}
 LOOKS = parameters("CIFAR-10", method=LABELS[NAMES["method"]], against="exact Integrated Gradients")
@@ -212,8 +212,4 @@ def test_nothing_is_drawn_outside_the_figures():
         )[0],
     ]
     for figure in figures:
-        figure.draw_without_rendering()
-        box = figure.get_tightbbox()
-        width, height = figure.get_size_inches()
-        assert 0 <= box.x0 <= box.x1 <= width
-        assert 0 <= box.y0 <= box.y1 <= height
+        assert_all_inside(figure)

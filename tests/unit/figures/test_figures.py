@@ -19,6 +19,7 @@ from approxgrad.provenance.dependencies import PACKAGE_ROOT
 from figure_data import (
     NUMERIC_ORDER,
     STEPS,
+    assert_all_inside,
     curve_table,
     drawn_text,
     families,
@@ -308,13 +309,7 @@ def test_nothing_is_drawn_outside_the_figure():
         learning_curves(curve_table(epochs=180, best=130), LOOKS["labels"])[0],
     ]
     for figure in figures:
-        figure.draw_without_rendering()
-        box = figure.get_tightbbox()
-        width, height = figure.get_size_inches()
-        assert box.x0 >= 0
-        assert box.y0 >= 0
-        assert box.x1 <= width
-        assert box.y1 <= height
+        assert_all_inside(figure)
 
 
 def test_files_are_the_same_byte_for_byte(tmp_path):
@@ -367,7 +362,7 @@ def test_a_figure_is_drawn_without_heavy_libraries(name):
 
 def test_figures_have_captions_and_paths_of_their_own():
     figures = [FIGURES[name]() for name in FIGURES]
-    assert all((SCRIPTS.parent / "report" / figure.caption).is_file() for figure in figures)
+    assert all((SCRIPTS.parent / "rules" / figure.caption_path).is_file() for figure in figures)
     assert len({figure.path for figure in figures}) == len(figures)
     assert (
         FIGURES["truth"]().path == "results/figures/dataset={dataset}/model={model}/method={method}/truth_correlation"

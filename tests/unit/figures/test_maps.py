@@ -6,7 +6,7 @@ from approxgrad.evaluation.metrics import compare
 from approxgrad.figures import style
 from approxgrad.figures.maps import attribution_maps, colour_limit
 from approxgrad.figures.triples import SAMPLES, map_numbers, map_triples
-from figure_data import IMAGES, METHODS, attributions, drawn_text, exact, parameters
+from figure_data import IMAGES, METHODS, assert_all_inside, attributions, drawn_text, exact, parameters
 
 LOOKS = parameters(methods=METHODS)
 GREY = {"shape": (1, 2, 2), "normalisation": {"mean": [0.25], "std": [0.5]}}
@@ -188,13 +188,9 @@ def test_nothing_is_drawn_outside_the_figure_or_over_another_part(shape, methods
         for name, setting in [("mean", 0.0001), ("saliency", 0.1), ("x", 0.5)][:methods]
     ]
     figure = attribution_maps(columns, named)
-    figure.draw_without_rendering()
+    assert_all_inside(figure)
     renderer = figure._get_renderer()
-    box = figure.get_tightbbox()
-    width, height = figure.get_size_inches()
-    assert 0 <= box.x0 <= box.x1 <= width
-    assert 0 <= box.y0 <= box.y1 <= height
-    assert width <= (3.5 if methods == 1 else 7.2)
+    assert figure.get_figwidth() <= (3.5 if methods == 1 else 7.2)
     note = figure.texts[0].get_window_extent(renderer)
     assert not any(axes.get_tightbbox(renderer).overlaps(note) for axes in figure.axes)
     titles = [text.get_window_extent(renderer) for text in figure.texts[1:]]

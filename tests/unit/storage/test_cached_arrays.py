@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from approxgrad.evaluation.metric_tables import evaluate_arrays
+from approxgrad.evaluation.metric_tables import arrays_table
 from approxgrad.evaluation.metrics import compare
 from approxgrad.storage.cached_arrays import find_arrays, read_arrays
 from approxgrad.storage.table_checks import TableError
@@ -54,7 +54,9 @@ def test_pattern_may_leave_out_the_samples_and_its_other_signs_are_literal(tmp_p
 def test_measures_are_those_of_the_two_arrays(tmp_path):
     exact, approximated = np.random.default_rng(0).normal(size=(2, 6, 30)).astype(np.float32)
     write(tmp_path / "a.npz", exact, approximated)
-    table = evaluate_arrays([tmp_path / "a.npz"], [0.01], "forward", NAMES).to_pandas()
+    table = arrays_table(
+        {"arrays": [tmp_path / "a.npz"]}, {"steps": [0.01], "scheme": "forward", "arrays": NAMES}
+    ).to_pandas()
     assert table["gradient"].unique().tolist() == ["forward-h0.01"]
     assert table["reference"].unique().tolist() == ["exact"]
     assert table["sample"].tolist() == list(range(6))
@@ -108,6 +110,8 @@ def test_published_maps_give_the_published_medians():
         pytest.skip(f"the published maps are not there: {folder}")
     files = {(file.method, file.step): file for file in find_arrays(folder, PATTERN, METHODS, STEPS)}
     for key, median in PUBLISHED_MEDIANS.items():
-        table = evaluate_arrays([files[key].path], [key[1]], "forward", NAMES).to_pandas()
+        table = arrays_table(
+            {"arrays": [files[key].path]}, {"steps": [key[1]], "scheme": "forward", "arrays": NAMES}
+        ).to_pandas()
         # The medians are published to three digits.
         assert table["pearson"].median() == pytest.approx(median, abs=5e-4), key

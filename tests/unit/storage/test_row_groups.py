@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approxgrad.evaluation.completeness import completeness_residuals
-from approxgrad.evaluation.frames import exact_ranges
+from approxgrad.evaluation.completeness import residuals_table
+from approxgrad.evaluation.frames import ranges_table
 from approxgrad.evaluation.metric_tables import evaluate_method
 from approxgrad.figures.triples import SAMPLES, map_numbers, read_columns
 from approxgrad.report.explorer import MOST_SAMPLES, read_comparison
@@ -89,8 +89,8 @@ def test_pieces_have_the_results_of_the_whole_to_the_last_digit(both):
     whole, pieces = both
     for function in (
         lambda paths: evaluate_method(paths[:1], paths[1:]),
-        lambda paths: completeness_residuals(paths, ["ig"] * len(paths)),
-        lambda paths: pa.Table.from_pandas(exact_ranges(paths[:2], [("d", "m", "a")] * 2)),
+        lambda paths: residuals_table({"attributions": paths}, {"methods": ["ig"] * len(paths)}),
+        lambda paths: pa.Table.from_pandas(ranges_table({"exact": paths[:2]}, {"cells": [("d", "m", "a")] * 2})[0]),
         lambda paths: pa.Table.from_pandas(
             map_numbers(read_columns(["a", "b"], paths[1:3], [paths[0]] * 2), {"dataset": "d", "model": "m"})
         ),
@@ -178,8 +178,8 @@ def test_a_truth_that_only_some_rows_have_is_refused(tmp_path):
     "read",
     [
         lambda path: evaluate_method([path], [path]),
-        lambda path: completeness_residuals([path], ["ig"]),
-        lambda path: exact_ranges([path], [("d", "m", "a")]),
+        lambda path: residuals_table({"attributions": [path]}, {"methods": ["ig"]}),
+        lambda path: ranges_table({"exact": [path]}, {"cells": [("d", "m", "a")]}),
     ],
 )
 def test_a_file_without_rows_and_a_damaged_one_are_named(tmp_path, read):
@@ -262,9 +262,9 @@ before = peak()
 if task == "evaluate":
     write_table(table, metric_tables.evaluate_method(exact, approximated), {})
 elif task == "completeness":
-    completeness.completeness_residuals(paths, ["ig"] * 3)
+    completeness.residuals_table({"attributions": paths}, {"methods": ["ig"] * 3})
 elif task == "ranges":
-    frames.exact_ranges(exact, [("d", "m", "a")])
+    frames.ranges_table({"exact": exact}, {"cells": [("d", "m", "a")]})
 elif task == "maps":
     triples.map_numbers(triples.read_columns(["a", "b"], approximated, exact * 2), {"dataset": "d", "model": "m"})
 else:

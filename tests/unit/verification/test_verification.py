@@ -28,8 +28,7 @@ from approxgrad.verification.comparison import (
     value_difference,
     write_findings,
 )
-from approxgrad.verification.origins import Origin
-from approxgrad.verification.recomputation import with_absolute_paths
+from approxgrad.verification.recomputation import Origin, with_absolute_paths
 
 MLP = {"input_shape": [3], "outputs": 1, "architecture": "mlp", "hidden": [4], "dropout": 0.0}
 CONFIG = Path(__file__).resolve().parents[3] / "config.yaml"

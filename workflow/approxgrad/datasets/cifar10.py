@@ -107,14 +107,7 @@ class Cifar10(DatasetKind):
             "test": (test_images, test_labels, test_order[: self.limit.test]),
         }
         return {
-            part: Split(
-                features=_scaled(pixels[np.sort(rows)]),
-                target=numbers[np.sort(rows)],
-                feature_shape=self.feature_shape,
-                classes=classes,
-                mean=self.fixed_scale.mean,
-                std=self.fixed_scale.std,
-            )
+            part: self.split(_scaled(pixels[np.sort(rows)]), numbers[np.sort(rows)], classes)
             for part, (pixels, numbers, rows) in drawn.items()
         }
 

@@ -23,18 +23,11 @@ META = "batches.meta"
 
 PIXELS = 3 * 32 * 32
 CLASSES = 10
-LARGEST_MEMBER = 64 * 2**20
-"""Bytes; a batch of 10,000 images has about half of it."""
+LARGEST_MEMBER = 64 * 2**20  # bytes; a batch of 10,000 images has about half of it
 
 
 def read_members(archive: Path) -> dict[str, bytes]:
-    """Return the archive's members by name, read in one pass and never written to disk.
-
-    Raises
-    ------
-    DatasetError
-        If the archive cannot be read, or a member is missing or too large.
-    """
+    """Return the archive's members by name, read in one pass and never written to disk, or raise a DatasetError."""
     wanted = {f"{FOLDER}/{name}": name for name in (*TRAINING, TEST, META)}
     found: dict[str, bytes] = {}
     with reading(f"{archive}: cannot be read as a .tar.gz archive"), tarfile.open(archive, "r:gz") as tar:
@@ -52,13 +45,7 @@ def read_members(archive: Path) -> dict[str, bytes]:
 
 
 def read_batch(content: bytes, where: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the images, of shape (N, 3072), and the labels of a pickled batch; messages begin with `where`.
-
-    Raises
-    ------
-    DatasetError
-        If it is not a batch of CIFAR-10.
-    """
+    """Return the images, of shape (N, 3072), and the labels of a pickled batch, or raise a DatasetError."""
     batch = _unpickled(content, where)
     array, labels = batch.get(b"data"), batch.get(b"labels")
     values = getattr(array, "values", None) if isinstance(array, _Array) else None
@@ -76,13 +63,7 @@ def read_batch(content: bytes, where: str) -> tuple[NDArray[np.uint8], NDArray[n
 
 
 def read_class_names(content: bytes, where: str) -> tuple[str, ...]:
-    """Return the names of the ten classes from the pickled ``batches.meta``.
-
-    Raises
-    ------
-    DatasetError
-        If there are not ten names.
-    """
+    """Return the names of the ten classes from the pickled ``batches.meta``; a DatasetError if there are not ten."""
     names = _unpickled(content, where).get(b"label_names")
     if not isinstance(names, list) or len(names) != CLASSES or not all(isinstance(name, bytes) for name in names):
         raise DatasetError(f"{where}: label_names is not a list of {CLASSES} names")

@@ -53,13 +53,6 @@ class Digits(DatasetKind):
             rest, train_size=self.training_rows, stratify=labels[rest], random_state=random
         )
         return {
-            part: Split(
-                features=features[rows],
-                target=labels[rows],
-                feature_shape=self.feature_shape,
-                classes=tuple(str(digit) for digit in range(10)),
-                mean=self.fixed_scale.mean,
-                std=self.fixed_scale.std,
-            )
+            part: self.split(features[rows], labels[rows], tuple(map(str, range(10))))
             for part, rows in zip(PARTS, (train, validation, test), strict=True)
         }

@@ -21,10 +21,8 @@ from approxgrad.progress import progress_bar
 logger = logging.getLogger(__name__)
 
 CHUNK = 2**14
-PAUSE = 1.0
-"""Seconds before an address is asked for the second time; doubled before each further time."""
-PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
-"""HTTP status codes after which a server is asked again."""
+PAUSE = 1.0  # seconds before an address is asked for the second time; doubled before each further time
+PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}  # HTTP status codes after which a server is asked again
 # A server that compresses the file once more would spoil its checksum.
 HEADERS = {"User-Agent": "approxgrad", "Accept-Encoding": "identity"}
 
@@ -34,34 +32,20 @@ class DownloadError(ValueError):
 
 
 def download(addresses: Sequence[str], target: Path, md5: str, *, retries: int, timeout: float) -> None:
-    """Write the file with an MD5 sum to `target`, from the first address that delivers it.
+    """Write the file with an MD5 sum to `target`, from the first of the `addresses` that delivers it.
 
-    Until its checksum is verified, the file has a hidden name that ends in ``.part``.
-
-    Parameters
-    ----------
-    addresses : sequence of str
-        Tried in order; ``http://``, ``https://``, ``file:///`` or local paths.
-    target : path
-        Where the file goes.
-    md5 : str
-        Its MD5 sum in hexadecimal digits.
-    retries : int
-        How often an address is asked again after a failed transfer.
-    timeout : float
-        Seconds without data after which a transfer has failed.
-
-    Raises
-    ------
-    DownloadError
-        If no address delivers the file; says what was wrong with each of them.
+    They are ``http://``, ``https://``, ``file:///`` or local paths. Each is asked again `retries` times after a failed
+    transfer; `timeout` seconds without data are one. Until its checksum is verified, the file has a hidden name that
+    ends in ``.part``. A DownloadError says what was wrong with each address.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
     faults = []
     try:
         for address in addresses:
-            fault = _fetch(address, part, retries, timeout) or _md5_fault(part, md5)
+            fault = _fetch(address, part, retries, timeout)
+            if not fault and (found := pooch.file_hash(str(part), "md5")) != md5.lower():
+                fault = f"the MD5 sum is {found}, expected {md5}"
             if not fault:
                 part.replace(target)
                 return
@@ -114,8 +98,3 @@ def _explained(error: RequestException, timeout: float) -> tuple[str, bool]:
     return f"the transfer failed ({one_line(error)})", not isinstance(
         error, InvalidSchema | InvalidURL | TooManyRedirects
     )
-
-
-def _md5_fault(part: Path, md5: str) -> str:
-    found = pooch.file_hash(str(part), "md5")
-    return "" if found == md5.lower() else f"the MD5 sum is {found}, expected {md5}"

@@ -47,21 +47,9 @@ def rest_faults(key: str, rest: int) -> list[str]:
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw rows so that every class is drawn in proportion to its size, up to rounding.
+    """Draw `count` rows so that every class is drawn in proportion to its size; return them and the others, ascending.
 
-    Parameters
-    ----------
-    labels : ndarray
-        Class numbers of shape (N,); equal numbers give a simple random draw.
-    count : int
-        Rows to draw, 0 to N; a smaller count gives a subset of a larger one.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    drawn, left : ndarray
-        Row numbers in ascending order.
+    Equal labels give a simple random draw; a smaller count gives a subset of a larger one.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     shuffled = labels[order]

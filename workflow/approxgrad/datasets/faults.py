@@ -71,13 +71,7 @@ def unique_faults(key: str, names: Iterable[str]) -> list[str]:
 
 
 def lookalikes(labels: dict[str, str]) -> list[tuple[str, str]]:
-    """Return pairs of labels that look the same: they differ in white space, the coding of accents or a distant end.
-
-    Parameters
-    ----------
-    labels : dict of str to str
-        What is returned for each label.
-    """
+    """Return pairs of what is said of labels that differ in white space, coding of accents or a distant end only."""
     shown = sorted((unicodedata.normalize("NFC", one_line(label)), said) for label, said in labels.items())
     return [(said, other) for (name, said), (other_name, other) in pairwise(shown) if name == other_name]
 

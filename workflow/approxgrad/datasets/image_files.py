@@ -18,15 +18,12 @@ from approxgrad.messages import one_line
 from approxgrad.provenance.digests import LARGEST_READ, content_digest
 
 PARTS = ("train", "test")
-LARGEST_FILE = 256 * 2**20
-"""Bytes of one image file, before decoding."""
+LARGEST_FILE = 256 * 2**20  # bytes of one image file, before decoding
 
 HIDDEN = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r"})
 """What systems leave in folders, in lower case, besides names that begin with a dot."""
-LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-"""Errors of a link without an end."""
-ENTRY = b"PK\x01\x02"
-"""How an entry in the table of contents of a zip archive begins."""
+LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # errors of a link without an end
+ENTRY = b"PK\x01\x02"  # how an entry in the table of contents of a zip archive begins
 
 
 class Folder:
@@ -64,7 +61,9 @@ class Archive:
         self._archive = archive
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in archive.infolist():
-            raw, name = member.filename, _member_name(member)
+            raw = member.filename
+            # In its shortest spelling.
+            name = posixpath.normpath(raw) + "/" * raw.endswith("/")
             where = f"{path}: {one_line(raw)}"
             if "\\" in raw or raw.startswith("/") or ".." in raw.split("/") or re.match("[A-Za-z]:", raw):
                 raise DatasetError(f"{path}: has the member {raw!r}, expected relative paths inside the archive")
@@ -108,13 +107,7 @@ class Archive:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Folder | Archive]:
-    """Open a folder or a zip archive.
-
-    Raises
-    ------
-    DatasetError
-        If the path leads to neither.
-    """
+    """Open a folder or a zip archive; a DatasetError if the path leads to neither."""
     if path.is_dir():
         yield Folder(path)
         return
@@ -126,20 +119,10 @@ def opened(path: Path) -> Iterator[Folder | Archive]:
 
 
 def class_folders(names: Iterable[str], where: Path) -> dict[str, dict[str, list[str]]]:
-    """Sort the names of image files by part (``train``, ``test``) and class.
+    """Return the names of the image files of each part (``train``, ``test``) by class, both in alphabetical order.
 
-    Hidden files, files left by systems and everything outside class folders are ignored.
-
-    Returns
-    -------
-    dict
-        For each part the names of the images by class, both in alphabetical order.
-
-    Raises
-    ------
-    DatasetError
-        If a part is missing, a class is empty, alone or in ``test`` only, two classes look the same, or a class folder
-        contains a folder.
+    Hidden files, files left by systems and everything outside class folders are ignored. A DatasetError says which part
+    or class is missing, empty, in ``test`` only, looks like another one or contains a folder.
     """
     parts: dict[str, dict[str, list[str]]] = {part: {} for part in PARTS}
     top: set[str] = set()
@@ -219,11 +202,6 @@ def _zip_file(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path, metadata_encoding="utf-8")
     except UnicodeDecodeError:
         return zipfile.ZipFile(path)
-
-
-def _member_name(member: zipfile.ZipInfo) -> str:
-    """Return the name of a member in its shortest spelling."""
-    return posixpath.normpath(member.filename) + "/" * member.filename.endswith("/")
 
 
 def _check_size(size: int, where: str) -> None:

@@ -89,14 +89,7 @@ class ImageFolder(DatasetKind):
             }
             with progress_bar(len(train) + len(validation) + len(test), "read images", "image") as bar:
                 return {
-                    part: Split(
-                        features=self._read(files, path, [names[row] for row in rows], bar),
-                        target=numbers[rows],
-                        feature_shape=self.feature_shape,
-                        classes=classes,
-                        mean=self.fixed_scale.mean,
-                        std=self.fixed_scale.std,
-                    )
+                    part: self.split(self._read(files, path, [names[row] for row in rows], bar), numbers[rows], classes)
                     for part, (names, numbers, rows) in drawn.items()
                 }
 

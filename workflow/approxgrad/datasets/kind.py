@@ -12,6 +12,8 @@ from approxgrad.datasets.normalisation import NOT_NORMALISED, Normalisation, Nor
 from approxgrad.descriptions import Description, Registry, written
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from approxgrad.storage.splits import Split
 
 PARTS = ("train", "validation", "test")
@@ -19,24 +21,12 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetKind(Description):
-    """A data set of one kind with its options, the fields of a subclass.
+    """A data set of one kind with its options, the fields of a subclass."""
 
-    Attributes
-    ----------
-    name : str
-        As `kind` in a configuration.
-    folders : bool
-        Whether a user's own files may be a folder.
-    downloads : bool
-        Whether the rule ``download`` fetches the source, with the addresses, checksum and patience of `download`.
-    is_image : bool
-        Whether inputs can be shown as pictures.
-    """
-
-    name: ClassVar[str]
-    folders: ClassVar[bool] = False
-    downloads: ClassVar[bool] = False
-    is_image: ClassVar[bool] = False
+    name: ClassVar[str]  # as `kind` in a configuration
+    folders: ClassVar[bool] = False  # whether a user's own files may be a folder
+    downloads: ClassVar[bool] = False  # whether the rule `download` fetches the source, as the option `download` says
+    is_image: ClassVar[bool] = False  # whether inputs can be shown as pictures
 
     normalisation: Normalised = None
 
@@ -85,20 +75,19 @@ class DatasetKind(Description):
         """Return the options on which the prepared rows depend, as plain values."""
         return written(self)
 
+    def split(
+        self, features: NDArray[Any], target: NDArray[Any], classes: tuple[str, ...] = (), effects: Any = None
+    ) -> Split:
+        """Return some rows as a part with the shape and the numbers of the configuration."""
+        from approxgrad.storage.splits import Split
+
+        scale = self.fixed_scale
+        return Split(features, target, effects, self.feature_shape or (), classes, scale.mean, scale.std)
+
     def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
-        """Return the parts ``train``, ``validation`` and ``test``.
+        """Return the parts ``train``, ``validation`` and ``test`` from the files that :meth:`sources` names.
 
-        Parameters
-        ----------
-        seed : int
-            Seed of all random draws.
-        sources : sequence of path
-            The files named by :meth:`sources`, in that order.
-
-        Raises
-        ------
-        DatasetError
-            If the files do not hold what the options describe, or too few rows of it.
+        The seed is that of all random draws. A DatasetError says why the files do not fit the options.
         """
         raise NotImplementedError
 

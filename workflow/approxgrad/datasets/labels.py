@@ -20,13 +20,7 @@ FRACTIONS = 20
 
 
 def labels_of(values: NDArray[Any], where: str) -> Labels:
-    """Return a column of labels as Python's text, numbers or truth values.
-
-    Raises
-    ------
-    DatasetError
-        If a label is missing or is something else.
-    """
+    """Return a column of labels as Python's text, numbers or truth values, or raise a DatasetError."""
     if values.dtype.kind not in "biufOUTS":
         raise DatasetError(f"{where}: contains {values.dtype}, expected labels: text, numbers or truth values")
     labels = np.empty(len(values), object)
@@ -34,7 +28,10 @@ def labels_of(values: NDArray[Any], where: str) -> Labels:
     for row, label in enumerate(values.tolist()):
         place = f"{where}, row {row + 1}"
         if isinstance(label, bytes):
-            label = _decoded(label, place)
+            try:
+                label = label.decode()
+            except UnicodeDecodeError:
+                raise DatasetError(f"{place}: got {one_line(repr(label), 60)}, expected text in UTF-8") from None
         if missing[row] or (isinstance(label, str) and not label.strip()):
             raise DatasetError(f"{place}: is missing, expected a label")
         if isinstance(label, np.longdouble):
@@ -49,20 +46,10 @@ def labels_of(values: NDArray[Any], where: str) -> Labels:
 def classes_of(
     parts: Mapping[str, Labels], wheres: Mapping[str, str], as_text: bool
 ) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
-    """Return the ordered names of the classes, and the class numbers of every part.
+    """Return the ordered names of the classes, and the class numbers of every part, or raise a DatasetError.
 
     Text is ordered by letter and numbers by size. If the file of one part does not know types, all labels are compared
-    `as_text`; numbers are still ordered by size.
-
-    Parameters
-    ----------
-    parts, wheres : mapping
-        Labels of each part, as :func:`labels_of` returns them, and their files for messages.
-
-    Raises
-    ------
-    DatasetError
-        If there is only one class, or the labels are measurements, mix numbers and text, or look the same.
+    `as_text`; numbers are still ordered by size. The `wheres` are the files for messages.
     """
     where = " and ".join(dict.fromkeys(wheres.values()))
     if as_text:
@@ -87,13 +74,6 @@ def classes_of(
     return tuple(map(one_line, found)), {
         name: np.fromiter((place[label] for label in labels), np.int64, len(labels)) for name, labels in parts.items()
     }
-
-
-def _decoded(label: bytes, place: str) -> str:
-    try:
-        return label.decode()
-    except UnicodeDecodeError:
-        raise DatasetError(f"{place}: got {one_line(repr(label), 60)}, expected text in UTF-8") from None
 
 
 def _number(label: Any) -> Decimal | None:

@@ -19,13 +19,7 @@ class Normalisation(Description):
     std: Annotated[tuple[Annotated[Number, option("", gt=0)], ...], option("Divides the features.", min_length=1)]
 
     def faults(self, channels: int) -> list[str]:
-        """Return which numbers are too many, too few, or out of range in single precision.
-
-        Parameters
-        ----------
-        channels : int
-            Length of the first axis of the feature shape: channels of an image, features of a table row.
-        """
+        """Return which numbers do not fit the channels (or features), or are out of range in single precision."""
         least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
         found = []
         for key, numbers, low in (("mean", self.mean, -most), ("std", self.std, least)):

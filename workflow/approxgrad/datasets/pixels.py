@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is decoded; Pillow would start other programs for some of the rest."""
 
-DEEP_MODES = ("I", "F")
-"""Beginnings of Pillow's modes with more than eight bits, which it clips silently."""
+DEEP_MODES = ("I", "F")  # beginnings of Pillow's modes with more than eight bits, which it clips silently
 DEEP_PIXELS = re.compile(r"\b(?:LA|[A-Z]|RGB[AaX]?|CMYK);16")
 """Names in Pillow's decoders of pixels with more than eight bits per channel, of which they keep eight."""
 
@@ -42,21 +41,9 @@ def pillow_limits() -> Iterator[None]:
 
 
 def decoded(content: bytes, size: tuple[int, int], channels: int, where: str) -> NDArray[np.uint8]:
-    """Return an image of shape (channels, height, width), resized to cover `size` and cropped to its centre.
+    """Return an image file as pixels (channels, height, width), resized to cover `size` and cropped to its centre.
 
-    Parameters
-    ----------
-    content : bytes
-        An image file; `where` names it in messages.
-    size : tuple of int
-        Height and width.
-    channels : int
-        3 for colour, 1 for grey.
-
-    Raises
-    ------
-    DatasetError
-        If the file is not an image, is broken or too large, has more than eight bits per channel or several pictures.
+    There are 3 channels for colour or 1 for grey. A DatasetError begins with `where`.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 

@@ -15,13 +15,7 @@ ROUNDED, MERGED = 1e-4, 1e-6
 
 
 def single(values: NDArray[np.float64], given: NDArray[Any], where: str) -> NDArray[np.float32]:
-    """Return a column of shape (N,) in single precision; messages quote the values `given` in the file at `where`.
-
-    Raises
-    ------
-    DatasetError
-        If a value is too large, naming its row, or the values are too close to each other for their size.
-    """
+    """Return a column in single precision, or raise a DatasetError that quotes the value `given` at `where`."""
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float32)
     wrong = np.flatnonzero(~np.isfinite(rounded))

@@ -30,20 +30,10 @@ TAIL_EDGE = 1.5
 
 
 def effects(features: NDArray[np.float64], effect: str) -> NDArray[np.float64]:
-    """Return the true effect of every feature.
+    """Return the true effect of every feature, both of shape (N, 12).
 
-    Parameters
-    ----------
-    features : ndarray
-        Shape (N, 12).
-    effect : str
-        ``linear``: g(x) = x. ``nonlinear``: g(x) = 1 where abs(x) is below the 0.75 quantile of N(0, 1), else -1,
-        and from abs(x) = 1.5 on ``sign(x) 0.05 (x^2 - 1.5^2) - 1``.
-
-    Returns
-    -------
-    ndarray
-        Shape (N, 12).
+    ``linear``: g(x) = x. ``nonlinear``: g(x) = 1 where abs(x) is below the 0.75 quantile of N(0, 1), else -1, and from
+    abs(x) = 1.5 on ``sign(x) 0.05 (x^2 - 1.5^2) - 1``.
     """
     if effect == "linear":
         shape = features
@@ -97,12 +87,6 @@ class Synthetic(DatasetKind):
             features = random.normal(mean, np.sqrt(variance), (rows, FEATURES))
             true_effects = effects(features, self.effect)
             target = true_effects.sum(axis=1) + OFFSET + random.normal(size=rows)
-            parts[part] = Split(
-                features=features.astype(np.float32),
-                target=target.astype(np.float32),
-                effects=true_effects.astype(np.float32),
-                feature_shape=self.feature_shape,
-                mean=self.fixed_scale.mean,
-                std=self.fixed_scale.std,
-            )
+            inputs, numbers, known = (values.astype(np.float32) for values in (features, target, true_effects))
+            parts[part] = self.split(inputs, numbers, effects=known)
         return {part: parts[part] for part in PARTS}

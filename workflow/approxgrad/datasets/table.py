@@ -261,13 +261,7 @@ def _check_spread(drawn: dict[str, tuple[str, NDArray[np.int64]]], parts: dict[s
 
 
 def _stored(rows: Rows, scale: Normalisation) -> NDArray[np.floating[Any]]:
-    """Return the features in double precision if they are to be shifted or scaled, else in single precision.
-
-    Raises
-    ------
-    DatasetError
-        If single precision cannot hold the inputs of models.
-    """
+    """Return the features in double precision if they are to be shifted or scaled, else in single precision."""
     inputs = (rows.features - np.array(scale.mean)) / np.array(scale.std)
     columns = zip(inputs.T, rows.features.T, rows.columns, strict=True)
     models_see = np.stack([single(column, given, where) for column, given, where in columns], axis=1)

@@ -23,44 +23,24 @@ from approxgrad.storage.array_files import load_arrays
 from approxgrad.storage.damage import DAMAGES
 from approxgrad.storage.table_checks import TableError
 
-LARGEST_EXACT = 2**53
-"""Up to here a double holds every integer."""
+LARGEST_EXACT = 2**53  # up to here a double holds every integer
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a table.
+    """Some rows of a table."""
 
-    Attributes
-    ----------
-    features : ndarray
-        Float64 of shape (N, d).
-    target : ndarray
-        Shape (N,): labels as text, numbers or truth values, or float32 values of a regression.
-    effects : ndarray or None
-        Float32 of shape (N, d): the true effects of the features, if known.
-    where : str
-        File, for messages.
-    columns : tuple of str
-        File and column of each feature, for messages.
-    """
-
-    features: NDArray[np.float64]
-    target: NDArray[Any]
-    effects: NDArray[np.float32] | None
-    where: str
-    columns: tuple[str, ...]
+    features: NDArray[np.float64]  # (N, d)
+    target: NDArray[Any]  # (N,): labels as text, numbers or truth values, or float32 values of a regression
+    effects: NDArray[np.float32] | None  # (N, d): the true effects of the features, if known
+    where: str  # file, for messages
+    columns: tuple[str, ...]  # file and column of each feature, for messages
 
 
 def read_columns(path: Path, features: Sequence[str], target: str, effects: Sequence[str], task: str) -> Rows:
-    """Read named columns of a ``.csv`` or ``.parquet`` file; without known effects none are named.
+    """Read named columns of a ``.csv`` or ``.parquet`` file, or raise a DatasetError.
 
     In a ``classification`` the target holds labels, as text in a CSV file; in a ``regression`` it is a number.
-
-    Raises
-    ------
-    DatasetError
-        If the file cannot be read or lacks a column, or a value is missing or not a finite number.
     """
     named = list(dict.fromkeys([*features, target, *effects]))
     columns = _columns(path, named, text=[target] if task == "classification" else [])
@@ -75,13 +55,7 @@ def read_columns(path: Path, features: Sequence[str], target: str, effects: Sequ
 
 
 def read_arrays(path: Path, names: Sequence[str], effects: str | None, task: str) -> Rows:
-    """Read a matrix of features and a vector of targets, by their two names, and perhaps effects from an ``.npz`` file.
-
-    Raises
-    ------
-    DatasetError
-        If the file cannot be read or lacks an array, or an array has another shape or a value that is not allowed.
-    """
+    """Read features, targets and perhaps effects by their names from an ``.npz`` file, or raise a DatasetError."""
     try:
         arrays = load_arrays(path, [*names, *([effects] if effects else [])])
     except TableError as error:

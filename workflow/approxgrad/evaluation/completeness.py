@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,31 +13,17 @@ from approxgrad.storage.attributions import OPTIONAL_COLUMNS, attribution_file
 from approxgrad.storage.table_checks import TableError, matrix
 
 
-def completeness_residuals(paths: Sequence[Path | str], methods: Sequence[str]) -> pa.Table:
-    """Return by how much the attributions of every sample miss the difference of the outputs.
+def residuals_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.Table:
+    """Return by how much the attributions of every sample miss the difference of the outputs, for a rule.
 
-    Parameters
-    ----------
-    paths : sequence of path
-        Attribution files of path methods.
-    methods : sequence of str
-        Method of each.
-
-    Returns
-    -------
-    Table
-        One row for each file and sample: ``method``, the columns :data:`approxgrad.evaluation.frames.SOURCE`,
-        ``sample``; ``attribution_sum`` over the features, in float64; ``output`` and ``baseline_output`` of the model;
-        ``residual``, the sum minus the difference of the outputs; and ``relative_residual``, the residual over the
-        absolute difference, null where the outputs are equal.
-
-    Raises
-    ------
-    TableError
-        If a file has no outputs at the ends of the path.
+    The ``attributions`` are files of path methods, the ``methods`` those of each. The table has a row for each file
+    and sample: ``method``, the columns :data:`approxgrad.evaluation.frames.SOURCE`, ``sample``; ``attribution_sum``
+    over the features, in float64; ``output`` and ``baseline_output`` of the model; ``residual``, the sum minus the
+    difference of the outputs; and ``relative_residual``, the residual over the absolute difference, null where the
+    outputs are equal. A TableError names a file without outputs at the ends of the path.
     """
     parts = []
-    for path, method in zip(paths, methods, strict=True):
+    for path, method in zip(inputs["attributions"], params["methods"], strict=True):
         file = attribution_file(path, ["attribution"])
         ends = file.read([name for name in ("sample", *OPTIONAL_COLUMNS) if name in file.schema.names])
         if any(name not in file.schema.names or ends[name].null_count == len(ends) for name in OPTIONAL_COLUMNS):
@@ -63,8 +48,3 @@ def completeness_residuals(paths: Sequence[Path | str], methods: Sequence[str]) 
         }
         parts.append(pa.table(columns))
     return pa.concat_tables(parts)
-
-
-def residuals_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.Table:
-    """Return the table of :func:`completeness_residuals` for a rule."""
-    return completeness_residuals(inputs["attributions"], params["methods"])

@@ -6,9 +6,8 @@ For the step of a finite difference these are truncation above the best step and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import theilslopes
 
-from approxgrad.evaluation.frames import read_comparisons, sorted_rows
+from approxgrad.evaluation.frames import read_comparisons
+from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.gradients.stencils import SCHEMES, Stencil
 from approxgrad.storage.tables import read_table
 
-CURVE = ["dataset", "model", "method", "family", "setting_name", "dtype"]
-"""Columns that tell error curves apart."""
+CURVE = ["dataset", "model", "method", "family", "setting_name", "dtype"]  # columns that tell error curves apart
 
 AWAY = 5.0
 """A branch begins at this multiple of the smallest error, where the other bends its slope by a twentieth at most."""
@@ -35,8 +34,7 @@ OFF_LINE = 2.0
 FEWEST_POINTS = 3
 """A line fits any two points, so a branch needs more."""
 
-TOLERANCE = 1.1
-"""Settings whose error is at most this multiple of the smallest one are as good as the best."""
+TOLERANCE = 1.1  # settings whose error is at most this multiple of the smallest one are as good as the best
 
 
 @dataclass(frozen=True)
@@ -60,24 +58,14 @@ class Branch:
 
 @dataclass(frozen=True)
 class Convergence:
-    """What an error curve says.
+    """What an error curve says."""
 
-    Attributes
-    ----------
-    best_setting, best_error : float
-        The setting with the smallest error, and that error.
-    low, high : float
-        Ends of the settings around it whose errors are within 10 % of the smallest.
-    truncation, rounding : Branch or None
-        Above and below the best setting; None where too few points lie on a branch.
-    """
-
-    best_setting: float
+    best_setting: float  # with the smallest error
     best_error: float
-    low: float
+    low: float  # ends of the settings around it whose errors are at most TOLERANCE times the smallest
     high: float
-    truncation: Branch | None
-    rounding: Branch | None
+    truncation: Branch | None  # above the best setting; None where too few points lie on it
+    rounding: Branch | None  # below it
 
     @property
     def jump(self) -> float:
@@ -88,29 +76,24 @@ class Convergence:
 
 
 def convergence(settings: ArrayLike, errors: ArrayLike, dtype: str) -> Convergence:
-    """Take an error curve apart.
+    """Take an error curve apart: positive settings, each once, and relative errors, of shape (K,), else a ValueError.
 
-    Parameters
-    ----------
-    settings, errors : array_like
-        Settings, such as step sizes, each once, and relative errors, of shape (K,).
-    dtype : str
-        Precision of the model; errors below its resolution count as zero.
-
-    Raises
-    ------
-    ValueError
-        If there are no points, a setting is not positive or there twice, or an error is negative or not a number.
-
-    Notes
-    -----
     The error of a difference of order p is about ``a / h + b h**p``: rounding and truncation. Going outwards from the
     smallest error, a branch begins at the first error of :data:`AWAY` times that and ends before the first one above
     :data:`TRUNCATION_ENDS` or :data:`ROUNDING_ENDS`. Its power law is the line of Theil (1950) and Sen (1968) on
     logarithmic axes, which a few outliers do not move. Points near the minimum that are off the line by more than
-    :data:`OFF_LINE` are left out: a network of rectifiers has no truncation error before its first kink.
+    :data:`OFF_LINE` are left out: a network of rectifiers has no truncation error before its first kink. Errors below
+    the resolution of the model's `dtype` count as zero.
     """
-    h, e = _sorted(settings, errors)
+    h, e = np.asarray(settings, float), np.asarray(errors, float)
+    if h.ndim != 1 or h.shape != e.shape or not len(h):
+        raise ValueError(f"settings: expected as many as errors and at least one, got shapes {h.shape} and {e.shape}")
+    if not (h > 0).all() or len(set(h)) < len(h):
+        raise ValueError("settings: expected positive numbers, each once")
+    if not (e >= 0).all():
+        raise ValueError("errors: expected numbers that are not negative")
+    order = np.argsort(h)
+    h, e = h[order], e[order]
     best = int(np.argmin(e))
     floor = max(e[best], float(np.finfo(dtype).eps))
     good = e <= TOLERANCE * e[best]
@@ -132,16 +115,10 @@ def convergence(settings: ArrayLike, errors: ArrayLike, dtype: str) -> Convergen
 def textbook_step(truncation: Branch, own: Stencil, dtype: str, rounding_scale: float) -> float:
     """Return the step that a textbook would choose, from machine epsilon and the measured truncation error.
 
-    Parameters
-    ----------
-    truncation : Branch
-        Measured with the stencil `own` and a model of the precision `dtype`.
-    rounding_scale : float
-        ``|f| |w| / |w f'|``, from the metadata of the exact attribution: the step at which an error of the size of
-        f in every difference is as large as an attribution ``w f'``.
+    The truncation was measured with the stencil `own` and a model of the precision `dtype`. The `rounding_scale` is
+    ``|f| |w| / |w f'|``, from the metadata of the exact attribution: the step at which an error of the size of f in
+    every difference is as large as an attribution ``w f'``.
 
-    Notes
-    -----
     With outputs that are off by ``eps |f|``, a difference with coefficients c_i is off by ``sum |c_i| eps |f| / h``.
     Together with a truncation error of ``b h**p`` this is least at ``h**(p + 1) = sum |c_i| eps |f| / (p b)``: for the
     forward scheme ``h = 2 sqrt(eps |f| / |f''|)``, for the central one ``h = (3 eps |f| / |f'''|)**(1/3)`` (Press et
@@ -153,18 +130,10 @@ def textbook_step(truncation: Branch, own: Stencil, dtype: str, rounding_scale: 
 
 
 def error_curves(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return the relative error against the exact attribution over the settings.
+    """Return the relative error against the exact attribution over the settings, from any number of metric tables.
 
-    Parameters
-    ----------
-    metrics : DataFrame
-        The metric table, of any number of data sets, models and methods.
-
-    Returns
-    -------
-    DataFrame
-        One row for each of :data:`CURVE`, ``chosen`` (at run time) and ``setting``: ``error`` (median over the
-        samples), ``lower_quartile``, ``upper_quartile`` and ``n`` (samples with a defined error).
+    There is a row for each of :data:`CURVE`, ``chosen`` (at run time) and ``setting``: ``error`` (median over the
+    samples), ``lower_quartile``, ``upper_quartile`` and ``n`` (samples with a defined error).
     """
     compared = (metrics["reference"] != "truth") & metrics["setting"].notna()
     rows = metrics[compared].dropna(subset="relative_error")
@@ -175,29 +144,22 @@ def error_curves(metrics: pd.DataFrame) -> pd.DataFrame:
         upper_quartile=lambda values: values.quantile(0.75),
         n="count",
     )
-    return sorted_rows(curves.reset_index(), columns)
+    # Precisions by their digits and not by their names.
+    return curves.reset_index().sort_values(
+        columns, key=lambda own: own.map(PRECISIONS.index) if own.name == "dtype" else own, ignore_index=True
+    )
 
 
 def recommended_settings(
     metrics: pd.DataFrame, rounding_scales: Mapping[tuple[str, str, str, str], float]
 ) -> pd.DataFrame:
-    """Return the setting to use, and why, for each data set, model, method, family and precision.
+    """Return the setting to use, and why, for each data set, model, method, family and precision of a metric table.
 
-    Parameters
-    ----------
-    metrics : DataFrame
-        The metric table.
-    rounding_scales : mapping
-        See :func:`textbook_step`, by data set, model, method and precision; without it there is no textbook step.
-
-    Returns
-    -------
-    DataFrame
-        The columns of :data:`CURVE`, then ``best_setting``, ``best_error``, ``low``, ``high``, ``truncation_slope``,
-        ``truncation_points``, ``rounding_slope``, ``rounding_points``, ``jump`` (:attr:`Convergence.jump`: below one
-        for a smooth model, far above one where the error falls off at the kinks of a network), ``textbook_step``,
-        ``chosen_setting``, ``chosen_error``, ``settings`` (how many were compared) and ``n`` (samples). What does not
-        exist is missing.
+    The `rounding_scales` of :func:`textbook_step` are by data set, model, method and precision; without one there is no
+    textbook step. After the columns of :data:`CURVE` stand the fields of :class:`Convergence` and of its branches, with
+    ``jump`` (below one for a smooth model, far above one where the error falls off at the kinks of a network),
+    ``textbook_step``, ``chosen_setting``, ``chosen_error``, ``settings`` (how many were compared) and ``n`` (samples).
+    What does not exist is missing.
     """
     rows = []
     for key, curve in error_curves(metrics).groupby(CURVE, observed=True, sort=False):
@@ -228,32 +190,12 @@ def _recommendation(curve: pd.DataFrame, own: Stencil | None, dtype: str, scale:
 
 def recommendations_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the table of :func:`recommended_settings` for a rule."""
-    scales = rounding_scales(inputs["exact"], params["references"])
-    return recommended_settings(read_comparisons(inputs["metrics"], params["comparisons"]), scales), {}
-
-
-def rounding_scales(
-    paths: Sequence[Path | str], comparisons: Sequence[tuple[str, str, str]]
-) -> dict[tuple[str, str, str, str], float]:
-    """Return the scales of :func:`textbook_step` from exact attribution files, each with what is compared with it."""
     scales = {}
-    for path, names in zip(paths, comparisons, strict=True):
+    for path, names in zip(inputs["exact"], params["references"], strict=True):
         document = read_table(path, [])[1]
         if document.get("rounding_scale") is not None:
             scales[(*names, document["dtype"])] = float(document["rounding_scale"])
-    return scales
-
-
-def _sorted(settings: ArrayLike, errors: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    h, e = np.asarray(settings, float), np.asarray(errors, float)
-    if h.ndim != 1 or h.shape != e.shape or not len(h):
-        raise ValueError(f"settings: expected as many as errors and at least one, got shapes {h.shape} and {e.shape}")
-    if not (h > 0).all() or len(set(h)) < len(h):
-        raise ValueError("settings: expected positive numbers, each once")
-    if not (e >= 0).all():
-        raise ValueError("errors: expected numbers that are not negative")
-    order = np.argsort(h)
-    return h[order], e[order]
+    return recommended_settings(read_comparisons(inputs["metrics"], params["comparisons"]), scales), {}
 
 
 def _branch(settings: NDArray[np.float64], errors: NDArray[np.float64], floor: float, ends: float) -> Branch | None:

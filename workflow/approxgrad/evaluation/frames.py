@@ -20,9 +20,6 @@ from approxgrad.storage.tables import write_table
 SOURCE = ["gradient", *SOURCE_COLUMNS]
 """Columns that describe a gradient source, in tables and in the metadata of attribution files."""
 
-TYPES = {"setting": pa.float64(), "chosen": pa.bool_(), "evaluations": pa.int64()}
-"""Types of the columns of :data:`SOURCE` that are not text."""
-
 KEYS = ["dataset", "model", "method", *SOURCE, "reference"]
 """Columns that tell the rows of the summary apart, besides the metric."""
 
@@ -34,13 +31,7 @@ def source_columns(source: Mapping[str, Any], rows: int) -> dict[str, pa.Array]:
 
 
 def read_metrics(path: Path | str, dataset: str, model: str, method: str) -> pd.DataFrame:
-    """Return the metrics of one data set, model and method with these three names as columns.
-
-    Raises
-    ------
-    TableError
-        If the file is not a table of metrics.
-    """
+    """Return the metrics of one data set, model and method with these three names as columns."""
     return read_keyed(path, [*SOURCE, "reference", "sample"], dataset=dataset, model=model, method=method)
 
 
@@ -73,72 +64,28 @@ def shown_rows(frame: pd.DataFrame) -> pd.DataFrame:
     return rows[~rows["chosen"] | rows["chosen"].groupby(by_setting).transform("all")]
 
 
-def sorted_rows(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Return a table sorted by some columns, ``dtype`` by precision."""
-    order = {dtype: place for place, dtype in enumerate(PRECISIONS)}
-    return frame.sort_values(
-        [*columns], key=lambda column: column.map(order) if column.name == "dtype" else column, ignore_index=True
-    )
-
-
-def exact_ranges(paths: Sequence[Path | str], cells: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
-    """Return the smallest and largest value of exact attributions.
-
-    Parameters
-    ----------
-    paths : sequence of path
-        Attribution files.
-    cells : sequence of tuple of str
-        Data set, model and method of each.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``dataset``, ``model``, ``method``, ``minimum``, ``maximum`` and ``samples``.
-    """
+def ranges_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return smallest and largest value and number of samples of exact attributions, for a rule."""
     rows = []
-    for path, names in zip(paths, cells, strict=True):
+    for path, names in zip(inputs["exact"], params["cells"], strict=True):
         file = attribution_file(path, ["attribution"])
         pieces = (matrix(piece["attribution"], "attribution", path) for piece in file.pieces(["attribution"]))
         ends = np.array([(maps.min(), maps.max()) for maps in pieces])
         rows.append((*names, ends[:, 0].min(), ends[:, 1].max(), file.rows))
-    return pd.DataFrame(rows, columns=["dataset", "model", "method", "minimum", "maximum", "samples"])
+    return pd.DataFrame(rows, columns=["dataset", "model", "method", "minimum", "maximum", "samples"]), {}
 
 
-def model_measures(
-    paths: Sequence[Path | str], models: Sequence[tuple[str, str]], kinds: Sequence[str]
-) -> pd.DataFrame:
-    """Return the test measures of all models.
+def measures_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the test measures of all models, for a rule.
 
-    Parameters
-    ----------
-    paths : sequence of path
-        Tables of measures.
-    models : sequence of (str, str)
-        Data set and model of each.
-    kinds : sequence of str
-        What each model is, for readers.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``dataset``, ``model``, ``kind``, ``metric``, ``value`` and ``n``.
+    Columns are ``dataset``, ``model``, its ``kind`` for readers, ``metric``, ``value`` and ``n``.
     """
-    files = zip(paths, models, kinds, strict=True)
-    return pd.concat(
-        [read_keyed(path, dataset=dataset, model=model, kind=kind) for path, (dataset, model), kind in files],
-        ignore_index=True,
-    )
+    files = zip(inputs["measures"], params["models"], params["kinds"], strict=True)
+    parts = [read_keyed(path, dataset=dataset, model=model, kind=kind) for path, (dataset, model), kind in files]
+    return pd.concat(parts, ignore_index=True), {}
 
 
-def write_both(
-    frame: pd.DataFrame, parquet: Path | str, csv: Path | str, metadata: Mapping[str, Any] | None = None
-) -> None:
+def write_both(frame: pd.DataFrame, parquet: Path | str, csv: Path | str, metadata: Mapping[str, Any]) -> None:
     """Write a table as parquet, with a JSON document as its metadata, and as CSV."""
-    write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), metadata or {})
+    write_table(parquet, pa.Table.from_pandas(frame, preserve_index=False), metadata)
     write_atomically(csv, lambda path: frame.to_csv(path, index=False))
-
-
-def ranges_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the table of :func:`exact_ranges` for a rule."""
-    return exact_ranges(inputs["exact"], params["cells"]), {}

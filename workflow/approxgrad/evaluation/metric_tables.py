@@ -22,34 +22,17 @@ from approxgrad.storage.cached_arrays import read_arrays
 from approxgrad.storage.table_checks import TableError, matrix
 from approxgrad.storage.table_file import TableFile
 
-COMPARED = ["attribution", "truth"]
-"""Columns of an attribution file that are needed here."""
+COMPARED = ["attribution", "truth"]  # columns of an attribution file that are needed here
 
 
 def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | str], twin: str = "") -> pa.Table:
-    """Return the metrics of every sample of one data set, model and method.
+    """Return the metrics of every sample of one data set, model and method, from its attribution files.
 
-    Parameters
-    ----------
-    exact : sequence of path
-        The exact attribution in each precision of the approximated ones.
-    approximated : sequence of path
-        The approximated attributions.
-    twin : str
-        Name of the model that the exact attributions are of, where it is another one.
-
-    Returns
-    -------
-    Table
-        One row for each gradient source, reference and sample: :data:`approxgrad.evaluation.frames.SOURCE`,
-        ``reference``, ``sample`` and a column for each metric. Approximated attributions are compared with ``exact``
-        of the same precision, with ``exact of`` the twin, or with the source that stands in for it; all of them with
-        the ``truth``, where it is known. An undefined metric is null.
-
-    Raises
-    ------
-    TableError
-        If a sample or a precision lacks its exact attribution, or the maps differ in size.
+    There is a row for each gradient source, reference and sample: :data:`approxgrad.evaluation.frames.SOURCE`,
+    ``reference``, ``sample`` and a column for each metric, null where it is undefined. Approximated attributions are
+    compared with ``exact`` of the same precision, with ``exact of`` the `twin` that the exact ones are of, or with the
+    source that stands in for it; all of them with the ``truth``, where it is known. A TableError says that a sample or
+    a precision lacks its exact attribution, or that the maps differ in size.
     """
     references = {}
     parts = []
@@ -72,11 +55,6 @@ def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | s
 def method_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.Table:
     """Return the table of :func:`evaluate_method` for a rule."""
     return evaluate_method(inputs["exact"], inputs["approximated"], params["twin"])
-
-
-def arrays_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.Table:
-    """Return the table of :func:`evaluate_arrays` for a rule."""
-    return evaluate_arrays(inputs["arrays"], params["steps"], params["scheme"], params["arrays"])
 
 
 def _measured_file(file: TableFile, exact: TableFile | None, twin: str = "") -> list[pa.Table]:
@@ -113,26 +91,16 @@ def _measured_file(file: TableFile, exact: TableFile | None, twin: str = "") -> 
     ]
 
 
-def evaluate_arrays(
-    paths: Sequence[Path | str], steps: Sequence[float], scheme: str, names: Mapping[str, str]
-) -> pa.Table:
-    """Return the metrics of every sample of cached maps, with the columns of :func:`evaluate_method`.
+def arrays_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.Table:
+    """Return the metrics of every sample of cached maps, with the columns of :func:`evaluate_method`, for a rule.
 
-    Parameters
-    ----------
-    paths : sequence of path
-        Files as :func:`approxgrad.storage.cached_arrays.read_arrays` takes them.
-    steps : sequence of float
-        The step of each.
-    scheme : str
-        The finite-difference scheme of all.
-    names : mapping
-        Names of the arrays: ``exact`` and ``approximated``.
+    The ``arrays`` are files for :func:`approxgrad.storage.cached_arrays.read_arrays` with the names of the parameter
+    ``arrays``; ``steps`` has the step of each, ``scheme`` the finite-difference scheme of all.
     """
     parts = []
-    for path, step in zip(paths, steps, strict=True):
-        exact, approximated = read_arrays(path, names)
-        source = Source(Difference(scheme, (step,)), step)  # type: ignore[arg-type]
+    for path, step in zip(inputs["arrays"], params["steps"], strict=True):
+        exact, approximated = read_arrays(path, params["arrays"])
+        source = Source(Difference(params["scheme"], (step,)), step)
         described = {
             "gradient": source.name,
             "family": source.family,
@@ -166,21 +134,11 @@ def _positions(exact: TableFile, sample: NDArray[np.int64], path: Path | str) ->
 
 
 def summarise(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Return the distribution of every metric over the samples.
+    """Return the distribution of every metric over the samples of metric tables.
 
-    Parameters
-    ----------
-    metrics : DataFrame
-        One row per sample, with the columns :data:`KEYS`, ``sample`` and a column for each metric.
-    bootstrap : Bootstrap
-        How the intervals of mean and median are computed.
-
-    Returns
-    -------
-    DataFrame
-        One row for each of :data:`KEYS` and ``metric``: ``mean``, the ends ``mean_low`` and ``mean_high`` of its
-        interval, ``std`` (population), ``median``, ``median_low``, ``median_high``, ``lower_quartile``,
-        ``upper_quartile``, ``n`` (samples with a value) and ``undefined`` (samples without one).
+    There is a row for each of :data:`KEYS` and ``metric``: ``mean``, the ends ``mean_low`` and ``mean_high`` of its
+    interval, ``std`` (population), ``median``, ``median_low``, ``median_high``, ``lower_quartile``, ``upper_quartile``,
+    ``n`` (samples with a value) and ``undefined`` (samples without one).
     """
     tidy = metrics.melt(id_vars=[*KEYS, "sample"], value_vars=list(METRICS), var_name="metric")
     groups = tidy.groupby([*KEYS, "metric"], sort=False, dropna=False, observed=True)["value"]

@@ -17,32 +17,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure of agreement.
+    """A measure of agreement."""
 
-    Attributes
-    ----------
-    name, label : str
-        As a column of tables, and on an axis.
-    line : str
-        What it measures.
-    function : callable
-        ``(attribution, reference) -> values``: two float64 arrays (N, d) to one of shape (N,).
-    lower, upper : float
-        Range of the values.
-    best : float
-        The value of perfect agreement.
-    unit : str
-        Of the values, where they have one.
-    """
-
-    name: str
-    label: str
-    line: str
-    function: Callable[[Array, Array], Array]
+    name: str  # as a column of tables
+    label: str  # on an axis
+    line: str  # what it measures
+    function: Callable[[Array, Array], Array]  # of attribution and reference, float64 (N, d), to values (N,)
     lower: float
     upper: float
-    best: float
-    unit: str = ""
+    best: float  # the value of perfect agreement
+    unit: str = ""  # of the values, where they have one
 
 
 METRICS: Registry[Metric] = Registry("metric", __package__, {})  # type: ignore[type-var]
@@ -70,7 +54,7 @@ def cosine(attribution: Array, reference: Array) -> Array:
 
 def pearson(attribution: Array, reference: Array) -> Array:
     """Return Pearson's correlation over the features; undefined where a map is constant."""
-    result = cosine(_centred(attribution), _centred(reference))
+    result = cosine(*(values - values.mean(axis=1, keepdims=True) for values in (attribution, reference)))
     result[_constant(attribution) | _constant(reference)] = np.nan
     return result
 
@@ -183,33 +167,13 @@ for _metric in (
 
 
 def compare(attribution: NDArray[np.floating], reference: NDArray[np.floating]) -> dict[str, Array]:
-    """Return every metric for every row.
-
-    Parameters
-    ----------
-    attribution, reference : ndarray
-        Maps of shape (N, d), of any dtype; the computation is in float64.
-
-    Returns
-    -------
-    dict of str to ndarray
-        Float64 of shape (N,) for each name in :data:`METRICS`; NaN where undefined.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or are not two-dimensional.
-    """
+    """Return every metric of :data:`METRICS`, computed in float64, for every row of two maps of one shape (N, d)."""
     if attribution.shape != reference.shape or attribution.ndim != 2:
         raise ValueError(
             f"reference: expected two maps of one shape (N, d), got {attribution.shape} and {reference.shape}"
         )
     a, r = np.asarray(attribution, float), np.asarray(reference, float)
     return {name: metric.function(a, r) for name, metric in METRICS.items()}
-
-
-def _centred(values: Array) -> Array:
-    return np.asarray(values - values.mean(axis=1, keepdims=True))
 
 
 def _norm(values: Array) -> tuple[Array, NDArray[np.int_]]:

@@ -26,19 +26,10 @@ WITHIN = [key for key in KEYS if key not in SOURCE or key == "dtype"]
 
 
 def source_pairs(sources: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Return the pairs of sources that are compared.
+    """Return the pairs of sources that are compared: what the two differ in, and the names of the first and the second.
 
-    Parameters
-    ----------
-    sources : DataFrame
-        Columns ``gradient``, ``family``, ``setting``, ``setting_name`` and ``chosen``.
-
-    Returns
-    -------
-    list of (str, str, str)
-        What the two differ in, and the names of the first and the second. ``setting``: neighbouring fixed settings of a
-        family, the smaller one first. ``family``: two families with the same setting, in alphabetical order.
-        ``exact``: an approximated gradient, then one without a setting, the exact gradient.
+    ``setting``: neighbouring fixed settings of a family, the smaller one first. ``family``: two families with the same
+    setting, in alphabetical order. ``exact``: an approximated gradient, then one without a setting, the exact gradient.
     """
     order = ["family", "chosen", "setting"]
     approximated: list[Any] = [*sources[sources["setting_name"] != ""].sort_values(order).itertuples()]
@@ -59,30 +50,12 @@ def _alike(first: Any, second: Any) -> bool:
 def compare_sources(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     """Return the difference between two gradient sources in every metric, over the samples that both have.
 
-    Parameters
-    ----------
-    metrics : DataFrame
-        As for :func:`approxgrad.evaluation.metric_tables.summarise`.
-    bootstrap : Bootstrap
-        How the intervals are computed.
-
-    Returns
-    -------
-    DataFrame
-        One row for each pair of :func:`source_pairs` and metric, with the columns :data:`WITHIN` and:
-
-        ``differ``, ``first``, ``second``, ``metric``
-            What the sources differ in, their names, and what they are compared by.
-        ``first_median``, ``second_median``
-            Of the metric.
-        ``median_difference``, ``low``, ``high``
-            Of first minus second within a sample, with its interval.
-        ``first_better``, ``equal``
-            Share of samples on which the first is nearer to the metric's best value, or as near.
-        ``n``, ``undefined``
-            Samples that the numbers are over, and those left out because a metric is undefined.
-        ``p_value``, ``p_adjusted``
-            Of :func:`sign_test`, and after Holm's correction for all rows with the same :data:`WITHIN`.
+    There is a row for each pair of :func:`source_pairs` and metric, with the columns :data:`WITHIN`: what the two
+    ``differ`` in, their names ``first`` and ``second``, their medians, and the ``median_difference``, of first minus
+    second within a sample, with the ends ``low`` and ``high`` of its interval. ``first_better`` and ``equal`` are the
+    shares of the ``n`` samples on which the first is nearer to the metric's best value, or as near; ``undefined``
+    samples are left out because a metric is. ``p_value`` is that of :func:`sign_test`, ``p_adjusted`` after Holm's
+    correction for all rows with the same :data:`WITHIN`.
     """
     pairs = _pairs(metrics)
     judged = _judged(pairs, metrics).groupby(["pair", "metric"], sort=False, observed=True)
@@ -154,16 +127,10 @@ def _judged(pairs: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def sign_test(better: NDArray[np.integer], worse: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return two-sided p-values of the sign test that both sources are better equally often.
+    """Return two-sided p-values of the sign test that both sources are better equally often; 1 where neither ever is.
 
     Unlike Wilcoxon's test, it does not assume symmetric differences, which those of errors are not, and gives the same
     answer for an error and its logarithm.
-
-    Parameters
-    ----------
-    better, worse : ndarray
-        Numbers of samples on which the one and the other source is better, any shape. Where there are none, the p-value
-        is 1.
     """
     return np.asarray(np.minimum(1, 2 * bdtr(np.minimum(better, worse), better + worse, 0.5)))
 

@@ -25,28 +25,12 @@ from approxgrad.seeds import derive_seed
 
 Array = NDArray[np.float64]
 
-COLUMNS_AT_ONCE = 512
-"""Bounds the memory for resampled means and medians, whatever the number of columns."""
+COLUMNS_AT_ONCE = 512  # bounds the memory for resampled means and medians, whatever the number of columns
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are computed.
-
-    Attributes
-    ----------
-    seed : int
-        The study's seed.
-    level : float
-        Share of studies whose interval is to contain the true value, between 0 and 1.
-    resamples : int
-        How often the samples are drawn again, with replacement.
-
-    Raises
-    ------
-    ValueError
-        If the level or the number of resamples is out of range.
-    """
+    """How intervals are computed; the `level` is the share of studies in which one contains the true value."""
 
     seed: int
     level: float = 0.95
@@ -65,24 +49,12 @@ class Bootstrap:
 
 
 def intervals(columns: Sequence[NDArray[np.floating]], bootstrap: Bootstrap) -> pd.DataFrame:
-    """Return mean and median of every column with their intervals.
+    """Return mean and median of every column with their intervals, one row per column.
 
-    Parameters
-    ----------
-    columns : sequence of ndarray
-        Values of independent samples, each of shape (N,); lengths may differ. NaN is left out, and order is ignored.
-    bootstrap : Bootstrap
-        Level, resamples and seed. Columns with the same number of values share their resamples.
-
-    Returns
-    -------
-    DataFrame
-        One row per column: ``mean``, ``mean_low``, ``mean_high``, ``median``, ``median_low``, ``median_high``. The ends
-        are NaN for fewer than two values, everything is for none.
-
-    Notes
-    -----
-    Time: one matrix product, resamples x values x columns. Memory: 24 bytes x resamples x values.
+    The columns are values of independent samples, each of shape (N,); lengths may differ. NaN is left out, and order is
+    ignored; columns with the same number of values share their resamples. The ends are NaN for fewer than two values,
+    everything is for none. Time: one matrix product, resamples x values x columns. Memory: 24 bytes x resamples x
+    values.
     """
     defined = [np.asarray(column, float)[~np.isnan(column)] for column in columns]
     counts = np.array([len(column) for column in defined], int)
@@ -102,7 +74,8 @@ def intervals(columns: Sequence[NDArray[np.floating]], bootstrap: Bootstrap) -> 
             if resamples is not None:
                 ends = middle + _mean_interval(deviations, resamples, bootstrap)
                 result[chunk, 1:3] = np.clip(ends, smallest, largest)
-                result[chunk, 4:6] = _median_interval(values, resamples, bootstrap)
+                medians = _middle(values, resamples.lower, resamples.upper)
+                result[chunk, 4:6] = np.quantile(medians, bootstrap.tails, axis=1).T
     return pd.DataFrame(result, columns=names)
 
 
@@ -122,12 +95,6 @@ def _resample(count: int, bootstrap: Bootstrap) -> _Resamples:
     cells = ranks + count * np.arange(bootstrap.resamples)[:, None]
     drawn = np.bincount(cells.ravel(), minlength=cells.size).reshape(cells.shape)
     return _Resamples(drawn / count, ranks[:, (count - 1) // 2], ranks[:, count // 2])
-
-
-def _median_interval(values: Array, resamples: _Resamples, bootstrap: Bootstrap) -> Array:
-    """Return the ends of the interval of the median, shape (K, 2), from sorted values of shape (K, n)."""
-    medians = _middle(values, resamples.lower, resamples.upper)
-    return np.quantile(medians, bootstrap.tails, axis=1).T
 
 
 def _mean_interval(values: Array, resamples: _Resamples, bootstrap: Bootstrap) -> Array:

@@ -41,7 +41,6 @@ class Anatomy(Figure):
     name: ClassVar[str] = "anatomy"
     label: ClassVar[str] = "error against step"
     level: ClassVar[tuple[str, ...]] = ("dataset", "model")
-    caption: ClassVar[str] = "anatomy.rst"
 
     def targets(self, study: Study) -> list[tuple[str, ...]]:
         """Return the models with an approximated attribution."""
@@ -74,25 +73,11 @@ class Anatomy(Figure):
 
 @style.applied_style()
 def anatomy(curves: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
-    """Draw error curves on logarithmic axes.
+    """Draw error curves (:func:`approxgrad.evaluation.convergence.error_curves`) on logarithmic axes.
 
-    Parameters
-    ----------
-    curves : DataFrame
-        As :func:`approxgrad.evaluation.convergence.error_curves` returns them.
-    params : mapping
-        ``labels``, ``families``, and ``methods`` with their labels, in the order of the panels.
-
-    Returns
-    -------
-    Figure
-        For each family and precision a line of the medians over the samples, with the quartiles as a band; the power
-        laws of its branches with their exponents; its best setting, and the one chosen at run time where there is one.
-
-    Raises
-    ------
-    ValueError
-        If a method has no rows.
+    For each family and precision there is a line of the medians over the samples, with the quartiles as a band, the
+    power laws of its branches with their exponents, its best setting, and the one chosen at run time where there is
+    one. The panels are the `methods` in the parameters; a ValueError names one without rows.
     """
     families, methods = params["families"], params["methods"]
     kinds = {

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from approxgrad.evaluation.metrics import Metric
 
-SHOWN = ("pearson", "cosine", "mean_squared_error")
-"""The metrics of box plots."""
+SHOWN = ("pearson", "cosine", "mean_squared_error")  # the metrics of box plots
 
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 SLOT_WIDTH = 0.8  # Of the distance of two gradient sources; one half for the box, the other for its points.

@@ -20,7 +20,6 @@ class Boxplots(ComparisonFigure):
 
     name: ClassVar[str] = "boxplots"
     label: ClassVar[str] = "approximated against exact"
-    caption: ClassVar[str] = "boxplots.rst"
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
         """Return the box plots of the metric table."""

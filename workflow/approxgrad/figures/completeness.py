@@ -34,7 +34,6 @@ class Completeness(Figure):
     name: ClassVar[str] = "completeness"
     label: ClassVar[str] = "completeness"
     level: ClassVar[tuple[str, ...]] = ("dataset", "model", "method")
-    caption: ClassVar[str] = "completeness.rst"
 
     def targets(self, study: Study) -> list[tuple[str, ...]]:
         """Return the methods that should be complete."""
@@ -59,18 +58,7 @@ class Completeness(Figure):
 
 @style.applied_style()
 def completeness_boxplots(residuals: pd.DataFrame, params: Mapping[str, Any]) -> tuple[Drawing, pd.DataFrame]:
-    """Draw the residuals on common logarithmic axes, where a source has the same place for each method.
-
-    Returns
-    -------
-    Figure, DataFrame
-        The figure, and the signed residuals that it shows.
-
-    Raises
-    ------
-    ValueError
-        If a method has no rows.
-    """
+    """Draw the residuals on common logarithmic axes, with one place for a source in all panels; also return them."""
     import pandas as pd
 
     labels, families, methods = params["labels"], params["families"], params["methods"]

@@ -24,37 +24,18 @@ class Figure:
     """A sort of picture, of which a study has one for each of its targets.
 
     Snakemake imports the modules of figures whenever it starts, so they import matplotlib and pandas in functions only.
-
-    Attributes
-    ----------
-    name, label : str
-        As in the name of the rule that draws it, and in the report.
-    level : tuple of str
-        The keys of one picture, in the order of its folders, such as ``("dataset", "model", "method")``.
-    caption : str
-        File of the caption: in ``workflow/report``, or beside the module of a user's own figure.
-    file : str
-        Name of the files without ending; by default the name.
-    folder : str
-        Where the folders of the keys lie.
-    category, subcategory : str
-        Place in the report, with keys in braces.
-    of_method : str
-        Method in the report, where it is not a key.
-    target : str
-        Rule that asks for all pictures.
     """
 
-    name: ClassVar[str]
-    label: ClassVar[str]
-    level: ClassVar[tuple[str, ...]]
-    caption: ClassVar[str]
-    file: ClassVar[str] = ""
-    folder: ClassVar[str] = "results/figures"
-    category: ClassVar[str] = "{dataset}"
+    name: ClassVar[str]  # as in the name of the rule that draws it
+    label: ClassVar[str]  # in the report
+    level: ClassVar[tuple[str, ...]]  # keys of one picture, in the order of its folders: ("dataset", "model", "method")
+    caption: ClassVar[str] = ""  # in workflow/report or beside a user's own module; by default the name with .rst
+    file: ClassVar[str] = ""  # the picture without ending; by default the name
+    folder: ClassVar[str] = "results/figures"  # where the folders of the keys lie
+    category: ClassVar[str] = "{dataset}"  # place in the report, with keys in braces
     subcategory: ClassVar[str] = "{model}"
-    of_method: ClassVar[str] = "all"
-    target: ClassVar[str] = "comparison_figures"
+    of_method: ClassVar[str] = "all"  # method in the report, where it is not a key
+    target: ClassVar[str] = "comparison_figures"  # rule that asks for all pictures
 
     @property
     def path(self) -> str:
@@ -79,21 +60,22 @@ class Figure:
     @property
     def caption_path(self) -> str:
         """Path of the caption, relative to the folder of the rules where it is one of this workflow."""
-        own = Path(inspect.getfile(type(self))).with_name(self.caption)
-        return str(own) if own.is_file() else f"../report/{self.caption}"
+        caption = self.caption or f"{self.name}.rst"
+        own = Path(inspect.getfile(type(self))).with_name(caption)
+        return str(own) if own.is_file() else f"../report/{caption}"
 
     def files(self, study: Study) -> list[str]:
-        """Return the files of all pictures of a study."""
+        """Return the files of all pictures."""
         pictures = (self.path.format(**dict(zip(self.level, keys, strict=True))) for keys in self.targets(study))
         return [f"{picture}.{ending}" for picture in pictures for ending in ("svg", "png", "csv")]
 
     def names(self, study: Study) -> dict[str, list[str]]:
-        """Return the names that each key has among the pictures of a study."""
+        """Return the names that each key has among the pictures."""
         targets = self.targets(study)
         return {key: sorted({keys[place] for keys in targets}) for place, key in enumerate(self.level)}
 
     def targets(self, study: Study) -> Sequence[tuple[str, ...]]:
-        """Return the keys of every picture of a study."""
+        """Return the keys of every picture."""
         raise NotImplementedError
 
     def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
@@ -101,28 +83,14 @@ class Figure:
         raise NotImplementedError
 
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
-        """Return what else a picture is drawn from, as plain values: labels of the keys, and looks of the sources.
-
-        The looks are described in :mod:`approxgrad.figures.style`.
-        """
+        """Return what else it is drawn from, as plain values: labels of the keys, and looks of the gradient sources."""
         return {
             "labels": {key: study.labels[key][name] for key, name in keys.items()},
             "families": complete_looks(study.families(keys["dataset"])),
         }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
-        """Return a picture and its numbers.
-
-        Parameters
-        ----------
-        inputs, params, keys : mapping
-            As the other methods return them.
-
-        Raises
-        ------
-        ValueError
-            If a table lacks what is to be drawn.
-        """
+        """Return a picture and its numbers from what the other methods return; a ValueError says what a table lacks."""
         raise NotImplementedError
 
 
@@ -132,7 +100,7 @@ class ComparisonFigure(Figure):
     level: ClassVar[tuple[str, ...]] = ("dataset", "model", "method")
 
     def targets(self, study: Study) -> Sequence[tuple[str, ...]]:
-        """Return all comparisons of a study."""
+        """Return all comparisons."""
         return study.comparisons
 
     def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:

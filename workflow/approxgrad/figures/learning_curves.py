@@ -34,7 +34,6 @@ class LearningCurves(Figure):
     name: ClassVar[str] = "learning_curves"
     label: ClassVar[str] = "learning curves"
     level: ClassVar[tuple[str, ...]] = ("dataset", "model")
-    caption: ClassVar[str] = "learning_curves.rst"
     of_method: ClassVar[str] = "none"
     target: ClassVar[str] = "figures"
 
@@ -59,20 +58,10 @@ class LearningCurves(Figure):
 
 @style.applied_style()
 def learning_curves(curves: pd.DataFrame, labels: Mapping[str, str]) -> tuple[Drawing, pd.DataFrame]:
-    """Draw the measures of both splits; also return them.
+    """Draw the measures of both splits, with labels of data set and model; also return them.
 
-    Parameters
-    ----------
-    curves : DataFrame
-        Columns ``dataset``, ``model``, ``epoch`` (from 1), ``split`` (``train`` or ``validation``), ``metric``
-        (``loss``, and ``accuracy`` or ``r2``), ``value`` and ``best`` (whether the epoch's state was restored).
-    labels : mapping
-        Of data set and model.
-
-    Raises
-    ------
-    ValueError
-        If a measure or the best epoch is missing.
+    It needs ``epoch`` (from 1), ``split`` (``train`` or ``validation``), ``metric`` (``loss``, and ``accuracy`` or
+    ``r2``), ``value`` and ``best`` (whether the epoch's state was restored).
     """
     from matplotlib.ticker import MaxNLocator
 

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from approxgrad.study.grid import Cell
     from approxgrad.study.study import Study
 
-QUANTILE = 0.99
-"""Share of the pixels of two maps that their colour scale covers; the rest is shown like its ends."""
+QUANTILE = 0.99  # share of the pixels of two maps that their colour scale covers; the rest is shown like its ends
 
 SIGNED, UNSIGNED = "RdBu_r", "Reds"
 
@@ -41,7 +40,6 @@ class Maps(Figure):
     name: ClassVar[str] = "maps"
     label: ClassVar[str] = "attribution maps"
     level: ClassVar[tuple[str, ...]] = ("dataset", "model")
-    caption: ClassVar[str] = "maps.rst"
     file: ClassVar[str] = "attribution_maps"
 
     def targets(self, study: Study) -> list[tuple[str, ...]]:
@@ -51,10 +49,7 @@ class Maps(Figure):
     def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
         """Return the attribution files of the columns."""
         columns = mapped_cells(study, keys["dataset"], keys["model"])
-        return {
-            "approximated": [cell.path for _, cell, _ in columns],
-            "exact": [cell.path for _, _, cell in columns],
-        }
+        return {"approximated": [cell.path for _, cell, _ in columns], "exact": [cell.path for _, _, cell in columns]}
 
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
         """Return labels and looks, and the method of each column with the labels of all."""
@@ -76,8 +71,8 @@ def mapped_cells(study: Study, dataset: str, model: str) -> list[tuple[str, Cell
     """Return method, approximated and exact cell for each column.
 
     Of several methods of one kind the first is shown, and none that is compared with another method. Of the cells with
-    one kind of setting, that nearest to ``map_setting`` is shown; of equally near ones, that of the lowest precision. A
-    setting that is chosen at run time is shown only where there is no other.
+    one kind of setting it is that nearest to ``map_setting``, then that of the lowest precision; one with a setting
+    chosen at run time is shown only where there is no other.
     """
     columns: dict[tuple[str, str], tuple[str, Cell, Cell]] = {}
     for method in study.compared_methods(dataset, model):
@@ -98,25 +93,10 @@ def _varied(cell: Cell) -> str:
 
 @style.applied_style()
 def attribution_maps(columns: Sequence[Column], params: Mapping[str, Any]) -> Drawing:
-    """Draw the attribution maps of some images.
+    """Draw the attribution maps of some images; a ValueError says why there is nothing to draw.
 
-    Parameters
-    ----------
-    columns : sequence of (str, Attributions, Attributions)
-        Name of the method, approximated and exact attributions.
-    params : mapping
-        ``labels``, ``families``, and ``methods`` with their labels.
-
-    Returns
-    -------
-    Figure
-        Zero is palest in every map; a pixel is the sum over the colour channels. Exact and approximated map of one
-        image and method share a colour scale, and their difference has its own; both stand below the maps.
-
-    Raises
-    ------
-    ValueError
-        If there are no columns or no common samples, or the inputs are not images.
+    Zero is palest in every map; a pixel is the sum over the colour channels. Exact and approximated map of one image
+    and method share a colour scale, and their difference has its own; both stand below the maps.
     """
     rows = map_triples(columns)
     channels, down, across = rows[0][0].exact.shape

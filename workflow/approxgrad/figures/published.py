@@ -11,6 +11,8 @@ from approxgrad.figures.boxes import BOX_NOTE, SHOWN, draw_box, metric_axis
 from approxgrad.figures.boxplots import boxplots
 from approxgrad.figures.figure import FIGURES, Figure, Keys, reference_label
 from approxgrad.gradients.difference import Difference
+from approxgrad.gradients.source import Source
+from approxgrad.study.looks import families
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +36,6 @@ class Published(Figure):
     name: ClassVar[str] = "published"
     label: ClassVar[str] = "published against reproduced"
     level: ClassVar[tuple[str, ...]] = ("source", "method")
-    caption: ClassVar[str] = "published.rst"
     file: ClassVar[str] = "boxplots"
     folder: ClassVar[str] = "results/published/figures"
     category: ClassVar[str] = "cached arrays"
@@ -57,16 +58,14 @@ class Published(Figure):
         names, scheme = self._names(study, keys), study.config.cached_arrays[keys["source"]].scheme
         steps = tuple(file.step for file in study.cached_arrays(keys["source"]))
         labels = {key: study.labels[key].get(name, name.replace("_", " ")) for key, name in names.items()}
-        known = (
-            style.complete_looks(study.families(names["dataset"]))
-            if names["dataset"] in study.labels["dataset"]
-            else {}
-        )
+        known = study.families(names["dataset"]) if names["dataset"] in study.labels["dataset"] else {}
+        # Of a family that the study itself may lack.
+        cached = families(Source(Difference(scheme, steps), step) for step in steps)
         return {
             "labels": labels,
             "names": names,
             "against": reference_label(study, keys["method"]),
-            "families": _looks(Difference(scheme, steps)) | known,
+            "families": cached | style.complete_looks(known),
         }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
@@ -80,39 +79,15 @@ class Published(Figure):
 
     def _names(self, study: Study, keys: Keys) -> dict[str, str]:
         own = study.config.cached_arrays[keys["source"]].compare_with
-        names = (
-            {"dataset": own.dataset, "model": own.model} if own else {"dataset": keys["source"], "model": "as cached"}
-        )
-        return names | {"method": keys["method"]}
-
-
-def _looks(kind: Difference) -> dict[str, dict[str, Any]]:
-    """Return the looks of a family that the study itself may lack."""
-    return {
-        kind.family: {
-            "label": kind.label,
-            "setting_name": kind.setting_name,
-            "setting_label": kind.setting_label,
-            "symbol": kind.symbol,
-            "colour": kind.colours[kind.family],
-            "marker": kind.markers[kind.family],
-            "exact": kind.exact,
-            "settings": sorted(set(kind.settings)),
-        }
-    }
+        dataset, model = (own.dataset, own.model) if own else (keys["source"], "as cached")
+        return {"dataset": dataset, "model": model, "method": keys["method"]}
 
 
 @style.applied_style()
 def published_boxplots(
     published: pd.DataFrame, own: pd.DataFrame, params: Mapping[str, Any]
 ) -> tuple[Drawing, pd.DataFrame]:
-    """Draw the published rows and those of this study with the same steps, told apart by ``series`` in the numbers.
-
-    Raises
-    ------
-    ValueError
-        If one of the tables has no rows.
-    """
+    """Draw the published rows and this study's with the same steps; the column ``series`` tells them apart."""
     import pandas as pd
     from matplotlib.patches import Patch
 
@@ -139,9 +114,7 @@ def published_boxplots(
     handles = [
         Patch(**looks, edgecolor=style.BLACK, label=PUBLISHED),
         Patch(
-            facecolor=group.sources[-1].colour,
-            edgecolor=style.BLACK,
-            label=f"{OWN} (the darker, the larger the step)",
+            facecolor=group.sources[-1].colour, edgecolor=style.BLACK, label=f"{OWN} (the darker, the larger the step)"
         ),
     ]
     panels[0, 0].legend(handles=handles, **style.ABOVE, ncols=len(handles), handlelength=1.4, columnspacing=1)

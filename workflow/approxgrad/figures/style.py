@@ -74,7 +74,7 @@ def complete_looks(families: Families) -> dict[str, dict[str, Any]]:
 
 @contextmanager
 def applied_style() -> Iterator[None]:
-    """Apply the style, whatever the user's own matplotlib settings are; also a decorator."""
+    """Apply the style, whatever the user's own settings of matplotlib are; also a decorator."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -96,7 +96,7 @@ def save(figure: Figure, svg: Path | str, png: Path | str) -> None:
 
 
 def save_numbers(numbers: pd.DataFrame, csv: Path | str) -> None:
-    """Write the numbers of a figure as CSV: floats with as many digits as tell them apart, undefined ones empty."""
+    """Write the numbers of a figure as CSV; undefined ones are empty."""
     write_atomically(csv, partial(numbers.to_csv, index=False, lineterminator="\n"))
 
 
@@ -129,13 +129,7 @@ def sizes_in_words(counts: pd.Series[int]) -> str:
 
 
 def compared_rows(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that compare an approximated attribution with another one.
-
-    Raises
-    ------
-    ValueError
-        If there are none.
-    """
+    """Return the rows that compare an approximated attribution with another one; a ValueError if there are none."""
     rows = metrics[metrics["reference"] != "truth"]
     if rows.empty:
         raise ValueError("metrics: no rows whose reference is an attribution")
@@ -161,10 +155,7 @@ def families_in_words(rows: pd.DataFrame, families: Families) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """A gradient source in a figure: its place on the x axis, its label there and its colour.
-
-    The setting is NaN if there is none.
-    """
+    """A gradient source in a figure: its place on the x axis, its label and its colour; the setting may be NaN."""
 
     family: str
     setting: float

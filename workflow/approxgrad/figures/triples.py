@@ -51,20 +51,7 @@ class Triple:
 def read_columns(
     methods: Sequence[str], approximated: Sequence[Path | str], exact: Sequence[Path | str]
 ) -> list[Column]:
-    """Return the columns of a picture, reading only the maps that it shows.
-
-    Parameters
-    ----------
-    methods : sequence of str
-        Name of each column.
-    approximated, exact : sequence of path
-        Its attribution files.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be read, or they have no common samples.
-    """
+    """Return the columns of a picture from its attribution files, of which only what is shown is read."""
     from approxgrad.storage.attributions import read_attributions
     from approxgrad.storage.table_file import TableFile
 
@@ -79,14 +66,8 @@ def read_columns(
     return [(method, read(own), read(other)) for method, own, other in zip(methods, approximated, exact, strict=True)]
 
 
-def map_triples(columns: Sequence[Column], samples: int = SAMPLES) -> list[list[Triple]]:
-    """Return the maps of the first samples that all files have: a list for each sample, an entry for each column.
-
-    Raises
-    ------
-    ValueError
-        If there are no columns or no common samples, or the inputs are not images.
-    """
+def map_triples(columns: Sequence[Column]) -> list[list[Triple]]:
+    """Return the maps of the first samples that all files have: a list for each sample, an entry for each column."""
     if not columns:
         raise ValueError("columns: expected at least one method, got none")
     common = _common([attributions.sample.tolist() for _, *pair in columns for attributions in pair])
@@ -103,19 +84,12 @@ def map_triples(columns: Sequence[Column], samples: int = SAMPLES) -> list[list[
             )
             for method, approximated, exact in columns
         ]
-        for sample in common[:samples]
+        for sample in common[:SAMPLES]
     ]
 
 
 def map_numbers(columns: Sequence[Column], keys: Keys) -> pd.DataFrame:
-    """Return what :func:`attribution_maps` draws: a row for each method, sample, channel and pixel.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``dataset``, ``model``, ``method``, ``family``, ``setting``, ``setting_name``, ``sample``, ``channel``,
-        ``row``, ``column``, ``input`` (as the model was given it), ``exact``, ``approximated`` and ``difference``.
-    """
+    """Return what :func:`attribution_maps` draws, a row for each method, sample, channel and pixel."""
     import pandas as pd
 
     parts = []

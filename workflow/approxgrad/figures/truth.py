@@ -28,7 +28,6 @@ class Truth(ComparisonFigure):
 
     name: ClassVar[str] = "truth"
     label: ClassVar[str] = "correlation with the truth"
-    caption: ClassVar[str] = "truth.rst"
     file: ClassVar[str] = "truth_correlation"
 
     def targets(self, study: Study) -> list[tuple[str, ...]]:

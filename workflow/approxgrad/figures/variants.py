@@ -27,7 +27,6 @@ class Variants(ComparisonFigure):
 
     name: ClassVar[str] = "variants"
     label: ClassVar[str] = "published against correct"
-    caption: ClassVar[str] = "variants.rst"
 
     def targets(self, study: Study) -> list[tuple[str, ...]]:
         """Return the comparisons with the exact attribution of another method that is itself approximated."""

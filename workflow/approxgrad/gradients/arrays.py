@@ -33,6 +33,10 @@ class TypedModel:
     def check_columns(self, columns: Sequence[Any]) -> None:
         """Refuse, by a ValueError, the columns of a data frame that are not the model's features; by default none."""
 
+    def record(self) -> dict[str, Any]:
+        """Return what the metadata of results say of a model that no file describes."""
+        return {}
+
 
 class Given:
     """Inputs as a caller gives them, and the tensors that they are for this package.

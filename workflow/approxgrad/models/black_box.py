@@ -130,13 +130,18 @@ class BlackBox(TypedModel, ABC):
 
     def evaluate(self, rows: Array) -> Array:
         """Return the outputs (N, ...) at an array (N, ...), batch by batch."""
+        found = self._in_batches(self._laid_out(rows))
+        return found if self.transform is None else self._transformed(found)
+
+    def _laid_out(self, rows: Array) -> Array:
+        """Return rows as the model takes them."""
         rows = self._typed(self._checked(rows))
-        if self.channels_last and rows.ndim > 2:
-            rows = np.moveaxis(rows, 1, -1)
+        return np.moveaxis(rows, 1, -1) if self.channels_last and rows.ndim > 2 else rows
+
+    def _in_batches(self, rows: Array) -> Array:
         size = self.batch_size or len(rows)
         parts = [self._part(rows[start : start + size], size) for start in range(0, len(rows), size)]
-        found = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return found if self.transform is None else self._transformed(found)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _part(self, rows: Array, size: int) -> Array:
         number = len(rows)

@@ -64,6 +64,8 @@ class ModelKind(Description):
         The kind for readers.
     differentiable : bool
         Whether a model has an exact gradient, by automatic differentiation.
+    timed : bool
+        Whether a plan may evaluate a model to tell how long jobs take.
     precisions : tuple of str
         Types of inputs that a model can be evaluated in.
     trained, fitted : bool
@@ -81,6 +83,7 @@ class ModelKind(Description):
     name: ClassVar[str]
     label: ClassVar[str]
     differentiable: ClassVar[bool] = True
+    timed: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS
 
     batch_size: Annotated[Integer | None, option(ROWS_AT_ONCE, ge=1)] = None
@@ -281,6 +284,7 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "factory": "own_code",
         "function": "own_code",
         "onnx": "onnx_kind",
+        "service": "service_kind",
         "trees": "trees",
         "exported": "exported",
     },

@@ -23,14 +23,9 @@ from approxgrad.models.kind import MODELS
 if TYPE_CHECKING:
     from approxgrad.models.kind import ModelKind
 
-SHORTEST_SECONDS = 0.1
-"""A timing is repeated with twice the work until it takes at least this long."""
-
-EXACT_INPUTS = 32
-"""Inputs in the smallest timing of exact gradients: few enough for a slow model."""
-
-INPUT_BYTES, LARGEST_INPUTS = 2**26, 4096
-"""Bytes and number of random inputs in a timing, at most."""
+SHORTEST_SECONDS = 0.1  # a timing is repeated with twice the work until it takes at least this long
+EXACT_INPUTS = 32  # inputs in the smallest timing of exact gradients: few enough for a slow model
+INPUT_BYTES, LARGEST_INPUTS = 2**26, 4096  # bytes and number of random inputs in a timing, at most
 
 
 class CalibrationError(ValueError):
@@ -39,25 +34,13 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured for one model on inputs of one shape.
+    """What was measured for one model on inputs of one shape."""
 
-    Attributes
-    ----------
-    start_up : float
-        Seconds from the start of a process to its first model output.
-    forward, exact : float
-        Evaluations for finite differences and exact gradients per second; 0 for a model without exact gradients.
-    training : float
-        Seconds per training row and epoch; 0 for a model that is not trained.
-    gpu : bool
-        Whether the model ran on a GPU.
-    """
-
-    start_up: float
-    forward: float
-    exact: float
-    training: float
-    gpu: bool
+    start_up: float  # seconds from the start of a process to its first model output
+    forward: float  # evaluations for finite differences per second
+    exact: float  # exact gradients per second; 0 for a model without them
+    training: float  # seconds per training row and epoch; 0 for a model that is not trained
+    gpu: bool  # whether the model ran on a GPU
 
 
 def measure_model(
@@ -74,25 +57,9 @@ def measure_model(
 ) -> Speed:
     """Time a model, with random weights if it has any, in a fresh process: a few seconds.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of one input.
-    model : ModelKind
-        The model's description.
-    device, threads, memory_mib, extensions
-        As in the configuration.
-    outputs : int
-        Outputs of a model that is opened and not built; the speed of others hardly depends on it.
-    training_rows : int, optional
-        Rows that the model is trained on; without them, its training is not timed.
-    file : str
-        What the study made of the model, for kinds that make a file.
-
-    Raises
-    ------
-    CalibrationError
-        If the model cannot be built or run; the message gives the reason.
+    The speed of a model that is opened and not built hardly depends on its number of `outputs`. Training is timed only
+    with the number of its rows; `file` is what the study made of the model. A CalibrationError gives the reason why a
+    model cannot be built or run.
     """
     if fault := model.shape_fault(shape):
         raise CalibrationError(fault)
@@ -246,15 +213,7 @@ def _training_seconds(model: Any, shape: list[int], training: Any, rows: int, de
 
 
 def rate(work: Callable[[int], int], smallest: int, largest: int) -> float:
-    """Return how many units of work are done per second.
-
-    Parameters
-    ----------
-    work : callable
-        Does work of a given size and returns its units. The first call is a warm-up.
-    smallest, largest : int
-        Sizes to begin with and to go up to.
-    """
+    """Return how many units of work are done per second; a first call warms up, and sizes grow from the smallest."""
 
     def timed(size: int) -> tuple[float, float]:
         start = time.perf_counter()

@@ -20,30 +20,17 @@ if TYPE_CHECKING:
     from approxgrad.study.grid import Cell
     from approxgrad.study.study import Study
 
-GRADIENT = "gradient"
-"""Stands in the place of a method for gradients that several methods share."""
+GRADIENT = "gradient"  # stands in the place of a method for gradients that several methods share
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is known of a data set before it is prepared; None where only its files tell.
+    """What is known of a data set before it is prepared; None where only its files tell."""
 
-    Attributes
-    ----------
-    shape : tuple of int or None
-        Shape of one input.
-    training_rows : int or None
-        Rows to train on.
-    mean_values : int or None
-        Distinct values of the mean input, which is the baseline of some methods.
-    outputs : int
-        Outputs of a model; 1 where only the files tell.
-    """
-
-    shape: tuple[int, ...] | None = None
+    shape: tuple[int, ...] | None = None  # of one input
     training_rows: int | None = None
-    mean_values: int | None = None
-    outputs: int = 1
+    mean_values: int | None = None  # distinct values of the mean input, the baseline of some methods
+    outputs: int = 1  # of a model; 1 where only the files tell
 
     @property
     def features(self) -> int | None:
@@ -53,31 +40,17 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A job that attributes, computes a shared gradient, or chooses a setting.
+    """A job that attributes, computes a shared gradient, or chooses a setting."""
 
-    Attributes
-    ----------
-    path, whole : str
-        The file that it writes, and the file in which its shards are gathered.
-    dataset, model, task : str
-        What it works on; the task is a method, :data:`GRADIENT`, or the points at which a setting is chosen.
-    chooses : bool
-        Whether it chooses a setting.
-    samples : int
-        Test rows of the whole.
-    forward, exact : int or None
-        Evaluations of the model, and forward passes with a backward pass; None if not known yet.
-    """
-
-    path: str
-    whole: str
+    path: str  # the file that it writes
+    whole: str  # the file in which its shards are gathered
     dataset: str
     model: str
-    task: str
-    chooses: bool
-    samples: int
-    forward: int | None
-    exact: int | None
+    task: str  # a method, GRADIENT, or the points at which a setting is chosen
+    chooses: bool  # whether it chooses a setting
+    samples: int  # test rows of the whole
+    forward: int | None  # evaluations of the model; None if not known yet
+    exact: int | None  # forward passes with a backward pass
 
 
 def known_inputs(study: Study, dataset: str) -> Inputs:

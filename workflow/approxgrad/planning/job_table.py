@@ -39,41 +39,16 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How long jobs take.
+    """How long jobs take, as far as it is known."""
 
-    Attributes
-    ----------
-    overhead : float
-        Seconds of a job that runs no model.
-    speeds : dict of pair to Speed
-        By data set and model, as far as models could be timed.
-    training : dict of pair to int
-        Training rows times epochs, as far as they are known.
-    threads : int
-        Threads of a job that runs a model.
-    """
-
-    overhead: float
+    overhead: float  # seconds of a job that runs no model
     speeds: Mapping[Pair, Speed]
-    training: Mapping[Pair, int]
-    threads: int
+    training: Mapping[Pair, int]  # training rows times epochs
+    threads: int  # of a job that runs a model
 
 
 def output_files(snakefile: str, document: Mapping[str, Any]) -> list[OutputFile]:
-    """Return all files that ``snakemake all`` produces; nothing is run.
-
-    Parameters
-    ----------
-    snakefile : str
-        The workflow.
-    document : mapping
-        The configuration with its defaults filled in.
-
-    Raises
-    ------
-    JobListError
-        With Snakemake's reason.
-    """
+    """Return all files that ``snakemake all`` would produce, or raise a JobListError with Snakemake's reason."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.yaml"
         defaults = read_defaults(default_files(Path(snakefile).parent))
@@ -108,25 +83,11 @@ def job_table(
     model_rules: Collection[str],
     calibration: Calibration,
 ) -> pd.DataFrame:
-    """Return all jobs of a study with an estimate of their time.
+    """Return all jobs of a study, given one file of each, with an estimate of their time.
 
-    Parameters
-    ----------
-    files : iterable of OutputFile
-        One file of each job.
-    evaluations : iterable of Evaluation
-        What is known of the jobs that evaluate models.
-    model_rules : collection of str
-        The rules whose jobs run models.
-    calibration : Calibration
-        How long they take.
-
-    Returns
-    -------
-    DataFrame
-        One row for each job: ``path``, ``rule``, ``left`` (bool), the fields of :class:`Evaluation` (null for other
-        jobs), ``busy`` (seconds of the evaluations), ``seconds`` (with the job's start), ``threads`` and ``gpu``
-        (bool). A number that is not known is NaN.
+    A row has ``path``, ``rule``, ``left`` (bool), the fields of :class:`Evaluation` (null for other jobs), ``busy``
+    (seconds of the evaluations), ``seconds`` (with the job's start), ``threads`` and ``gpu`` (bool). A number that is
+    not known is NaN. The `model_rules` are those whose jobs run models.
     """
     known = {evaluation.path: asdict(evaluation) for evaluation in evaluations}
     rows = []
@@ -156,9 +117,6 @@ def _quotient(count: int | None, rate: float) -> float:
 
 
 def elapsed(jobs: pd.DataFrame, cores: int) -> float:
-    """Return the estimated seconds of jobs on a number of cores; a GPU serves one job at a time.
-
-    Jobs whose time is unknown are left out.
-    """
+    """Return the estimated seconds of jobs whose time is known on a number of cores; a GPU serves one job at a time."""
     busy = (jobs["seconds"] * jobs["threads"].clip(upper=cores)).sum()
     return float(max(busy / cores, jobs.loc[jobs["gpu"], "seconds"].sum()))

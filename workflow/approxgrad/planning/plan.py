@@ -30,13 +30,12 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown until data are prepared"
 
-UNLISTED = "unlisted"
-"""In place of a rule if Snakemake cannot list the jobs: the known ones run models."""
+UNLISTED = "unlisted"  # in place of a rule if Snakemake cannot list the jobs: the known ones run models
 
 ESTIMATE = (
     "The times are estimates: untrained models of the same kind were timed on this machine as it is now, other jobs by "
-    "one that draws a plain figure. Not considered are downloads, Snakemake's own work, training that stops early and "
-    "the few evaluations with which a job checks its model."
+    "one that draws a plain figure. They leave out downloads, Snakemake's own work, training that stops early and the "
+    "few evaluations with which a job checks its model."
 )
 
 
@@ -52,21 +51,8 @@ class Plan:
 def make_plan(study: Study, snakefile: str, model_rules: Collection[str], outputs: Mapping[str, int]) -> Plan:
     """Return the plan of a study; models are timed for a few seconds, nothing is written.
 
-    Parameters
-    ----------
-    study : Study
-        What is asked for.
-    snakefile : str
-        The workflow.
-    model_rules : collection of str
-        The rules whose jobs run models.
-    outputs : mapping of str to int
-        For each rule the number of files that one job writes.
-
-    Raises
-    ------
-    ConfigError
-        If a user's own file is missing or cannot be read.
+    The `model_rules` of the workflow `snakefile` run models; `outputs` says for each rule how many files one job
+    writes. A ConfigError names a user's own file that is missing or cannot be read.
     """
     check_files(study)
     remarks: list[str] = []
@@ -109,6 +95,9 @@ def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, re
             training[dataset, model] = rows * kind.training.epochs
         elif kind.trained:
             remarks.append(f"{dataset}/{model}: the number of training rows is {UNKNOWN}")
+        if not kind.timed:
+            remarks.append(f"{dataset}/{model}: is not timed, because a plan does not ask a {kind.label}")
+            continue
         file = study.model_file(dataset, model) if kind.makes else ""
         if file and not Path(file).exists():
             remarks.append(f"{dataset}/{model}: can be timed only when {file} has been made")
@@ -138,15 +127,7 @@ def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, re
 
 
 def described(plan: Plan, cores: int) -> str:
-    """Return the text of a plan: attributions, jobs, remarks and totals.
-
-    Parameters
-    ----------
-    plan : Plan
-        What to describe.
-    cores : int
-        Cores of this machine, for the time of a parallel run.
-    """
+    """Return the text of a plan for this number of cores: attributions, jobs, remarks and totals."""
     jobs, chooses = plan.jobs, plan.jobs["chooses"]
     text = ["Attributions (time: of the model's evaluations alone)", *_evaluations("method", jobs[chooses.eq(False)])]
     if chooses.eq(True).any():

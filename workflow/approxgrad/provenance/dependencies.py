@@ -16,7 +16,7 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 NEUTRAL = tuple(f"{PACKAGE}.{name}" for name in ("messages", "progress", "provenance", "running", "study.named_files"))
 """Modules and subpackages that change logs or the description of a result but never a number or a figure."""
 
-CARRIERS = {"huggingface_hub", "pyarrow", "pydantic", "safetensors", "tqdm"}
+CARRIERS = {"grpc", "huggingface_hub", "pyarrow", "pydantic", "safetensors", "tqdm", "tritonclient", "urllib3"}
 """Libraries that pass numbers on unchanged, so that their version does not matter for a result."""
 
 TABLES_ONLY = {"approxgrad.models.training": {"pandas"}}
@@ -36,22 +36,11 @@ def source_files(entry: Path, extra_modules: Iterable[str] = ()) -> list[Path]:
 
 
 def library_versions(entry: Path, extra_modules: Iterable[str] = (), own_modules: Iterable[str] = ()) -> dict[str, str]:
-    """Return the versions of the libraries that can change a script's numbers or figures.
+    """Return the versions of the libraries that can change a script's numbers or figures, by distribution.
 
-    These are the libraries that the script and :func:`source_files` import, except :data:`CARRIERS`. Versions come from
-    the installed metadata; nothing is imported.
-
-    Parameters
-    ----------
-    entry, extra_modules
-        As in :func:`source_files`.
-    own_modules : iterable of str
-        A user's modules that the script calls; libraries that their files import count, and their own distributions.
-
-    Returns
-    -------
-    dict of str to str
-        Version by name of the distribution, sorted. Modules that belong to no distribution are left out.
+    These are the libraries that the script, :func:`source_files` and the files of a user's own modules import, and the
+    distributions of the latter, except :data:`CARRIERS`. Versions come from the installed metadata; nothing is
+    imported. Modules that belong to no distribution are left out.
     """
     own = [name for name in own_modules if name]
     used = set().union(*map(_libraries, [entry, *(path for name in own for path in user_files(name, Path()))]))

@@ -9,18 +9,12 @@ from pathlib import Path
 
 from approxgrad.provenance.dependencies import PACKAGE_ROOT
 
-LARGEST_READ = 64 * 2**20
-"""Bytes of a file or folder up to which its content is read whenever Snakemake starts."""
-
-PIECES, PIECE = 64, 2**16
-"""Number and bytes of the pieces that are read of a larger file."""
+LARGEST_READ = 64 * 2**20  # bytes of a file or folder up to which its content is read whenever Snakemake starts
+PIECES, PIECE = 64, 2**16  # number and bytes of the pieces that are read of a larger file
 
 
 def file_state(path: Path | str) -> str:
-    """Return a text that changes when a user's own file does: a digest of its content, or ``missing``.
-
-    For a large file it is size, time and a digest of pieces.
-    """
+    """Return a text that changes when a file does: ``missing``, a digest, or for a large file size, time and pieces."""
     path = Path(path)
     if not path.is_file():
         return "missing"

@@ -2,11 +2,6 @@
 
 The document is the entry ``provenance`` of the JSON under the metadata key ``approxgrad`` of parquet and safetensors
 files. It contains neither time nor host, so the same study gives the same bytes again.
-
->>> from approxgrad import read_provenance
->>> read_provenance("results/metrics/dataset=digits/model=cnn/method=saliency/part-0.parquet")  # doctest: +SKIP
-{'approxgrad': '0.1.0', 'code': '5ae1...', 'config': {}, 'inputs': {'approximated': '9b0c...', 'exact': '71d2...'},
- 'libraries': {'numpy': '2.4.6', ...}, 'machine': {'environment': {}}, 'python': '3.11.7', 'script': 'evaluate.py'}
 """
 
 from __future__ import annotations
@@ -47,21 +42,12 @@ class ProvenanceError(ValueError):
 
 
 def provenance(snakemake: Any, machine: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return what the results of a job come from.
+    """Return what the results of a job come from, with the `machine` of a job that evaluates a model.
 
-    Parameters
-    ----------
-    snakemake : Snakemake
-        The object that Snakemake gives to a script; its input ``code`` lists the script, then the package's files.
-    machine : mapping, optional
-        What :func:`approxgrad.models.device.machine` returns, for a job that evaluates a model.
-
-    Returns
-    -------
-    dict
-        ``script``; ``config``, the parameters of the rule; ``code``, a digest of script and package files; ``inputs``,
-        the digest of each named input; ``libraries`` with their versions; ``approxgrad`` and ``python``, versions;
-        ``machine``, with the variables of :data:`ENVIRONMENT` that are set.
+    The entries are ``script``; ``config``, the parameters of the rule; ``code``, a digest of script and package files,
+    which the input ``code`` lists in this order; ``inputs``, the digest of each other named input; ``libraries`` with
+    their versions; ``approxgrad`` and ``python``, versions; ``machine``, with the variables of :data:`ENVIRONMENT` that
+    are set.
     """
     inputs = {name: value for name, value in snakemake.input.items() if name != "code"}
     return described(snakemake.params, snakemake.input.code, inputs) | {
@@ -89,13 +75,7 @@ def described(parameters: Mapping[str, Any], code: Sequence[Path | str], inputs:
 
 
 def joined_provenance(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the document of a result that several jobs computed parts of, each under its own conditions.
-
-    Raises
-    ------
-    ProvenanceError
-        If the parts differ in more than the conditions.
-    """
+    """Return the document of a result whose parts were made under their own conditions, or raise a ProvenanceError."""
     first = documents[0]
     for key in first.keys() - set(CONDITIONS):
         if any(document[key] != first[key] for document in documents):
@@ -104,18 +84,7 @@ def joined_provenance(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
-    """Return what a result file came from.
-
-    Parameters
-    ----------
-    path : path
-        A parquet or safetensors file of a study.
-
-    Raises
-    ------
-    ProvenanceError
-        If the file cannot be read or does not say what it came from.
-    """
+    """Return what a parquet or safetensors file of a study came from, or raise a ProvenanceError."""
     try:
         document = json.loads(_metadata(Path(path))[METADATA_KEY.decode()])
         found: dict[str, Any] = document["provenance"]

@@ -28,8 +28,7 @@ from approxgrad.storage.table_checks import TableError
 Array = NDArray[np.float64]
 
 # Chromium opens a page inside a report only up to 1.5 MB, of which the chart library takes a quarter.
-MOST_POINTS, POINT_BUDGET = 100, 100_000
-"""Points of one source and metric, and numbers of all points together."""
+MOST_POINTS, POINT_BUDGET = 100, 100_000  # points of one source and metric, and numbers of all points together
 MOST_SAMPLES, MAP_BUDGET = 12, 350_000
 """Samples of one comparison whose maps are shown, and numbers of all maps together."""
 SIDES, FEWEST_SAMPLES = (48, 32, 24, 16), 3
@@ -40,33 +39,15 @@ REFERENCES = {False: "the reference attribution", True: "the true effects"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was computed for one data set, model and method.
+    """What was computed for one data set, model and method."""
 
-    Attributes
-    ----------
-    labels : dict of str to str
-        Names for readers by key: ``dataset``, ``model`` and ``method``.
-    families : dict
-        How the families of the gradient sources are described.
-    is_image : bool
-        Whether the inputs can be shown as pictures.
-    metrics : DataFrame
-        The metrics of every sample.
-    exact : Attributions
-        What the approximated ones are compared with: the samples that were drawn first.
-    approximated : sequence of Attributions
-        The same of each approximated gradient.
-    against : str
-        What they are compared with, in a few words of letters.
-    """
-
-    labels: Mapping[str, str]
-    families: Mapping[str, Mapping[str, Any]]
-    is_image: bool
-    metrics: pd.DataFrame
-    exact: Attributions
-    approximated: Sequence[Attributions]
-    against: str = "exact"
+    labels: Mapping[str, str]  # names for readers by key: dataset, model and method
+    families: Mapping[str, Mapping[str, Any]]  # looks of the gradient sources
+    is_image: bool  # whether inputs can be shown as pictures
+    metrics: pd.DataFrame  # of every sample
+    exact: Attributions  # what the approximated ones are compared with: the samples that were drawn first
+    approximated: Sequence[Attributions]  # the same of each approximated gradient
+    against: str = "exact"  # what they are compared with, in a few words of letters
 
     def source(self, family: str, setting: float) -> str:
         """Return the name of a gradient source for readers."""
@@ -83,30 +64,9 @@ class Comparison:
 
 
 def read_comparison(
-    names: Sequence[str],
-    metrics: Path | str,
-    exact: Path | str,
-    approximated: Sequence[Path | str],
-    **described: Any,
+    names: Sequence[str], metrics: Path | str, exact: Path | str, approximated: Sequence[Path | str], **described: Any
 ) -> Comparison:
-    """Return a comparison of a study; of the maps, only those that there may be room for.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Data set, model and method.
-    metrics, exact : path
-        Its metric table, and the attribution that the others are compared with.
-    approximated : sequence of path
-        The other attributions.
-    **described
-        ``labels``, ``families``, ``is_image`` and ``against`` of :class:`Comparison`.
-
-    Raises
-    ------
-    TableError
-        If a table cannot be read, or the attributions have no sample in common.
-    """
+    """Return a comparison of a data set, model and method; of the maps, only those that there may be room for."""
     first = slice(MOST_SAMPLES)
     files = [read_attributions(path, first) for path in (exact, *approximated)]
     if not set.intersection(*(set(file.sample.tolist()) for file in files)):
@@ -139,14 +99,10 @@ def limits(comparisons: Sequence[Comparison]) -> Limits:
 def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
     """Return the data of the charts of a comparison, ready for JSON.
 
-    Returns
-    -------
-    dict
-        ``boxes``: a row for each reference and source, with the distribution of each metric. ``points``: a row for each
-        of them and sample, with the values. ``scales``: for each reference and metric, the ends of an axis and whether
-        it is logarithmic. ``shape`` of a map. ``rows``: for each sample with maps, the input and the exact map.
-        ``differences``: a row for each of these samples and approximated source. Maps are integers with the factor that
-        gives their values.
+    ``boxes``: a row for each reference and source, with the distribution of each metric. ``points``: a row for each of
+    them and sample, with the values. ``scales``: for each reference and metric, the ends of an axis and whether it is
+    logarithmic. ``shape`` of a map. ``rows``: for each sample with maps, the input and the exact map. ``differences``:
+    a row for each of these samples and approximated source. Maps are integers with the factor that gives their values.
     """
     present = [set(result.sample.tolist()) for result in item.approximated]
     mapped = [int(n) for n in item.exact.sample if all(n in known for known in present)][: room.samples]
@@ -176,8 +132,9 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
             for row, (sample, values) in enumerate(zip(mapped, exact, strict=True))
         ],
         "differences": [
-            {"sample": sample, "source": _source(item, result), **_packed(values - base, "difference")}
+            {"sample": sample, "source": source, **_packed(values - base, "difference")}
             for result in item.approximated
+            for source in [item.source(result.metadata["family"], float(result.metadata["setting"]))]
             for sample, values, base in zip(mapped, _maps(item, result, mapped, side), exact, strict=True)
         ],
     }
@@ -186,10 +143,6 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
 def _name(item: Comparison, sample: int) -> str:
     target = item.exact.target
     return f"row {sample}" + ("" if target is None else f", class {target[_rows(item.exact, [sample])[0]]}")
-
-
-def _source(item: Comparison, result: Attributions) -> str:
-    return item.source(result.metadata["family"], float(result.metadata["setting"]))
 
 
 def _distributions(

@@ -19,12 +19,9 @@ from approxgrad.report.pages import page, template
 
 TITLE = "Explore the attributions"
 BOX_COLOUR = "#a6cbe3"
-WIDTH, SIDE = 700, 180
-"""Width of a chart and longest side of a map, in pixels."""
-MOST_FEATURES = 40
-"""Features of a table whose bars are drawn: those with the largest exact attributions."""
-COLOURS = (VERMILLION, BLUE, GREEN)
-"""Of what attributions are compared with, of the approximated ones, and of the true effects."""
+WIDTH, SIDE = 700, 180  # width of a chart and longest side of a map, in pixels
+MOST_FEATURES = 40  # features of a table whose bars are drawn: those with the largest exact attributions
+COLOURS = (VERMILLION, BLUE, GREEN)  # of what is compared with, of approximated attributions, and of true effects
 CONFIG = {
     "view": {"stroke": None},
     "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "gridColor": "#e4e7eb"},
@@ -41,18 +38,7 @@ SOURCE, SAMPLE = (
 
 
 def explorer_page(comparisons: Sequence[Comparison]) -> str:
-    """Return the page; the same comparisons give the same bytes.
-
-    Parameters
-    ----------
-    comparisons : sequence of Comparison
-        In the order in which they are offered.
-
-    Returns
-    -------
-    str
-        HTML with all scripts and data inside, which loads nothing.
-    """
+    """Return the page, HTML with all scripts and data inside; the same comparisons give the same bytes."""
     room = limits(comparisons)
     charts = [
         {
@@ -240,9 +226,7 @@ def _bars(has_truth: bool, against: str) -> alt.VConcatChart:
     tooltip = [alt.Tooltip("number:O", title="feature"), alt.Tooltip("input:Q", title="its value", format=".4g")]
     x = alt.X("number:O", title="feature", axis=alt.Axis(labelAngle=0))
     colour = alt.Color(
-        "kind:N",
-        scale=alt.Scale(domain=[*kinds], range=[*kinds.values()]),
-        legend=alt.Legend(orient="top", title=None),
+        "kind:N", scale=alt.Scale(domain=[*kinds], range=[*kinds.values()]), legend=alt.Legend(orient="top", title=None)
     )
     values = (
         features.transform_fold([*kinds], as_=["kind", "value"])

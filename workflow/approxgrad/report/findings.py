@@ -22,50 +22,20 @@ COMPARED = ["dataset", "model", "method"]
 
 @dataclass(frozen=True)
 class Facts:
-    """The tables that a story is told from.
+    """The tables that a story is told from, and what they do not say themselves."""
 
-    Attributes
-    ----------
-    summary : DataFrame
-        Distribution of every metric, :func:`approxgrad.evaluation.metric_tables.summarise`.
-    models : DataFrame
-        Test measures, :func:`approxgrad.evaluation.frames.model_measures`.
-    labels : dict
-        Names for readers by key (``dataset``, ``model``, ``method``) and name.
-    families : dict
-        For each data set, how the families of its gradient sources are described.
-    references : dict of str to str
-        For each method that is compared with another method, that one.
-    shapes : dict of str to tuple of int
-        Shape of one input of each data set.
-    classes : dict of str to int
-        Number of classes of each data set, 0 for a regression.
-    paired : DataFrame or None
-        Differences between gradient sources within a sample, if there are any.
-    level : float or None
-        Level of the intervals in the summary, if it has some.
-    """
-
-    summary: pd.DataFrame
-    models: pd.DataFrame
-    labels: Mapping[str, Mapping[str, str]]
-    families: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    references: Mapping[str, str] = field(default_factory=dict)
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    classes: Mapping[str, int] = field(default_factory=dict)
-    paired: pd.DataFrame | None = None
-    level: float | None = None
+    summary: pd.DataFrame  # of every metric, from approxgrad.evaluation.metric_tables.summarise
+    models: pd.DataFrame  # their test measures
+    labels: Mapping[str, Mapping[str, str]]  # names for readers by key (dataset, model, method) and name
+    families: Mapping[str, Mapping[str, Mapping[str, Any]]]  # looks of the gradient sources of each data set
+    references: Mapping[str, str] = field(default_factory=dict)  # the method that another one is compared with
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of one input of each data set
+    classes: Mapping[str, int] = field(default_factory=dict)  # their number, 0 for a regression
+    paired: pd.DataFrame | None = None  # differences between gradient sources within a sample
+    level: float | None = None  # of the intervals in the summary
 
     def curves(self, metric: str, *, truth: bool = False) -> list[Curve]:
-        """Return a curve for each data set, model, method and family that has at least one defined median.
-
-        Parameters
-        ----------
-        metric : str
-            Name of the metric.
-        truth : bool
-            Whether attributions are compared with the true effects; otherwise with the reference attribution.
-        """
+        """Return a curve for each data set, model, method and family that has a defined median."""
         rows = self._rows(metric, truth=truth, exact=False).sort_values("setting", kind="stable")
         found = {}
         for names, group in rows.groupby([*COMPARED, "family"], sort=False, observed=True):
@@ -188,22 +158,7 @@ def read_facts(
     paired: Path | str | None = None,
     **described: Any,
 ) -> Facts:
-    """Return what the tables of a study say.
-
-    Parameters
-    ----------
-    summary, models, paired : path
-        The tables of metrics, of test measures and of paired comparisons.
-    splits : mapping of str to path
-        The test split of each data set, of which only the metadata are read.
-    **described
-        ``labels``, ``families`` and ``references`` of :class:`Facts`.
-
-    Raises
-    ------
-    TableError
-        If a table cannot be read.
-    """
+    """Return what the tables of a study say; of the test splits only the metadata are read."""
     metrics, document = read_table(summary)
     documents = {dataset: read_table(path, columns=["target"])[1] for dataset, path in splits.items()}
     return Facts(

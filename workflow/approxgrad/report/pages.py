@@ -16,17 +16,7 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-sr
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text below a header; columns of numbers stand flush right.
-
-    Attributes
-    ----------
-    caption : str
-        What the table shows and how to read it.
-    header : sequence of str
-        One for each column.
-    rows : sequence of sequence of str
-        The cells.
-    """
+    """Rows of text below a header, with a caption; columns of numbers stand flush right."""
 
     caption: str
     header: Sequence[str]
@@ -69,22 +59,7 @@ def sections_html(sections: Sequence[Section]) -> str:
 
 
 def page(title: str, body: str, *, scripts: Sequence[str] = (), styles: Sequence[str] = ()) -> str:
-    """Return a whole HTML page.
-
-    Parameters
-    ----------
-    title : str
-        Text of the page's title and first heading.
-    body : str
-        HTML below the heading.
-    scripts, styles : sequence of str
-        Source text that is put into the page.
-
-    Raises
-    ------
-    ValueError
-        If a script contains the tag that would end it.
-    """
+    """Return a whole HTML page: title and first heading, `body` in HTML below it, source text of scripts and styles."""
     if any("</script" in script.lower() for script in scripts):
         raise ValueError("scripts: one contains the end tag of a script")
     css = "\n".join([template("page.css"), *styles])

@@ -35,12 +35,8 @@ class Benchmark:
 def read_benchmarks(folder: Path | str, names: Iterable[str]) -> list[Benchmark]:
     """Return the records of the jobs of a study, sorted by path; those that cannot be read are left out.
 
-    Parameters
-    ----------
-    folder : path
-        Where Snakemake put them, as ``<rule>.tsv`` or ``<rule>/<wildcard>/.../<wildcard>.tsv``.
-    names : iterable of str
-        The values of the study's wildcards. A record with another one is of an earlier study and left out.
+    They are ``<rule>.tsv`` or ``<rule>/<wildcard>/.../<wildcard>.tsv`` in the folder. A record with a wildcard that is
+    not among the `names` is of an earlier study and left out.
     """
     known = set(names)
     records = []
@@ -96,13 +92,7 @@ def versions() -> Table:
 
 
 def computed_with(paths: Sequence[Path | str]) -> Table:
-    """Return the devices and versions that attribution files name, and the number of files with each.
-
-    Raises
-    ------
-    TableError
-        If a file cannot be read.
-    """
+    """Return the devices and versions that attribution files name, and the number of files with each."""
     counts: dict[tuple[str, ...], int] = {}
     for path in paths:
         _, document = read_table(path, columns=["sample"])
@@ -114,17 +104,7 @@ def computed_with(paths: Sequence[Path | str]) -> Table:
 
 
 def run_page(records: Sequence[Benchmark], attributions: Sequence[Path | str], config: Mapping[str, Any]) -> str:
-    """Return a page with run times, versions and configuration.
-
-    Parameters
-    ----------
-    records : sequence of Benchmark
-        Of the study's jobs.
-    attributions : sequence of path
-        Attribution files, whose metadata say what they were computed with.
-    config : mapping
-        The configuration with all defaults filled in.
-    """
+    """Return a page with run times, what the attributions were computed with, versions and the whole configuration."""
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100)
     about = "The configuration of this run with its defaults. As a file, it gives this study again: --configfile FILE."
     tables = {"Run times": run_times(records), "Computed with": computed_with(attributions), "Versions": versions()}

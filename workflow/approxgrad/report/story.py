@@ -90,7 +90,8 @@ def _data(facts: Facts) -> list[tuple[str, str]]:
             f"{facts.labels['model'][str(model)]}: {', '.join(_skill(own))}."
             for model, own in measures.dropna(subset="value").groupby("model", sort=False, observed=True)
         ]
-        points.append((f"{_capital(facts.labels['dataset'][name])}:", " ".join([f"{', '.join(parts)}.", *skills])))
+        label = facts.labels["dataset"][name]
+        points.append((f"{label[:1].upper()}{label[1:]}:", " ".join([f"{', '.join(parts)}.", *skills])))
     return points
 
 
@@ -233,7 +234,3 @@ def _truth_in_short(facts: Facts) -> str:
         f"the median correlation of approximated attributions with the true effects is at least that of exact ones in "
         f"{wording.share_of(sum(high), len(high), 'case')}."
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -7,17 +7,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-GRACE_SECONDS = 10
-"""How long to wait for the threads of a finished job."""
-
-SHELL_BASE = 128
-"""A shell adds this to the number of the signal that ended a command."""
-
-FAILED = "failed"
-"""Message in the log of a job that has reported its own error."""
+GRACE_SECONDS = 10  # how long to wait for the threads of a finished job
+SHELL_BASE = 128  # a shell adds this to the number of the signal that ended a command
+FAILED = "failed"  # message in the log of a job that has reported its own error
 
 SILENT = "without a message, as after os._exit"
 
@@ -55,7 +49,13 @@ def interrupted() -> bool:
     return bool(_interrupts)
 
 
-def end_in_time(status: int, job: str, say: Callable[[str], None]) -> None:
+def say(line: str) -> None:
+    """Write one line at once, so that the lines of parallel jobs do not mix."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def end_in_time(status: int, job: str) -> None:
     """Let a finished job end with a status even if a thread or process that its code started never ends, and say so."""
     held = [thread.name for thread in threading.enumerate() if not thread.daemon]
     held.remove(threading.main_thread().name)
@@ -76,17 +76,9 @@ def end_in_time(status: int, job: str, say: Callable[[str], None]) -> None:
 
 
 def ending(status: int, log: Path) -> str | None:
-    """Return how a job ended that could not say so itself, or None if its log says that it has.
-
-    Parameters
-    ----------
-    status : int
-        Exit status of its process as :mod:`subprocess` gives it: negative for a signal.
-    log : path
-        Log file of the job.
-    """
-    name = _signal(-status if status < 0 else status - SHELL_BASE)
-    if name:
+    """Return how a job ended with a status (negative for a signal), or None if its log says that it has failed."""
+    signals = {own.value: own.name for own in signal.Signals}
+    if name := signals.get(-status if status < 0 else status - SHELL_BASE):
         return ", ".join(filter(None, [f"was ended by {name}", MEANINGS.get(name)]))
     # Python ends with status 1 after an error that it has shown.
     return None if status == 1 and _has_failed(log) else f"ended with status {status} and {SILENT}"
@@ -97,10 +89,3 @@ def _has_failed(log: Path) -> bool:
         return f" ERROR {FAILED}\n" in log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return True
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return ""

@@ -17,7 +17,7 @@ from typing import Any
 
 from approxgrad.extensions import load
 from approxgrad.messages import one_line
-from approxgrad.running.endings import FAILED, end_in_time, interrupted, note_interrupts
+from approxgrad.running.endings import FAILED, end_in_time, interrupted, note_interrupts, say
 from approxgrad.running.lock import end_with_run
 
 logger = logging.getLogger("approxgrad")
@@ -25,8 +25,7 @@ logger = logging.getLogger("approxgrad")
 EXPECTED_ERRORS = (ValueError, TypeError, OSError, MemoryError)
 """What the package raises for a user's mistake or the machine's limits; anything else is a fault of the package."""
 
-EXPLAINED = os.EX_DATAERR
-"""Exit status of a job that has said in one line why it failed, so that Snakemake need not."""
+EXPLAINED = os.EX_DATAERR  # exit status of a job that has said in one line why it failed, so that Snakemake need not
 
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 """What torch says, in a RuntimeError, when the machine is too small."""
@@ -34,8 +33,7 @@ OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memor
 UNORDERED = re.compile("does not have a deterministic implementation")
 """What torch says, in a RuntimeError, of operations that it refuses unless one thread of a CPU computes them."""
 
-LONGEST = 2000
-"""Characters of the line for an error."""
+LONGEST = 2000  # characters of the line for an error
 
 
 def is_expected(error: BaseException) -> bool:
@@ -46,13 +44,7 @@ def is_expected(error: BaseException) -> bool:
 
 
 class JobLog(logging.LoggerAdapter[logging.Logger]):
-    """The log of a job.
-
-    Attributes
-    ----------
-    summary : str
-        The job's key numbers, for its line on the terminal.
-    """
+    """The log of a job, and its key numbers as `summary`, for its line on the terminal."""
 
     summary = ""
 
@@ -64,11 +56,6 @@ def job(snakemake: Any) -> Iterator[JobLog]:
     The log file gets the parameters, every message and, if the job fails, the traceback. The terminal gets one line: a
     summary of the finished job, or an error of an expected kind, after which the process ends with the status
     :data:`EXPLAINED`. Called code can neither end the job silently with ``sys.exit`` nor keep it alive with a thread.
-
-    Parameters
-    ----------
-    snakemake : Snakemake
-        The object that Snakemake gives to a script.
     """
     end_with_run()
     # What the imports left behind lives as long as the job: not searching it again also shortens the exit.
@@ -96,19 +83,19 @@ def job(snakemake: Any) -> Iterator[JobLog]:
                 line += "; with device: cpu and threads: 1 in the configuration every operation is deterministic"
         elif isinstance(error, Exception):
             traceback.print_exc()
-            end_in_time(1, said, _say)
+            end_in_time(1, said)
             sys.exit(1)
         else:
             raise
-        _say(f"approxgrad: {said}: {line} (details: {path})")
-        end_in_time(EXPLAINED, said, _say)
+        say(f"approxgrad: {said}: {line} (details: {path})")
+        end_in_time(EXPLAINED, said)
         sys.exit(EXPLAINED)
     seconds = time.perf_counter() - start
     logger.info("finished in %.1f s", seconds)
     names = "/".join(str(value) for _, value in snakemake.wildcards.items())
     numbers = ", ".join(filter(None, [log.summary, f"{seconds:.1f} s"]))
-    _say(f"{' '.join(filter(None, [snakemake.rule, names]))}: {numbers}")
-    end_in_time(0, said, _say)
+    say(f"{' '.join(filter(None, [snakemake.rule, names]))}: {numbers}")
+    end_in_time(0, said)
 
 
 def _start_log(path: Path) -> None:
@@ -124,9 +111,3 @@ def _start_log(path: Path) -> None:
 def _described(error: BaseException) -> str:
     text = one_line(error, 100) if error.args and error.args != (None,) else ""
     return f"{type(error).__name__}({text})"
-
-
-def _say(line: str) -> None:
-    """Write one line at once, so that the lines of parallel jobs do not mix."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()

@@ -28,8 +28,7 @@ OWNER = Path(".snakemake/approxgrad.run")
 
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 
-RUN_VARIABLE = "APPROXGRAD_RUN"
-"""Environment variable with the id of the process that starts a job."""
+RUN_VARIABLE = "APPROXGRAD_RUN"  # environment variable with the id of the process that starts a job
 
 WATCH_SECONDS = 0.5
 
@@ -50,14 +49,7 @@ def run_alone(workflow: Any, resume: Callable[[str], None]) -> None:
     """Make Snakemake hold the folder's lock before it runs jobs or deletes results, but not to plan, report or unlock.
 
     Snakemake looks for locks of its own before it calls ``onstart``, so its methods are extended instead. If another
-    run is alive, the program ends with one line.
-
-    Parameters
-    ----------
-    workflow : Workflow
-        Snakemake's object in a Snakefile.
-    resume : callable
-        Called with a line about it if the last run in this folder was killed.
+    run is alive, the program ends with one line; if the last one was killed, `resume` is called with a line about it.
     """
     for name in CHANGING:
         setattr(workflow, name, partial(_alone, workflow, getattr(workflow, name), resume))
@@ -82,12 +74,8 @@ def _alone(
 def hold() -> str:
     """Lock the working directory for as long as this process lives; return a line about a killed run, or nothing.
 
-    Snakemake's locks and the unfinished files of a run that was killed on this computer are removed.
-
-    Raises
-    ------
-    RunLockError
-        If another run is alive here, or began on another computer, has not ended and has left Snakemake's locks.
+    Snakemake's locks and the unfinished files of a run that was killed on this computer are removed. A RunLockError
+    says that another run is alive here, or began on another computer, has not ended and has left Snakemake's locks.
     """
     OWNER.parent.mkdir(exist_ok=True)
     file = OWNER.open("a+", encoding="utf-8")
@@ -104,7 +92,11 @@ def hold() -> str:
             "remove its lock with: snakemake --unlock"
         )
     _held.append(file)
-    _write(file, {"host": socket.gethostname(), "process": os.getpid(), "user": _user(), "start": time.strftime("%c")})
+    owner = {"host": socket.gethostname(), "process": os.getpid(), "user": _user(), "start": time.strftime("%c")}
+    file.seek(0)
+    file.truncate(0)
+    file.write(json.dumps(owner))
+    file.flush()
     if not killed:
         return ""
     shutil.rmtree(SNAKEMAKE_LOCKS, ignore_errors=True)
@@ -133,10 +125,7 @@ def let_go() -> None:
 
 
 def end_with_run() -> None:
-    """End this process, which runs a job, if the process that started it is killed.
-
-    Otherwise the next run would start the same job beside it.
-    """
+    """End this job's process if the one that started it is killed; the next run would start the same job beside it."""
     run = os.environ.get(RUN_VARIABLE)
     if run:
         threading.Thread(target=_watch, args=(int(run),), daemon=True).start()
@@ -166,13 +155,6 @@ def _owner(file: IO[str]) -> dict[str, Any]:
         return dict(json.loads(text)) if text else {}
     except ValueError:
         return {"host": socket.gethostname()}
-
-
-def _write(file: IO[str], owner: dict[str, Any]) -> None:
-    file.seek(0)
-    file.truncate(0)
-    file.write(json.dumps(owner))
-    file.flush()
 
 
 def _described(owner: dict[str, Any]) -> str:

@@ -22,17 +22,7 @@ def gathering_summary(shards: int, metadata: Mapping[str, Any]) -> str:
 
 
 def training_summary(curves: Any, remark: str = "", test_loss: float = 0.0) -> str:
-    """Return the key numbers of a training: its epochs, and the best one's accuracy or R2 on the validation rows.
-
-    Parameters
-    ----------
-    curves : DataFrame
-        As in :class:`approxgrad.models.training.TrainingResult`.
-    remark : str
-        Why training stopped early, if it had to.
-    test_loss : float
-        Mentioned if it is not finite.
-    """
+    """Return the key numbers of a training; the `remark` says why it stopped early, if it had to."""
     best = curves[curves["best"] & (curves["split"] == "validation")]
     measures = dict(zip(best["metric"], best["value"], strict=True))
     epochs = curves["epoch"].max()

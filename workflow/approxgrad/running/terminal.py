@@ -17,7 +17,7 @@ from subprocess import CalledProcessError
 from snakemake.exceptions import MissingOutputException
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from approxgrad.running.endings import SILENT, ending
+from approxgrad.running.endings import SILENT, ending, say
 from approxgrad.running.job import EXPLAINED
 
 RESULT_FOLDERS = ("data", "results")
@@ -33,12 +33,8 @@ class QuietJobs(logging.Filter):
     """Leave out what Snakemake says about every single job.
 
     Errors pass, except of jobs that have explained theirs in one line (:data:`approxgrad.running.job.EXPLAINED`). For a
-    job that could not, because it was killed, this class writes the line.
-
-    Attributes
-    ----------
-    over : bool
-        Whether all jobs have ended; Snakemake then only repeats that one has failed.
+    job that could not, because it was killed, this class writes the line. When all jobs are `over`, Snakemake only
+    repeats that one has failed.
     """
 
     def __init__(self) -> None:
@@ -88,7 +84,7 @@ class QuietJobs(logging.Filter):
         how = ending(status, Path(self._log(job)))
         if how is None:
             # The job has shown its traceback, and this is the rest of what Snakemake says.
-            _write(message)
+            say(message)
             return True
         self._say(job, how)
         return False
@@ -98,7 +94,7 @@ class QuietJobs(logging.Filter):
         info, log = self._jobs.get(job), self._log(job)
         named = getattr(info, "wildcards", None) or {}
         words = [getattr(info, "rule_name", f"job {job}"), ", ".join(f"{key}={named[key]}" for key in named)]
-        _write(f"approxgrad: {' '.join(filter(None, words))}: {how}{f' (details: {log})' if log else ''}")
+        say(f"approxgrad: {' '.join(filter(None, words))}: {how}{f' (details: {log})' if log else ''}")
 
     def _log(self, job: object) -> str:
         return next(iter(getattr(self._jobs.get(job), "log", None) or []), "")
@@ -127,7 +123,7 @@ class Run:
     def end(self, leftovers: Sequence[Path] = ()) -> None:
         """Say on the terminal what the run has written, and that there are files of other configurations."""
         for text in filter(None, [self.summary(), leftovers_line(len(leftovers))]):
-            _write(text)
+            say(text)
 
     def written(self) -> Counter[str]:
         """Return the number of new or replaced files for each folder of ``data`` and ``results``."""
@@ -176,8 +172,3 @@ def _files() -> dict[Path, int]:
         for path in Path(folder).rglob("*")
         if path.is_file() and not path.name.startswith(".")
     }
-
-
-def _write(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()

@@ -53,11 +53,10 @@ class StepChoice:
     scheme : str
         The finite-difference scheme that it is for.
     regime : str
-        What limits the step: ``smooth`` (curvature), ``kinks`` (of a piecewise linear model), or ``linear`` if there is
-        no truncation error: then the step is the size of the inputs, and a smaller one has more rounding error (none,
-        if the function is constant). ``staircase`` for the output of a quantised or rounded model, half precision
-        included. ``piecewise constant`` if there is no smooth function below the jumps, as for a forest or class
-        labels: then there is no gradient to approximate, and the step is the size of the inputs.
+        What limits the step: ``smooth`` (curvature), ``kinks`` (of a piecewise linear model) or ``staircase`` (of a
+        quantised or rounded output, half precision included). If nothing does, the step is the size of the inputs:
+        ``linear``, where a smaller step only has more rounding error, or ``piecewise constant``, where there is no
+        gradient to approximate, as for a forest or class labels.
     noise : float
         Standard deviation of the rounding error of the target output; for a staircase, of what the stairs add to a
         smooth function, at least quantum / sqrt(12).
@@ -67,8 +66,8 @@ class StepChoice:
         In the regime of kinks: the step within which half of the points meet a kink in some feature.
     error : float
         Predicted root mean square error of a derivative along a feature, averaged over the path for Integrated
-        Gradients. In the regime of kinks it is for an input whose error is not above the usual. For a piecewise
-        constant model it is how much differences over steps of this size disagree.
+        Gradients. In the regime of kinks it is for an input whose error is not above the usual; for a piecewise
+        constant model, how much differences over steps of this size disagree.
     evaluations : int
         Model evaluations made, at most :func:`approxgrad.steps.search.most_evaluations`.
     quantum : float or None
@@ -150,16 +149,16 @@ def choose_step(
 
     Notes
     -----
-    Noise comes from difference tables along features (:mod:`approxgrad.steps.noise`). On the smallest scale on which
-    most features show a bend, bends either grow like those of a smooth function (:func:`smooth_step`) or come from
-    kinks, whose distances are measured (:mod:`approxgrad.steps.kink_survey`, :mod:`approxgrad.steps.kinks`). Jumps of
-    the output reveal a staircase (:mod:`approxgrad.steps.stairs`), for which differences at steps up to eight times the
-    size of the inputs show the error (:mod:`approxgrad.steps.ladder`), unless kinks stand clear of the stairs.
+    Noise comes from difference tables along features. On the smallest scale on which most features show a bend, bends
+    either grow like those of a smooth function (:func:`smooth_step`) or come from kinks, whose distances are measured
+    (:mod:`approxgrad.steps.kink_survey`). Jumps of the output reveal a staircase, for which differences at steps up to
+    eight times the size of the inputs show the error (:mod:`approxgrad.steps.ladder`), unless kinks stand clear of the
+    stairs.
 
-    Cost: for networks of rectifiers some thousand evaluations, and if the step has to stay before the first kink two
-    for each feature of each path point of the inputs that are tried, in at most 65,536 pairs; for smooth models about
-    1,000, of which 300 to 500 look for jumps; for staircases 8,000 to 10,000, and as many again as kinks take if these
-    decide. It is at most :func:`approxgrad.steps.search.most_evaluations`.
+    Cost in evaluations: about 1,000 for smooth models, of which 300 to 500 look for jumps; some thousand for networks
+    of rectifiers, and if the step has to stay before the first kink two for each feature of each path point of the
+    inputs that are tried, in at most 65,536 pairs; 8,000 to 10,000 for staircases, and as many again as kinks take if
+    these decide.
 
     Examples
     --------
@@ -225,8 +224,8 @@ def choose_step(
 def _limit(search: Search, noise: float, path_points: int, seed: int, clear: float, smooth: float) -> _Limit:
     """Return what limits the step of a function with this noise.
 
-    It is smooth if a share `smooth` of the bends is; with counted kinks, a share `clear` of the inputs has no larger
-    error than the minimised one.
+    It is smooth if a share `smooth` of the bends is. With counted kinks, a share `clear` of the inputs has no larger
+    error.
     """
     scale = search.bend_scale(noise)
     bends, larger = search.bends(scale)

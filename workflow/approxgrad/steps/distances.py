@@ -15,15 +15,10 @@ INWARDS = 16  # distances tried below the one at which something is met, each th
 def distances(met: Callable[[Array, Rows], Flags], items: Rows, first: Array, outwards: int) -> Array:
     """Return the distance at which each point first meets something, to a factor of the square root of two.
 
-    Parameters
-    ----------
-    met : callable
-        From distances and items to whether each item meets something within its distance.
-    items : ndarray
-        The same number for each point, one point after the other; the first item to meet something counts.
-    first, outwards
-        For every point the distance to begin with, and how often it is doubled while no item meets something. If none
-        ever does, the result is twice the largest distance that was tried, or infinite if only one was.
+    `met` tells of distances and items whether each item meets something within its distance. Every point has equally
+    many items, one after the other, of which the first to meet something counts. The distance is `first`, doubled up to
+    `outwards` times while no item meets something. If none ever does, the result is twice the largest distance that was
+    tried, or infinite if only one was.
     """
     owner = np.repeat(np.arange(len(first)), len(items) // len(first))
     found = first.astype(np.float64)

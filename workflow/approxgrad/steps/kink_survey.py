@@ -38,12 +38,12 @@ class KinkSurvey:
     """Looks for kinks around some points: first along all features at once, which is cheap, then along each.
 
     Moving all features at once, with random signs, crosses a unit's kink at |z| / |sum of w_i|, if the unit is z at the
-    point and its gradient is w; moving them one by one crosses it at |z| / max |w_i|. The first takes two evaluations
-    instead of two for each feature. So all points are tested in the first way and a few in both, which gives the ratio
-    of the distances: a ratio estimate from two-phase sampling (Cochran, 1977, "Sampling Techniques", chapter 12).
+    point and its gradient is w. Moving them one by one crosses it at |z| / max |w_i|, but takes two evaluations for
+    each feature. So all points are tested in the first way and a few in both, which gives the ratio of the distances: a
+    ratio estimate from two-phase sampling (Cochran, 1977, "Sampling Techniques", chapter 12).
 
     The `places` are numbers of the probe's points, of shape (nodes, inputs): each input has a column of points on its
-    path. Kinks count on the side that the stencil uses. The generator draws signs and features.
+    path. Kinks count on the side that the stencil uses.
     """
 
     def __init__(self, probe: Probe, stencil: Stencil, places: Rows, generator: np.random.Generator) -> None:
@@ -64,8 +64,7 @@ class KinkSurvey:
     def kinks(self, guess: float, visible: float, visible_along_all: float) -> Kinks:
         """Return how far kinks are if any one feature is moved: an estimate, unless there are few pairs.
 
-        It starts from a guess of the distance. `visible` and `visible_along_all` are the smallest second differences of
-        the output that are not noise, along one feature and along all.
+        `visible` and `visible_along_all` are the smallest second differences of the output that are not noise.
         """
         self._begin(visible, visible_along_all)
         typical = self._typical_distance(guess)
@@ -211,11 +210,7 @@ def hazard(shares: Array, count: int) -> Array:
 
 
 def most_survey_evaluations(features: int, points: int) -> int:
-    """Return the most evaluations of a survey of some points with so many features each, and of a finer count.
-
-    Each pair is tested once, and again only while it has a kink in reach, as few do; the bound lets all of them have
-    one always.
-    """
+    """Return the most evaluations of a survey of so many points and of a finer count, if all have kinks in reach."""
     pilots = 2 * PILOTS * (WALK + 2)
     counted = 4 * points * LEVELS
     along_all = 4 * min(MOST, points) * (INWARDS + 1)

@@ -43,26 +43,13 @@ class Kinks:
 def best_step(
     kinks: Kinks, sizes: Array, density: float, rounding: float, path_points: int, quantile: float, seed: int
 ) -> tuple[float, float]:
-    """Return the step with the smallest squared error of a gradient that most inputs do not exceed.
+    """Return the step with the smallest squared error of a gradient for most inputs, and the error of kinks there.
 
     A kink of size J at distance s changes the derivative over a step h > s by J (1 - s / h). Inputs are simulated, with
-    kinks at distances that follow the hazard and sizes drawn from measured ones.
-
-    Parameters
-    ----------
-    kinks, sizes
-        Distances of the kinks, and changes of a derivative by kinks within a step: root mean square J / sqrt(3).
-    density : float
-        Kinks per unit of step, summed over the features; a kink counts once for each feature that meets it.
-    rounding : float
-        Squared rounding error of the gradient at step 1.
-    path_points, quantile
-        Gradients that an attribution averages over, and share of the inputs whose error is not above the minimum.
-
-    Returns
-    -------
-    step, truncation : float
-        The step, and the root of the squared error that kinks cause there.
+    kinks at distances that follow the hazard and `sizes` drawn from measured changes of a derivative: root mean square
+    J / sqrt(3). The density is kinks per unit of step, each counted once for every feature that meets it; `rounding` is
+    the squared rounding error of the gradient at step 1. An attribution averages over `path_points` gradients, and a
+    share `quantile` of the inputs has no larger error than the minimised one.
     """
     generator = np.random.default_rng(seed)
     distances = kinks.reach(generator.exponential(size=(SIMULATED, ARRIVALS)).cumsum(axis=1) / path_points)

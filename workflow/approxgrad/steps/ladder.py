@@ -40,21 +40,13 @@ class Ladder:
     Two things show the truncation error. One is the distance between the differences on both sides: its mean square is
     four times that of a one-sided difference of a smooth function, and twice that of one with kinks, each of which is
     met on one side. The other is the distance between differences over this and a smaller step, which does not see
-    kinks at the point itself. For the central scheme the first counts only as far as it does not grow with the step.
-
-    A feature at the end of a range to which the model clips its inputs has a difference of zero on one side, at any
-    step; then the other side has the derivative.
+    kinks at the point itself. For the central scheme the first counts only as far as it does not grow with the step. A
+    feature at the end of a range to which the model clips its inputs has a difference of zero on one side, at any step;
+    then the other side has the derivative.
 
     The probe's points are one of each of the `inputs`, then another one of each, in all `nodes`; an attribution
     averages over `path_points`. `noise` is the standard deviation of one evaluation's noise, `scale` the size of the
-    inputs. The generator draws the features.
-
-    Attributes
-    ----------
-    largest : float
-        The largest step at which all outputs are finite.
-    clips : bool
-        Whether the model clips some features.
+    inputs. All outputs are finite up to the step `largest`; the model `clips` some features or none.
     """
 
     def __init__(

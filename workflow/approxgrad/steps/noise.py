@@ -53,10 +53,9 @@ def spacings(resolution: float, scale: float) -> list[float]:
 
 
 def measured_noise(lines: Callable[[Sequence[float]], Array], resolution: float, scale: float) -> float:
-    """Return the root mean square noise of a function along several lines, in units of the function.
+    """Return the root mean square noise of a function, which gives values (lines, shifts) for shifts along some lines.
 
-    It is at least a tenth of the function's own rounding to the resolution (machine epsilon) of the inputs, whose size
-    is `scale`. `lines` returns values of shape (lines, shifts) for shifts along the lines.
+    It is at least a tenth of the function's own rounding to the resolution (machine epsilon) of inputs of size `scale`.
     """
     for spacing in spacings(resolution, scale):
         values = lines([spacing * point for point in range(POINTS)])

@@ -22,14 +22,8 @@ class Probe:
     """The target output of a model along lines through some points, of shape (P, ...), in batches.
 
     The model may change what it is given. `indices` are the targets of the points
-    (:func:`approxgrad.gradients.targets.target_indices`). With a basis, its directions stand for the single features.
-
-    Attributes
-    ----------
-    features, evaluations : int
-        Number of features d of a point, and of inputs evaluated so far.
-    basis : RandomCosines or None
-        As given.
+    (:func:`approxgrad.gradients.targets.target_indices`). With a basis, its directions stand for the single features. A
+    point has `features`; `evaluations` counts the inputs evaluated so far.
     """
 
     def __init__(
@@ -53,15 +47,9 @@ class Probe:
     ) -> Array:
         """Return the output at ``points[rows[i]] + shift * directions[i]``: float64 of shape (K, S).
 
-        Parameters
-        ----------
-        directions, rows
-            Of shape (K, d), and the numbers of K points, by default the first ones.
-        shifts : sequence of float
-            S multiples of the direction. They are rounded to the dtype of the inputs, like the steps of
-            :class:`approxgrad.FiniteDifference`, so that the rounding of x + h counts as noise.
-        finite : bool
-            Whether outputs that are not finite raise a ValueError; otherwise they are returned.
+        The directions have shape (K, d); the rows are by default the first ones. The S shifts are rounded to the dtype
+        of the inputs, like the steps of :class:`approxgrad.FiniteDifference`, so that the rounding of x + h counts as
+        noise. Outputs that are not finite raise a ValueError if they must be `finite`.
         """
         count, device = len(directions), self.points.device
         used = torch.from_numpy(np.arange(count) if rows is None else rows).to(device)

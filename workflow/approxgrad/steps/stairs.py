@@ -41,30 +41,20 @@ EVEN = 0.4
 class Stairs:
     """The staircase of an output.
 
-    Attributes
-    ----------
-    quantum : float
-        Height of a stair: the unit of which all jumps are multiples, or the root mean square jump if there is none.
-    noise : float
-        Standard deviation of what the stairs add to a smooth function.
-    named : bool
-        Whether the stairs are higher than the rounding of a float32 output.
-    even : bool
-        Whether the stairs follow each other evenly, like those of a rounded smooth function. The jumps of a forest or a
-        step function do not: no smooth function lies below them.
+    It is even if its stairs follow each other like those of a rounded smooth function. The jumps of a forest or a step
+    function do not: no smooth function lies below them.
     """
 
-    quantum: float
-    noise: float
-    named: bool
+    quantum: float  # height of a stair: the unit of all jumps, or their root mean square if there is none
+    noise: float  # standard deviation of what the stairs add to a smooth function
+    named: bool  # whether the stairs are higher than the rounding of a float32 output
     even: bool
 
 
 def find_stairs(probe: Probe, inputs: int, resolution: float, scale: float, seed: int) -> Stairs | None:
     """Return the stairs of the output, or None if most lines along which it changes show no jump.
 
-    The probe's first points belong to different `inputs`, whose machine epsilon and size are `resolution` and `scale`.
-    The seed is that of the lines.
+    The probe's first points belong to different `inputs`, with this machine epsilon (`resolution`) and size (`scale`).
     """
     return _Finder(probe, inputs, resolution, scale, seed).find()
 

@@ -18,13 +18,7 @@ CHUNK = 2**20
 
 
 def load_arrays(path: Path | str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Return arrays of a ``.npz`` file by name.
-
-    Raises
-    ------
-    TableError
-        If the file is missing or damaged, contains Python objects, or lacks an array.
-    """
+    """Return arrays of a ``.npz`` file by name, or raise a TableError."""
     try:
         with np.load(path, allow_pickle=False) as file:
             for name in names:

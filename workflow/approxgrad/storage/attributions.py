@@ -48,34 +48,16 @@ OPTIONAL_COLUMNS = ["output", "baseline_output"]
 
 @dataclass(frozen=True)
 class Attributions:
-    """One attribution file: the maps of one data set, model, method and gradient source.
+    """One attribution file: the maps of one data set, model, method and gradient source."""
 
-    Attributes
-    ----------
-    sample : ndarray
-        Int64 of shape (N,): row of the test split.
-    attribution : ndarray
-        Shape (N, d), float32 or float64 as it was computed; float64 when it is read from a file.
-    inputs : ndarray
-        Float32 of shape (N, d): what the model was given.
-    target : ndarray or None
-        Int64 of shape (N,): the explained output; None for a model with one output.
-    truth : ndarray or None
-        Float32 of shape (N, d): the true effects, where known.
-    metadata : dict
-        Feature shape, normalisation, gradient source, method options, cost and versions.
-    output, baseline_output : ndarray or None
-        Float64 of shape (N,): the explained output at the input and at the baseline, for methods that have one.
-    """
-
-    sample: NDArray[np.int64]
-    attribution: NDArray[np.floating[Any]]
-    inputs: NDArray[np.float32]
-    target: NDArray[np.int64] | None
-    truth: NDArray[np.float32] | None
-    metadata: dict[str, Any]
-    output: NDArray[np.float64] | None = None
-    baseline_output: NDArray[np.float64] | None = None
+    sample: NDArray[np.int64]  # (N,): row of the test split
+    attribution: NDArray[np.floating[Any]]  # (N, d) in the precision of the computation; float64 when read from a file
+    inputs: NDArray[np.float32]  # (N, d): what the model was given
+    target: NDArray[np.int64] | None  # (N,): the explained output; None for a model with one output
+    truth: NDArray[np.float32] | None  # (N, d): the true effects, where known
+    metadata: dict[str, Any]  # feature shape, normalisation, gradient source, method options, cost and versions
+    output: NDArray[np.float64] | None = None  # (N,): the explained output at the input, for methods with a path
+    baseline_output: NDArray[np.float64] | None = None  # the same at the baseline
 
 
 def write_attributions(path: Path | str, result: Attributions) -> None:
@@ -99,13 +81,7 @@ def write_attributions(path: Path | str, result: Attributions) -> None:
 
 
 def attribution_file(path: Path | str, needed: Sequence[str]) -> TableFile:
-    """Return an attribution file to be read in pieces.
-
-    Raises
-    ------
-    TableError
-        If the file does not have the schema of :func:`write_attributions`.
-    """
+    """Return an attribution file to be read in pieces; a TableError if it is not one of :func:`write_attributions`."""
     file = TableFile(path, ["sample", *needed])
     check_attributions(file.schema, ATTRIBUTION_SCHEMA, file.metadata, path)
     if file.read(["sample"])["sample"].null_count:
@@ -114,20 +90,7 @@ def attribution_file(path: Path | str, needed: Sequence[str]) -> TableFile:
 
 
 def read_attributions(path: Path | str, rows: slice | Sequence[int] = slice(None)) -> Attributions:
-    """Return one attribution file.
-
-    Parameters
-    ----------
-    path : path
-        The file.
-    rows : slice or sequence of int
-        Rows to read, by default all of them.
-
-    Raises
-    ------
-    TableError
-        If the file does not have the schema of :func:`write_attributions`.
-    """
+    """Return one attribution file, or some rows of it; a TableError if it is not one of :func:`write_attributions`."""
     needed = ["sample", "target", "attribution", "input", "truth"]
     file = attribution_file(path, needed)
     columns = [*needed, *(name for name in OPTIONAL_COLUMNS if name in file.schema.names)]

@@ -28,22 +28,11 @@ class ArrayFile:
 def find_arrays(
     folder: Path | str, pattern: str, methods: Mapping[str, str], steps: Mapping[str, float]
 ) -> list[ArrayFile]:
-    """Return the files of a folder whose names match a pattern, one for each method and step.
+    """Return the files of a folder whose names match a pattern, one for each method and step, sorted by these.
 
-    Parameters
-    ----------
-    folder : path
-        Searched without its subfolders.
-    pattern : str
-        File name with the placeholders ``{method}``, ``{step}`` and ``{samples}``, such as
-        ``CNN_{method}_{samples}_{step}.npz``.
-    methods, steps : mapping
-        Method for each text at ``{method}``, and step for each text at ``{step}``.
-
-    Returns
-    -------
-    list of ArrayFile
-        Sorted by method and step; of several files for one pair, the one with the most samples.
+    The file name has the placeholders ``{method}``, ``{step}`` and ``{samples}``, such as
+    ``CNN_{method}_{samples}_{step}.npz``; the mappings give the method and step for each text there. Subfolders are not
+    searched. Of several files for one pair, the one with the most samples counts.
     """
     groups = {"method": "|".join(map(re.escape, methods)), "step": "|".join(map(re.escape, steps)), "samples": r"\d+"}
     expression = re.escape(pattern)
@@ -64,20 +53,7 @@ def find_arrays(
 
 
 def read_arrays(path: Path | str, names: Mapping[str, str]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the exact and the approximated maps of a ``.npz`` file, each of shape (N, d).
-
-    Parameters
-    ----------
-    path : path
-        The file, which is read without unpickling.
-    names : mapping
-        Names of its arrays: ``exact`` and ``approximated``.
-
-    Raises
-    ------
-    TableError
-        If the file cannot be read, lacks an array, or the maps differ in shape or are not finite.
-    """
+    """Return the maps ``exact`` and ``approximated`` of a ``.npz`` file, each (N, d), or raise a TableError."""
     arrays = load_arrays(path, list(names.values()))
     exact, approximated = (arrays[names[role]] for role in ("exact", "approximated"))
     if exact.shape != approximated.shape or exact.ndim != 2 or len(exact) == 0:

@@ -17,12 +17,8 @@ UNFINISHED = ".unfinished-"
 def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
     """Write a file under a temporary name beside `path` and rename it, so that readers never see a partial file.
 
-    The content is on the disk before the file is renamed, so it is complete after a power failure too.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written, for example on a full disk; names `path` and the reason.
+    The content is on the disk before the file is renamed, so it is complete after a power failure too. An OSError names
+    `path` and the reason, such as a full disk.
     """
     path = Path(path)
     try:
@@ -44,13 +40,7 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
 
 
 def try_writing(paths: Iterable[Path | str]) -> None:
-    """Refuse paths in whose folders no file can be written, before the work whose results go there.
-
-    Raises
-    ------
-    OSError
-        Names the path and the reason.
-    """
+    """Refuse paths in whose folders no file can be written, before the work whose results go there."""
     for path in map(Path, paths):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,14 +13,12 @@ import pyarrow.parquet as pq
 from approxgrad.storage.files import write_atomically
 from approxgrad.storage.seals import seal_parquet
 
-METADATA_KEY = b"approxgrad"
-"""Key of the JSON document in the schema metadata of a file."""
+METADATA_KEY = b"approxgrad"  # key of the JSON document in the schema metadata of a file
 
 GROUP_BYTES = 2**23
 """Bytes of a row group in a large file. A reader holds at least one group, and several arrays of its size."""
 
-FEATURE_BYTES = 16
-"""Bytes of an attribution file for each feature of a row: map, input and truth."""
+FEATURE_BYTES = 16  # bytes of an attribution file for each feature of a row: map, input and truth
 
 
 def document_schema(schema: pa.Schema, metadata: Mapping[str, Any]) -> pa.Schema:
@@ -59,14 +57,13 @@ def writer_options(schema: pa.Schema) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "write_page_checksum": True,
-        "use_dictionary": [_leaf(field) for field in schema if field.name not in maps],
+        "use_dictionary": [
+            f"{field.name}.list.element" if pa.types.is_nested(field.type) else field.name
+            for field in schema
+            if field.name not in maps
+        ],
         "use_byte_stream_split": [f"{name}.list.element" for name in maps],
     }
-
-
-def _leaf(field: pa.Field) -> str:
-    """Return the name that parquet gives to the values of a column."""
-    return f"{field.name}.list.element" if pa.types.is_nested(field.type) else str(field.name)
 
 
 def _groups(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:

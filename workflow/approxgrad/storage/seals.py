@@ -23,8 +23,7 @@ from typing import BinaryIO
 
 import pyarrow.parquet as pq
 
-MARK = b"approxgrad-seal1"
-"""Stands between the digests of a parquet file and its footer."""
+MARK = b"approxgrad-seal1"  # stands between the digests of a parquet file and its footer
 
 SIZE = hashlib.sha256().digest_size
 COUNT = 4
@@ -33,8 +32,7 @@ COUNT = 4
 ENDING = 8
 """Bytes after the footer: its length and the name of the format."""
 
-WEIGHTS_KEY = "approxgrad_sha256"
-"""Key of the digest in the metadata of a safetensors file."""
+WEIGHTS_KEY = "approxgrad_sha256"  # key of the digest in the metadata of a safetensors file
 
 CHUNK = 2**20
 
@@ -64,15 +62,7 @@ def seal_parquet(path: Path | str) -> None:
 
 
 class ParquetSeal:
-    """The digests of a parquet file; the one of the footer is checked at once.
-
-    Raises
-    ------
-    SealError
-        If the footer is not what was written.
-    OSError
-        If the file cannot be read.
-    """
+    """The digests of a parquet file; a SealError if its footer, which is checked at once, is not what was written."""
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
@@ -83,17 +73,16 @@ class ParquetSeal:
     def check(
         self, metadata: pq.FileMetaData, groups: Iterable[int] | None = None, columns: Collection[str] | None = None
     ) -> None:
-        """Check the values of some columns in some row groups, by default of all; each of them only once.
-
-        Raises
-        ------
-        SealError
-            If they are not what was written.
-        """
+        """Check some columns in some row groups, by default all, each of them once; a SealError if one has changed."""
         if self._digests is None:
             return
         names = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
-        chosen = [n for n, name in enumerate(names) if columns is None or any(_belongs(name, c) for c in columns)]
+        # Of a column of lists, the path leads to the values in them.
+        chosen = [
+            number
+            for number, name in enumerate(names)
+            if columns is None or any(f"{name}.".startswith(f"{column}.") for column in columns)
+        ]
         with self._path.open("rb") as file:
             for group in range(metadata.num_row_groups) if groups is None else groups:
                 for column in chosen:
@@ -118,15 +107,7 @@ def sealed_weights(content: bytes) -> bytes:
 
 
 def check_weights(path: Path | str) -> None:
-    """Check the digest of a safetensors file; files of other formats or without a digest pass.
-
-    Raises
-    ------
-    SealError
-        If the file is not what was written.
-    OSError
-        If it cannot be read.
-    """
+    """Check the digest of a safetensors file, or raise a SealError; files of other formats or without a digest pass."""
     with Path(path).open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > os.fstat(file.fileno()).st_size - 8:
@@ -195,8 +176,3 @@ def _range_digest(file: BinaryIO, start: int, length: int) -> bytes:
         digest.update(chunk)
         length -= len(chunk)
     return digest.digest()
-
-
-def _belongs(path: str, column: str) -> bool:
-    """Whether values at a path in the schema belong to a column."""
-    return path == column or path.startswith(f"{column}.")

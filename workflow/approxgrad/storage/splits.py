@@ -19,31 +19,14 @@ from approxgrad.storage.tables import fixed_lists, read_table, write_table
 
 @dataclass(frozen=True)
 class Split:
-    """The training, validation or test part of a data set.
+    """The training, validation or test part of a data set; the models see ``(features - mean) / std``."""
 
-    Attributes
-    ----------
-    features : ndarray
-        Shape (N, d), in the data's own units: float32, or float64 where float32 would lose what normalisation keeps.
-    target : ndarray
-        Shape (N,): int64 class numbers, or float32 values of a regression.
-    effects : ndarray or None
-        Float32 of shape (N, d): the true effect of every feature, where it is known.
-    feature_shape : tuple of int
-        Shape of one input; its product is d.
-    classes : tuple of str
-        Class names; empty for a regression.
-    mean, std : tuple of float
-        Normalisation for each channel (first axis of the feature shape), or a single number; the models see
-        ``(features - mean) / std``.
-    """
-
-    features: NDArray[np.floating[Any]]
-    target: NDArray[Any]
-    effects: NDArray[np.float32] | None = None
-    feature_shape: tuple[int, ...] = ()
-    classes: tuple[str, ...] = ()
-    mean: tuple[float, ...] = (0.0,)
+    features: NDArray[np.floating[Any]]  # (N, d) in the data's units: float32, or float64 where it would lose digits
+    target: NDArray[Any]  # (N,): int64 class numbers, or float32 values of a regression
+    effects: NDArray[np.float32] | None = None  # (N, d): the true effect of every feature, where it is known
+    feature_shape: tuple[int, ...] = ()  # of one input; its product is d
+    classes: tuple[str, ...] = ()  # names; empty for a regression
+    mean: tuple[float, ...] = (0.0,)  # of each channel (first axis of the feature shape), or a single number
     std: tuple[float, ...] = (1.0,)
 
     @property
@@ -79,13 +62,7 @@ def write_split(path: Path | str, split: Split, metadata: Mapping[str, Any]) -> 
 
 
 def read_split(path: Path | str) -> Split:
-    """Return one part of a data set.
-
-    Raises
-    ------
-    TableError
-        If the file does not have the schema of :func:`write_split`.
-    """
+    """Return one part of a data set; a TableError if the file does not have the schema of :func:`write_split`."""
     table, document = read_table(path)
     try:
         effects = matrix(table["effects"], "effects", path) if "effects" in table.column_names else None
@@ -96,18 +73,7 @@ def read_split(path: Path | str) -> Split:
 
 
 def read_mean_input(path: Path | str) -> NDArray[np.float32]:
-    """Return the mean model input of a part of a data set, reading it in pieces of bounded size.
-
-    Returns
-    -------
-    ndarray
-        Float32 of the shape of one input.
-
-    Raises
-    ------
-    TableError
-        As :func:`read_split`.
-    """
+    """Return the mean model input of a part of a data set, float32, reading it in pieces of bounded size."""
     file = TableFile(path, ["features"])
     total, first = np.zeros(1), np.zeros(1, np.float32)
     for batch in file.batches(["features"], 4096):

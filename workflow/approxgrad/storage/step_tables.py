@@ -17,37 +17,16 @@ COLUMN_TYPES = {float: pa.float64(), int: pa.int64(), str: pa.string(), bool: pa
 
 
 def write_choice(path: Path | str, choice: Any, metadata: Mapping[str, Any]) -> None:
-    """Write a chosen step.
-
-    Parameters
-    ----------
-    path : path
-        The file.
-    choice : StepChoice
-        Or another dataclass whose fields are numbers, texts or None. Types of columns follow from its annotations and
-        not from its values, so that all files form one table.
-    metadata : mapping
-        What the choice came from.
-    """
-    schema = pa.schema([(name, _column_type(hint)) for name, hint in get_type_hints(type(choice)).items()])
+    """Write a chosen step; column types follow from its annotations, not values, so that all files form one table."""
+    hints = get_type_hints(type(choice)).items()
+    # Of an annotation such as ``float | None``, the type that is not None.
+    kinds = [(name, *(set(get_args(hint) or (hint,)) - {type(None)})) for name, hint in hints]
+    schema = pa.schema([(name, COLUMN_TYPES[kind]) for name, kind in kinds])
     write_table(path, pa.Table.from_pylist([asdict(choice)], schema=schema), metadata)
 
 
 def read_choice(path: Path | str, scheme: str) -> dict[str, Any]:
-    """Return a chosen step and what it was chosen from, by the names of the fields.
-
-    Parameters
-    ----------
-    path : path
-        The file.
-    scheme : str
-        Finite-difference scheme that the step is wanted for.
-
-    Raises
-    ------
-    TableError
-        If the file does not hold a single step for this scheme.
-    """
+    """Return a chosen step for a scheme and what it was chosen from, by field, or raise a TableError."""
     rows = read_table(path)[0].to_pylist()
     if len(rows) != 1 or not {"step", "scheme"} <= rows[0].keys():
         raise TableError(f"{path}: does not hold one chosen step")
@@ -59,9 +38,3 @@ def read_choice(path: Path | str, scheme: str) -> dict[str, Any]:
         raise TableError(f"{path}: step is {step!r}, expected a positive number")
     # What cannot be told may be infinite, which the documents of result files have no word for.
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
-
-
-def _column_type(hint: Any) -> pa.DataType:
-    """Return the type of a column for an annotation such as ``float | None``."""
-    (kind,) = set(get_args(hint) or (hint,)) - {type(None)}
-    return COLUMN_TYPES[kind]

@@ -33,13 +33,7 @@ def checked_document(file: pq.ParquetFile, path: Path | str) -> dict[str, Any]:
 
 
 def matrix(column: pa.ChunkedArray, name: str, path: Path | str) -> NDArray[Any]:
-    """Return a column of equally long lists as an (N, d) array.
-
-    Raises
-    ------
-    TableError
-        If the lists differ in length or are missing.
-    """
+    """Return a column of lists as an (N, d) array; a TableError if they differ in length or are missing."""
     rows = len(column)
     if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
         raise TableError(f"{path}: column {name} holds {column.type}, expected lists of numbers")
@@ -52,13 +46,7 @@ def matrix(column: pa.ChunkedArray, name: str, path: Path | str) -> NDArray[Any]
 
 
 def check_attributions(found: pa.Schema, expected: pa.Schema, document: Mapping[str, Any], path: Path | str) -> None:
-    """Refuse an attribution file with columns of other types, or that does not say which gradient source it has.
-
-    Raises
-    ------
-    TableError
-        Names the column or the key of the metadata.
-    """
+    """Refuse an attribution file with columns of other types, or that does not say which gradient source it has."""
     for field in found:
         if field.name not in expected.names or pa.types.is_list(expected.field(field.name).type):
             continue

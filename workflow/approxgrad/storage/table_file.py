@@ -18,28 +18,10 @@ from approxgrad.storage.table_checks import TableError, checked_document
 
 
 class TableFile:
-    """A parquet file of this package, of which only what is asked for is read.
+    """A parquet file of this package with the `needed` columns, of which only what is asked for is read.
 
-    Parameters
-    ----------
-    path : path
-        The file.
-    needed : collection of str
-        Columns that it must have.
-
-    Attributes
-    ----------
-    metadata : dict
-        The JSON document in the metadata of the file.
-    schema : Schema
-        Names and types of its columns.
-    rows : int
-        Number of its rows.
-
-    Raises
-    ------
-    TableError
-        If the file is not a parquet file of this package, is damaged, or lacks a column.
+    It has its JSON document as `metadata`, its `schema` and its number of `rows`. A TableError says that it is not a
+    file of this package, is damaged, or lacks a column.
     """
 
     def __init__(self, path: Path | str, needed: Collection[str] = ()) -> None:
@@ -64,13 +46,7 @@ class TableFile:
             return self._file.read(columns=columns if columns is None else list(columns))
 
     def pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Yield some columns of one row group after the other.
-
-        Raises
-        ------
-        TableError
-            If there are no rows, or a piece cannot be read.
-        """
+        """Yield some columns of one row group after the other; a TableError if there are no rows."""
         if not self.rows:
             raise TableError(f"{self.path}: has no rows")
         for number in range(self._file.num_row_groups):

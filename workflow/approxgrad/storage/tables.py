@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,9 @@ def write_table(path: Path | str, table: pa.Table, metadata: Mapping[str, Any]) 
     write_atomically(path, write)
 
 
-def read_table(
-    path: Path | str, columns: list[str] | None = None, optional: Sequence[str] = ()
-) -> tuple[pa.Table, dict[str, Any]]:
-    """Return a table, all of it or some columns, and the JSON document in its metadata.
-
-    Raises
-    ------
-    TableError
-        If the file is no parquet file of this package, is damaged, or lacks a column that is not optional.
-    """
-    file = TableFile(path, set(columns or []) - set(optional))
+def read_table(path: Path | str, columns: list[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
+    """Return a table or some columns, and the JSON document in its metadata; errors of :class:`TableFile`."""
+    file = TableFile(path, columns or ())
     return file.read(columns), file.metadata
 
 

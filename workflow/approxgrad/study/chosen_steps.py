@@ -14,6 +14,7 @@ from approxgrad.gradients.checks import Model
 from approxgrad.gradients.evaluated import BatchedGradient
 from approxgrad.gradients.source import source_of
 from approxgrad.gradients.wrapping import ModelWrapper
+from approxgrad.models.opening import recorded
 from approxgrad.steps.choice import StepChoice, choose_step
 from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, feature_spread, read_subject
 
@@ -100,4 +101,5 @@ def choose_model_step(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "versions": {"approxgrad": __version__, "torch": torch.__version__},
+        **recorded(subject.network),
     }

@@ -74,7 +74,7 @@ def _source_faults(config: Config) -> list[str]:
 
 
 def _path_faults(config: Config) -> list[str]:
-    """Return the experiments that take increments of a path as steps where there is no path."""
+    """Return the experiments whose sources need the path of a method, where no method has one."""
     faults = []
     for number, experiment in enumerate(config.experiments):
         methods = [name for name in experiment.methods if not config.methods[name].path_steps]

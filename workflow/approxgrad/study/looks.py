@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from approxgrad.gradients.source import SOURCES, Source
-from approxgrad.study.sections import Config
+
+if TYPE_CHECKING:
+    from approxgrad.study.sections import Config
 
 
 def families(used: Iterable[Source]) -> dict[str, dict[str, Any]]:

@@ -59,6 +59,7 @@ def _own(config: Config, experiment: Experiment, replaced: Mapping[tuple[str, st
             # What others are compared with is the attribution of the method that they are compared with.
             alone = source.is_exact or source == replaced.get((dataset, model))
             name = _reference(config, method) if alone else method
+            # A step that follows a path is there for methods with such a path only.
             if config.methods[name].path_steps or not source.kind.along_path:
                 found.append(((dataset, model, name, source), samples))
     return found

@@ -30,7 +30,8 @@ WHOLE = (1, 1)
 """The only shard of a cell that is not cut."""
 
 MAY_DIFFER = {"model_evaluations", "check_evaluations", "lost_steps", "batch_size", "device", "versions"} | {
-    "rounding_ratios"
+    "rounding_ratios",
+    "service",
 }
 """Entries of the metadata that are not the same in all shards of a cell."""
 

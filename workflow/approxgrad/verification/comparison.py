@@ -24,7 +24,7 @@ from approxgrad.storage.table_checks import TableError
 from approxgrad.storage.tables import read_table
 from approxgrad.study.grid import Cell
 from approxgrad.study.study import Study
-from approxgrad.verification.origins import Origin
+from approxgrad.verification.recomputation import Origin
 
 
 class VerificationError(ValueError):
@@ -53,11 +53,6 @@ def drawn_cells(study: Study) -> list[Cell]:
     return [study.cells[number] for number in sorted(order[: options.cells].tolist())]
 
 
-def named(cell: Cell) -> str:
-    """Return a cell's name in messages."""
-    return "/".join(cell.keys.values())
-
-
 def files_of(study: Study, cell: Cell) -> dict[str, str]:
     """Return the files that a cell comes from and its metrics, as far as there are any, by what they hold."""
     names = {"dataset": cell.dataset, "model": cell.model, "method": cell.method}
@@ -80,18 +75,8 @@ def verify_cell(
 ) -> list[Finding]:
     """Check one cell, what it comes from and the metrics that come from it.
 
-    Parameters
-    ----------
-    study : Study
-        What was asked for.
-    cell : Cell
-        The cell.
-    folder : path
-        Where its attribution file, and the shared gradient that it follows from, were computed again.
-    origins : mapping
-        For each of :func:`files_of`, what would make it now.
-    failure : str
-        Why the new files are missing, if they are.
+    Its attribution file, and the shared gradient that it follows from, were computed again in the folder, or a
+    `failure` says why not. The `origins` say what would make each of :func:`files_of` now.
     """
     files = files_of(study, cell)
     found = [(path, "provenance", origin_difference(path, origins[path])) for path in files.values()]
@@ -109,7 +94,7 @@ def verify_cell(
             found.append((files["metrics"], "metrics", _metric_difference(study, cell, files["metrics"], same)))
     except (ProvenanceError, TableError) as error:
         found.append((cell.path, "values", str(error)))
-    return [Finding(named(cell), *finding) for finding in dict.fromkeys(found)]
+    return [Finding("/".join(cell.keys.values()), *finding) for finding in dict.fromkeys(found)]
 
 
 def origin_difference(path: str, origin: Origin) -> str:
@@ -123,10 +108,7 @@ def origin_difference(path: str, origin: Origin) -> str:
 
 
 def cell_tolerance(study: Study, cell: Cell, weights: Path | str | None, again: Path) -> float:
-    """Return how far the maps of a cell may be apart if they were computed under other conditions.
-
-    It is infinite for a model without weights, and where it is not known how rounding acts on the maps.
-    """
+    """Return how far maps computed under other conditions may be apart; infinite where that is not known."""
     if weights is None:
         return math.inf
     if cell.gradient.is_exact:
@@ -236,13 +218,7 @@ def _near(left: Any, right: Any, tolerance: float, absolute: float) -> bool:
 
 
 def conclusion(findings: Sequence[Finding]) -> str:
-    """Return how many checks were made.
-
-    Raises
-    ------
-    VerificationError
-        If something differs: the first cell, what differs in it, and how many more there are.
-    """
+    """Return how many checks were made, or raise a VerificationError that names the first difference."""
     wrong = [finding for finding in findings if not finding.agrees]
     if wrong:
         more = len({finding.cell for finding in wrong}) - 1

@@ -1,10 +1,11 @@
-"""Files of a study computed again in a separate folder, by the workflow itself and from the same upstream files."""
+"""Files of a study computed again by the workflow itself, in another folder, and what would make them now."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,25 +27,9 @@ def compute_again(
 ) -> str:
     """Compute files of the study in the working directory again; the study itself is only read.
 
-    Parameters
-    ----------
-    study : Study
-        What was asked for.
-    targets : sequence of str
-        Paths as they are in the study.
-    folder : path
-        An empty folder, in which they get the same paths.
-    snakefile : str
-        The workflow.
-    rules : sequence of str
-        The rules that may run; those that make the folders of :data:`UPSTREAM` are not among them.
-    cores : int
-        How many cores to use.
-
-    Returns
-    -------
-    str
-        What Snakemake or a job says if it failed; empty if all files were made.
+    The targets get the same paths in an empty folder. Of the workflow `snakefile` only the `rules` may run, which do
+    not make the folders of :data:`UPSTREAM`. Return what Snakemake or a job says if it failed; nothing if all files
+    were made.
     """
     own = dict.fromkeys(file for _, model in study.models for file in study.opened_files(model))
     for name in (*(name for name in UPSTREAM if Path(name).is_dir()), *own):
@@ -87,3 +72,33 @@ def _place(options: dict[str, Any], paths: Mapping[str, str]) -> None:
         for name in outer:
             inner = inner[name]
         inner[last] = str(Path(path).absolute())
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The parameters of a rule, its script and the package's files that it depends on, and its other inputs by name."""
+
+    parameters: Mapping[str, Any]
+    code: Sequence[str]
+    inputs: Mapping[str, Any]
+
+
+def origin(rules: Iterable[Any], path: str) -> Origin:
+    """Return what makes a file, from all rules of a workflow; a ValueError if none of them does."""
+    # Only Snakemake's own process needs this import.
+    from snakemake.jobs import Wildcards
+
+    for rule in rules:
+        if rule.is_producer(path):
+            wildcards = Wildcards(fromdict=rule.get_wildcards(path))
+            files = rule.expand_input(wildcards)[0]
+            parameters = rule.expand_params(wildcards, files, rule.expand_output(wildcards)[0], None)[0]
+            inputs = {name: _plain(value) for name, value in files.items()}
+            code = inputs.pop("code")
+            return Origin(dict(parameters.items()), [code] if isinstance(code, str) else code, inputs)
+    raise ValueError(f"{path}: no rule makes it")
+
+
+def _plain(value: Any) -> str | list[str]:
+    """Return paths as plain text."""
+    return str(value) if isinstance(value, str) else [str(path) for path in value]

@@ -1,0 +1,1 @@
+"""Models behind a service, and how a service is asked."""
