@@ -1,3 +1,6 @@
+from approxgrad.figures.figure import short_reference
+
+
 rule tell_story:
     """Tell what the tables say, in sentences."""
     input:
@@ -76,6 +79,7 @@ rule build_explorer:
                     },
                     "families": study.families(names[0]),
                     "is_image": study.is_image(names[0]),
+                    "against": short_reference(study, *names),
                 },
             }
             for names in study.comparisons

@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import gzip
 import json
 import re
@@ -11,7 +12,7 @@ import pytest
 from approxgrad.evaluation.metric_tables import evaluate_method
 from approxgrad.evaluation.metrics import METRICS
 from approxgrad.report.explorer import MOST_POINTS, MOST_SAMPLES, QUANTILES, chart_data, limits, read_comparison
-from approxgrad.report.explorer_page import explorer_page
+from approxgrad.report.explorer_page import comparison_chart, explorer_page
 from approxgrad.storage.attributions import Attributions, write_attributions
 from approxgrad.storage.table_checks import TableError
 from approxgrad.storage.tables import write_table
@@ -232,3 +233,12 @@ def test_reading_keeps_only_the_samples_there_may_be_room_for(tmp_path):
     item, _ = comparison(tmp_path, (5,), samples=30)
     assert len(item.exact.sample) == len(item.approximated[0].attribution) == MOST_SAMPLES
     assert len(item.metrics) == 30 * len(STEPS) == pq.read_metadata(tmp_path / "metrics.parquet").num_rows
+
+
+def test_maps_are_called_what_they_are_compared_with(tmp_path):
+    for shape in ([1, 4, 4], [6]):
+        item, _ = comparison(tmp_path, shape)
+        own = dataclasses.replace(item, against="exact of twin")
+        text = json.dumps(comparison_chart(own, chart_data(own, limits([own]))))
+        assert '"exact of twin"' in text
+        assert ("approximated \\u2212 exact of twin" in text) == (len(shape) == 1)

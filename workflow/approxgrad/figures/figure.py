@@ -127,6 +127,14 @@ def reference_label(study: Study, method: str, dataset: str = "", model: str = "
     return words + twin_words(study, model)
 
 
+def short_reference(study: Study, dataset: str, model: str, method: str) -> str:
+    """Return in a few words what the attributions of a method are compared with."""
+    reference = study.exact(dataset, model, method)
+    if not reference.gradient.is_exact:
+        return "reference"
+    return "exact" if reference.model == model else "exact of twin"
+
+
 def twin_words(study: Study, model: str) -> str:
     """Return whose exact gradients a model is compared with, as words to follow; nothing if they are its own."""
     twin = study.twin(model) if model else None

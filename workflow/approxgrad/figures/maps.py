@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from approxgrad.figures import style
-from approxgrad.figures.figure import FIGURES, Figure, Keys
+from approxgrad.figures.figure import FIGURES, Figure, Keys, twin_words
 from approxgrad.figures.triples import Column, Triple, image, map_numbers, map_triples, read_columns
 from approxgrad.methods.method import METHODS
 
@@ -55,7 +55,11 @@ class Maps(Figure):
         """Return labels and looks, and the method of each column with the labels of all."""
         methods = [method for method, _, _ in mapped_cells(study, keys["dataset"], keys["model"])]
         labels = {method: study.labels["method"][method] for method in methods}
-        return super().params(study, keys) | {"columns": methods, "methods": labels}
+        return super().params(study, keys) | {
+            "columns": methods,
+            "methods": labels,
+            "twin": twin_words(study, keys["model"]),
+        }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
         """Return the maps of the attribution files."""
@@ -189,6 +193,8 @@ def _label(figure: Drawing, columns: Sequence[Column], params: Mapping[str, Any]
     ]
     if _against(columns, params["families"]) == "reference":
         lines[-1] += f"; reference: {_source_words(columns[0][2].metadata, params['families'])}"
+    elif params.get("twin"):
+        lines[-1] += f"; exact: gradients{params['twin']}"
     figure.text(0.5, 1 - 0.06 / height, "\n".join(lines), ha="center", va="top", fontsize=8)
 
 

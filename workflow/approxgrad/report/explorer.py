@@ -47,6 +47,7 @@ class Comparison:
     metrics: pd.DataFrame  # of every sample
     exact: Attributions  # what the approximated ones are compared with: the samples that were drawn first
     approximated: Sequence[Attributions]  # the same of each approximated gradient
+    against: str = "exact"  # what they are compared with, in a few words of letters
 
     def source(self, family: str, setting: float) -> str:
         """Return the name of a gradient source for readers."""

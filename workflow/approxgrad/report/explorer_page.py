@@ -21,7 +21,7 @@ TITLE = "Explore the attributions"
 BOX_COLOUR = "#a6cbe3"
 WIDTH, SIDE = 700, 180  # width of a chart and longest side of a map, in pixels
 MOST_FEATURES = 40  # features of a table whose bars are drawn: those with the largest exact attributions
-KINDS = {"exact": VERMILLION, "approximated": BLUE, "true effect": GREEN}
+COLOURS = (VERMILLION, BLUE, GREEN)  # of what is compared with, of approximated attributions, and of true effects
 CONFIG = {
     "view": {"stroke": None},
     "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "gridColor": "#e4e7eb"},
@@ -69,7 +69,7 @@ def comparison_chart(item: Comparison, data: dict[str, Any]) -> dict[str, Any]:
     sources = {row["source"]: row["source"] for row in data["differences"]}
     references = {name: name for name in data["scales"]}
     boxes = len({row["source"] for row in data["boxes"]})
-    fixed = _chart(tuple(data["shape"]), item.is_image, "truth" in data["rows"][0], boxes)
+    fixed = _chart(tuple(data["shape"]), item.is_image, "truth" in data["rows"][0], boxes, item.against)
     views = {parameter["name"]: parameter for parameter in fixed["params"]}
     middle = list(sources)[len(sources) // 2]
     parameters = [
@@ -90,9 +90,9 @@ def _list(title: str, labels: Mapping[Any, str]) -> dict[str, Any]:
 
 
 @cache
-def _chart(shape: tuple[int, int], is_image: bool, has_truth: bool, boxes: int) -> dict[str, Any]:
+def _chart(shape: tuple[int, int], is_image: bool, has_truth: bool, boxes: int, against: str) -> dict[str, Any]:
     """Return what comparisons of one form share: the charts without data and choices, which take long to check."""
-    maps = _image(shape) if is_image else _bars(has_truth)
+    maps = _image(shape, against) if is_image else _bars(has_truth, against)
     chart = alt.vconcat(_distribution(boxes), maps, _measures()).resolve_scale(color="independent")
     specification: dict[str, Any] = chart.to_dict() | {"config": CONFIG}
     # The address of the schema: nothing loads it, but the page shall not name one.
@@ -175,12 +175,12 @@ def _compared(*more: str) -> alt.Chart:
     )
 
 
-def _image(shape: tuple[int, int]) -> alt.ConcatChart:
+def _image(shape: tuple[int, int], against: str) -> alt.ConcatChart:
     """Return the input, the exact and the approximated map with one colour scale, and their difference."""
     height, width = shape
     pixel = max(1, SIDE // max(shape))  # whole screen pixels, so that no seams show
     place = {"row": f"floor((datum.number - 1) / {width}) + 1", "column": f"(datum.number - 1) % {width} + 1"}
-    cells = _compared("input").transform_calculate(**place)
+    cells = _compared("input").transform_calculate(**place, **{against: "datum.exact"})
     where = [alt.Tooltip("row:O"), alt.Tooltip("column:O")]
     legend = alt.Legend(orient="bottom", title=None, format=".2g", tickCount=3, gradientLength=pixel * width)
     colour = alt.Color("value:Q", scale=alt.Scale(scheme="blueorange", domainMid=0), legend=legend)
@@ -206,20 +206,20 @@ def _image(shape: tuple[int, int]) -> alt.ConcatChart:
     )
     parts = (
         picture.properties(title=alt.Title("input", anchor="middle")),
-        maps("exact", "approximated"),
+        maps(against, "approximated"),
         maps("difference"),
     )
     return alt.hconcat(*parts).resolve_scale(color="independent")
 
 
-def _bars(has_truth: bool) -> alt.VConcatChart:
+def _bars(has_truth: bool, against: str) -> alt.VConcatChart:
     """Return bars of the attribution of each feature, and below them the differences."""
     more = ["input", "truth"] if has_truth else ["input"]
-    kinds = dict(list(KINDS.items())[: 2 + has_truth])
+    kinds = dict(zip([against, "approximated", *["true effect"] * has_truth], COLOURS, strict=False))
     largest: list[Any] = [alt.SortField("size", order="descending")]
     features = (
         _compared(*more)
-        .transform_calculate(**{"size": "abs(datum.exact)", "true effect": "datum.truth"})
+        .transform_calculate(**{"size": "abs(datum.exact)", "true effect": "datum.truth", against: "datum.exact"})
         .transform_window(rank="rank()", sort=largest, groupby=["sample"])
         .transform_filter(f"datum.rank <= {MOST_FEATURES}")
     )
@@ -241,7 +241,7 @@ def _bars(has_truth: bool) -> alt.VConcatChart:
     )
     differences = features.mark_bar(color=BLUE).encode(
         x=x,
-        y=alt.Y("difference:Q", title="approximated − exact", axis=alt.Axis(minExtent=42)),
+        y=alt.Y("difference:Q", title=f"approximated − {against}", axis=alt.Axis(minExtent=42)),
         tooltip=[*tooltip, alt.Tooltip("difference:Q", format=".4g")],
     )
     return alt.vconcat(values.properties(width=WIDTH, height=220), differences.properties(width=WIDTH, height=120))
