@@ -242,7 +242,7 @@ class ServiceModel(BlackBox):
         )
         self._probes.reference = answers.reference
         if self._check_rows and not answers.checked:
-            asking.look_at_rows(self._probes.rows, self._probes.reference)
+            asking.look_at_rows(np.asarray(self._probes.rows), self._probes.reference)
             answers.checked = True
         asking.answers = answers
 
