@@ -53,8 +53,11 @@ def test_a_method_more_that_needs_only_the_gradient_evaluates_nothing_more():
 def test_the_default_study_evaluates_each_gradient_once():
     own = Study(copy.deepcopy(DEFAULT))
     derived = [cell for cell in own.cells if own.is_derived(cell)]
-    assert len(derived) == 2 * len(own.gradients)
-    assert len(own.evaluating) == len(own.cells) - len(own.gradients)
+    networks = [own.shared_gradient(cell).path for cell in derived if own.model(cell.model).differentiable]
+    # Saliency and Gradient x Input; models without gradients have the former only.
+    assert len(networks) == 2 * len(set(networks))
+    assert {own.shared_gradient(cell).path for cell in derived} == set(own.gradients)
+    assert len(own.evaluating) == len(own.cells) - len(derived) + len(own.gradients)
 
 
 def test_only_shared_gradients_and_path_methods_are_cut():
