@@ -258,4 +258,5 @@ def test_the_network_is_the_twin_unless_another_one_is_named():
     other = DEFAULT["models"] | {"other": DEFAULT["models"]["mlp"], "box": {"exported": "mlp", "twin": "other"}}
     own = study(entry(models=["box"]), models=other)
     assert own.twin("box") == "other"
+    assert own.models == [("synthetic_linear", name) for name in ("box", "other", "mlp")]
     assert own.model_file("synthetic_linear", "box").endswith("model=box/model.onnx")

@@ -155,8 +155,10 @@ class Study:
 
     @cached_property
     def models(self) -> list[tuple[str, str]]:
-        """Pairs of data set and model in use."""
-        return _unique((cell.dataset, cell.model) for cell in self.cells)
+        """Pairs of data set and model in use, those that others are made from as well."""
+        used = _unique((cell.dataset, cell.model) for cell in self.cells)
+        sources = ((dataset, self.model(model).source_model) for dataset, model in used)
+        return _unique([*used, *(pair for pair in sources if pair[1] is not None)])
 
     @cached_property
     def comparisons(self) -> list[Names]:
