@@ -65,7 +65,7 @@ class Exported(ModelKind):
     @property
     def words(self) -> str:
         """The network and what it is exported as."""
-        return f"{self.exported.of} as {self.exported.as_}"
+        return f"{self.exported.of} exported as {self.exported.as_}"
 
     @property
     def makes(self) -> str:
