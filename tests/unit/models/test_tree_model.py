@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import torch
 from scipy.special import softmax
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from approxgrad import FiniteDifference, TreeModel, attribute
 from approxgrad.models.kind import ModelError
@@ -215,6 +217,24 @@ def test_a_pipeline_is_explained_at_its_beginning():
     model = TreeModel(estimator)
     np.testing.assert_allclose(model(rows)[:, 0], estimator.predict(rows))
     assert model.dtype == np.float64
+
+
+def test_the_steps_of_a_pipeline_compute_in_the_precision_of_the_training():
+    """Scaled zeros lie on thresholds, so that rounding decides on which side they are."""
+    rows = data(0)[0].copy()
+    rows[np.random.default_rng(0).random(rows.shape) < 0.2] = 0
+    target = rows[:, 0] + rows[:, 1] * rows[:, 2]
+    estimator = make_pipeline(StandardScaler(), MinMaxScaler(), unfitted("xgboost", 0)).fit(rows, target)
+    for dtype in ("float32", "float64"):
+        own = rows.astype(dtype)
+        np.testing.assert_array_equal(TreeModel(estimator, dtype=dtype)(own)[:, 0], estimator.predict(own))
+    assert (estimator.predict(rows) != estimator.predict(rows.astype(np.float64))).any()
+    for given, dtype, line in (
+        (estimator, "float16", "dtype: got 'float16', expected float32 or float64"),
+        (fitted("xgboost", 0), "float64", "dtype: is for pipelines, the precision of a XGBRegressor is that of its"),
+    ):
+        with pytest.raises(ValueError, match=line):
+            TreeModel(given, dtype=dtype)
 
 
 def test_boosters_count_as_well_as_estimators():

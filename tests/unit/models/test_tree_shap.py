@@ -99,6 +99,12 @@ CALLS = [
     (lambda model, rows: tree_shap(model, rows, rows[0, :3]), r"background: got shape \(3,\), expected rows of 5"),
     (lambda model, rows: tree_shap(model, rows, np.nan), "background: expected finite values"),
     (lambda model, rows: tree_shap(model, rows, ["a"] * 5), "background: holds <U1, expected real numbers"),
+    (
+        lambda model, rows: tree_shap(
+            TreeModel(unfitted("xgboost", 0).set_params(missing=0.0).fit(rows, rows[:, 0])), rows, 0
+        ),
+        "model: takes 0 for a missing value, which TreeSHAP does not know",
+    ),
     (lambda model, rows: tree_shap(model, rows, 0, 3), "target: .* is out of range"),
     (lambda model, rows: tree_shap(TreeModel(fitted("xgboost", 3)), rows, 0), "so a target is needed"),
     (

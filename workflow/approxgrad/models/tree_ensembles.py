@@ -157,6 +157,8 @@ class XGBoostTrees(Ensemble):
 
     def tables(self) -> list[Table]:
         """Return the trees of the booster."""
+        if not np.isnan(self.missing):
+            raise ModelError(f"model: takes {self.missing:g} for a missing value, which TreeSHAP does not know")
         return xgboost_tables(bytes(self.booster.save_raw("ubj")))[0]
 
 

@@ -148,18 +148,24 @@ def _ranked(tables: list[Table], *rows: Array) -> tuple[list[Table], list[Array]
     shap rounds thresholds to float32, so that rows beside a threshold would be on its other side. It rounds the values
     of leaves as well; without the constant of a tree, on which nothing depends, they keep more digits.
     """
-    ranked_rows, thresholds = [np.zeros(own.shape) for own in rows], [np.zeros(table.left.shape) for table in tables]
-    for feature in range(rows[0].shape[1]):
-        places = [table.inner & (table.feature == feature) for table in tables]
-        own = np.unique(np.concatenate([table.threshold[at] for table, at in zip(tables, places, strict=True)]))
-        for table, at, ranks in zip(tables, places, thresholds, strict=True):
-            ranks[at] = np.searchsorted(own, table.threshold[at])
-        for values, ranks in zip(rows, ranked_rows, strict=True):
-            ranks[:, feature] = np.searchsorted(own, values[:, feature])
-    ranked = [
-        replace(table, threshold=own, values=table.values - table.values[~table.inner].mean(axis=0))
-        for table, own in zip(tables, thresholds, strict=True)
-    ]
+    feature, threshold = (
+        np.concatenate([getattr(table, name)[table.inner] for table in tables]) for name in ("feature", "threshold")
+    )
+    ranks, ranked_rows = np.zeros(len(feature)), [np.zeros(own.shape) for own in rows]
+    order = np.argsort(feature, kind="stable")
+    used, starts = np.unique(feature[order], return_index=True)
+    for number, places in zip(used, np.split(order, starts[1:]), strict=True):
+        own = np.unique(threshold[places])
+        ranks[places] = np.searchsorted(own, threshold[places])
+        for values, found in zip(rows, ranked_rows, strict=True):
+            found[:, number] = np.searchsorted(own, values[:, number])
+    ranked, place = [], 0
+    for table in tables:
+        nodes = np.zeros(table.left.shape)
+        nodes[table.inner] = ranks[place : place + table.inner.sum()]
+        place += table.inner.sum()
+        constant = table.values[~table.inner].mean(axis=0)
+        ranked.append(replace(table, threshold=nodes, values=table.values - constant))
     return ranked, ranked_rows
 
 
