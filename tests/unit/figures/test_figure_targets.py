@@ -29,13 +29,17 @@ def test_figures_ask_descriptions_what_they_apply_to(study):
     comparisons = [tuple(names) for names in study.comparisons]
     assert targets(study, "boxplots") == comparisons
     assert targets(study, "truth") == [names for names in comparisons if names[0] in SYNTHETIC]
-    assert targets(study, "maps") == [("digits", "cnn"), ("digits", "resnet18")]
+    images = [("digits", name) for name in ("cnn", "resnet18", "cnn_onnx", "cnn_int8")]
+    assert targets(study, "maps") == images
+    assert targets(study, "twins") == [("digits", "cnn", "saliency")]
     variants = targets(study, "variants")
     assert variants == [names for names in comparisons if names[2].startswith("integrated_gradients_published")]
     assert len(variants) == 6
     complete = {method for _, _, method in targets(study, "completeness")}
     assert complete == {"integrated_gradients", "integrated_gradients_mean"}
-    assert targets(study, "anatomy") == targets(study, "learning_curves") == [tuple(names) for names in study.models]
+    assert targets(study, "anatomy") == [tuple(names) for names in study.models]
+    trained = [("digits", "cnn"), ("digits", "resnet18"), ("synthetic_linear", "mlp"), ("synthetic_nonlinear", "mlp")]
+    assert targets(study, "learning_curves") == trained
     assert targets(study, "published") == []
 
 

@@ -19,6 +19,8 @@ MADE = [
     *("results/metrics/dataset=d/model=m/method=ig/part-0.parquet", "results/figures/dataset=d/model=m/anatomy.svg"),
     *("results/models/dataset=d/model=m/weights.safetensors", "results/summary/summary.csv"),
     "results/figures/dataset=d/overview.svg",
+    # What several models share stands under the name of their twin; an exported model is a file of its own.
+    *("results/figures/dataset=d/model=twin/method=ig/twins.svg", "results/models/dataset=d/model=m/model.onnx"),
 ]
 OTHER = [
     *(CELL.format("forward-h2"), SHARD.format("1-of-3"), SHARED.replace("=5", "=6"), STEP.replace("inputs", "path")),
@@ -28,6 +30,7 @@ OTHER = [
         "results/test_metrics/dataset=d/model=old/part-0.parquet",
     ),
     "results/figures/dataset=d/model=m/method=old/boxplots.png",
+    *("results/figures/dataset=d/model=twin/method=old/twins.svg", "results/models/dataset=d/model=old/model.onnx"),
 ]
 OWN = [
     *("results/notes.csv", "results/attributions/notes.csv", "results/attributions/mine/part-0.parquet"),
@@ -53,7 +56,7 @@ def study(tmp_path, monkeypatch):
     return SimpleNamespace(
         **{"cells": [cut], "evaluating": [cut, cell(SHARED)], "gradients": {SHARED: None}, "choices": {STEP: None}},
         **{"datasets": ["d"], "models": [("d", "m")], "comparisons": [("d", "m", "ig")], "dataset": lambda name: kind},
-        twin=lambda model: None,
+        twin=lambda model: "twin",
     )
 
 
@@ -65,9 +68,9 @@ def test_just_the_files_of_other_configurations_are_found_and_removed(study):
     found = leftovers(study)
     assert [path.as_posix() for path in found] == sorted(OTHER)
     counts = remove(found)
-    assert counts == {"results/attributions": 1, "results/figures": 2, "results/gradients": 1, "results/metrics": 1} | {
-        f"results/{name}": 1 for name in ("models", "shards", "steps", "test_metrics")
-    }
+    assert counts == {"results/attributions": 1, "results/figures": 3, "results/gradients": 1, "results/metrics": 1} | {
+        f"results/{name}": 1 for name in ("shards", "steps", "test_metrics")
+    } | {"results/models": 2}
     assert files() == {*MADE, *OWN}
     assert not Path("results/test_metrics").exists()
     assert not Path("results/steps/dataset=d/model=m/points=path").exists()

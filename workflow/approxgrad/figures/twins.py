@@ -48,7 +48,8 @@ class Twins(Figure):
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
         """Return labels and looks, the models with a title of each, and the families whose setting is a step."""
         own = _groups(study)[keys["dataset"], keys["model"], keys["method"]]
-        titles = {model: [study.labels["model"][model], study.model(model).words] for model in own}
+        words = {model: (study.labels["model"][model], study.model(model).words) for model in own}
+        titles = {model: list(dict.fromkeys(lines)) for model, lines in words.items()}
         kinds = {cell.gradient.family: cell.gradient.kind for cell in study.cells if cell.dataset == keys["dataset"]}
         steps = [family for family, kind in kinds.items() if kind.is_step]
         return super().params(study, keys) | {"models": titles, "steps": steps}
@@ -115,7 +116,8 @@ def twin_curves(curves: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
             axes.tick_params(labelbottom=True)
         if place % columns == 0:
             axes.set_ylabel("relative L2 error")
-    top.legend(handles=list(handles.values()), loc="center", ncols=2, handlelength=3)
+    marks_last = sorted(handles.values(), key=lambda handle: handle.get_linestyle() == "None")
+    top.legend(handles=marks_last, loc="center", ncols=2, handlelength=3)
     method, twin = params["labels"]["method"], params["labels"]["model"]
     labels = params["labels"] | {"model": f"{twin} and those made from it"}
     style.annotate(figure, labels, method, f"against exact gradients of {twin}", note=NOTE)
@@ -126,6 +128,8 @@ def _panel(
     axes: Axes, rows: pd.DataFrame, families: style.Families, handles: dict[str, Line2D], words: Sequence[str]
 ) -> None:
     """Draw the curves of one model, and add what is new to the legend."""
+    from matplotlib.lines import Line2D
+
     axes.axhline(1, color=style.NOTE_GREY, linestyle=":", linewidth=0.7, zorder=0.9)
     for name in style.present_families(rows, families):
         looks, own = families[name], rows[rows["family"] == name].sort_values("setting")
@@ -136,6 +140,9 @@ def _panel(
             ends = fixed["lower_quartile"], fixed["upper_quartile"]
             axes.fill_between(fixed["setting"], *ends, color=colour, alpha=0.18, linewidth=0)
         if len(chosen):
-            axes.plot(chosen["setting"], chosen["error"], linestyle="none", markeredgecolor=colour, zorder=7, **CHOSEN)
+            place = chosen["setting"], chosen["error"]
+            axes.plot(*place, linestyle="none", markeredgecolor=colour, zorder=7, **CHOSEN)
+            mark = {"linestyle": "none", "markeredgecolor": style.BLACK, "label": "step chosen at run time", **CHOSEN}
+            handles.setdefault("", Line2D([], [], **mark))
     axes.set_title("\n".join(fill(line, 40) for line in [*words, style.sizes_in_words(rows["n"])]))
     axes.grid(which="major")
