@@ -51,8 +51,8 @@ def model_name_faults(config: Config) -> list[str]:
         weighted = [other for other, own in config.models.items() if own.trained or own.fitted]
         if model.source_model is not None and model.source_model not in weighted:
             faults.append(
-                f"models.{name}.{model.source_key}: got {model.source_model!r}, expected a model with weights of the study"
-                ": " + _expected(model.source_model, weighted)
+                f"models.{name}.{model.source_key}: got {model.source_model!r}, expected a model with weights of the "
+                "study: " + _expected(model.source_model, weighted)
             )
     return faults
 
