@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -235,6 +236,8 @@ def _await(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])
+    # So that the servers end with this process.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with triton(root / "triton") as first, mlserver(root / "mlserver") as second:
         print("Triton", first, "MLServer", second, flush=True)
         with suppress(KeyboardInterrupt):

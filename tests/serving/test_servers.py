@@ -47,7 +47,7 @@ def served(addresses, protocol, **options):
 
 @pytest.mark.parametrize("protocol", ["grpc", "v2", "v2-json"])
 def test_attributions_are_those_in_process(server, here, protocol):
-    name, addresses = server
+    _, addresses = server
     rows = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))[:, :, :16]
     rows = torch.cat([rows, rows.flip(2)], dim=2)
     source = FiniteDifference(0.01, batch_size=LARGEST_BATCH)
@@ -61,7 +61,7 @@ def test_attributions_are_those_in_process(server, here, protocol):
 
 
 def test_a_batch_above_the_largest_is_cut(server, here):
-    name, addresses = server
+    _, addresses = server
     rows = torch.randn(3 * LARGEST_BATCH, *SHAPE)
     for protocol in ("grpc", "v2"):
         assert torch.allclose(served(addresses, protocol)(rows), here(rows), atol=1e-5)

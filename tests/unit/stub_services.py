@@ -51,6 +51,8 @@ class Service:
     lock: threading.Lock = field(default_factory=threading.Lock)
     end: threading.Event = field(default_factory=threading.Event)
     times: list = field(default_factory=list)
+    paths: list = field(default_factory=list)
+    forgotten: set = field(default_factory=set)  # Connections on which nothing is answered any more.
 
     def fault(self):
         with self.lock:
@@ -88,6 +90,14 @@ class Service:
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def parse_request(self):
+        """Leave the query out of the path."""
+        done = super().parse_request()
+        if done:
+            self.server.service.paths.append(self.path)
+            self.path = self.path.partition("?")[0]
+        return done
+
     def do_GET(self):
         service = self.server.service
         if self.path in ("/v2/models/m", "/v2/models/m/versions/1"):
@@ -98,6 +108,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         service = self.server.service
+        if self.connection in service.forgotten:
+            service.end.wait(20)
+            return None
         body = self.rfile.read(int(self.headers["Content-Length"]))
         head_size = self.headers.get(BINARY_HEADER)
         document = json.loads(body[: int(head_size)] if head_size else body)
@@ -207,6 +220,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def fault_page(self, *_):
         self.reply(200, b"<html>welcome</html>")
+
+    def fault_moved(self, *_):
+        self.reply(301, b"", Location="https://models.example.com/v2")
 
     def fault_elsewhere(self, *_):
         self.reply(307, b"", Location=self.server.service.elsewhere + self.path)

@@ -18,8 +18,8 @@ METHODS = (
     "integrated_gradients_published_mean, saliency"
 )
 GRADIENTS = "forward, forward_on_tables, precisions, tenth"
-STEP = "expected a number of at least 1e-30 or auto"
-FINITE = "expected a finite number or auto"
+STEP = "expected a number of at least 1e-30, auto or path"
+FINITE = "expected a finite number, auto or path"
 NAME = "expected: Letters, digits, _ and -, starting with a letter or digit."
 READ_BACK = (
     "which readers of the tables take for a number, a date, a truth value or a missing value; "
@@ -137,7 +137,11 @@ CONFIGS = [
         source(difference="sideways"),
         "gradients.tenth.difference: got 'sideways', expected one of forward, backward, central",
     ),
-    bad("a source of no kind", {"gradients": {"own": {"steps": [1]}}}, "gradients.own: expected the key difference"),
+    bad(
+        "a source of no kind",
+        {"gradients": {"own": {"steps": [1]}}},
+        "gradients.own: expected the key difference or the key orthogonal",
+    ),
     bad(
         "a method twice",
         experiment(methods=["saliency", "saliency"]),

@@ -78,8 +78,8 @@ STUDY = {
     "models": {
         "coarse": {"rounded": "mlp", "grid": 0.01},
         "own": {"factory": "own_networks:build", "weights": {"file": "own.pt"}},
-        "own_half": {"exported": "own", "precision": "bfloat16"},
-        "own_int8": {"exported": "own", "precision": "int8-static"},
+        "own_half": {"exported": {"of": "own", "as": "bfloat16"}},
+        "own_int8": {"exported": {"of": "own", "as": "int8-static"}},
     },
     "gradients": {"forward": {"difference": "forward", "steps": [0.5, 1]}},
     "experiments": [
@@ -125,8 +125,8 @@ def test_the_files_are_made_once_and_opened_by_all_jobs(place):
         "coarse": "rounded network",
         "mlp": "MLP",
         "own": "own network",
-        "own_half": "own exported, bfloat16",
-        "own_int8": "own exported, int8-static",
+        "own_half": "own exported as bfloat16",
+        "own_int8": "own exported as int8-static",
     }
     # Neither rounding changes much of what the network predicts.
     losses = models[models["metric"] == "loss"].set_index("model")["value"]
@@ -169,7 +169,7 @@ def test_figures_name_the_twin_and_one_shows_all_that_share_it(place):
     (shared,) = figures.rglob("twins.csv")
     assert shared == figures / "model=own/method=saliency/twins.csv"
     assert set(pd.read_csv(shared)["model"]) == {"own_half", "own_int8"}
-    assert "own exported, int8-static" in shared.with_suffix(".svg").read_text()
+    assert "own exported as int8-static" in shared.with_suffix(".svg").read_text()
 
 
 def test_verify_plan_tidy_and_report_know_the_models(place):

@@ -23,7 +23,14 @@ SHARED = {
     "attribute.py": ("attribute", "attribute_shard", "differentiate", "differentiate_shard"),
     "gather_shards.py": ("gather_shards", "gather_gradients"),
     "evaluate.py": ("evaluate", "evaluate_completeness", "evaluate_published"),
-    "tabulate.py": ("summarise", "compare_sources", "tabulate_ranges", "recommend_steps", "summarise_published"),
+    "tabulate.py": (
+        "tabulate_models",
+        "summarise",
+        "compare_sources",
+        "tabulate_ranges",
+        "recommend_steps",
+        "summarise_published",
+    ),
     "plot.py": tuple(f"plot_{name}" for name in FIGURES),
 }
 """Scripts of several rules."""

@@ -70,6 +70,7 @@ def maps(place, gradient):
     return pq.read_table(place.directory / folder / "part-0.parquet")
 
 
+@pytest.mark.slow
 def test_a_study_is_planned_without_its_service(tmp_path):
     place = study(tmp_path / "study", "http://127.0.0.1:9")
     assert place.plan("attributions").jobs["measure_model"] == 1
@@ -83,6 +84,7 @@ def test_wrong_options_are_told_with_their_key(tmp_path):
     assert "secret" not in text
 
 
+@pytest.mark.slow
 def test_a_study_that_was_interrupted_goes_on_and_pays_nothing_twice(tmp_path):
     with http_service(Regression()) as (service, address):
         place = study(tmp_path / "study", address)

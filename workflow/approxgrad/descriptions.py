@@ -59,10 +59,15 @@ Once = AfterValidator(_once)
 """Refuses a list that has a value twice, as a further place of ``Annotated``."""
 
 
+def key(field: str) -> str:
+    """Return how a configuration spells a field: an underscore at the end tells the field from a word of Python."""
+    return field.rstrip("_")
+
+
 class Description:
     """Base of everything that a configuration describes; options that a class does not have are refused."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False, "alias_generator": key}
 
 
 class Named(Protocol):
@@ -125,13 +130,16 @@ class Registry(Mapping[str, D]):
 
 def written(description: Any) -> dict[str, Any]:
     """Return the options of a description as plain values, as a configuration writes them; unset ones are left out."""
-    return {name: plain(value) for name, value in dataclasses.asdict(description).items() if value is not None}
+    values = {key(field.name): getattr(description, field.name) for field in dataclasses.fields(description)}
+    return {name: plain(value) for name, value in values.items() if value is not None}
 
 
 def plain(value: Any) -> Any:
-    """Return a value with dictionaries and lists in place of other mappings and tuples."""
+    """Return a value with dictionaries and lists in place of descriptions, other mappings and tuples."""
+    if dataclasses.is_dataclass(value):
+        return written(value)
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 

@@ -171,7 +171,7 @@ BAD = [
     (lambda own: own.assign(age=np.inf), ValueError, "inputs: row 0 holds NaN or infinite values"),
     (lambda own: own.iloc[:0], ValueError, "inputs: expected shape .* with at least one element"),
     (lambda own: own.iloc[:, :0], ValueError, "inputs: expected shape .* with at least one element"),
-    (lambda own: own["age"], TypeError, "inputs: expected a tensor, an array or a pandas DataFrame, got Series"),
+    (lambda own: own["age"], TypeError, "inputs: expected a tensor, an array or a pandas DataFrame, got pandas.Series"),
     (
         lambda own: own.to_numpy().tolist(),
         TypeError,

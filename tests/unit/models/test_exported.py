@@ -27,7 +27,7 @@ MLP = {"input_shape": [6], "outputs": 3, "architecture": "mlp", "hidden": [4], "
 # Largest relative difference of the outputs: rounding to 24, 11 and 8 bits, times a few layers that add up, and to
 # steps of the range over 255 or, for the weights alone, over 127.
 LARGEST = {
-    "float32": 1e-5,
+    "onnx": 1e-5,
     "float16": 4 * 2**-11,
     "bfloat16": 4 * 2**-8,
     "int16-static": 4 / 127,
@@ -36,8 +36,8 @@ LARGEST = {
 }
 
 
-def kind(precision="float32", **options):
-    return read(MODELS["exported"], {"exported": "net", "precision": precision, **options})
+def kind(form="onnx", **options):
+    return read(MODELS["exported"], {"exported": {"of": "net", "as": form, **options}})
 
 
 def split(shape, outputs, rows=64, seed=1):
@@ -86,7 +86,7 @@ def test_outputs_are_those_of_the_network_up_to_the_rounding_of_the_precision(cn
     error = float((found - expected).norm() / expected.norm())
     assert error < LARGEST[precision]
     # It is not the float network that was opened.
-    assert error > LARGEST[precision] / 1000 or precision == "float32"
+    assert error > LARGEST[precision] / 1000 or precision == "onnx"
     _, known, measures = files[precision]
     assert 0 <= known.get("relative_difference", known.get("largest_difference")) < 2 * LARGEST[precision]
     assert set(measures) == {"loss", "accuracy"}
@@ -109,7 +109,7 @@ def test_without_rows_one_by_one_the_dynamic_network_is_refused(files):
         check_rows(OnnxModel(path), rows)
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8-static", "int8-dynamic", "bfloat16"])
+@pytest.mark.parametrize("precision", ["onnx", "int8-static", "int8-dynamic", "bfloat16"])
 def test_the_same_network_gives_the_same_bytes_without_traces(cnn, files, tmp_path, precision):
     own, train = kind(precision), split(CNN["input_shape"], 10)
     again = tmp_path / own.makes
@@ -235,42 +235,43 @@ def test_comments_inside_branches_are_left_out():
     ("options", "line"),
     [
         (
-            {"precision": "float16", "calibration_rows": 9},
-            "models.box.calibration_rows: is of use for int8-static, int16-static, not for float16; leave it out",
+            {"as": "float16", "calibration_rows": 9},
+            "models.box.exported.calibration_rows: is of use for int8-static, int16-static, not for float16; leave it "
+            "out",
         ),
         (
             {"per_channel": True},
-            "models.box.per_channel: is of use for int8-static, int16-static, int8-dynamic, not for float32; "
+            "models.box.exported.per_channel: is of use for int8-static, int16-static, int8-dynamic, not for onnx; "
             "leave it out",
         ),
-        ({"precision": "int4"}, "models.box.precision: got 'int4', expected one of float32, "),
-        ({"exported": "box"}, "models.box.exported: got 'box', expected a model with weights of the study: cnn, mlp, "),
+        ({"as": "int4"}, "models.box.exported.as: got 'int4', expected one of onnx, "),
+        ({"of": "box"}, "models.box.exported.of: got 'box', expected a model with weights of the study: cnn, mlp, "),
     ],
     ids=["half with rows", "float with channels", "unknown", "itself"],
 )
 def test_what_cannot_be_exported_is_one_line(options, line):
-    own = {"exported": "mlp"} | options
+    own = {"exported": {"of": "mlp"} | options}
     found = faults(entry(models=["box"]), models=DEFAULT["models"] | {"box": own})
     assert [fault for fault in found if fault.startswith(line)]
 
 
 def test_a_misspelt_network_is_recognised():
-    found = faults(entry(models=["box"]), models=DEFAULT["models"] | {"box": {"exported": "mpl"}})
+    found = faults(entry(models=["box"]), models=DEFAULT["models"] | {"box": {"exported": {"of": "mpl"}}})
     assert all(fault.endswith("(did you mean mlp?)") for fault in found)
 
 
 def test_an_exported_network_takes_float32_only():
     (line,) = faults(
         entry(difference(dtypes=["float32", "float64"]), models=["box"]),
-        models=DEFAULT["models"] | {"box": {"exported": "mlp"}},
+        models=DEFAULT["models"] | {"box": {"exported": {"of": "mlp"}}},
     )
     assert line == "experiments[0].gradients: g0_0 evaluates models in float64, but box takes only float32"
 
 
 def test_the_network_is_the_twin_unless_another_one_is_named():
-    models = DEFAULT["models"] | {"box": {"exported": "mlp"}}
+    models = DEFAULT["models"] | {"box": {"exported": {"of": "mlp"}}}
     assert study(entry(models=["box"]), models=models).twin("box") == "mlp"
-    other = DEFAULT["models"] | {"other": DEFAULT["models"]["mlp"], "box": {"exported": "mlp", "twin": "other"}}
+    other = DEFAULT["models"] | {"other": DEFAULT["models"]["mlp"], "box": {"exported": {"of": "mlp"}, "twin": "other"}}
     own = study(entry(models=["box"]), models=other)
     assert own.twin("box") == "other"
     assert own.models == [("synthetic_linear", name) for name in ("box", "other", "mlp")]

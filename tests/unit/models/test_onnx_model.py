@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import captum
 import numpy as np
@@ -116,6 +117,18 @@ def test_outputs_do_not_depend_on_the_batch(tmp_path, runtime):
     assert torch.equal(
         OnnxModel(place, runtime=runtime, batch_size=7)(images), torch.cat([model(part) for part in images.split(7)])
     )
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_results_last_and_threads_do_not_mix_them(path, runtime):
+    model = OnnxModel(saved(linear(), path), runtime=runtime)
+    first = model(ROWS)
+    kept = first.copy()
+    model(2 * ROWS)
+    assert np.array_equal(first, kept)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda factor: model(factor * ROWS), np.arange(1, 33, dtype=np.float32)))
+    assert all(np.array_equal(found[2**power - 1], 2**power * first) for power in range(6))
 
 
 def test_one_output_of_several_is_taken(path):

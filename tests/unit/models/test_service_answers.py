@@ -87,12 +87,19 @@ def test_answers_of_another_model_are_passed_over_or_refused(tmp_path):
         model = opened(tmp_path, address)
         assert np.array_equal(model(ROWS), (network(ROWS) + 0.5).astype(np.float32))
         assert model.rows_from_cache == 0
-        with pytest.raises(ModelError, match="holds answers of another model.*remove that folder"):
+        with pytest.raises(ModelError, match=r"holds answers of another model.*remove that folder"):
             opened(tmp_path, address, only_model=True)
         service.change = None
         model = opened(tmp_path, address)
         assert np.array_equal(model(ROWS), EXPECTED)
         assert model.rows_from_cache == len(ROWS)
+
+
+def test_a_header_may_choose_the_model(tmp_path):
+    with http_service() as (service, address):
+        opened(tmp_path, address, headers={"Host": "one.example.com"}, only_model=True)(ROWS)
+        service.change = lambda outputs: outputs + 0.5
+        opened(tmp_path, address, headers={"Host": "two.example.com"}, only_model=True)(ROWS)
 
 
 @pytest.mark.parametrize("metadata", [{"versions": ["2"]}, {"outputs": [{"name": "y2", "datatype": "FP32"}]}])
@@ -132,7 +139,7 @@ def test_a_cache_does_not_hide_rows_that_are_not_independent_or_repeatable(tmp_p
         "batch": lambda outputs: outputs - outputs.mean(),
     }
     with http_service(Service(change=changes[change])) as (_, address):
-        with pytest.raises(RowError, match="outputs differ by .* check_rows=False"):
+        with pytest.raises(RowError, match=r"outputs differ by .* check_rows=False"):
             opened(tmp_path, address)
         opened(tmp_path, address, check_rows=False)
         if change == "batch":
@@ -262,7 +269,7 @@ def test_a_write_that_fails_leaves_whole_records(tmp_path, store, monkeypatch):
             return taken
 
     monkeypatch.setattr(Path, "open", lambda path, *args, **options: Full(real(path, *args, **options)))
-    with pytest.raises(OSError, match="answers cannot be stored .No space left"):
+    with pytest.raises(OSError, match=r"answers cannot be stored .No space left"):
         own.add(row_keys(np.ones((3, 2))), np.zeros((3, 3), np.float32))
     monkeypatch.undo()
     assert files(tmp_path)[0].read_bytes() == before

@@ -125,6 +125,7 @@ def test_an_answer_that_drips_is_given_up():
         ("nan", r"answers nan for row 0 of 9, expected finite numbers"),
         ("text", r"answers (BYTES, such as )?text"),
         ("forbidden", r"answers 401 .*token_variable names the environment variable"),
+        ("moved", r"answers 301; it points to https://models.example.com/v2, so write that address"),
         ("broken", r"answers 500 \(the model raised KeyError\) \(tried 3 times"),
         ("page", r"the answer is no JSON, or was cut; it begins with '<html>welcome</html>' \(tried 3 times"),
     ],
@@ -190,6 +191,28 @@ def test_connections_are_kept_and_dead_ones_replaced():
             assert np.array_equal(model(ROWS), EXPECTED)
             time.sleep(0.02)
         assert np.array_equal(model(ROWS), EXPECTED)
+
+
+def test_connections_that_a_firewall_forgot_cost_one_time_out():
+    with http_service() as (service, address):
+        model = opened(address, service, batch_size=1, concurrency=3, timeout=0.4)
+        service.delay = 0.05
+        model(ROWS)
+        service.delay = 0
+        assert len(service.server.connections) >= 3
+        service.forgotten = set(service.server.connections)
+        assert np.array_equal(model(ROWS[:1]), EXPECTED[:1])
+        before = model.requests
+        assert np.array_equal(model(ROWS), EXPECTED)
+        assert model.requests - before == len(ROWS)
+
+
+def test_a_connection_of_grpc_that_failed_is_not_used_again():
+    with grpc_service() as (service, address):
+        model = opened(address, service, ["UNAVAILABLE"])
+        before = model._asking._protocol._stub
+        model(ROWS)
+        assert model._asking._protocol._stub is not before
 
 
 def test_a_model_that_changes_is_noticed_at_the_next_check():
@@ -266,7 +289,14 @@ expected = model(rows)
 """
 
 FORK = """
+import signal, threading, time
+def hold():
+    with model._lock:
+        time.sleep(0.5)
+threading.Thread(target=hold).start()
 child = os.fork()
+if child == 0:
+    signal.alarm(20)
 same = np.array_equal(model(rows), expected)
 if child == 0:
     os._exit(0 if same else 7)
@@ -282,9 +312,11 @@ def script(address, code, **options):
 
 @pytest.mark.parametrize("serve", [http_service, grpc_service])
 def test_a_forked_process_takes_no_connection_from_its_parent(serve):
-    with serve() as (_, address):
+    with serve() as (service, address):
         out, err = script(address, FORK).communicate(timeout=60)
         assert out.split() == ["True", "0"], err
+        if serve is http_service:
+            assert len(service.server.connections) == 2
 
 
 @pytest.mark.parametrize("serve", [http_service, grpc_service])

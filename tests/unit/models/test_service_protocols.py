@@ -170,6 +170,31 @@ def test_names_and_types_that_do_not_fit_are_one_line(serve, metadata, options, 
     assert "\n" not in str(error.value)
 
 
+def test_a_shape_that_the_service_does_not_take_is_told_before_it_is_asked():
+    with http_service() as (service, address):
+        with pytest.raises(ModelError, match=r"got shape \(1, 3, 2\), the model takes \(N, 6\)"):
+            ServiceModel(address, model="m", **QUICK, shape=(3, 2))
+        assert not service.asked
+
+
+def test_images_may_have_their_channels_last_at_the_service():
+    images = np.random.default_rng(4).normal(size=(5, 3, 1, 2)).astype(np.float32)
+    last = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 1, 2, 3]}]}
+    with http_service(Service(metadata=last)) as (_, address):
+        model = ServiceModel(address, model="m", **QUICK, channels_last=True)
+        assert model.shape == (3, 1, 2)
+        expected = network(np.moveaxis(images, 1, -1)).astype(np.float32)
+        assert np.array_equal(model(images), expected)
+
+
+def test_a_gateway_gets_its_query_with_every_request():
+    with http_service() as (service, address):
+        model = ServiceModel(f"{address}/v2/models/m?version=7", **QUICK)
+        model(ROWS)
+        assert len(service.paths) >= 4
+        assert all(path.endswith("?version=7") for path in service.paths)
+
+
 def test_a_service_without_shapes_is_asked_with_the_first_rows():
     unsaid = {"inputs": [{"name": "x", "datatype": "FP32", "shape": []}], "outputs": []}
     with http_service(Service(metadata=unsaid)) as (service, address):
@@ -223,6 +248,7 @@ def test_wrong_rows_are_told_before_they_are_sent():
         ({"model": "m", "concurrency": 0}, "concurrency: got 0, expected a whole number from 1"),
         ({"model": "m", "tolerance": 2}, "tolerance: got 2"),
         ({"model": "m", "check_every": 0}, "check_every: got 0"),
+        ({"model": "m", "shape": 6}, "shape: got 6, expected that of one row"),
         ({"model": "m", "batch_size": 0}, "batch_size: expected a positive integer"),
         ({"model": "m", "transform": "sigmoid"}, "transform: got 'sigmoid'"),
     ],

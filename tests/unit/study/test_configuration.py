@@ -56,7 +56,7 @@ def test_defaults_are_filled_in_and_the_argument_is_left_alone():
     assert filled["methods"]["saliency"] == {"attribution": "saliency"}
     assert filled["models"]["mlp"]["architecture"] == "mlp"
     assert filled["gradients"] == {"own": {"difference": "central", "steps": [1.0], "dtypes": ["float32"]}}
-    assert filled["experiments"] == [EXPERIMENT | {"samples_by_method": {}, "reference": None}]
+    assert filled["experiments"] == [EXPERIMENT | {"samples_by_method": {}}]
 
 
 def test_the_written_configuration_is_read_as_the_same_one():
@@ -141,15 +141,15 @@ def test_text_that_yaml_did_not_read_as_a_number_is_one(text):
         (STEPS, [0.1, "1e-1"], f"{STEPS}: got [0.1, 0.1], expected no value twice (0.1 is)"),
         (STEPS, 0.1, f"{STEPS}: got 0.1, expected a list"),
         (STEPS, [], f"{STEPS}: got [], expected at least 1 value(s)"),
-        (STEPS, ["automatic"], f"{STEPS}[0]: got 'automatic', expected a finite number or auto"),
-        (STEPS, [0], f"{STEPS}[0]: got 0, expected a number of at least 1e-30 or auto"),
-        (STEPS, [1e300], f"{STEPS}[0]: got 1e+300, expected a number of at most 1e+30 or auto"),
-        (STEPS, [1, float("nan")], f"{STEPS}[1]: got nan, expected a finite number or auto"),
-        (STEPS, [1, float("inf")], f"{STEPS}[1]: got inf, expected a finite number or auto"),
+        (STEPS, ["automatic"], f"{STEPS}[0]: got 'automatic', expected a finite number, auto or path"),
+        (STEPS, [0], f"{STEPS}[0]: got 0, expected a number of at least 1e-30, auto or path"),
+        (STEPS, [1e300], f"{STEPS}[0]: got 1e+300, expected a number of at most 1e+30, auto or path"),
+        (STEPS, [1, float("nan")], f"{STEPS}[1]: got nan, expected a finite number, auto or path"),
+        (STEPS, [1, float("inf")], f"{STEPS}[1]: got inf, expected a finite number, auto or path"),
         (
             "gradients.forward.step",
             [1],
-            "gradients.forward.step: unknown key, expected one of difference, dtypes, steps",
+            "gradients.forward.step: unknown key, expected one of difference, dtypes, step_unit, steps",
         ),
         (
             "gradients.forward.difference",

@@ -92,13 +92,13 @@ def tolerance(tmp_path, monkeypatch, maps):
     """How far maps with a step of 0.1 may be apart, given what the reference says of rounding."""
     monkeypatch.chdir(tmp_path)
     save_model("weights.safetensors", build_model(**MLP), MLP)
-    study = asked()
-    exact, cell = study.cells
-    Path(exact.path).parent.mkdir(parents=True)
 
     def found(scale, weights="weights.safetensors", **source):
+        study = asked(**source)
+        exact, cell = study.cells
+        Path(exact.path).parent.mkdir(parents=True, exist_ok=True)
         attributions(exact.path, maps, rounding_scale=scale)
-        return cell_tolerance(study, cell, weights, attributions(tmp_path / "again.parquet", maps, **source))
+        return cell_tolerance(study, cell, weights, attributions(tmp_path / "again.parquet", maps))
 
     return found
 
@@ -113,7 +113,7 @@ def test_without_a_tolerance_only_equal_maps_agree(tolerance, maps, scale):
 
 def test_there_is_no_tolerance_for_models_without_weights_and_settings_that_are_no_steps(tolerance):
     assert tolerance(5.0, weights=None) == np.inf
-    assert tolerance(5.0, setting_name="evaluations", setting=64.0) == np.inf
+    assert tolerance(5.0, step_unit="spread") == np.inf
 
 
 def test_files_are_those_that_a_cell_comes_from():

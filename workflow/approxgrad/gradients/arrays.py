@@ -69,7 +69,11 @@ class Given:
         self._given = inputs
         self.inputs, self.model = inputs, model
         if not (isinstance(inputs, (Tensor, np.ndarray)) or _is_frame(inputs)):
-            raise TypeError(f"inputs: expected a tensor, an array or a pandas DataFrame, got {type(inputs).__name__}")
+            kind = type(inputs)
+            name = (
+                kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__.split('.')[0]}.{kind.__name__}"
+            )
+            raise TypeError(f"inputs: expected a tensor, an array or a pandas DataFrame, got {name}")
         if isinstance(inputs, np.ndarray) or _is_frame(inputs):
             values = numbers(inputs, "inputs")
             self._dtype = inputs.dtype if _keeps_type(inputs) else values.dtype

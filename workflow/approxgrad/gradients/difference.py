@@ -140,6 +140,11 @@ class Difference(Differences):
         """The scheme for readers, and what steps are multiples of."""
         return f"{self.difference} differences{ENDINGS[self.unit]}"
 
+    def cost(self, setting: Setting, features: int) -> int:
+        """Return d + 1, for the central scheme 2 d, or 2 d + 2 along a path."""
+        shifts = stencil(self.scheme).shifts
+        return len(shifts) * (features + 1) if self.along_path else super().cost(setting, features)
+
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return a :class:`approxgrad.FiniteDifference`."""
         own = {name: limits.get(name) for name in ("batch_size", "memory_budget")}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from approxgrad.gradients.batching import OUTPUT_SHARE, balanced_slices
 from approxgrad.gradients.evaluated import Stream
-from approxgrad.gradients.stencils import Stencil
 
 PATH_ONLY = (
     "step: path is for Integrated Gradients only, whose path it needs to know; use approxgrad.attribute with "
@@ -20,13 +19,14 @@ PATH_ONLY = (
 OUTPUT_BUFFERS = 14
 
 
-def path_sums(stream: Stream, baselines: Tensor, scheme: Stencil, n_steps: int, budget: int) -> Tensor:
+def path_sums(stream: Stream, baselines: Tensor, shifts: Sequence[int], n_steps: int, budget: int) -> Tensor:
     """Return for each feature the sum of the changes of the output while it makes the steps of a straight path.
 
-    With points ``z_k = b + k / n (x - b)``, the forward scheme sums ``f(z_k with the feature from z_k+1) - f(z_k)``,
-    the backward one ``f(z_k+1) - f(z_k+1 with the feature from z_k)``, and the central one moves the feature of the
-    point in the middle to both. These are differences times increments, so the sum is the Integrated Gradients
-    attribution. A jump along a feature is met by just one step, and counts in full.
+    With points ``z_k = b + k / n (x - b)``, the shift 1 sums ``f(z_k with the feature of z_k+1) - f(z_k)``, and -1 sums
+    ``f(z_k+1) - f(z_k+1 with the feature of z_k)``. These are differences times increments, so the sum is the
+    Integrated Gradients attribution. A jump along a feature is met by just one step and counts in full. What features
+    do together is missing from one sum and counted by each of them in the other: the mean of both, which is that of two
+    orders of a Shapley value, is complete for interactions of two features, however few the steps are.
 
     Parameters
     ----------
@@ -34,8 +34,10 @@ def path_sums(stream: Stream, baselines: Tensor, scheme: Stencil, n_steps: int, 
         Of a single input tensor, the ends x of the paths, of shape (N, ...).
     baselines : Tensor
         Their beginnings b, shaped like the inputs.
-    scheme, n_steps, budget
-        The stencil, the number n of steps, and bytes of memory.
+    shifts : sequence of int
+        1, -1 or both, for the mean.
+    n_steps, budget : int
+        Number n of steps, and bytes of memory.
 
     Returns
     -------
@@ -44,59 +46,49 @@ def path_sums(stream: Stream, baselines: Tensor, scheme: Stencil, n_steps: int, 
 
     Notes
     -----
-    Cost: n (d + 1) evaluations for each input, 2 n d for the central scheme; features that do not move cost nothing.
+    Cost: n (d + 1) evaluations for each input and shift; features that do not move cost nothing.
     """
     (ends,) = (point.reshape(stream.rows, -1) for point in stream.inputs)
     begins = baselines.reshape(stream.rows, -1)
     total = torch.zeros(ends.shape, dtype=torch.float64, device=ends.device)
     evaluations = max(1, int(OUTPUT_SHARE * budget) // (8 * OUTPUT_BUFFERS))
-    largest = max(1, evaluations // scheme.evaluations(ends.shape[1]))
+    largest = max(1, evaluations // (1 + ends.shape[1]))
     for part in balanced_slices(stream.rows, largest):
         for steps in balanced_slices(n_steps, max(1, largest // (part.stop - part.start))):
-            points = PathSteps(scheme, begins, ends, stream.inputs[0].shape[1:], part, steps, n_steps)
-            if len(points):
-                total[part] += points.sums(stream.evaluate(points))
-    return total
+            for shift in shifts:
+                points = PathSteps(shift, begins, ends, stream.inputs[0].shape[1:], part, steps, n_steps)
+                if len(points):
+                    total[part] += points.sums(stream.evaluate(points))
+    return total / len(shifts)
 
 
 class PathSteps:
-    """Points of straight paths, each perhaps with one feature a step before or ahead.
+    """Points of straight paths, and copies with one feature a step ahead or behind.
 
-    For each of the `steps` come first the points of all rows, if the stencil uses them, then those with a moved
-    feature, each with all shifts of the stencil. Features that are the same at both ends are not moved.
+    For each of the `steps` come first the points of all rows, then those with a moved feature. Features that are the
+    same at both ends are not moved.
 
     Parameters
     ----------
-    stencil, begins, ends, shape
-        The scheme; both ends of all paths, of shape (N, d); and the shape of one input.
+    shift : int
+        1 for the beginning of each step with a feature from its end, -1 for the end with a feature from the beginning.
+    begins, ends, shape
+        Both ends of all paths, of shape (N, d), and the shape of one input.
     part, steps, n_steps
         The rows, and the numbers of the steps among `n_steps` that are taken.
     """
 
     def __init__(
-        self,
-        stencil: Stencil,
-        begins: Tensor,
-        ends: Tensor,
-        shape: torch.Size,
-        part: slice,
-        steps: slice,
-        n_steps: int,
+        self, shift: int, begins: Tensor, ends: Tensor, shape: torch.Size, part: slice, steps: slice, n_steps: int
     ) -> None:
-        self._stencil, self._shape, self._n_steps = stencil, shape, n_steps
-        self._begins, self._part = begins[part], part
+        self._shift, self._shape, self._n_steps = shift, shape, n_steps
+        self._begins = begins[part]
         self._moves = ends[part].double() - self._begins.double()
-        row, feature = self._moves.nonzero(as_tuple=True)
-        device, shifts = ends.device, len(stencil.shifts)
-        own = torch.arange(len(self._moves) if stencil.uses_base and len(row) else 0, device=device)
-        self._pairs, self._base = (row, feature), len(own)
-        # Of one step: rows, features, and how far along the step the point and its feature are.
-        self._rows = torch.cat([own, row.repeat_interleave(shifts)])
-        self._features = torch.cat([torch.zeros_like(own), feature.repeat_interleave(shifts)])
-        # Forward from the beginning of a step, backward from its end, else from its middle.
-        self._place = 0.5 - sum(stencil.offsets) / 2
-        ahead = torch.tensor(stencil.shifts, dtype=torch.float64, device=device) / shifts
-        self._places = self._place + torch.cat([torch.zeros(len(own), device=device).double(), ahead.repeat(len(row))])
+        self._pairs = row, feature = self._moves.nonzero(as_tuple=True)
+        base = torch.arange(len(self._moves) if len(row) else 0, device=ends.device)
+        self._base, self._rows = len(base), torch.cat([base, row])
+        # A point as it is has feature 0 of itself.
+        self._features = torch.cat([torch.zeros_like(base), feature])
         self._first, self._count = steps.start, steps.stop - steps.start
         self.row = (self._rows + part.start).repeat(self._count)
 
@@ -106,28 +98,26 @@ class PathSteps:
     def copies(self, items: slice | Tensor) -> list[Tensor]:
         """Return some of the points, in a list with one batch."""
         number = torch.arange(len(self), device=self.row.device)[items]
-        step, own = number // len(self._rows) + self._first, number % len(self._rows)
+        own = number % len(self._rows)
         row, feature = self._rows[own], self._features[own].unsqueeze(1)
+        place = number // len(self._rows) + self._first + int(self._shift < 0)
         begins, moves = self._begins[row], self._moves[row]
-        share = ((step + self._place) / self._n_steps).unsqueeze(1)
-        points = (begins.double() + share * moves).to(begins.dtype)
-        share = ((step + self._places[own]) / self._n_steps).unsqueeze(1)
-        moved = begins.gather(1, feature).double() + share * moves.gather(1, feature)
-        return [points.scatter_(1, feature, moved.to(points.dtype)).reshape(-1, *self._shape)]
+        points = self._along(begins, moves, place)
+        place = place + self._shift * (own >= self._base)
+        moved = self._along(begins.gather(1, feature), moves.gather(1, feature), place)
+        return [points.scatter_(1, feature, moved).reshape(-1, *self._shape)]
+
+    def _along(self, begins: Tensor, moves: Tensor, place: Tensor) -> Tensor:
+        """Return features of points of the paths by the number of the point, from 0 to n."""
+        share = (place.double() / self._n_steps).unsqueeze(1)
+        return (begins.double() + share * moves).to(begins.dtype)
 
     def sums(self, outputs: Tensor) -> Tensor:
-        """Return the weighted sums of the outputs of all points, float64 of shape (rows, d)."""
-        weights, shifts = self._stencil.weights, self._stencil.shifts
-        total: Any = 0
+        """Return the changes of the output, summed over the steps: float64 of shape (rows, d)."""
         row, feature = self._pairs
-        outputs = outputs.reshape(self._count, -1).sum(dim=0)
-        for position, shift in enumerate(shifts):
-            total = total + weights[shift] * outputs[self._base + position :: len(shifts)]
-        if self._base:
-            total = total + weights[0] * outputs[row]
+        of_steps = outputs.reshape(self._count, -1).sum(dim=0)
         found = torch.zeros_like(self._moves)
-        # Weights of a stencil are for a whole step, and the central one makes half a step to each side.
-        found[row, feature] = len(shifts) * total
+        found[row, feature] = self._shift * (of_steps[self._base :] - of_steps[row])
         return found
 
     def place(self, item: int) -> str:

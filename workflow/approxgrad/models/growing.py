@@ -87,7 +87,7 @@ def _scikit_learn(options: Growing, inputs: Any, target: Any, classes: int, seed
 def _xgboost(options: Growing, inputs: Any, target: Any, classes: int, seed: int) -> tuple[bytes, int]:
     import xgboost
 
-    common = {"n_estimators": options.trees, "max_depth": options.depth, "random_state": seed}
+    common: dict[str, Any] = {"n_estimators": options.trees, "max_depth": options.depth, "random_state": seed}
     common |= {"tree_method": "hist", "device": "cpu", "n_jobs": torch.get_num_threads()}
     if options.ensemble == "forest":
         model = (xgboost.XGBRFClassifier if classes else xgboost.XGBRFRegressor)(**common)

@@ -76,6 +76,8 @@ class ModelKind(Description):
         Whether that takes the training rows.
     source_model : str or None
         Name of another model of the study whose weights that takes.
+    source_key : str
+        The option that names it.
     reference_model : str or None
         Name of another model of the study with whose exact gradient this one is compared.
     """
@@ -84,6 +86,7 @@ class ModelKind(Description):
     label: ClassVar[str]
     differentiable: ClassVar[bool] = True
     timed: ClassVar[bool] = True
+    source_key: ClassVar[str] = ""
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS
 
     batch_size: Annotated[Integer | None, option(ROWS_AT_ONCE, ge=1)] = None

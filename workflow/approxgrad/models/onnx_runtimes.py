@@ -99,11 +99,11 @@ def open_openvino(path: Path, output: str, threads: int, providers: Sequence[Pro
         request = compiled.create_infer_request()
     except Exception as error:
         raise ModelError(f"{path}: OpenVINO cannot load it ({said(error)})") from error
-    lock = Lock()  # A request computes one batch at a time, and its results are views of its memory.
+    lock = Lock()  # A request computes one batch at a time.
 
     def run(feeds: dict[str, Array]) -> Array:
         with lock:
-            return np.array(request.infer(feeds)[port])
+            return np.asarray(request.infer(feeds)[port])
 
     return run
 

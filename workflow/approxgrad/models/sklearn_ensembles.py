@@ -104,10 +104,10 @@ class Piped(Ensemble):
     """A pipeline: steps that transform rows, and an ensemble at the end."""
 
     library = "scikit-learn"
-    # What the first step computes with; float64 holds all that it may get.
-    dtype = np.dtype(np.float64)
 
-    def __init__(self, pipeline: Any, last: Ensemble) -> None:
+    def __init__(self, pipeline: Any, last: Ensemble, dtype: str) -> None:
+        # The steps compute in the precision of what they get, which can move a row over a threshold.
+        self.dtype = np.dtype(dtype)
         self.first = copy.deepcopy(pipeline[:-1])
         self.last = last
         self.features = int(getattr(pipeline, "n_features_in_", last.features))

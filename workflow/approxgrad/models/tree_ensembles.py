@@ -88,6 +88,10 @@ class Ensemble(ABC):
     def tables(self) -> list[Table]:
         """Return the trees, whose values sum to :meth:`margins` or :meth:`predictions`, up to a constant."""
 
+    def spelled(self, name: str) -> str:
+        """Return the name of a column as the library keeps it."""
+        return name
+
     def seen(self, rows: Array) -> Array:
         """Return rows as the trees see them, one feature for each of the rows; raises a ModelError if there is none."""
         return rows
@@ -153,6 +157,8 @@ class XGBoostTrees(Ensemble):
 
     def tables(self) -> list[Table]:
         """Return the trees of the booster."""
+        if not np.isnan(self.missing):
+            raise ModelError(f"model: takes {self.missing:g} for a missing value, which TreeSHAP does not know")
         return xgboost_tables(bytes(self.booster.save_raw("ubj")))[0]
 
 
@@ -192,6 +198,10 @@ class LightGBMTrees(Ensemble):
             self.factor = float(given.get("sigmoid", 1))
         elif objective == "multiclass":
             self.factor = 1.0
+
+    def spelled(self, name: str) -> str:
+        """Return the name with underscores instead of spaces."""
+        return name.replace(" ", "_")
 
     def margins(self, rows: Array) -> Array:
         """Return the raw score; of a random forest its mean, to which the link belongs."""

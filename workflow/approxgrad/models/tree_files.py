@@ -34,7 +34,7 @@ FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"CBM1", f"is a CatBoost model, which is not supported; expected {FORMS}"),
     *(
         (start, f"is compressed; unpack it, expected {FORMS}")
-        for start in (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x78\x9c")
+        for start in (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
     ),
 )
 """Beginnings of other files, and what to say of them."""

@@ -46,6 +46,9 @@ class TreeModel(BlackBox):
         predicts them. By default the margin, or what a forest predicts.
     transform, batch_size, round_inputs
         As in :class:`approxgrad.models.black_box.BlackBox`.
+    dtype : str, optional
+        For a pipeline: ``float32`` or ``float64``, the precision of the rows that it was trained with, which its steps
+        then compute in; by default float64.
     threads : int
         Threads of an evaluation; outputs do not depend on it. Forests of scikit-learn always take one.
 
@@ -74,6 +77,7 @@ class TreeModel(BlackBox):
         transform: str | Callable[[Array], Array] | None = None,
         batch_size: int | None = None,
         threads: int = 1,
+        dtype: str | None = None,
         round_inputs: bool = False,
     ) -> None:
         super().__init__(transform=transform, batch_size=batch_size, round_inputs=round_inputs)
@@ -81,7 +85,9 @@ class TreeModel(BlackBox):
             raise ValueError(f"threads: expected a positive integer, got {threads!r}")
         if output is not None and output not in OUTPUTS:
             raise ValueError(f"output: got {output!r}, expected one of {', '.join(OUTPUTS)}")
-        self.threads = threads
+        if dtype not in (None, "float32", "float64"):
+            raise ValueError(f"dtype: got {dtype!r}, expected float32 or float64")
+        self.threads, self._pipeline_dtype = threads, dtype
         self._path = Path(model).absolute() if isinstance(model, (str, PathLike)) else None
         self._read(model)
         self.choose_output(output)
@@ -96,7 +102,7 @@ class TreeModel(BlackBox):
     def _read(self, model: Any) -> None:
         given = model if self._path is None else read_ensemble(self._path)
         try:
-            self.ensemble = ensemble(given, self.threads)
+            self.ensemble = ensemble(given, self.threads, self._pipeline_dtype)
         except ModelError as error:
             raise error if self._path is None else ModelError(f"{self._path}: {error}") from None
         self.dtype, self.shape = self.ensemble.dtype, (self.ensemble.features,)
@@ -128,7 +134,7 @@ class TreeModel(BlackBox):
         """Refuse columns of a data frame that are not the features in their order; numbers as names are passed over."""
         if self.feature_names is None or all(isinstance(name, (int, np.integer)) for name in columns):
             return
-        own, known = list(map(str, columns)), list(self.feature_names)
+        own, known = [self.ensemble.spelled(str(name)) for name in columns], list(self.feature_names)
         if own == known:
             return
         wrong = [f"{name!r} is missing" for name in known if name not in own]
@@ -152,8 +158,8 @@ class TreeModel(BlackBox):
             return self.ensemble.values(rows, self.output)
 
 
-def ensemble(model: Any, threads: int) -> Ensemble:
-    """Return what evaluates a fitted model in memory.
+def ensemble(model: Any, threads: int, dtype: str | None = None) -> Ensemble:
+    """Return what evaluates a fitted model in memory; `dtype` is for pipelines.
 
     Raises
     ------
@@ -161,6 +167,8 @@ def ensemble(model: Any, threads: int) -> Ensemble:
         If it is no ensemble of trees that is supported, or not fitted.
     """
     # What a library made can only be there if the library is.
+    if dtype is not None and not hasattr(model, "steps"):
+        raise ModelError(f"dtype: is for pipelines, the precision of a {type(model).__name__} is that of its library")
     loaded = {name: sys.modules.get(name) for name in ("xgboost", "lightgbm", "sklearn")}
     try:
         if (own := loaded["xgboost"]) and isinstance(model, (own.Booster, own.XGBModel)):
@@ -168,7 +176,7 @@ def ensemble(model: Any, threads: int) -> Ensemble:
         if (own := loaded["lightgbm"]) and isinstance(model, (own.Booster, own.LGBMModel)):
             return LightGBMTrees(model, threads)
         if loaded["sklearn"]:
-            return _of_scikit_learn(model, threads)
+            return _of_scikit_learn(model, threads, dtype or "float64")
     except ModelError:
         raise
     except Exception as error:
@@ -179,7 +187,7 @@ def ensemble(model: Any, threads: int) -> Ensemble:
     raise _unknown(model)
 
 
-def _of_scikit_learn(model: Any, threads: int) -> Ensemble:
+def _of_scikit_learn(model: Any, threads: int, dtype: str) -> Ensemble:
     from sklearn import ensemble as ensembles
     from sklearn.pipeline import Pipeline
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -188,7 +196,7 @@ def _of_scikit_learn(model: Any, threads: int) -> Ensemble:
     from approxgrad.models.sklearn_ensembles import Forest, GradientBoosting, HistGradientBoosting, Piped
 
     if isinstance(model, Pipeline):
-        return Piped(model, ensemble(model.steps[-1][1], threads))
+        return Piped(model, ensemble(model.steps[-1][1], threads), dtype)
     forests = (
         *(ensembles.RandomForestClassifier, ensembles.RandomForestRegressor),
         *(ensembles.ExtraTreesClassifier, ensembles.ExtraTreesRegressor),

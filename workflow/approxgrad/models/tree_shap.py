@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,14 @@ from approxgrad.models.kind import ModelError
 from approxgrad.models.libraries import needing
 from approxgrad.models.tree_ensembles import Array, Ensemble
 from approxgrad.models.tree_model import TreeModel
+from approxgrad.models.tree_tables import Table
 
-ROUNDING = 1e-4
-"""Largest gap between the sum of the values and the change of the output, over their sizes."""
+ROUNDING = 1e-5
+"""Largest gap between the sum of the values and the change of the output, over the sizes of values and outputs."""
+
+
+MOST_NODES = 2**15 - 1
+"""Nodes of a tree that shap can number."""
 
 
 def tree_shap(model: TreeModel, inputs: Any, background: Any, target: Target = None) -> Any:
@@ -74,7 +80,7 @@ def tree_shap(model: TreeModel, inputs: Any, background: Any, target: Target = N
     column = np.zeros(len(rows), np.int64) if indices is None else indices[:, 0].cpu().numpy()
     values = _columns(model.ensemble, rows, starts, model.output)[np.arange(len(rows)), :, column]
     mean = np.asarray(model(starts), np.float64).mean(axis=0)
-    _check_sum(values, explained_outputs - mean[column])
+    _check_sum(values, explained_outputs, mean[column])
     return given.returned(torch.from_numpy(values).reshape(given.inputs.shape).to(given.inputs))
 
 
@@ -87,13 +93,13 @@ def _background(background: Any, inputs: Any, rows: Array, model: TreeModel) -> 
     if hasattr(background, "to_frame"):
         background = background.to_frame().T
     if hasattr(background, "columns"):
-        model.check_columns(list(background.columns))
         if hasattr(inputs, "columns"):
             missing = [name for name in inputs.columns if name not in background.columns]
             if missing or len(background.columns) != len(inputs.columns):
                 what = f"{missing[0]!r} is missing" if missing else "there are more of them"
                 raise ValueError(f"background: columns are not those of the inputs: {what}")
             background = background[list(inputs.columns)]
+        model.check_columns(list(background.columns))
     elif isinstance(background, torch.Tensor):
         background = background.detach().cpu().double().numpy()
     elif is_number(background):
@@ -111,25 +117,24 @@ def _columns(ensemble: Ensemble, rows: Array, background: Array, output: str) ->
     """Return the values for all columns of the outputs: float64 of shape (N, d, K)."""
     with needing("trees"):
         import shap
-    seen, starts = ensemble.seen(rows), ensemble.seen(background)
+    tables = ensemble.tables()
+    for table in tables:
+        if not np.isfinite(table.values).all():
+            raise ModelError("model: has leaves with several numbers or a linear model, which TreeSHAP does not take")
+        if len(table.left) > MOST_NODES:
+            raise ModelError(f"model: has a tree of {len(table.left):,} nodes, shap takes at most {MOST_NODES:,}")
+    tables, (seen, starts) = _ranked(tables, ensemble.seen(rows), ensemble.seen(background))
     # All rows of the background are taken, where shap would draw some.
     masker = shap.maskers.Independent(starts, max_samples=len(starts))
     by_column: dict[int, list[Any]] = {}
-    for table in ensemble.tables():
-        if not np.isfinite(table.values).all():
-            raise ModelError(
-                "model: has leaves with more than one number or a linear model, which TreeSHAP does not take"
-            )
+    for table in tables:
         by_column.setdefault(table.column, []).append(table.for_shap())
     found = []
     for _, trees in sorted(by_column.items()):
         with warnings.catch_warnings(), explained("shap: cannot explain this model"):
             warnings.simplefilter("ignore")
             own = shap.TreeExplainer(
-                {"trees": trees, "input_dtype": seen.dtype.type},
-                masker,
-                feature_perturbation="interventional",
-                model_output="raw",
+                {"trees": trees}, masker, feature_perturbation="interventional", model_output="raw"
             )
             values = np.asarray(own.shap_values(seen, check_additivity=False), np.float64)
         found.append(values.reshape(*rows.shape, -1))
@@ -137,13 +142,40 @@ def _columns(ensemble: Ensemble, rows: Array, background: Array, output: str) ->
     return ensemble.linear(margins.reshape(-1, margins.shape[2]), output).reshape(*rows.shape, -1)
 
 
-def _check_sum(values: Array, change: Array) -> None:
-    """Refuse values that do not sum to the change of the output, so that shap and the library do not read one model."""
-    gap = np.abs(values.sum(axis=1) - change)
-    allowed = ROUNDING * (np.abs(values).sum(axis=1) + np.abs(change)) + 1e-6
+def _ranked(tables: list[Table], *rows: Array) -> tuple[list[Table], list[Array]]:
+    """Return trees and rows that compare alike, with small integers in place of thresholds and features.
+
+    shap rounds thresholds to float32, so that rows beside a threshold would be on its other side. It rounds the values
+    of leaves as well; without the constant of a tree, on which nothing depends, they keep more digits.
+    """
+    feature, threshold = (
+        np.concatenate([getattr(table, name)[table.inner] for table in tables]) for name in ("feature", "threshold")
+    )
+    ranks, ranked_rows = np.zeros(len(feature)), [np.zeros(own.shape) for own in rows]
+    order = np.argsort(feature, kind="stable")
+    used, starts = np.unique(feature[order], return_index=True)
+    for number, places in zip(used, np.split(order, starts[1:]), strict=True):
+        own = np.unique(threshold[places])
+        ranks[places] = np.searchsorted(own, threshold[places])
+        for values, found in zip(rows, ranked_rows, strict=True):
+            found[:, number] = np.searchsorted(own, values[:, number])
+    ranked, place = [], 0
+    for table in tables:
+        nodes = np.zeros(table.left.shape)
+        nodes[table.inner] = ranks[place : place + table.inner.sum()]
+        place += table.inner.sum()
+        constant = table.values[~table.inner].mean(axis=0)
+        ranked.append(replace(table, threshold=nodes, values=table.values - constant))
+    return ranked, ranked_rows
+
+
+def _check_sum(values: Array, outputs: Array, starts: Array) -> None:
+    """Refuse values that do not sum to the change of the output: then shap and the library do not read one model."""
+    gap = np.abs(values.sum(axis=1) - (outputs - starts))
+    allowed = ROUNDING * (np.abs(values).sum(axis=1) + np.abs(outputs) + np.abs(starts))
     if not (gap <= allowed).all():
         row = int((gap - allowed).argmax())
         raise ModelError(
-            f"shap: the values of row {row} sum to {values[row].sum():g} where the output changes by {change[row]:g}; "
-            "this release of shap does not understand the model"
+            f"shap: the values of row {row} sum to {values[row].sum():g}, but the output changes by "
+            f"{outputs[row] - starts[row]:g}; this release of shap does not understand the model"
         )

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import ValidationError
 
+from approxgrad.descriptions import key as spelled
 from approxgrad.messages import one_line
 
 KINDS = {
@@ -83,7 +84,7 @@ def _line(
     if kind == "missing":
         return f"{where}: is missing"
     if kind == "unexpected_keyword_argument":
-        allowed = sorted([*(field.name for field in dataclasses.fields(owner)), *extra])
+        allowed = sorted([*(spelled(field.name) for field in dataclasses.fields(owner)), *extra])
         return unknown_key(where, str(faults[0]["loc"][-1]), allowed)
     if kind in BOUNDS and len(faults) == 1:
         words, name = BOUNDS[kind]
@@ -140,7 +141,8 @@ def _class_at(description: Any, place: Sequence[Any]) -> tuple[Any, str]:
     for part in place:
         if dataclasses.is_dataclass(hint):
             owner = hint
-            hint = get_type_hints(hint, include_extras=True).get(part, Any)
+            hints = get_type_hints(hint, include_extras=True)
+            hint = {spelled(name): own for name, own in hints.items()}.get(part, Any)
         else:
             members = get_args(hint) or (Any,)
             hint = members[0] if part == KEY or len(members) == 1 or members[-1] is ... else members[-1]

@@ -43,7 +43,7 @@ def model_name_faults(config: Config) -> list[str]:
         if model.twin is not None and model.differentiable:
             faults.append(f"models.{name}.twin: the model has an exact gradient of its own; leave it out")
         elif model.reference_model is not None and model.reference_model not in exact_models(config):
-            key = "twin" if model.twin is not None or model.source_model is None else model.name
+            key = "twin" if model.twin is not None or model.source_model is None else model.source_key
             faults.append(
                 f"models.{name}.{key}: got {model.reference_model!r}, expected a model with an exact gradient: "
                 + _expected(model.reference_model, exact_models(config))
@@ -51,8 +51,8 @@ def model_name_faults(config: Config) -> list[str]:
         weighted = [other for other, own in config.models.items() if own.trained or own.fitted]
         if model.source_model is not None and model.source_model not in weighted:
             faults.append(
-                f"models.{name}.{model.name}: got {model.source_model!r}, expected a model with weights of the study: "
-                + _expected(model.source_model, weighted)
+                f"models.{name}.{model.source_key}: got {model.source_model!r}, expected a model with weights of the "
+                "study: " + _expected(model.source_model, weighted)
             )
     return faults
 

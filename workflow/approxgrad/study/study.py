@@ -237,9 +237,8 @@ class Study:
         return self.dataset(dataset).has_truth
 
     def needs_training_rows(self, cell: Cell) -> bool:
-        """Whether a cell's path begins at the mean of the training rows, or its steps are multiples of their spread."""
-        from_mean = getattr(self.cell_method(cell), "baseline", None) == "mean"
-        return from_mean or cell.gradient.kind.needs_spread
+        """Whether steps are multiples of the spread of the training rows, or a path begins at their mean."""
+        return cell.gradient.kind.needs_spread or getattr(self.cell_method(cell), "baseline", None) == "mean"
 
     def evaluation(self, model: str) -> dict[str, Any]:
         """Return how jobs that attribute or choose a step evaluate a model."""

@@ -86,6 +86,17 @@ class Asking:
         found = in_order(answered, parts, self._contact.concurrency, threading.Event())
         return found[0] if len(found) == 1 else np.concatenate(found)
 
+    def look_at_rows(self, rows: Array, like: Array) -> None:
+        """Refuse, by a RowError, a service whose answers to some rows are not independent and repeatable."""
+        import torch
+
+        from approxgrad.gradients.rows import check_rows
+
+        def model(inputs: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy(np.array(self.ask(inputs.numpy(), like)))
+
+        check_rows(model, torch.from_numpy(np.array(rows)), batch_size=self._batch_size)
+
     def _answered(self, rows: Array, like: Array | None, stop: threading.Event) -> Array:
         """Return the answer to one request, or to several where the service does not take so many rows."""
         number, facts = len(rows), self.facts

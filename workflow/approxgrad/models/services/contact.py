@@ -144,7 +144,8 @@ class Contact:
     def identity(self) -> dict[str, Any]:
         """Return what tells the model from those behind other services; nothing in it is secret."""
         keys = ("address", "model", "version", "input", "output", "request", "response", "dtype")
-        return {"protocol": self.spoken} | {key: getattr(self, key) for key in keys}
+        # Headers as they are written: one of them may choose the model.
+        return {"protocol": self.spoken, "headers": dict(self.headers)} | {key: getattr(self, key) for key in keys}
 
     def in_path(self, part: str) -> str | None:
         """Return ``prefix``, ``model`` or ``version`` from an address such as ``.../v2/models/NAME``."""
@@ -205,7 +206,7 @@ def connected(contact: Contact) -> tuple[Protocol, Caller]:
     if spoken in V2:
         prefix = contact.in_path("prefix")
         path = parts.path.rstrip("/").removesuffix("/v2") if prefix is None else prefix
-        return RestV2(http, path, *described, binary=spoken == "v2"), caller
+        return RestV2(http, path, parts.query, *described, binary=spoken == "v2"), caller
     request, response = PRESETS.get(spoken, (contact.request, contact.response))
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return JsonTemplate(contact.name, http, path, request, str(response), contact.number_type), caller

@@ -32,6 +32,9 @@ PASSING = {408, 425, 429, 502, 503, 504}
 REDIRECTS, MOST_REDIRECTS = (307, 308), 5
 """Status codes of redirects that repeat the request elsewhere; others would turn it into one without rows."""
 
+LONGEST_CONNECTING = 10.0
+"""Seconds after which a host that does not take a connection is away."""
+
 CHUNK = 2**20
 NOTHING: Mapping[str, str] = {}
 QUOTED = 200
@@ -118,7 +121,8 @@ class Http:
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Return status, headers and body of the reply to one request."""
         errors = self._library.exceptions
-        limit = self._library.Timeout(total=max(0.001, deadline - time.monotonic()))
+        left = max(0.001, deadline - time.monotonic())
+        limit = self._library.Timeout(connect=min(LONGEST_CONNECTING, left), total=left)
         try:
             reply = self._pools.request(
                 method,
@@ -141,7 +145,12 @@ class Http:
             raise RefusedError(
                 f"{self.caller.name}: the encrypted connection failed ({one_line(error, QUOTED)})"
             ) from error
-        except (errors.NameResolutionError, errors.NewConnectionError, errors.ProxyError) as error:
+        except (
+            errors.NameResolutionError,
+            errors.NewConnectionError,
+            errors.ConnectTimeoutError,
+            errors.ProxyError,
+        ) as error:
             self._pools.clear()
             raise PassingError(_unreachable(error), away=True) from error
         except errors.TimeoutError as error:
@@ -171,7 +180,14 @@ class Http:
             raise PassingError(line, after=seconds_after(headers.get("retry-after")), tries=FEW_TRIES)
         if status == 413:
             raise TooLargeError(f"{self.caller.name}: {line}")
-        raise RefusedError(f"{self.caller.name}: {line}{_helps(status)}")
+        raise RefusedError(f"{self.caller.name}: {line}{self._helps(status, headers)}")
+
+    def _helps(self, status: int, headers: Mapping[str, str]) -> str:
+        if status in (401, 403):
+            return "; token_variable names the environment variable with the token"
+        if status // 100 == 3 and "location" in headers:
+            return f"; it points to {self._quoted(headers['location'])}, so write that address if it is the service"
+        return ""
 
     def _said(self, content: bytes) -> str:
         """Return the first words of what a service says in a body, in brackets."""
@@ -201,14 +217,10 @@ class Http:
         return self._library.ProxyManager(plain, maxsize=connections, proxy_headers=headers)
 
 
-def _helps(status: int) -> str:
-    if status in (401, 403):
-        return "; token_variable names the environment variable with the token"
-    return ""
-
-
 def _unreachable(error: Exception) -> str:
     text = one_line(error, 1000)
+    if "timed out" in text or "Timeout" in text:
+        return "nothing takes the connection at this address"
     if "resolve" in text or "Name or service" in text:
         return "no such host"
     if "refused" in text:

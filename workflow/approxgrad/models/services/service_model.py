@@ -96,6 +96,8 @@ class ServiceModel(BlackBox):
         self._contact = Contact(address=address, **contact)
         if isinstance(check_every, bool) or not isinstance(check_every, int) or check_every < 1:
             raise ValueError(f"check_every: got {check_every!r}, expected a positive number of requests")
+        if shape is not None and not (isinstance(shape, tuple) and shape and all(map(_is_size, shape))):
+            raise ValueError(f"shape: got {shape!r}, expected that of one row, such as (3, 32, 32)")
         self._cache, self._only_model = None if cache is None else Path(cache), only_model
         self._check_every, self._check_rows = check_every, check_rows
         self._probes = Probes(self._contact.name, tolerance)
@@ -240,20 +242,9 @@ class ServiceModel(BlackBox):
         )
         self._probes.reference = answers.reference
         if self._check_rows and not answers.checked:
-            self._look_at_rows(asking)
+            asking.look_at_rows(np.asarray(self._probes.rows), self._probes.reference)
             answers.checked = True
         asking.answers = answers
-
-    def _look_at_rows(self, asking: Asking) -> None:
-        """Refuse, by a RowError, a service whose rows are not independent and repeatable."""
-        import torch
-
-        from approxgrad.gradients.rows import check_rows
-
-        def model(rows: torch.Tensor) -> torch.Tensor:
-            return torch.from_numpy(np.array(asking.ask(rows.numpy(), self._probes.reference)))
-
-        check_rows(model, torch.from_numpy(np.array(self._probes.rows)), batch_size=self.batch_size)
 
     def _check(self, asking: Asking) -> None:
         try:
@@ -287,6 +278,10 @@ class ServiceModel(BlackBox):
         """Requests and rows, those before this process or connection included."""
         own = (self._asking.requests, self._asking.rows) if self._asking is not None else (0, 0)
         return self._earlier[0] + own[0], self._earlier[1] + own[1]
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _forked() -> None:

@@ -134,6 +134,8 @@ class RestV2(V2):
         Sends the requests.
     prefix : str
         Path before ``/v2``.
+    query : str
+        Behind each path, such as for a gateway.
     binary : bool
         Whether rows are sent as bytes, by the binary tensor extension.
     others
@@ -142,12 +144,13 @@ class RestV2(V2):
 
     json: ClassVar[bool] = True
 
-    def __init__(self, http: Http, prefix: str, *others: Any, binary: bool) -> None:
+    def __init__(self, http: Http, prefix: str, query: str, *others: Any, binary: bool) -> None:
         super().__init__(*others)
         self._http = http
         self._home = f"{prefix}/v2/models/{quote(self._model, safe='')}"
         if self._version:
             self._home += f"/versions/{quote(self._version, safe='')}"
+        self._query = f"?{query}" if query else ""
         self._binary, self._seen_binary = binary, False
 
     def close(self) -> None:
@@ -159,7 +162,9 @@ class RestV2(V2):
         return row.nbytes if self._binary else super().row_bytes(row)
 
     def _metadata(self, stop: threading.Event) -> Mapping[str, Any]:
-        found = self._http.caller.call(lambda: read_json(self._http.attempt("GET", self._home).body), stop)
+        found = self._http.caller.call(
+            lambda: read_json(self._http.attempt("GET", f"{self._home}{self._query}").body), stop
+        )
         if not isinstance(found, dict):
             raise ModelError(
                 f"{self._name}: says nothing of a model at {self._home}, expected a service of protocol v2"
@@ -169,7 +174,7 @@ class RestV2(V2):
     def _largest_batch(self, stop: threading.Event) -> int:
         try:
             found = self._http.caller.call(
-                lambda: read_json(self._http.attempt("GET", f"{self._home}/config").body), stop
+                lambda: read_json(self._http.attempt("GET", f"{self._home}/config{self._query}").body), stop
             )
         except ModelError:  # Only Triton has this.
             return 0
@@ -217,11 +222,11 @@ class RestV2(V2):
             head["parameters"] = {"binary_data_output": True}
         first = json.dumps(head).encode()
         headers = {"Content-Type": "application/octet-stream", BINARY_HEADER: str(len(first))}
-        return self._http.attempt("POST", f"{self._home}/infer", b"".join([first, content]), headers)
+        return self._http.attempt("POST", f"{self._home}/infer{self._query}", b"".join([first, content]), headers)
 
     def _by_json(self, rows: Array, facts: Facts) -> Array:
         body = self._head(rows, facts, {"data": rows.ravel().tolist()})
-        reply = self._http.attempt("POST", f"{self._home}/infer", json.dumps(body).encode(), JSON_HEADERS)
+        reply = self._http.attempt("POST", f"{self._home}/infer{self._query}", json.dumps(body).encode(), JSON_HEADERS)
         return self._outputs(reply, facts)
 
     def _head(self, rows: Array, facts: Facts, data: Mapping[str, Any]) -> dict[str, Any]:
