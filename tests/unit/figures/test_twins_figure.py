@@ -10,7 +10,7 @@ from figure_data import parameters
 from small_studies import DEFAULT, difference, entry, study
 
 STEPS = 10.0 ** np.arange(-3, 1)
-TITLES = {"net": ["net", "MLP"], "few bits": ["few bits", "net exported, int8-static"]}
+TITLES = {"net": ["net", "MLP"], "few bits": ["few bits", "net exported as int8-static"]}
 KEYS = {"dataset": "synthetic_linear", "model": "mlp", "method": "saliency"}
 
 
@@ -36,7 +36,7 @@ def test_every_model_has_a_panel_with_its_curves_and_chosen_steps():
         curve("few bits", chosen=True, steps=np.array([0.7])),
     ]
     panels = drawn(twin_curves(pd.concat(parts), parameters(models=TITLES)))
-    assert [axes.get_title() for axes in panels] == ["net\nMLP\nn = 9", "few bits\nnet exported, int8-static\nn = 9"]
+    assert [axes.get_title() for axes in panels] == ["net\nMLP\nn = 9", "few bits\nnet exported as int8-static\nn = 9"]
     for axes, error in zip(panels, (0.1, 0.4), strict=True):
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
         lines = [line for line in axes.lines if len(line.get_xdata()) == len(STEPS)]
@@ -56,13 +56,13 @@ def test_a_model_without_rows_is_refused():
 
 
 def test_it_is_there_where_several_models_share_a_twin():
-    models = DEFAULT["models"] | {name: {"exported": "mlp", "precision": name} for name in ("float32", "bfloat16")}
+    models = DEFAULT["models"] | {name: {"exported": {"of": "mlp", "as": name}} for name in ("onnx", "bfloat16")}
     figure = Twins()
-    assert figure.targets(study(entry(models=["float32", "mlp"]), models=models)) == []
-    both = study(entry(difference(steps=[0.1, "auto"]), models=["mlp", "float32", "bfloat16"]), models=models)
+    assert figure.targets(study(entry(models=["onnx", "mlp"]), models=models)) == []
+    both = study(entry(difference(steps=[0.1, "auto"]), models=["mlp", "onnx", "bfloat16"]), models=models)
     assert figure.targets(both) == [tuple(KEYS.values())]
-    names = ["mlp", "float32", "bfloat16"]
+    names = ["mlp", "onnx", "bfloat16"]
     assert [path.split("model=")[1].split("/")[0] for path in figure.inputs(both, KEYS)["metrics"]] == names
     params = figure.params(both, KEYS)
-    assert params["models"]["bfloat16"] == ["bfloat16", "mlp exported, bfloat16"]
+    assert params["models"]["bfloat16"] == ["bfloat16", "mlp exported as bfloat16"]
     assert params["steps"] == ["forward"]

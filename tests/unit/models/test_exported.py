@@ -154,6 +154,21 @@ def test_a_linear_layer_is_quantised_as_the_formula_says(tmp_path):
     assert np.abs(found - exact).max() > 0.3 * of_outputs
 
 
+@pytest.mark.parametrize("calibration", ["entropy", "percentile"])
+def test_other_scales_are_found_in_silence(tmp_path, capfd, calibration):
+    source, rows = tmp_path / "weights.safetensors", split([6], 3, rows=40)
+    network = saved(source, MLP)
+    own = kind("int8-static", calibration=calibration, calibration_rows=30)
+    known = own.make(tmp_path / own.makes, (6,), 3, train=rows, source=source, seed=0)
+    assert known["calibration_rows"] == 30
+    assert capfd.readouterr() == ("", "")
+    inputs = torch.from_numpy(rows.model_inputs())
+    with torch.no_grad():
+        expected = network(inputs)
+    found = own.open((6,), 3, CPU, torch.float32, file=tmp_path / own.makes)(inputs)
+    assert float((found - expected).norm() / expected.norm()) < LARGEST["int8-static"]
+
+
 def test_calibration_rows_are_drawn_from_the_training_rows():
     rows = split([6], 3, rows=40)
     drawn = drawn_rows(rows, 10, seed=0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +122,11 @@ def _prepared(network: nn.Module, shape: tuple[int, ...], opset: int) -> Iterato
         plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
         plain.write_bytes(content)
         try:
-            # It warns of what a user cannot change.
+            # It warns of what a user cannot change, and prints what it does.
             logging.getLogger().setLevel(logging.ERROR)
-            quant_pre_process(plain, prepared, skip_symbolic_shape=True)
-            yield prepared
+            with redirect_stdout(io.StringIO()):
+                quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+                yield prepared
         finally:
             logging.getLogger().setLevel(level)
 
