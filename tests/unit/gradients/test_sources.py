@@ -140,7 +140,12 @@ def test_names_of_the_study_have_labels():
         "synthetic_linear": "synthetic linear",
         "synthetic_nonlinear": "synthetic nonlinear",
     }
-    assert labels["model"] == {"cnn": "CNN", "mlp": "MLP", "resnet18": "ResNet-18"}
+    networks = {"cnn": "CNN", "mlp": "MLP", "resnet18": "ResNet-18"}
+    assert labels["model"] == networks | {
+        "cnn_onnx": "cnn onnx",
+        "cnn_int8": "cnn int8",
+        "boosted_trees": "boosted trees",
+    }
     assert labels["method"] == {
         "saliency": "Saliency",
         "input_x_gradient": "Gradient × Input",
@@ -197,13 +202,14 @@ def test_a_model_without_a_gradient_needs_a_reference(reference):
     lines = faults(entry(difference(steps=[1, 0.1]), models=["mlp", "net"], **given), **own_model())
     assert lines == [
         "experiments[0].reference: net has no exact gradient, so name the source that others are compared with: "
-        "one of forward-h0.1, forward-h1"
+        "one of forward-h0.1, forward-h1; or a model with an exact gradient at models.net.twin"
     ]
 
 
 def test_models_with_a_gradient_need_no_reference():
     assert faults(entry(reference="forward-h0.1")) == [
-        "experiments[0].reference: all models have an exact gradient, which others are compared with; leave it out"
+        "experiments[0].reference: all models or their twins have an exact gradient that others are compared with; "
+        "leave it out"
     ]
 
 
