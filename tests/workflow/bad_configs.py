@@ -11,13 +11,13 @@ from approxgrad.study.sections import Config
 
 TOP, TRAINING = (", ".join(sorted(field.name for field in fields(section))) for section in (Config, Training))
 DATASETS = "digits, synthetic_linear, synthetic_nonlinear"
-MODELS = "cnn, mlp, resnet18"
+MODELS = "boosted_trees, cnn, cnn_int8, cnn_onnx, mlp, resnet18"
 EXACT_METHODS = "input_x_gradient, integrated_gradients, integrated_gradients_mean, saliency"
 METHODS = (
     "input_x_gradient, integrated_gradients, integrated_gradients_mean, integrated_gradients_published, "
     "integrated_gradients_published_mean, saliency"
 )
-GRADIENTS = "forward, forward_on_tables, precisions, tenth"
+GRADIENTS = "all_features, along_path, central, central_in_spreads, forward, forward_on_tables, precisions, tenth"
 STEP = "expected a number of at least 1e-30, auto or path"
 FINITE = "expected a finite number, auto or path"
 NAME = "expected: Letters, digits, _ and -, starting with a letter or digit."
@@ -160,7 +160,11 @@ CONFIGS = [
     bad("a step beyond every number", source(steps=[10**400]), f"{STEPS}[0]: got 1{'0' * 56}..., {FINITE}"),
     bad("a step in words", source(steps=["small"]), f"{STEPS}[0]: got 'small', {FINITE}"),
     bad("a step that no precision resolves", source(steps=[1e-300]), f"{STEPS}[0]: got 1e-300, {STEP}"),
-    bad("a step too large", source(steps=[1e31]), f"{STEPS}[0]: got 1e+31, expected a number of at most 1e+30 or auto"),
+    bad(
+        "a step too large",
+        source(steps=[1e31]),
+        f"{STEPS}[0]: got 1e+31, expected a number of at most 1e+30, auto or path",
+    ),
     bad(
         "steps in an experiment",
         experiment(gradients=None, schemes=["central"], steps=[0.1]),
@@ -285,13 +289,14 @@ CONFIGS = [
     bad(
         "a reference beside exact gradients",
         experiment(reference="forward-h0.1"),
-        f"{FIRST}.reference: all models have an exact gradient, which others are compared with; leave it out",
+        f"{FIRST}.reference: all models or their twins have an exact gradient that others are compared with; leave it "
+        "out",
     ),
     bad(
         "a model without a gradient and without a reference",
         {**model(function="a:b"), **experiment(models=["own"], reference="exact")},
         f"{FIRST}.reference: own has no exact gradient, so name the source that others are compared with: one of "
-        "forward-h0.1",
+        "forward-h0.1; or a model with an exact gradient at models.own.twin",
     ),
     bad(
         "a model without weights",
