@@ -21,6 +21,9 @@ from approxgrad.gradients.stencils import Stencil
 from approxgrad.gradients.targets import OutputSelector, as_outputs
 from approxgrad.gradients.wrapping import unwrapped
 
+PAYS = 1.1
+"""Ratio of dense to propagated operations from which ``auto`` chooses propagation."""
+
 _known: WeakKeyDictionary[PreparedModel, dict[tuple[object, ...], Plan]] = WeakKeyDictionary()
 
 

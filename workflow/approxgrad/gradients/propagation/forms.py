@@ -126,7 +126,7 @@ class MaxPoolForm(Form):
                     :,
                 ]
                 if best is None:
-                    best = torch.empty_like(own, memory_format=torch.contiguous_format)
+                    best = own.new_empty(*own.shape[:3], len(block.rows), axes[1].positions, *own.shape[5:])
                     for part, gap in views[number]:
                         torch.add(own[part], gap, out=best[part])
                 else:
@@ -234,6 +234,34 @@ class JoinedForm(Form):
         return replace(own[0], data=joined, clean=all(window.clean for window in own))
 
 
+class MeanPoolForm(Form):
+    """Average pooling without padding: the mean of what each window of the kernel reads."""
+
+    needs_clean, overwrites = True, False
+
+    @classmethod
+    def covers(cls, rule: Linear) -> bool:
+        args = dict(enumerate(rule.node.args))
+        plain = not any(_pair(args.get(3) or (0,))) and not args.get(4) and args.get(6) is None
+        return rule.node.target is aten.avg_pool2d.default and plain and not rule.node.kwargs
+
+    def __init__(self, rule: Linear) -> None:
+        super().__init__(rule)
+        self._kernel = _pair(rule.argument(1))
+        self.strides = _pair(rule.argument(2) or self._kernel)
+
+    def axes(self, inputs: Sequence[Axes]) -> Axes:
+        shape = self.rule.graph.shapes[self.rule.node][2:]
+        slid = zip(inputs[0], shape, self._kernel, self.strides, strict=True)
+        y, x = (own.through(size, kernel, stride, 0, 1) for own, size, kernel, stride in slid)
+        return y, x
+
+    def change(self, windows: Sequence[Window], maps: Any, axes: Axes, block: Block) -> Window:
+        read = _read(windows[0], axes, block, self._kernel, self.strides, (0, 0), (1, 1))
+        made = aten.avg_pool2d.default(read.images(), self._kernel, self.strides)
+        return windows[0].like(made, *axes, clean=False)
+
+
 def _read(
     window: Window,
     axes: Axes,
@@ -290,17 +318,17 @@ def _pair(value: Sequence[int]) -> tuple[int, int]:
     return (value[0], value[-1])
 
 
-FORMS: dict[type[Rule], type[Form]] = {
-    Convolution: ConvolutionForm,
-    MaxPool: MaxPoolForm,
-    Pointwise: PointwiseForm,
-    Sum: SumForm,
-    Product: ScaledForm,
-    BatchNorm: ScaledForm,
-    Linear: JoinedForm,
-    Same: Form,
-    Item: Form,
-    Folded: Form,
+FORMS: dict[type[Rule], tuple[type[Form], ...]] = {
+    Convolution: (ConvolutionForm,),
+    MaxPool: (MaxPoolForm,),
+    Pointwise: (PointwiseForm,),
+    Sum: (SumForm,),
+    Product: (ScaledForm,),
+    BatchNorm: (ScaledForm,),
+    Linear: (JoinedForm, MeanPoolForm),
+    Same: (Form,),
+    Item: (Form,),
+    Folded: (Form,),
 }
 
 
@@ -308,8 +336,7 @@ def form_of(rule: Rule) -> Form | None:
     """Return the form of a rule on windows, or None if it has none."""
     if isinstance(rule, Item) and rule.argument(1) != 0:
         return None
-    kind = FORMS.get(type(rule))
-    return kind(rule) if kind is not None and kind.covers(rule) else None
+    return next((kind(rule) for kind in FORMS.get(type(rule), ()) if kind.covers(rule)), None)
 
 
 def cleaned(window: Window, block: Block, inside: PaddedMap, overwrite: bool) -> Window:

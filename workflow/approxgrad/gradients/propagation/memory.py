@@ -10,7 +10,7 @@ from approxgrad.gradients.propagation.windows import Block
 
 SHARE = 0.5  # of the budget, for the changes; the rest is for the maps of the base point
 KEPT = 3  # windows, or whole maps, of the largest size that exist at once
-USEFUL = 512  # copies from which a batch is large enough for the smallest maps
+USEFUL = 768  # copies from which a batch is large enough for the smallest maps
 
 
 def bytes_of_copy(plan: Plan) -> tuple[int, int]:
@@ -20,7 +20,9 @@ def bytes_of_copy(plan: Plan) -> tuple[int, int]:
     if windows is None:
         return 0, size * max(shape.numel() for shape in shapes.values())
     widest = max(shapes[node][1] * windows.axes[node][0].width * windows.axes[node][1].width for node in windows.forms)
-    rest = [shapes[node].numel() for node in plan.network.rules if node not in windows.forms]
+    rest = [
+        shapes[node].numel() for node in plan.network.rules if node not in windows.forms and node not in windows.passed
+    ]
     ended = [shapes[node].numel() for node in windows.read_whole]
     return size * widest, size * max([*rest, *ended], default=0)
 

@@ -31,6 +31,8 @@ class Windows:
         Where the windows of these nodes and of the input lie.
     ends : dict
         For nodes whose windows are read by operations with whole maps as result, these operations.
+    passed : set of fx.Node
+        Nodes that these do the work of.
     read_whole : set of fx.Node
         Nodes whose windows are made whole maps, because others read these.
     readers : dict
@@ -48,8 +50,8 @@ class Windows:
     def __post_init__(self) -> None:
         nodes = (*list(self.axes)[:1], *self.forms)
         ended = {end.node for own in self.ends.values() for end in own}
-        passed = {user for own in self.ends for user in own.users if ended & {user, *user.users}}
-        self.read_whole = {node for node in nodes if any(user not in {*self.forms, *passed} for user in node.users)}
+        self.passed = {user for own in self.ends for user in own.users if ended & {user, *user.users}}
+        self.read_whole = {node for node in nodes if not set(node.users) <= {*self.forms, *self.passed}}
         readers = {node: [user for user in node.users if user in self.forms] for node in nodes}
         self.readers = {node: len(own) for node, own in readers.items()}
         order = {node: place for place, node in enumerate(nodes)}
@@ -97,11 +99,11 @@ class Plan:
         while waiting:
             period = waiting.pop()
             tried.add(period)
-            reached, longer = _reached(self.network, period)
+            reached, longer = reached_windows(self.network, period)
             waiting += {own for own in longer if own not in tried and own not in waiting}
             count, total = self._best(reached)
             if total < self.propagated:
-                self.windows, self.propagated = _first(reached, count), total
+                self.windows, self.propagated = first_windows(reached, count), total
 
     def _best(self, reached: Windows) -> tuple[int, float]:
         """Return how many of the nodes that may work on windows should, and the operations of the network then."""
@@ -120,7 +122,7 @@ class Plan:
         return best, least
 
 
-def _reached(network: Network, period: tuple[int, int]) -> tuple[Windows, set[tuple[int, int]]]:
+def reached_windows(network: Network, period: tuple[int, int]) -> tuple[Windows, set[tuple[int, int]]]:
     """Return all that can work on windows with a period, and the longer periods with which more could."""
     graph = network.graph
     height, width = graph.shapes[graph.source][2:]
@@ -159,7 +161,7 @@ def _spacings(axes: Axes) -> tuple[int, int]:
     return axes[0].spacing, axes[1].spacing
 
 
-def _first(reached: Windows, count: int) -> Windows:
+def first_windows(reached: Windows, count: int) -> Windows:
     """Return the first of what can work on windows."""
     nodes = list(reached.forms)[:count]
     forms = {node: reached.forms[node] for node in nodes}

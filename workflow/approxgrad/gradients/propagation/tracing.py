@@ -30,11 +30,17 @@ SHAPED = {
 }
 """Operations that make a tensor like another one, but for its numbers."""
 
+SHORTER = (torch.float16, torch.bfloat16, torch.float32)
+"""Precisions to which nothing is converted in a network in double precision."""
+
 STATES = 1e-12  # largest relative difference of a graph's output from the network's, both in double precision
 
 
 class UntraceableError(ValueError):
-    """A model whose differences cannot be propagated; the message says why."""
+    """A model whose differences cannot be propagated."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"differences cannot be propagated through this model, because {reason}")
 
 
 class Graph:
@@ -132,6 +138,8 @@ class Graph:
     def _check_output(self, value: Any, point: Tensor) -> None:
         if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim == 0 or len(value) != 1:
             raise UntraceableError("it returns no single tensor of floating-point numbers with an axis for the rows")
+        if not value.isfinite().all():
+            raise UntraceableError("its output is not finite for the first row")
         expected = self.module(point.clone())
         error = (value - expected).abs().max()
         if value.shape != expected.shape or not bool(error <= STATES * expected.abs().max()):
@@ -183,6 +191,10 @@ def private_copy(model: Any, row: Tensor) -> nn.Module:
         copied: nn.Module = copy.deepcopy(model).double()
     except Exception as error:
         raise UntraceableError(f"it cannot be copied: {one_line(error)}") from error
+    for _, layer in layers(copied):
+        # What this package puts into layers to compute faster belongs to the weights of the original.
+        if getattr(vars(layer).get("forward"), "__module__", "").startswith("approxgrad."):
+            del vars(layer)["forward"]
     return copied.requires_grad_(False)
 
 
@@ -214,6 +226,8 @@ def _check_operation(node: fx.Node) -> None:
     if isinstance(node.target, torch._ops.OpOverload):
         if torch.Tag.nondeterministic_seeded in node.target.tags:
             raise UntraceableError(f"it draws random numbers ({node.target})")
+        if node.target is aten._to_copy.default and node.kwargs.get("dtype") in SHORTER:
+            raise UntraceableError(f"it converts numbers to {node.kwargs['dtype']}, where differences lose digits")
         if _is_mutable(node):
             raise UntraceableError(f"it changes a tensor in place that cannot be followed ({node.target})")
 
