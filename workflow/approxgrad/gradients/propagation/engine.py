@@ -19,7 +19,7 @@ from approxgrad.gradients.propagation.run import Propagator
 from approxgrad.gradients.propagation.tracing import Graph, UntraceableError
 from approxgrad.gradients.stencils import Stencil
 from approxgrad.gradients.targets import OutputSelector, as_outputs
-from approxgrad.gradients.wrapping import unwrapped
+from approxgrad.gradients.wrapping import unwrapped, wrappers
 
 PAYS = 1.1
 """Ratio of dense to propagated operations from which ``auto`` chooses propagation."""
@@ -91,6 +91,8 @@ def derivatives(
                         found, lambda item, row=row, moved=moved: f"input {row} with feature {moved[item]} moved"
                     )  # type: ignore[misc]
                     total[places] += scheme.weights[shift] * found
+            for wrapper in wrappers(stream.model):
+                wrapper.advance(scheme.evaluations(len(features)))
             yield slice(row, row + 1), (total / steps[own])[back].unsqueeze(0)
 
 
