@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from approxgrad.gradients.propagation.network import Network, unit_moves
-from approxgrad.gradients.propagation.plan import Plan, first_windows, reached_windows
+from approxgrad.gradients.propagation.plan import Patches, Plan, first_windows, reached_windows
 from approxgrad.gradients.propagation.run import Propagator
 from approxgrad.gradients.propagation.tracing import Graph
 
@@ -126,7 +126,9 @@ def periods(network):
     waiting, found = [(1, 1)], {}
     while waiting:
         period = waiting.pop()
-        found[period], longer = reached_windows(network, period)
+        found[period], longer = reached_windows(
+            network, period, Patches(network.graph.shapes[network.graph.source][1:])
+        )
         waiting += [own for own in longer if own not in found]
     return found
 

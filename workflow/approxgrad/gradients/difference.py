@@ -16,8 +16,8 @@ STEPS = (
     " run time, once for each data set, model, scheme, precision and kind of points: the inputs or a path to them."
 )
 EVALUATION = (
-    "How differences are evaluated: dense evaluates the model at every perturbed point; propagated follows the difference"
-    " through the layers of a network, where nothing cancels."
+    "How differences are evaluated: dense evaluates the model at every perturbed point; propagated follows the"
+    " difference through the layers of a network, where nothing cancels."
 )
 
 

@@ -9,7 +9,7 @@ from approxgrad.gradients.evaluation import evaluation
 from approxgrad.gradients.propagation.memory import blocks
 from approxgrad.gradients.propagation.network import unit_moves
 from approxgrad.gradients.propagation.plan import Plan
-from approxgrad.gradients.propagation.run import Propagator, features_of
+from approxgrad.gradients.propagation.run import Propagator, mask, perturbed
 from approxgrad.gradients.propagation.tracing import UntraceableError
 from approxgrad.messages import one_line
 
@@ -56,6 +56,29 @@ def check_agreement(plan: Plan, row: Tensor, output: Tensor, budget: int) -> int
     return count
 
 
+def check_patches(plan: Plan, row: Tensor, other: Tensor, budget: int) -> int:
+    """Refuse, by an UntraceableError, changes of some patches that are not those of evaluations.
+
+    Parameters
+    ----------
+    plan, row, budget
+        As above; the plan says which patches.
+    other : Tensor
+        What the patches are replaced by.
+    """
+    if plan.windows is None or plan.patches is None:
+        return 0
+    with evaluation():
+        propagator, module = Propagator(plan, row, budget), plan.network.graph.module
+        places, found = next(propagator.replaced(other))
+        chosen = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))[:FEATURES]
+        masks = [mask(plan.patches, int(places[own])).to(row.device) for own in chosen]
+        moved = [torch.where(own, other, row).double() for own in masks]
+        expected = torch.stack([module(point) for point in moved]) - propagator.output
+        _check_differences(found[chosen.to(row.device)].double(), expected, propagator.output, 1.0)
+    return 1 + len(masks)
+
+
 def _sample(plan: Plan, budget: int, number: int, device: torch.device) -> Tensor:
     """Return some features: of the first block of positions, or of the middle one."""
     generator = torch.Generator().manual_seed(number)
@@ -63,7 +86,7 @@ def _sample(plan: Plan, budget: int, number: int, device: torch.device) -> Tenso
         own = torch.arange(plan.shape.numel())
     else:
         found = list(blocks(plan, budget))
-        own = features_of(found[number * (len(found) // 2)], plan.windows, plan.shape).flatten()
+        own = perturbed(found[number * (len(found) // 2)], plan).flatten()
         own = own[own >= 0]
     return own[torch.randperm(len(own), generator=generator)[:FEATURES]].to(device)
 

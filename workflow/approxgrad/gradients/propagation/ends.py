@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
-from approxgrad.gradients.propagation.forms import Axes
+from approxgrad.gradients.propagation.form import Axes
 from approxgrad.gradients.propagation.linear import Linear, Reshaped
 from approxgrad.gradients.propagation.network import Network
 from approxgrad.gradients.propagation.products import Affine

@@ -19,7 +19,8 @@ def bytes_of_copy(plan: Plan) -> tuple[int, int]:
     size = plan.network.dtype.itemsize
     if windows is None:
         return 0, size * max(shape.numel() for shape in shapes.values())
-    widest = max(shapes[node][1] * windows.axes[node][0].width * windows.axes[node][1].width for node in windows.forms)
+    nodes = (plan.network.graph.source, *windows.forms)
+    widest = max(shapes[node][1] * windows.axes[node][0].width * windows.axes[node][1].width for node in nodes)
     rest = [
         shapes[node].numel() for node in plan.network.rules if node not in windows.forms and node not in windows.passed
     ]
@@ -37,7 +38,8 @@ def copies_at_once(plan: Plan, budget: int) -> int:
 def blocks(plan: Plan, budget: int) -> Iterator[Block]:
     """Yield the blocks of all positions: rows of positions with all phases, or fewer phases of one row."""
     assert plan.windows is not None
-    (y, x), channels = plan.windows.source, plan.shape[1]
+    assert plan.patches is not None
+    (y, x), channels = plan.windows.source, plan.patches.counts[0]
     copies = copies_at_once(plan, budget)
     down, across = range(len(y.starts)), range(len(x.starts))
     phase = channels * x.positions

@@ -2,17 +2,54 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
+from math import lcm
 
 from torch import fx
 
 from approxgrad.gradients.propagation.ends import End, end_of
-from approxgrad.gradients.propagation.forms import Axes, Form, form_of
+from approxgrad.gradients.propagation.form import Axes, Form
+from approxgrad.gradients.propagation.forms import form_of
 from approxgrad.gradients.propagation.network import Network
 from approxgrad.gradients.propagation.windows import Axis
 
 BASES = 4  # evaluations that the base in double precision, and the maps made of it, take as long as
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Which parts of the input are perturbed, one at a time: boxes of channels, height and width at regular places.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Channels, height and width of the input.
+    window, stride : tuple of int
+        Size of the boxes along these axes, and by how much they are moved. The last ones may hang over the border.
+    """
+
+    shape: tuple[int, ...]
+    window: tuple[int, ...] = (1, 1, 1)
+    stride: tuple[int, ...] = (1, 1, 1)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many boxes there are along each axis."""
+        each = zip(self.shape, self.window, self.stride, strict=True)
+        return tuple(-(-max(0, size - own) // step) + 1 for size, own, step in each)
+
+    def axes(self, period: tuple[int, int]) -> Axes:
+        """Return the boxes as windows of the input, for phases that repeat with a period in pixels."""
+        y, x = (self._axis(axis, length) for axis, length in enumerate(period, start=1))
+        return y, x
+
+    def _axis(self, axis: int, period: int) -> Axis:
+        stride = self.stride[axis]
+        phases = lcm(period, stride) // stride
+        starts = tuple(phase * stride for phase in range(phases))
+        return Axis(self.shape[axis], starts, self.window[axis], phases * stride, -(-self.counts[axis] // phases))
 
 
 @dataclass
@@ -24,7 +61,7 @@ class Windows:
     period : tuple of int
         Product of the strides along both axes.
     source : tuple of Axis
-        The perturbed pixels as windows.
+        The perturbed parts of the input as windows.
     forms : dict
         The form of each node that works on windows, in order.
     axes : dict
@@ -67,6 +104,8 @@ class Plan:
     ----------
     network : Network
         The network.
+    patches : Patches, optional
+        What is perturbed; by default single features. An input without height and width has none.
 
     Attributes
     ----------
@@ -76,7 +115,7 @@ class Plan:
         Operations of one evaluation, and of one propagated difference.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, patches: Patches | None = None) -> None:
         self.network = network
         self.shape = network.graph.shapes[network.graph.source]
         rules = network.rules.items()
@@ -84,31 +123,40 @@ class Plan:
         self.dense = sum(rule.work(network.graph.shapes[node].numel()) for node, rule in rules if rule.dearer)
         self.windows: Windows | None = None
         self.propagated = sum(self._whole.values())
+        self.patches = patches
         if len(self.shape) == 4 and self.shape[0] == 1:
-            self._choose()
+            self.patches = patches or Patches(tuple(self.shape[1:]))
+            self._choose(self.patches)
 
     @property
     def bound(self) -> float:
         """Operations of dense differences over those of propagated ones, the base point included."""
-        features = self.shape.numel()
+        features = self.shape.numel() if self.patches is None else math.prod(self.patches.counts)
         return (features + 1) * self.dense / (features * self.propagated + BASES * self.dense)
 
-    def _choose(self) -> None:
+    def on_whole_maps(self) -> Plan:
+        """Return the plan that uses no windows."""
+        other = copy.copy(self)
+        other.windows, other.propagated = None, sum(self._whole.values())
+        return other
+
+    def _choose(self, patches: Patches) -> None:
         """Choose the period, and how many nodes work on windows."""
         waiting, tried = [(1, 1)], set()
         while waiting:
             period = waiting.pop()
             tried.add(period)
-            reached, longer = reached_windows(self.network, period)
+            reached, longer = reached_windows(self.network, period, patches)
             waiting += {own for own in longer if own not in tried and own not in waiting}
-            count, total = self._best(reached)
+            count, total = self._best(reached, patches)
             if total < self.propagated:
                 self.windows, self.propagated = first_windows(reached, count), total
 
-    def _best(self, reached: Windows) -> tuple[int, float]:
+    def _best(self, reached: Windows, patches: Patches) -> tuple[int, float]:
         """Return how many of the nodes that may work on windows should, and the operations of the network then."""
         rules = self.network.rules
-        positions = math.prod(axis.positions * len(axis.starts) / axis.size for axis in reached.source)
+        each = zip(reached.source, patches.counts[1:], strict=True)
+        positions = math.prod(axis.positions * len(axis.starts) / count for axis, count in each)
         total = sum(self._whole.values())
         best, least = 0, total
         for count, node in enumerate(reached.forms, start=1):
@@ -122,15 +170,13 @@ class Plan:
         return best, least
 
 
-def reached_windows(network: Network, period: tuple[int, int]) -> tuple[Windows, set[tuple[int, int]]]:
+def reached_windows(
+    network: Network, period: tuple[int, int], patches: Patches
+) -> tuple[Windows, set[tuple[int, int]]]:
     """Return all that can work on windows with a period, and the longer periods with which more could."""
     graph = network.graph
-    height, width = graph.shapes[graph.source][2:]
-    source = tuple(
-        Axis(size, tuple(range(own)), 1, own, -(-size // own))
-        for size, own in zip((height, width), period, strict=True)
-    )
-    axes: dict[fx.Node, Axes] = {graph.source: source}  # type: ignore[dict-item]
+    source = patches.axes(period)
+    axes: dict[fx.Node, Axes] = {graph.source: source}
     forms: dict[fx.Node, Form] = {}
     ends: dict[fx.Node, list[End]] = {}
     longer: set[tuple[int, int]] = set()
@@ -154,7 +200,7 @@ def reached_windows(network: Network, period: tuple[int, int]) -> tuple[Windows,
             continue
         if len({_spacings(own) for own in inputs}) == 1:
             forms[node], axes[node] = form, form.axes(inputs)
-    return Windows(period, source, forms, axes, ends), longer  # type: ignore[arg-type]
+    return Windows(period, source, forms, axes, ends), longer
 
 
 def _spacings(axes: Axes) -> tuple[int, int]:

@@ -108,7 +108,7 @@ class Convolution(Rule):
             raise NoRuleError
         self._weight = self.argument(1)
         self.transposed = bool(node.args[6])
-        self.settings = node.args[3:]
+        self.settings: tuple[Any, ...] = node.args[3:]
         self.weight = self._working(self._weight)
 
     def scale(self, factors: Tensor) -> None:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, fx
 
 from approxgrad.gradients.batching import balanced_slices
-from approxgrad.gradients.propagation.forms import Axes, cleaned, with_positions
+from approxgrad.gradients.propagation.form import Axes
+from approxgrad.gradients.propagation.forms import cleaned, with_positions
 from approxgrad.gradients.propagation.memory import blocks, copies_at_once
 from approxgrad.gradients.propagation.network import unit_moves
-from approxgrad.gradients.propagation.plan import Plan, Windows
+from approxgrad.gradients.propagation.plan import Patches, Plan, Windows
 from approxgrad.gradients.propagation.windows import Block, PaddedMap, Window, whole
 
 Part = tuple[Tensor, Tensor]
@@ -41,7 +42,7 @@ class Propagator:
         self._plan, self._network, self._budget = plan, plan.network, budget
         self._base = plan.network.base(row)
         self.output = self._base.output
-        self._shape, self._device = row.shape, row.device
+        self._row, self._shape, self._device = row, row.shape, row.device
         self._maps: dict[fx.Node, Any] = {}
         self._inside: dict[Axes, PaddedMap] = {}
         for node, form in plan.windows.forms.items() if plan.windows else ():
@@ -68,17 +69,60 @@ class Propagator:
         places = torch.full((self._shape.numel() + 1,), -1, device=self._device)
         places[features] = torch.arange(len(features), device=self._device)
         for block in blocks(self._plan, self._budget):
-            number = places[features_of(block, self._plan.windows, self._shape).to(self._device)]
-            wanted = (number >= 0).flatten().nonzero().squeeze(1)
-            if len(wanted) > 0:
-                wholes = self._windowed(block, self._plan.windows, number, moves)
-                chosen = {node: value.index_select(0, wanted) for node, value in wholes.items()}
-                yield number.flatten()[wanted], self._network.change(self._base, chosen)
+            number = places[perturbed(block, self._plan).to(self._device)]
+            if bool((number >= 0).any()):
+                yield self._part(block, self._start(self._plan.windows, number, moves), number)
 
-    def _windowed(self, block: Block, windows: Windows, number: Tensor, moves: Tensor) -> dict[fx.Node, Tensor]:
+    def replaced(self, other: Tensor) -> Iterator[Part]:
+        """Yield the changes of the output if each of the plan's patches is replaced by that of another input.
+
+        Parameters
+        ----------
+        other : Tensor
+            Of the shape of the point.
+        """
+        patches, difference = self._plan.patches, other.double() - self._row.double()
+        assert patches is not None
+        assert self._plan.windows is not None
+        (y, x), channels = self._plan.windows.source, torch.arange(self._shape[1], device=self._device)
+        shifts = torch.arange(patches.counts[0], device=self._device)[:, None] * patches.stride[0]
+        inside = (channels >= shifts) & (channels < shifts + patches.window[0])
+        map_ = PaddedMap(difference.to(self._network.dtype), y, x, 0.0)
+        for block in blocks(self._plan, self._budget):
+            number = perturbed(block, self._plan).to(self._device)
+            data = difference.new_zeros(*number.shape, y.width, x.width, len(channels), dtype=self._network.dtype)
+            for place, view in map_.views(block):
+                torch.mul(view, inside[:, None, None, None, None, :], out=data[place])
+            yield self._part(block, Window(data, y, x, clean=True), number)
+
+    def masked(self, masks: Tensor, other: Tensor) -> Iterator[Part]:
+        """Yield the changes of the output if the features of each mask are replaced by those of another input.
+
+        Parameters
+        ----------
+        masks : Tensor
+            Boolean, shape (K, ...) with that of one input.
+        other : Tensor
+            Of the shape of the point.
+        """
+        difference = other.double() - self._row.double()
+        for part in balanced_slices(len(masks), copies_at_once(self._plan, self._budget)):
+            change = (difference * masks[part].unsqueeze(1)).to(self._network.dtype)
+            number = torch.arange(part.start, part.stop, device=self._device)
+            yield number, self._network.change(self._base, {self._network.graph.source: change})
+
+    def _part(self, block: Block, start: Window, number: Tensor) -> Part:
+        """Return the changes of the output for the copies of a block that have a number."""
+        assert self._plan.windows is not None
+        wholes = self._windowed(block, self._plan.windows, start)
+        wanted = (number >= 0).flatten().nonzero().squeeze(1)
+        chosen = {node: value.index_select(0, wanted) for node, value in wholes.items()}
+        return number.flatten()[wanted], self._network.change(self._base, chosen)
+
+    def _windowed(self, block: Block, windows: Windows, start: Window) -> dict[fx.Node, Tensor]:
         """Return the changes of all nodes where windows end, for all positions of a block."""
         source = self._network.graph.source
-        known = {source: self._start(block, windows, number, moves)}
+        known = {source: start}
         wholes: dict[fx.Node, Tensor] = {}
         self._end(source, known[source], windows, block, wholes)
         for node, form in windows.forms.items():
@@ -96,7 +140,7 @@ class Propagator:
                 del known[own]
         return wholes
 
-    def _start(self, block: Block, windows: Windows, number: Tensor, moves: Tensor) -> Window:
+    def _start(self, windows: Windows, number: Tensor, moves: Tensor) -> Window:
         """Return the perturbed pixels as windows: of length 1 along the positions if all are moved alike."""
         y, x = windows.source
         channels, dtype = self._shape[1], self._network.dtype
@@ -127,12 +171,24 @@ class Propagator:
             wholes[node] = whole(with_positions(window, block), block)
 
 
-def features_of(block: Block, windows: Windows, shape: torch.Size) -> Tensor:
-    """Return the number of the perturbed feature of each copy of a block, -1 behind the image: see :class:`Window`."""
-    _, channels, height, width = shape
-    down = torch.tensor([[phase + windows.period[0] * row for row in block.rows] for phase in block.down])
-    columns = range(windows.source[1].positions)
-    across = torch.tensor([[phase + windows.period[1] * column for column in columns] for phase in block.across])
-    y, x = down[:, None, None, :, None], across[None, :, None, None, :]
-    number = (torch.arange(channels)[None, None, :, None, None] * height + y) * width + x
-    return torch.where((y < height) & (x < width), number, -1)
+def perturbed(block: Block, plan: Plan) -> Tensor:
+    """Return the number of the perturbed patch of each copy of a block, -1 behind the last: see :class:`Window`."""
+    assert plan.windows is not None
+    assert plan.patches is not None
+    channels, height, width = plan.patches.counts
+    y, x = plan.windows.source
+    down = torch.tensor([[phase + len(y.starts) * row for row in block.rows] for phase in block.down])
+    across = torch.tensor([[phase + len(x.starts) * one for one in range(x.positions)] for phase in block.across])
+    row, column = down[:, None, None, :, None], across[None, :, None, None, :]
+    number = (torch.arange(channels)[None, None, :, None, None] * height + row) * width + column
+    return torch.where((row < height) & (column < width), number, -1)
+
+
+def mask(patches: Patches, number: int) -> Tensor:
+    """Return which features of an input a patch covers: Boolean, of the shape of one input."""
+    _, height, width = patches.counts
+    places = (number // (height * width), number // width % height, number % width)
+    covered = torch.zeros(patches.shape, dtype=torch.bool)
+    each = zip(places, patches.stride, patches.window, strict=True)
+    covered[tuple(slice(place * step, place * step + size) for place, step, size in each)] = True
+    return covered

@@ -1,17 +1,17 @@
 """Windows: the parts of maps that a perturbation reaches, for many positions of the perturbed pixel at once.
 
-Positions whose places along an axis differ by multiples of a period P, the product of all strides, have one phase. In a map
-whose total stride is S their windows lie P / S apart, so for all of them together the windows of a map are one strided view of
-it, and nothing is gathered. All windows of a map have the same size, the largest over the phases.
+Positions whose places along an axis differ by multiples of a period P, the product of all strides, have one phase. In a
+map whose total stride is S their windows lie P / S apart, so for all of them together the windows of a map are one
+strided view of it, and nothing is gathered. All windows of a map have the same size, the largest over the phases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -67,15 +67,23 @@ class Axis:
         Each as a slice of `phases`, the first start, the difference to the next, and their number.
         """
         starts = [self.starts[phase] for phase in phases]
-        period = len(self.starts) // self.spacing
+        period = self._period
         found = []
         for first in range(min(period, len(starts))):
             own = starts[first::period]
-            steps = {second - before for before, second in pairwise(own)}
-            if len(steps) > 1:
-                return [(slice(place, place + 1), start, 0, 1) for place, start in enumerate(starts)]
-            found.append((slice(first, None, period), own[0], steps.pop() if steps else 0, len(own)))
+            step = own[1] - own[0] if len(own) > 1 else 0
+            found.append((slice(first, None, period), own[0], step, len(own)))
         return found
+
+    @cached_property
+    def _period(self) -> int:
+        """After how many phases the starts have grown by the same number, whatever the phase."""
+        count = len(self.starts)
+        for period in range(1, count):
+            steps = {later - own for own, later in zip(self.starts, self.starts[period:], strict=False)}
+            if len(steps) == 1:
+                return period
+        return count
 
 
 @dataclass(frozen=True)
