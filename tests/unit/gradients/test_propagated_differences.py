@@ -210,8 +210,7 @@ def counting():
 
 def tied_to_the_original():
     inner = nn.Linear(128, 3)
-    model = Module(lambda self, x: inner(x.float()).to(x.dtype))
-    return model
+    return Module(lambda self, x: inner(x.float()).to(x.dtype))
 
 
 REFUSED = {
@@ -263,7 +262,7 @@ def test_other_forms_of_calls_are_refused():
         propagated(0.1)(model, x, 1, torch.zeros(2, 128))
     with pytest.raises(ValueError, match="a function around it combines its outputs"):
         attribute(small(), x, target=1, method="integrated_gradients_published", gradient=propagated(0.1), n_steps=2)
-    with pytest.raises(ValueError, match="weights in torch.bfloat16|bfloat16"):
+    with pytest.raises(ValueError, match=r"bfloat16"):
         propagated(0.1)(small().bfloat16(), x.bfloat16(), 1)
     with pytest.raises(ValueError, match="training mode"):
         propagated(0.1)(MLP((2, 8, 8), 3, (16,), 0.5).train(), x, 1)

@@ -85,7 +85,7 @@ def test_a_model_that_cannot_be_followed():
     own, x = network(), images(1, 3, 8, 8)
     found = occlusion(lambda rows: own(rows), x, 3, 2, target=1)
     torch.testing.assert_close(found, occlusion(own, x, 3, 2, target=1, evaluation="propagated"), atol=1e-6, rtol=1e-4)
-    with pytest.raises(ValueError, match="it is no torch.nn.Module but function; 'dense' takes any model"):
+    with pytest.raises(ValueError, match=r"it is no torch.nn.Module but function; 'dense' takes any model"):
         occlusion(lambda rows: own(rows), x, 3, 2, target=1, evaluation="propagated")
 
 
@@ -108,7 +108,7 @@ def test_mistakes_are_one_line(options, said):
 
 def test_masks_that_do_not_fit_are_refused():
     model, x = network(), images(1, 3, 8, 8)
-    with pytest.raises(ValueError, match="feature_mask: shape .* does not broadcast to one input"):
+    with pytest.raises(ValueError, match=r"feature_mask: shape .* does not broadcast to one input"):
         feature_ablation(model, x, torch.zeros(5, dtype=torch.long), target=1)
     with pytest.raises(TypeError, match="feature_mask: expected integers"):
         feature_ablation(model, x, torch.zeros(8, 8), target=1)

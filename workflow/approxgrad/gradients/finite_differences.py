@@ -202,7 +202,8 @@ class FiniteDifference(BatchedGradient):
 
     def _plan(self, stream: Stream) -> Plan | None:
         """Return how differences are propagated through a model, or None if they are not, and note what is known."""
-        from approxgrad.gradients.propagation.engine import PAYS, UntraceableError, plan_of
+        from approxgrad.gradients.propagation.engine import PAYS, plan_of
+        from approxgrad.gradients.propagation.tracing import UntraceableError
 
         self.saved_operations, self.without_rule = None, ()
         try:

@@ -87,11 +87,12 @@ def occlusion(
         changes = ablation.propagated(plan, None, count)
     else:
         changes = ablation.changes(plan, [mask(patches, number).to(images.device) for number in range(count)])
-    total, weights = torch.zeros(images.shape, dtype=torch.float64, device=images.device), 0.0
+    total = torch.zeros(images.shape, dtype=torch.float64, device=images.device)
+    weights = torch.zeros_like(total[0])
     for number in range(count):
         own = mask(patches, number).to(total)
         total -= own * changes[:, number, None, None, None]
-        weights = weights + own
+        weights += own
     return (total / weights).to(images.dtype)
 
 

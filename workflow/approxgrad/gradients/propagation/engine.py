@@ -81,19 +81,27 @@ def derivatives(
         for row in range(stream.rows):
             propagator = Propagator(plan, points[row : row + 1], budget)
             number = torch.full((len(own),), row, device=stream.device)
-            check_finite(select(propagator.output, number[:1]), lambda _, row=row: f"input {row}")  # type: ignore[misc]
+            check_finite(select(propagator.output, number[:1]), _Place(row))
             total = torch.zeros(len(own), dtype=torch.float64, device=stream.device)
             for shift in scheme.shifts:
                 for places, change in propagator.changes(own, shift * steps[own]):
                     found = select(change.flatten(0, 1), number[places]).double()
-                    moved = own[places].tolist()
-                    check_finite(
-                        found, lambda item, row=row, moved=moved: f"input {row} with feature {moved[item]} moved"
-                    )  # type: ignore[misc]
+                    check_finite(found, _Place(row, own[places]))
                     total[places] += scheme.weights[shift] * found
             for wrapper in wrappers(stream.model):
                 wrapper.advance(scheme.evaluations(len(features)))
             yield slice(row, row + 1), (total / steps[own])[back].unsqueeze(0)
+
+
+class _Place:
+    """Says in words which output this is: that of an input, or with one of some features moved."""
+
+    def __init__(self, row: int, features: Tensor | None = None) -> None:
+        self._row, self._features = row, features
+
+    def __call__(self, item: int) -> str:
+        moved = "" if self._features is None else f" with feature {int(self._features[item])} moved"
+        return f"input {self._row}{moved}"
 
 
 def _weights(module: nn.Module) -> Iterator[tuple[int, int]]:
