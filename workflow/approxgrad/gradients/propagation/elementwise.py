@@ -248,7 +248,6 @@ def _limits(low: Any = None, high: Any = None) -> Elementwise | None:
 ELEMENTWISE: dict[Any, Callable[..., Elementwise | None]] = {
     aten.relu.default: lambda: clamp(0.0, None),
     aten.hardtanh.default: _hardtanh,
-    aten.relu6.default: lambda: clamp(0.0, 6.0),
     aten.clamp.default: _limits,
     aten.clamp_min.default: lambda low: _limits(low, None),
     aten.clamp_max.default: lambda high: _limits(None, high),

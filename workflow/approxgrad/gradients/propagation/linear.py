@@ -81,12 +81,14 @@ class Padded(Linear):
     numbers = ((2, "value"),)
 
 
-class Interpolation(Linear):
+class Interpolation(Rule):
     """An interpolation, in double precision: torch computes its weights in the precision of the values."""
 
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Interpolate."""
-        return super().change([own.double() for own in changes], kept).to(self.dtype)
+        (d,) = changes
+        made = self.node.target(d.double().flatten(0, 1), *self.node.args[1:], **self.node.kwargs)  # type: ignore[operator]
+        return made.to(self.dtype).unflatten(0, d.shape[:2])
 
 
 class Same(Rule):

@@ -89,16 +89,11 @@ class BatchNorm(Standardised):
         super().__init__(graph, node, dtype)
         if len(self.moving) != 1 or node.args[0] is not self.moving[0]:
             raise NoRuleError
-        kind, axes = node.target, len(graph.shapes[self.moving[0]])
+        axes = len(graph.shapes[self.moving[0]])
         weight = self.argument(1)
         self.fixed: Tensor | None = None
-        if kind is aten._native_batch_norm_legit.no_stats:
-            uses_batch, self.eps = self.argument(3), self.argument(5)
-        elif kind is aten._native_batch_norm_legit_no_training.default:
-            uses_batch, self.eps = False, self.argument(6)
-        else:
-            uses_batch, self.eps = self.argument(5), self.argument(7)
-        if uses_batch:
+        self.eps = self.argument(7)
+        if self.argument(5):
             self.weight = per_channel(self.constant(weight), axes)
         else:
             variance = self.argument(4)

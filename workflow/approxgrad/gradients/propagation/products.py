@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from approxgrad.gradients import small_images
 from approxgrad.gradients.propagation.rules import NoRuleError, Rule
 from approxgrad.gradients.propagation.tracing import Graph
 
 aten = torch.ops.aten
-
-
-MATRICES = (aten.mm.default, aten.bmm.default, aten.mv.default, aten.dot.default)
+MATRICES = (aten.mm.default, aten.bmm.default, aten.mv.default)
 
 
 class Product(Rule):
@@ -109,17 +108,25 @@ class Convolution(Rule):
         self._weight = self.argument(1)
         self.transposed = bool(node.args[6])
         self.settings: tuple[Any, ...] = node.args[3:]
-        self.weight = self._working(self._weight)
+        self._fast: small_images.Product | None = None
+        self._use(self._weight)
 
     def scale(self, factors: Tensor) -> None:
         """Multiply the outputs by one factor for each channel, in double precision."""
         if self.transposed:
             raise ValueError("a transposed convolution is not folded")
-        self.weight = self._working(self._weight * factors.reshape(-1, *[1] * (self._weight.ndim - 1)))
+        self._use(self._weight * factors.reshape(-1, *[1] * (self._weight.ndim - 1)))
 
-    def _working(self, weight: Tensor) -> Tensor:
+    def _use(self, weight: Tensor) -> None:
+        """Take a weight in the precision of the changes; as one product where images are no larger than the kernel."""
         own = weight.to(self.dtype)
-        return own.contiguous(memory_format=torch.channels_last) if own.ndim == 4 else own
+        self.weight, self._fast = own, None
+        if own.ndim == 4:
+            self.weight = own.contiguous(memory_format=torch.channels_last)
+        if own.ndim == 4 and not self.transposed and own.device.type == "cpu":
+            stride, padding, dilation, _, _, groups = self.settings
+            geometry = small_images.Geometry.of(own, stride, padding, dilation, groups)
+            self._fast = small_images.product(own, geometry, self.graph.shapes[self.moving[0]][2:])
 
     def work(self, numbers: int) -> float:
         """Return the operations of the convolution."""
@@ -130,4 +137,6 @@ class Convolution(Rule):
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Convolve."""
         (d,) = changes
+        if self._fast is not None:
+            return self._fast(d.flatten(0, 1), None).unflatten(0, d.shape[:2])
         return aten.convolution.default(d.flatten(0, 1), self.weight, None, *self.settings).unflatten(0, d.shape[:2])

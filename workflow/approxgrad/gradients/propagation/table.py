@@ -47,11 +47,11 @@ def register(rule: type[Rule], *names: str) -> None:
         RULES[getattr(getattr(aten, packet), overload or "default")] = rule
 
 
-register(Same, "clone", "alias", "detach", "contiguous", "lift_fresh_copy")
+register(Same, "clone", "alias", "detach", "lift_fresh_copy")
 register(Copied, "copy")
 register(Written, "slice_scatter")
 register(Rolled, "roll")
-register(Reshaped, "view", "_unsafe_view", "_reshape_alias")
+register(Reshaped, "view", "_unsafe_view")
 register(
     Linear,
     *("permute", "transpose.int", "t", "expand", "squeeze", "squeeze.dim"),
@@ -69,7 +69,7 @@ register(
     *("index.Tensor", "index_select", "gather", "where.self", "masked_fill.Tensor"),
     *("neg", "mean", "mean.dim", "sum", "sum.dim_IntList", "cumsum", "im2col", "col2im"),
     *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
-    *("avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),
+    *("avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),
     *("reflection_pad1d", "reflection_pad2d", "reflection_pad3d"),
     *("replication_pad1d", "replication_pad2d", "replication_pad3d"),
 )
@@ -81,13 +81,12 @@ register(
 )
 register(Sum, "add.Tensor", "sub.Tensor", "add.Scalar", "sub.Scalar", "rsub.Scalar", "rsub.Tensor")
 register(Padded, "constant_pad_nd", "masked_fill.Scalar")
-register(Product, "mul.Tensor", "mul.Scalar", "mm", "bmm", "mv", "dot")
+register(Product, "mul.Tensor", "mul.Scalar", "mm", "bmm", "mv")
 register(Quotient, "div.Tensor", "div.Scalar")
 register(Affine, "addmm")
 register(LogSigmoid, "log_sigmoid_forward")
 register(Convolution, "convolution")
-register(BatchNorm, "native_batch_norm", "_native_batch_norm_legit_no_training")
-register(BatchNorm, "_native_batch_norm_legit", "_native_batch_norm_legit.no_stats", "cudnn_batch_norm")
+register(BatchNorm, "native_batch_norm")
 register(LayerNorm, "native_layer_norm")
 register(GroupNorm, "native_group_norm")
 register(Softmax, "_softmax", "_safe_softmax")
