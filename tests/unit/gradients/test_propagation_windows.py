@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -91,7 +92,9 @@ class Random(nn.Module):
         if self.end == "mean":
             return last.mean(dim=(2, 3))
         weight = torch.linspace(-1, 1, 3 * last[0].numel(), dtype=last.dtype).reshape(3, -1).sin()
-        return functional.linear(last.flatten(1), weight) if self.end == "flat" else last.flatten(1)
+        if self.end == "maps":
+            return last.flatten(1)
+        return functional.linear(last.flatten(1), weight, weight[:, 0] if self.end == "affine" else None)
 
 
 class Half(nn.Module):
@@ -149,7 +152,7 @@ def point(draw_kind, shape, dtype=torch.float64):
     height=st.integers(3, 12),
     width=st.integers(1, 12),
     depth=st.integers(3, 9),
-    end=st.sampled_from(["mean", "flat", "maps"]),
+    end=st.sampled_from(["mean", "flat", "affine", "maps"]),
     values=st.sampled_from(["random", "ties", "zero"]),
     size=st.sampled_from([1e-3, 0.5, 10.0]),
     alike=st.booleans(),
@@ -172,8 +175,49 @@ def test_windows_are_the_difference_of_two_evaluations(
     features = torch.randperm(x.numel())[: 5 if subset else x.numel()]
     moves = torch.full((len(features),), -size if seed % 2 else size, dtype=torch.float64)
     moves = moves if alike else moves * torch.rand_like(moves).add(0.5) * torch.randn_like(moves).sign()
-    found = propagated(plan, x, features, moves, data.draw(st.sampled_from(BUDGETS)))
+    check(plan, x, features, moves, data.draw(st.sampled_from(BUDGETS)))
+
+
+def check(plan, x, features, moves, budget):
+    graph = plan.network.graph
+    found = propagated(plan, x, features, moves, budget)
     expected = dense(graph, x, features, moves)
     output = graph.module(x).norm()
     errors = (found - expected).flatten(1).norm(dim=1)
     assert (errors <= 1e-10 * expected.flatten(1).norm(dim=1) + 1e-13 * (1 + output)).all()
+
+
+def blocks(stride):
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3, stride, padding=1),
+        nn.ReLU6(),
+        nn.MaxPool2d(3, 2, padding=1),
+        nn.Conv2d(4, 3, 5, padding=2),
+        nn.Hardtanh(),
+        nn.Conv2d(3, 3, 3, padding=1),
+    )
+
+
+FIXED = {
+    "pools": nn.Sequential(blocks(1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 3)),
+    "strides": nn.Sequential(blocks(2), nn.ReLU(), nn.Flatten(), nn.Linear(27, 3, bias=False)),
+    "mean": nn.Sequential(blocks(1), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+}
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("size", [0.01, -5.0])
+def test_all_nodes_on_windows(name, budget, size):
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, 12, 11).double()
+    network = Network(Graph(FIXED[name].double().eval(), x), torch.float64)
+    plan = Plan(network)
+    reached = max(periods(network).values(), key=lambda own: len(own.forms))
+    plan.windows = first_windows(reached, len(reached.forms))
+    assert len(reached.forms) >= 8
+    assert len(plan.windows.ends) == 1
+    features = torch.arange(x.numel())
+    check(plan, x, features, torch.full((len(features),), size, dtype=torch.float64), budget)

@@ -9,7 +9,7 @@ from torch.nn import functional
 from approxgrad.gradients.propagation.form import Axes
 from approxgrad.gradients.propagation.linear import Linear, Reshaped
 from approxgrad.gradients.propagation.network import Network
-from approxgrad.gradients.propagation.products import Affine
+from approxgrad.gradients.propagation.products import Affine, Product
 from approxgrad.gradients.propagation.windows import Block, Window
 
 aten = torch.ops.aten
@@ -60,8 +60,8 @@ class FlatAffine(End):
 
     def __init__(self, network: Network, node: fx.Node, axes: Axes) -> None:
         super().__init__(network, node, axes)
-        rule = network.rules[node]
-        (y, x), matrix = axes, rule.matrix  # type: ignore[attr-defined]
+        (y, x), matrix = axes, _matrix(network, node)
+        assert matrix is not None
         (top, bottom), (left, right) = y.margins, x.margins
         rows = matrix.unflatten(0, (-1, y.size, x.size)).permute(1, 2, 0, 3)
         self._weight = functional.pad(rows, (0, 0, 0, 0, left, right, top, bottom)).contiguous()
@@ -94,6 +94,16 @@ class FlatAffine(End):
         return torch.empty_like(result).index_copy_(0, order, result).unsqueeze(1)
 
 
+def _matrix(network: Network, node: fx.Node) -> Tensor | None:
+    """Return the constant matrix that a node multiplies with from the right."""
+    rule = network.rules.get(node)
+    if isinstance(rule, Affine):
+        return rule.matrix
+    if isinstance(rule, Product) and node.target is aten.mm.default and node.args[1] in network.graph.constants:
+        return rule.constant(rule.argument(1))
+    return None
+
+
 def end_of(network: Network, node: fx.Node, axes: Axes) -> End | None:
     """Return the end that a node which reads windows is, or None if it reads a whole map."""
     rule = network.rules[node]
@@ -103,6 +113,6 @@ def end_of(network: Network, node: fx.Node, axes: Axes) -> End | None:
     if type(rule) is Reshaped and len(node.users) == 1:
         (user,) = node.users
         shape = network.graph.shapes[node]
-        if type(network.rules.get(user)) is Affine and len(shape) == 2 and shape[0] == 1:
+        if _matrix(network, user) is not None and len(shape) == 2 and shape[0] == 1:
             return FlatAffine(network, user, axes)
     return None

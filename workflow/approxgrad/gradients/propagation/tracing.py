@@ -104,7 +104,9 @@ class Graph:
         moving: set[fx.Node] = set()
         self._traced.graph.eliminate_dead_code(_may_go)
         for node in self._traced.graph.nodes:
-            if node.target is aten.as_strided_.default and math.prod(node.args[1]) == max(node.args[1]):
+            if node.target in (aten.as_strided.default, aten.as_strided_.default) and math.prod(node.args[1]) == max(
+                node.args[1]
+            ):
                 # How torch averages over whole maps: a vector of channels is said to be in another order of memory.
                 node.target, node.args = aten.view.default, node.args[:2]
             if _is_mutable(node) and set(node.args[0].users) == {node}:
