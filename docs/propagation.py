@@ -25,7 +25,7 @@ STEPS = (1.0, 1e-4)
 FEATURES = 4
 SIDE, FIXED_SIDE, LARGE_SIDE = 64, 224, 224
 FIXED = ("vit_", "maxvit")  # models for images of one size
-LARGEST = 200_000_000
+LARGEST = 150_000_000
 """Parameters of the largest models that are tried; larger ones repeat the layers of these."""
 
 

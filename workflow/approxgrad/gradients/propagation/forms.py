@@ -17,7 +17,7 @@ from approxgrad.gradients.propagation.pooling import MaxPool
 from approxgrad.gradients.propagation.products import Convolution, Product
 from approxgrad.gradients.propagation.rules import Pointwise, Rule
 from approxgrad.gradients.propagation.sliding import ConvolutionForm, MaxPoolForm, MeanPoolForm
-from approxgrad.gradients.propagation.windows import Block, PaddedMap, Window, widened
+from approxgrad.gradients.propagation.windows import Block, PaddedMap, Window, place, widened
 
 aten = torch.ops.aten
 
@@ -39,12 +39,12 @@ class PointwiseForm(Form):
         made = data if data.shape == shape else data.new_empty(shape)
         parts = [list(own.views(block)) for own in maps]
         for views in zip(*parts, strict=True):
-            place = views[0][0]
+            part = views[0][0]
             own = [view for _, view in views]
             if entry.into is not None:
-                entry.into(data[place], *own, made[place])
+                entry.into(data[part], *own, made[part])
             else:
-                made[place] = entry.change(data[place], *own)
+                made[part] = entry.change(data[part], *own)
         return replace(window, data=made, clean=bool(entry.outside) or False)
 
 
@@ -61,10 +61,6 @@ class SumForm(Form):
         # A difference from a constant, a tensor plus itself and what broadcasts are left to whole maps.
         return plain and len(shapes) == 1 and moved == rule.moving and rule.node.args[0] is moved[0]
 
-    def __init__(self, rule: Sum) -> None:
-        super().__init__(rule)
-        self.overwrites = len(rule.moving) == 1
-
     def axes(self, inputs: Sequence[Axes]) -> Axes:
         """Return the windows of the result."""
         return _joined(inputs)
@@ -73,9 +69,16 @@ class SumForm(Form):
         """Return the changes of the result."""
         if len(windows) == 1:
             return windows[0]
-        first, second = _widened(windows, axes, block)
+        first, second = windows
         sign = -1 if self.rule.node.target is aten.sub.Tensor else 1
-        return replace(first, data=torch.add(first.data, second.data, alpha=sign), clean=first.clean and second.clean)
+        clean = first.clean and second.clean
+        for larger, smaller, share in ((first, second, sign), (second, first, sign)):
+            if (larger.y, larger.x) == axes and larger.data.shape[3:5] >= smaller.data.shape[3:5]:
+                place(smaller, larger.data, *axes, block, share)
+                negated = larger is second and sign < 0
+                return replace(larger, data=larger.data.neg_() if negated else larger.data, clean=clean)
+        first, second = _widened(windows, axes, block)
+        return replace(first, data=torch.add(first.data, second.data, alpha=sign), clean=clean)
 
 
 class ScaledForm(Form):

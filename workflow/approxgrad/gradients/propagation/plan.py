@@ -72,8 +72,6 @@ class Windows:
         Nodes that these do the work of.
     read_whole : set of fx.Node
         Nodes whose windows are made whole maps, because others read these.
-    readers : dict
-        How many nodes that work on windows read a node.
     freed : dict
         For each node, those whose windows nothing reads after it.
     """
@@ -90,7 +88,6 @@ class Windows:
         self.passed = {user for own in self.ends for user in own.users if ended & {user, *user.users}}
         self.read_whole = {node for node in nodes if not set(node.users) <= {*self.forms, *self.passed}}
         readers = {node: [user for user in node.users if user in self.forms] for node in nodes}
-        self.readers = {node: len(own) for node, own in readers.items()}
         order = {node: place for place, node in enumerate(nodes)}
         self.freed: dict[fx.Node, list[fx.Node]] = {node: [] for node in nodes}
         for node, own in readers.items():

@@ -128,7 +128,7 @@ class Propagator:
         for node, form in windows.forms.items():
             read = []
             for own in form.rule.moving:
-                window, free = known[own], windows.readers[own] == 1
+                window, free = known[own], own in windows.freed[node]
                 if form.needs_clean:
                     window = self._clean(window, block, free)
                 elif not free and form.overwrites:

@@ -177,15 +177,17 @@ def widened(window: Window, y: Axis, x: Axis, block: Block) -> Window:
     return Window(data, y, x, window.clean)
 
 
-def place(window: Window, data: Tensor, y: Axis, x: Axis, block: Block) -> None:
-    """Copy the changes of windows into larger ones, which start at other places."""
+def place(window: Window, data: Tensor, y: Axis, x: Axis, block: Block, share: float = 0) -> None:
+    """Copy the changes of windows into larger ones, which start at other places, or add a multiple of them."""
     for own, down in _offsets(window.y, y, block.down):
+        source, target = _overlap(down, window.y.width, data.shape[5])
         for other, across in _offsets(window.x, x, block.across):
-            (source, target), (source_x, target_x) = (
-                _overlap(down, window.y.width, data.shape[5]),
-                _overlap(across, window.x.width, data.shape[6]),
-            )
-            data[own, other, :, :, :, target, target_x] = window.data[own, other, :, :, :, source, source_x]
+            source_x, target_x = _overlap(across, window.x.width, data.shape[6])
+            part = window.data[own, other, :, :, :, source, source_x]
+            if share:
+                data[own, other, :, :, :, target, target_x].add_(part, alpha=share)
+            else:
+                data[own, other, :, :, :, target, target_x] = part
 
 
 def _overlap(offset: int, width: int, room: int) -> tuple[slice, slice]:
@@ -211,28 +213,16 @@ def _offsets(inner: Axis, outer: Axis, phases: range) -> Iterator[tuple[slice, i
 def whole(window: Window, block: Block) -> Tensor:
     """Return the changes as whole maps, of shape (copies, 1, channels, height, width) with channels last in memory."""
     y, x, data = window.y, window.x, window.data
-    (top, bottom), (left, right) = y.margins, x.margins
-    height, width, channels = y.size + top + bottom, x.size + left + right, data.shape[7]
-    maps = data.new_zeros(*data.shape[:5], height, width, channels)
-    across, down = channels, width * channels
-    strides = maps.stride()
-    for own, row, step, count in y.runs(block.down):
-        first = row + top + block.rows.start * y.spacing
-        for other, column, hop, number in x.runs(block.across):
-            part = maps[own, other]
-            part.as_strided(
-                (count, number, *data.shape[2:]),
-                (
-                    part.stride(0) + step * down,
-                    part.stride(1) + hop * across,
-                    strides[2],
-                    strides[3] + y.spacing * down,
-                    strides[4] + x.spacing * across,
-                    down,
-                    across,
-                    1,
-                ),
-                part.storage_offset() + first * down + (column + left) * across,
-            ).copy_(data[own, other])
-    images = maps.flatten(0, 4)[:, top : top + y.size, left : left + x.size]
-    return images.permute(0, 3, 1, 2).unsqueeze(1)
+    maps = data.new_zeros(*data.shape[:5], y.size, x.size, data.shape[7])
+    downs = [_overlap(y.starts[one] + y.spacing * row, y.width, y.size) for one in block.down for row in block.rows]
+    acrosses = [
+        _overlap(x.starts[one] + x.spacing * own, x.width, x.size) for one in block.across for own in range(x.positions)
+    ]
+    for number, (source, target) in enumerate(downs):
+        phase, row = divmod(number, len(block.rows))
+        for other, (source_x, target_x) in enumerate(acrosses):
+            phase_x, column = divmod(other, x.positions)
+            maps[phase, phase_x, :, row, column, target, target_x] = data[
+                phase, phase_x, :, row, column, source, source_x
+            ]
+    return maps.flatten(0, 4).permute(0, 3, 1, 2).unsqueeze(1)
