@@ -63,6 +63,21 @@ def test_sources_come_back_from_the_parameters_of_a_job():
         assert source_of(json.loads(json.dumps(own.entry))) == own
 
 
+def test_propagated_differences_are_sources_of_their_own():
+    kind = Difference("forward", (0.01,), evaluation="propagated")
+    (own,) = sources(kind)
+    assert (own.name, own.family, kind.label) == (
+        "forward_propagated-h0.01",
+        "forward_propagated",
+        "propagated forward differences",
+    )
+    assert source_of(own.entry) == own
+    assert kind.gradient(0.01).evaluation == "propagated"
+    assert Difference("forward", (0.01,)).gradient(0.01).evaluation == "dense"
+    with pytest.raises(ValueError, match="steps: auto balances the rounding of dense evaluations"):
+        Difference("forward", (0.01, "auto"), evaluation="propagated")
+
+
 def test_sources_are_ordered_by_precision_family_and_setting():
     mixed = [source(*own) for own in (("auto", "float32"), (2.0, "float64"), (10.0, "float32"), (9.0, "float32"))]
     mixed.append(source(11.0, "float32", "central"))

@@ -30,6 +30,10 @@ class CountedModel(ModelWrapper):
 
     def __call__(self, inputs: Any, *arguments: Any) -> Any:
         """Evaluate the model."""
-        self.evaluations += len(inputs)
-        self._bar.update(len(inputs))
+        self.advance(len(inputs))
         return self.__wrapped__(inputs, *arguments)
+
+    def advance(self, evaluations: int) -> None:
+        """Count evaluations and move the bar."""
+        self.evaluations += evaluations
+        self._bar.update(evaluations)

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal
 
 from approxgrad.descriptions import Number, Once, option
-from approxgrad.gradients.source import PATH, SOURCES, Setting, SourceKind
+from approxgrad.gradients.source import AUTO, PATH, SOURCES, Setting, SourceKind
 from approxgrad.gradients.stencils import stencil
 
 Scheme = Literal["forward", "backward", "central"]
@@ -25,7 +25,16 @@ STEPS = (
     " word path stands for the increment of each feature from one point of a path to the next; only with methods of the"
     " kind integrated_gradients are attributions made with it."
 )
+EVALUATION = (
+    "How differences are evaluated: dense evaluates the model at every perturbed point; propagated follows the"
+    " difference through the layers of a network, where nothing cancels."
+)
 
+UNFIT = {
+    AUTO: "balances the rounding of dense evaluations, which propagated ones do not have",
+    PATH: "needs the evaluations themselves",
+}
+"""Words in place of steps that propagated differences do not take, and why."""
 
 Unit = Annotated[
     Literal["spread"] | None,
@@ -117,8 +126,26 @@ class Difference(Differences):
         "spread": ("step_per_spread", "step size h (units of each feature's standard deviation)"),
         PATH: ("step_per_path", "step (share of the path)"),
     }
-    colours: ClassVar[dict[str, str]] = of_units({"forward": "#0072B2", "backward": "#CC79A7", "central": "#009E73"})
-    markers: ClassVar[dict[str, str]] = of_units({"forward": "o", "backward": "v", "central": "s"})
+    colours: ClassVar[dict[str, str]] = of_units(
+        {
+            "forward": "#0072B2",
+            "backward": "#CC79A7",
+            "central": "#009E73",
+            "forward_propagated": "#56B4E9",
+            "backward_propagated": "#882255",
+            "central_propagated": "#999933",
+        }
+    )
+    markers: ClassVar[dict[str, str]] = of_units(
+        {
+            "forward": "o",
+            "backward": "v",
+            "central": "s",
+            "forward_propagated": "^",
+            "backward_propagated": "<",
+            "central_propagated": "P",
+        }
+    )
     implementation: ClassVar[str] = "approxgrad.gradients.finite_differences"
 
     difference: Annotated[Scheme, option("Scheme of the differences.")]
@@ -129,6 +156,17 @@ class Difference(Differences):
     ]
     dtypes: Dtypes = ("float32",)
     step_unit: Unit = None
+    evaluation: Annotated[Literal["dense", "propagated"], option(EVALUATION)] = "dense"
+
+    def __post_init__(self) -> None:
+        for word, why in UNFIT.items():
+            if self.propagated and word in self.steps:
+                raise ValueError(f"steps: {word} {why}; expected numbers with evaluation: propagated")
+
+    @property
+    def propagated(self) -> bool:
+        """Whether differences are propagated through the layers of a network."""
+        return self.evaluation == "propagated"
 
     @property
     def along_path(self) -> bool:
@@ -136,17 +174,24 @@ class Difference(Differences):
         return self.steps == (PATH,)
 
     @property
+    def family(self) -> str:
+        """The scheme, that differences are propagated, and what steps are multiples of."""
+        return "-".join(filter(None, [f"{self.scheme}{'_propagated' * self.propagated}", self.unit]))
+
+    @property
     def label(self) -> str:
         """The scheme for readers, and what steps are multiples of."""
-        return f"{self.difference} differences{ENDINGS[self.unit]}"
+        return f"{'propagated ' * self.propagated}{self.difference} differences{ENDINGS[self.unit]}"
 
     def cost(self, setting: Setting, features: int) -> int:
-        """Return d + 1, for the central scheme 2 d, or 2 d + 2 along a path."""
+        """Return d + 1, for the central scheme 2 d, or 2 d + 2 along a path; propagated ones are counted as dense."""
         shifts = stencil(self.scheme).shifts
         return len(shifts) * (features + 1) if self.along_path else super().cost(setting, features)
 
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return a :class:`approxgrad.FiniteDifference`."""
-        own = {name: limits.get(name) for name in ("batch_size", "memory_budget")}
+        own: dict[str, Any] = {name: limits.get(name) for name in ("batch_size", "memory_budget")}
+        if self.propagated:
+            own["evaluation"] = self.evaluation
         step = self.step(setting, limits)
         return import_module(self.implementation).FiniteDifference(step, self.difference, **own)

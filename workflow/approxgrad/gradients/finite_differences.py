@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +19,10 @@ from approxgrad.gradients.source import PATH
 from approxgrad.gradients.stencils import stencil
 from approxgrad.gradients.targets import Target
 
+if TYPE_CHECKING:
+    from approxgrad.gradients.propagation.plan import Plan
+
+EVALUATIONS = ("dense", "propagated", "auto")
 # Arrays of 8-byte numbers, one for each evaluation of the rows that are differentiated together, in memory at once.
 OUTPUT_BUFFERS = 14
 
@@ -46,6 +50,20 @@ class FiniteDifference(BatchedGradient):
         As in :class:`approxgrad.gradients.evaluated.BatchedGradient`, which also describes the attributes.
     nominal : bool
         Whether to divide by h as given, like the original study, instead of by the step that was really made.
+    evaluation : str
+        ``dense`` evaluates the model at every perturbed point. ``propagated`` follows the difference itself through the
+        layers of a ``torch.nn.Module``, where nothing cancels, and only where the perturbation has an effect: see
+        ``docs/propagation.md``. ``auto`` does so where it takes fewer operations.
+
+    Attributes
+    ----------
+    used_evaluation : str or None
+        How the last call evaluated: ``dense`` or ``propagated``.
+    saved_operations : float or None
+        Operations of dense evaluations over those of propagation, for the model of the last call; None if it cannot be
+        followed, or was not asked for.
+    without_rule : tuple of str
+        Operations of that model that are subtracted in double precision, for want of a rule.
 
     Raises
     ------
@@ -70,20 +88,30 @@ class FiniteDifference(BatchedGradient):
         memory_budget: int | None = None,
         check_rows: bool = True,
         nominal: bool = False,
+        evaluation: Literal["dense", "propagated", "auto"] = "dense",
     ) -> None:
         super().__init__(batch_size, memory_budget=memory_budget, check_rows=check_rows)
         self.along_path = isinstance(step, str) and step == PATH
+        if self.along_path and evaluation == EVALUATIONS[1]:
+            raise ValueError("evaluation: expected dense with the step path, which needs the evaluations themselves")
         if self.along_path and nominal:
             raise ValueError("nominal: expected False with the step path, whose increments are the steps that are made")
         self.step = checked_steps(1.0 if self.along_path else step)  # type: ignore[arg-type]  # no other text is left
         self.stencil = stencil(scheme)
         self.scheme = scheme
         self.nominal = nominal
+        if evaluation not in EVALUATIONS:
+            raise ValueError(f"evaluation: got {evaluation!r}, expected one of {', '.join(EVALUATIONS)}")
+        self.evaluation = evaluation
+        self.used_evaluation: str | None = None
+        self.saved_operations: float | None = None
+        self.without_rule: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         step = f"{self.step:g}" if isinstance(self.step, float) else "one for each feature"
         step = PATH if self.along_path else step
-        return f"FiniteDifference(step={step}, scheme={self.scheme!r})"
+        how = "" if self.evaluation == EVALUATIONS[0] else f", evaluation={self.evaluation!r}"
+        return f"FiniteDifference(step={step}, scheme={self.scheme!r}{how})"
 
     def __call__(
         self,
@@ -178,6 +206,13 @@ class FiniteDifference(BatchedGradient):
         if self.along_path:
             raise ValueError(PATH_ONLY)
         steps = steps_of_features(self.step, stream.inputs)
+        plan = self._plan(stream) if self.evaluation != EVALUATIONS[0] else None
+        self.used_evaluation = EVALUATIONS[0] if plan is None else EVALUATIONS[1]
+        if plan is not None:
+            from approxgrad.gradients.propagation.engine import derivatives
+
+            yield from derivatives(stream, plan, self.stencil, steps, features, self.budget(stream.device))
+            return
         check_resolved(stream.inputs, steps, self.stencil.shifts)
         bytes_per_row = OUTPUT_BUFFERS * 8 * self.stencil.evaluations(len(features))
         largest = max(1, int(OUTPUT_SHARE * self.budget(stream.device)) // bytes_per_row)
@@ -196,6 +231,21 @@ class FiniteDifference(BatchedGradient):
                 "they are taken as 0. A larger step, one step for each feature, or float64 helps",
                 stacklevel=3,
             )
+
+    def _plan(self, stream: Stream) -> Plan | None:
+        """Return how differences are propagated through a model, or None if they are not, and note what is known."""
+        from approxgrad.gradients.propagation.engine import PAYS, plan_of
+        from approxgrad.gradients.propagation.tracing import UntraceableError
+
+        self.saved_operations, self.without_rule = None, ()
+        try:
+            plan = plan_of(stream, self)
+        except UntraceableError as error:
+            if self.evaluation == EVALUATIONS[1]:
+                raise ValueError(f"evaluation: {error}; 'dense' takes any model") from error
+            return None
+        self.saved_operations, self.without_rule = plan.bound, tuple(plan.network.without_rule)
+        return plan if self.evaluation == EVALUATIONS[1] or plan.bound >= PAYS else None
 
     def _combine(self, outputs: Tensor) -> Tensor:
         """Return the sums of the outputs of each row, weighted by the stencil."""

@@ -22,6 +22,9 @@ class ModelWrapper:
     def __init__(self, model: Any) -> None:
         self.__wrapped__ = model
 
+    def advance(self, evaluations: int) -> None:
+        """Take note of work that stands for so many evaluations, but is not done by calling the model."""
+
 
 def wrappers(model: Any) -> Iterator[ModelWrapper]:
     """Yield the wrappers around a user's model, the outermost first."""

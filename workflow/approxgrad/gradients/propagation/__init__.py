@@ -1,0 +1,1 @@
+"""Differences of a network's outputs without cancellation, propagated from layer to layer."""

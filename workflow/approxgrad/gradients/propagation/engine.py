@@ -1,0 +1,112 @@
+"""Propagated differences for the finite-difference engine: which models, with which memory, and checked before use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from approxgrad.gradients.checks import check_finite, layers
+from approxgrad.gradients.evaluated import BatchedGradient, Stream
+from approxgrad.gradients.evaluation import evaluation
+from approxgrad.gradients.prepared import PreparedModel, says_the_same
+from approxgrad.gradients.propagation.agreement import check_agreement
+from approxgrad.gradients.propagation.network import Network
+from approxgrad.gradients.propagation.plan import Plan
+from approxgrad.gradients.propagation.run import Propagator
+from approxgrad.gradients.propagation.tracing import Graph, UntraceableError
+from approxgrad.gradients.stencils import Stencil
+from approxgrad.gradients.targets import OutputSelector, as_outputs
+from approxgrad.gradients.wrapping import unwrapped, wrappers
+
+PAYS = 1.1
+"""Ratio of dense to propagated operations from which ``auto`` chooses propagation."""
+
+_known: WeakKeyDictionary[PreparedModel, dict[tuple[object, ...], Plan]] = WeakKeyDictionary()
+
+
+def plan_of(stream: Stream, source: BatchedGradient) -> Plan:
+    """Return how differences are propagated through the model of a stream, checked when it is first used.
+
+    Raises
+    ------
+    UntraceableError
+        If the model cannot be followed, or the check fails.
+    """
+    if len(stream.inputs) != 1 or stream.arguments:
+        raise UntraceableError("it has several inputs or additional arguments")
+    if not says_the_same(stream.model, stream.ready):
+        raise UntraceableError("a function around it combines its outputs")
+    module, row = unwrapped(stream.model), stream.inputs[0][:1]
+    kind = (row.shape, row.dtype, row.device, *_weights(module))
+    known = _known.setdefault(stream.ready, {})
+    if kind not in known:
+        with evaluation():
+            plan = Plan(Network(Graph(module, row), row.dtype))
+            output = as_outputs(stream.ready(row.clone()))
+        source.check_evaluations += check_agreement(plan, row, output, source.budget(stream.device))
+        known.clear()
+        known[kind] = plan
+    return known[kind]
+
+
+def derivatives(
+    stream: Stream, plan: Plan, scheme: Stencil, steps: Tensor, features: Tensor, budget: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield each row of the inputs as a slice, with its derivatives along the features: float64 of shape (1, K).
+
+    Parameters
+    ----------
+    stream, plan
+        Inputs and targets; the model.
+    scheme : Stencil
+        Of the differences, whose divisor is the step as it is given.
+    steps : Tensor
+        Step of every feature, float64.
+    features : Tensor
+        K numbers of features.
+    budget : int
+        Bytes to occupy.
+
+    Raises
+    ------
+    ValueError
+        If an output or a difference is not finite.
+    """
+    select, (points,) = OutputSelector(stream.indices), stream.inputs
+    own, back = features.unique(return_inverse=True)
+    with evaluation():
+        for row in range(stream.rows):
+            propagator = Propagator(plan, points[row : row + 1], budget)
+            number = torch.full((len(own),), row, device=stream.device)
+            check_finite(select(propagator.output, number[:1]), _Place(row))
+            total = torch.zeros(len(own), dtype=torch.float64, device=stream.device)
+            for shift in scheme.shifts:
+                for places, change in propagator.changes(own, shift * steps[own]):
+                    found = select(change.flatten(0, 1), number[places]).double()
+                    check_finite(found, _Place(row, own[places]))
+                    total[places] += scheme.weights[shift] * found
+            for wrapper in wrappers(stream.model):
+                wrapper.advance(scheme.evaluations(len(features)))
+            yield slice(row, row + 1), (total / steps[own])[back].unsqueeze(0)
+
+
+class _Place:
+    """Says in words which output this is: that of an input, or with one of some features moved."""
+
+    def __init__(self, row: int, features: Tensor | None = None) -> None:
+        self._row, self._features = row, features
+
+    def __call__(self, item: int) -> str:
+        moved = "" if self._features is None else f" with feature {int(self._features[item])} moved"
+        return f"input {self._row}{moved}"
+
+
+def _weights(module: nn.Module) -> Iterator[tuple[int, int]]:
+    """Yield what changes when weights do."""
+    for _, layer in layers(module):
+        for tensor in (*layer._parameters.values(), *layer._buffers.values()):
+            if tensor is not None:
+                yield tensor.data_ptr(), tensor._version

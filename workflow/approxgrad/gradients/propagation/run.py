@@ -1,0 +1,194 @@
+"""Changes of a network's output for perturbed features: blocks of positions on windows, or batches on whole maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from approxgrad.gradients.batching import balanced_slices
+from approxgrad.gradients.propagation.form import Axes
+from approxgrad.gradients.propagation.forms import cleaned, with_positions
+from approxgrad.gradients.propagation.memory import blocks, copies_at_once
+from approxgrad.gradients.propagation.network import unit_moves
+from approxgrad.gradients.propagation.plan import Patches, Plan, Windows
+from approxgrad.gradients.propagation.windows import Block, PaddedMap, Window, whole
+
+Part = tuple[Tensor, Tensor]
+"""Places of some features in a list, and the changes of the output for them: integers (k,), and (k, *output)."""
+
+
+class Propagator:
+    """Propagates changes of single features of one point.
+
+    Parameters
+    ----------
+    plan : Plan
+        What works on windows.
+    row : Tensor
+        The point, of shape (1, ...).
+    budget : int
+        Bytes to occupy.
+
+    Attributes
+    ----------
+    output : Tensor
+        The output at the point, in double precision.
+    """
+
+    def __init__(self, plan: Plan, row: Tensor, budget: int) -> None:
+        self._plan, self._network, self._budget = plan, plan.network, budget
+        self._base = plan.network.base(row)
+        self.output = self._base.output
+        self._row, self._shape, self._device = row, row.shape, row.device
+        self._maps: dict[fx.Node, Any] = {}
+        self._inside: dict[Axes, PaddedMap] = {}
+        for node, form in plan.windows.forms.items() if plan.windows else ():
+            before = plan.windows.axes[form.rule.moving[0]]  # type: ignore[union-attr]
+            self._maps[node] = form.maps(self._base.kept.pop(node), before, plan.windows.axes[node])  # type: ignore[union-attr]
+
+    def changes(self, features: Tensor, moves: Tensor) -> Iterator[Part]:
+        """Yield the changes of the output if each feature is moved alone.
+
+        Parameters
+        ----------
+        features : Tensor
+            Numbers of features, each once.
+        moves : Tensor
+            By how much each is moved, float64.
+        """
+        if self._plan.windows is None:
+            source = self._network.graph.source
+            for part in balanced_slices(len(features), copies_at_once(self._plan, self._budget)):
+                change = unit_moves(self._shape, features[part], moves[part], self._network.dtype)
+                number = torch.arange(part.start, part.stop, device=self._device)
+                yield number, self._network.change(self._base, {source: change})
+            return
+        places = torch.full((self._shape.numel() + 1,), -1, device=self._device)
+        places[features] = torch.arange(len(features), device=self._device)
+        for block in blocks(self._plan, self._budget):
+            number = places[perturbed(block, self._plan).to(self._device)]
+            if bool((number >= 0).any()):
+                yield self._part(block, self._start(self._plan.windows, number, moves), number)
+
+    def replaced(self, other: Tensor) -> Iterator[Part]:
+        """Yield the changes of the output if each of the plan's patches is replaced by that of another input.
+
+        Parameters
+        ----------
+        other : Tensor
+            Of the shape of the point.
+        """
+        patches, difference = self._plan.patches, other.double() - self._row.double()
+        assert patches is not None
+        assert self._plan.windows is not None
+        (y, x), channels = self._plan.windows.source, torch.arange(self._shape[1], device=self._device)
+        shifts = torch.arange(patches.counts[0], device=self._device)[:, None] * patches.stride[0]
+        inside = (channels >= shifts) & (channels < shifts + patches.window[0])
+        map_ = PaddedMap(difference.to(self._network.dtype), y, x, 0.0)
+        for block in blocks(self._plan, self._budget):
+            number = perturbed(block, self._plan).to(self._device)
+            data = difference.new_zeros(*number.shape, y.width, x.width, len(channels), dtype=self._network.dtype)
+            for place, view in map_.views(block):
+                torch.mul(view, inside[:, None, None, None, None, :], out=data[place])
+            yield self._part(block, Window(data, y, x, clean=True), number)
+
+    def masked(self, masks: Tensor, other: Tensor) -> Iterator[Part]:
+        """Yield the changes of the output if the features of each mask are replaced by those of another input.
+
+        Parameters
+        ----------
+        masks : Tensor
+            Boolean, shape (K, ...) with that of one input.
+        other : Tensor
+            Of the shape of the point.
+        """
+        difference = other.double() - self._row.double()
+        for part in balanced_slices(len(masks), copies_at_once(self._plan, self._budget)):
+            change = (difference * masks[part].unsqueeze(1)).to(self._network.dtype)
+            number = torch.arange(part.start, part.stop, device=self._device)
+            yield number, self._network.change(self._base, {self._network.graph.source: change})
+
+    def _part(self, block: Block, start: Window, number: Tensor) -> Part:
+        """Return the changes of the output for the copies of a block that have a number."""
+        assert self._plan.windows is not None
+        wholes = self._windowed(block, self._plan.windows, start)
+        wanted = (number >= 0).flatten().nonzero().squeeze(1)
+        chosen = {node: value.index_select(0, wanted) for node, value in wholes.items()}
+        return number.flatten()[wanted], self._network.change(self._base, chosen)
+
+    def _windowed(self, block: Block, windows: Windows, start: Window) -> dict[fx.Node, Tensor]:
+        """Return the changes of all nodes where windows end, for all positions of a block."""
+        source = self._network.graph.source
+        known = {source: start}
+        wholes: dict[fx.Node, Tensor] = {}
+        self._end(source, known[source], windows, block, wholes)
+        for node, form in windows.forms.items():
+            read = []
+            for own in form.rule.moving:
+                window, free = known[own], own in windows.freed[node]
+                if form.needs_clean:
+                    window = self._clean(window, block, free)
+                elif not free and form.overwrites:
+                    window = window.copied()
+                read.append(window)
+            known[node] = form.change(read, self._maps[node], windows.axes[node], block)
+            self._end(node, known[node], windows, block, wholes)
+            for own in windows.freed[node]:
+                del known[own]
+        return wholes
+
+    def _start(self, windows: Windows, number: Tensor, moves: Tensor) -> Window:
+        """Return the perturbed pixels as windows: of length 1 along the positions if all are moved alike."""
+        y, x = windows.source
+        channels, dtype = self._shape[1], self._network.dtype
+        unit = torch.eye(channels, dtype=dtype, device=self._device)[:, None, None, None, None, :]
+        alike = bool((moves == moves[0]).all())
+        size = moves[:1].to(dtype) if alike else moves.to(dtype)[number.clamp(min=0)][..., None, None, None]
+        positions = (1, 1) if alike else number.shape[3:]
+        data = (unit * size).expand(*number.shape[:3], *positions, 1, 1, channels).contiguous()
+        return Window(data, y, x, clean=True)
+
+    def _clean(self, window: Window, block: Block, free: bool) -> Window:
+        if window.clean:
+            return window
+        key = (window.y, window.x)
+        if key not in self._inside:
+            ones = torch.ones(1, 1, window.y.size, window.x.size, dtype=self._network.dtype, device=self._device)
+            self._inside[key] = PaddedMap(ones, *key, 0.0)
+        return cleaned(window, block, self._inside[key], overwrite=free)
+
+    def _end(
+        self, node: fx.Node, window: Window, windows: Windows, block: Block, wholes: dict[fx.Node, Tensor]
+    ) -> None:
+        """Make whole maps of the windows of a node, where they are read."""
+        for end in windows.ends.get(node, ()):
+            own = self._clean(window, block, free=False) if end.needs_clean else window
+            wholes[end.node] = end.change(with_positions(own, block), block)
+        if node in windows.read_whole:
+            wholes[node] = whole(with_positions(window, block), block)
+
+
+def perturbed(block: Block, plan: Plan) -> Tensor:
+    """Return the number of the perturbed patch of each copy of a block, -1 behind the last: see :class:`Window`."""
+    assert plan.windows is not None
+    assert plan.patches is not None
+    channels, height, width = plan.patches.counts
+    y, x = plan.windows.source
+    down = torch.tensor([[phase + len(y.starts) * row for row in block.rows] for phase in block.down])
+    across = torch.tensor([[phase + len(x.starts) * one for one in range(x.positions)] for phase in block.across])
+    row, column = down[:, None, None, :, None], across[None, :, None, None, :]
+    number = (torch.arange(channels)[None, None, :, None, None] * height + row) * width + column
+    return torch.where((row < height) & (column < width), number, -1)
+
+
+def mask(patches: Patches, number: int) -> Tensor:
+    """Return which features of an input a patch covers: Boolean, of the shape of one input."""
+    _, height, width = patches.counts
+    places = (number // (height * width), number // width % height, number % width)
+    covered = torch.zeros(patches.shape, dtype=torch.bool)
+    each = zip(places, patches.stride, patches.window, strict=True)
+    covered[tuple(slice(place * step, place * step + size) for place, step, size in each)] = True
+    return covered
