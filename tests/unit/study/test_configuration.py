@@ -55,7 +55,8 @@ def test_defaults_are_filled_in_and_the_argument_is_left_alone():
     assert filled["methods"]["ig"] == {"attribution": "integrated_gradients", "baseline": "zero", "n_steps": 50}
     assert filled["methods"]["saliency"] == {"attribution": "saliency"}
     assert filled["models"]["mlp"]["architecture"] == "mlp"
-    assert filled["gradients"] == {"own": {"difference": "central", "steps": [1.0], "dtypes": ["float32"]}}
+    difference = {"difference": "central", "steps": [1.0], "dtypes": ["float32"], "evaluation": "dense"}
+    assert filled["gradients"] == {"own": difference}
     assert filled["experiments"] == [EXPERIMENT | {"samples_by_method": {}}]
 
 
@@ -149,7 +150,7 @@ def test_text_that_yaml_did_not_read_as_a_number_is_one(text):
         (
             "gradients.forward.step",
             [1],
-            "gradients.forward.step: unknown key, expected one of difference, dtypes, step_unit, steps",
+            "gradients.forward.step: unknown key, expected one of difference, dtypes, evaluation, step_unit, steps",
         ),
         (
             "gradients.forward.difference",
