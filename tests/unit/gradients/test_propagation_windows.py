@@ -99,7 +99,7 @@ class Random(nn.Module):
 
 class Half(nn.Module):
     def forward(self, x):
-        return 0.5 * x
+        return 0.5 * x / torch.full((x.shape[1], 1, 1), 3, dtype=x.dtype) - 0.1
 
 
 class Two(nn.Module):

@@ -238,14 +238,15 @@ class FiniteDifference(BatchedGradient):
         from approxgrad.gradients.propagation.tracing import UntraceableError
 
         self.saved_operations, self.without_rule = None, ()
+        least = PAYS if self.evaluation == EVALUATIONS[2] else 0
         try:
-            plan = plan_of(stream, self)
+            plan = plan_of(stream, self, least=least)
         except UntraceableError as error:
             if self.evaluation == EVALUATIONS[1]:
                 raise ValueError(f"evaluation: {error}; 'dense' takes any model") from error
             return None
         self.saved_operations, self.without_rule = plan.bound, tuple(plan.network.without_rule)
-        return plan if self.evaluation == EVALUATIONS[1] or plan.bound >= PAYS else None
+        return plan if plan.bound >= least else None
 
     def _combine(self, outputs: Tensor) -> Tensor:
         """Return the sums of the outputs of each row, weighted by the stencil."""

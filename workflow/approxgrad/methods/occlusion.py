@@ -11,7 +11,6 @@ from torch import Tensor
 from approxgrad.gradients.checks import Baseline, Model, broadcast_baselines, check_finite, check_inputs
 from approxgrad.gradients.evaluated import BatchedGradient, Stream
 from approxgrad.gradients.evaluation import evaluation as evaluating
-from approxgrad.gradients.propagation.agreement import check_patches
 from approxgrad.gradients.propagation.engine import PAYS, plan_of
 from approxgrad.gradients.propagation.plan import Patches, Plan
 from approxgrad.gradients.propagation.run import Propagator, mask
@@ -161,18 +160,22 @@ class _Ablation:
             raise ValueError(f"evaluation: got {evaluation!r}, expected one of dense, propagated, auto")
         if evaluation == "dense":
             return None
+        least = PAYS if evaluation == "auto" else 0
+        other = None if patches is None else self._starts[:1]
         try:
-            plan = plan_of(self._stream, self._source)
+            plan = plan_of(
+                self._stream,
+                self._source,
+                least=least,
+                patches=patches,
+                other=other,
+                whole=patches is None,
+            )
         except UntraceableError as error:
             if evaluation == "propagated":
                 raise ValueError(f"evaluation: {error}; 'dense' takes any model") from error
             return None
-        plan = plan.on_whole_maps() if patches is None else Plan(plan.network, patches)
-        if evaluation == "auto" and plan.bound < PAYS:
-            return None
-        if patches is not None:
-            self._source.check_evaluations += check_patches(plan, self._points[:1], self._starts[:1], self._budget)
-        return plan
+        return plan if plan.bound >= least else None
 
     def changes(self, plan: Plan | None, masks: list[Tensor]) -> Tensor:
         """Return the changes for parts that are given as masks of one input."""

@@ -19,73 +19,67 @@ TOLERANCE = 1e-3  # largest relative error of the differences, which rounding ne
 ROUNDINGS = 2**10  # roundings of the outputs by which differences in double precision may be off
 
 
-def check_agreement(plan: Plan, row: Tensor, output: Tensor, budget: int) -> int:
+def check_agreement(plan: Plan, row: Tensor, output: Tensor, other: Tensor | None = None) -> int:
     """Refuse, by an UntraceableError, a model whose propagated differences are not those of evaluations.
 
     Parameters
     ----------
-    plan, row, budget
+    plan, row
         As for :class:`approxgrad.gradients.propagation.run.Propagator`.
     output : Tensor
         What the model itself returns for the row.
+    other : Tensor, optional
+        What the patches of the plan are replaced by; by default features are moved, by each of :data:`STEPS`.
 
     Returns
     -------
     int
         Evaluations made.
     """
-    module, count = plan.network.graph.module, 1
     try:
         with evaluation():
-            propagator = Propagator(plan, row, budget)
+            # The smallest blocks: they have all that is particular to a place.
+            propagator = Propagator(plan, row, 1)
             _check_base(output.double(), propagator.output)
-            for number, step in enumerate(STEPS):
-                features = _sample(plan, budget, number, row.device)
-                moves = torch.full((len(features),), step, dtype=torch.float64, device=row.device)
-                found = row.new_zeros(len(features), *propagator.output.shape, dtype=torch.float64)
-                for places, change in propagator.changes(features, moves):
-                    found[places] = change.double()
-                points = row.double() + unit_moves(row.shape, features, moves, torch.float64)
-                expected = torch.stack([module(point) for point in points]) - propagator.output
-                count += len(features)
-                _check_differences(found, expected, propagator.output, step)
+            if other is not None:
+                return 1 + _check_patches(plan, propagator, row, other)
+            return 1 + sum(_check_step(plan, propagator, row, number, step) for number, step in enumerate(STEPS))
     except (UntraceableError, MemoryError):
         raise
     except Exception as error:
         raise UntraceableError(f"a rule fails with {type(error).__name__}: {one_line(error)}") from error
-    return count
 
 
-def check_patches(plan: Plan, row: Tensor, other: Tensor, budget: int) -> int:
-    """Refuse, by an UntraceableError, changes of some patches that are not those of evaluations.
+def _check_step(plan: Plan, propagator: Propagator, row: Tensor, number: int, step: float) -> int:
+    features = _sample(plan, number, row.device)
+    moves = torch.full((len(features),), step, dtype=torch.float64, device=row.device)
+    found = row.new_zeros(len(features), *propagator.output.shape, dtype=torch.float64)
+    for places, change in propagator.changes(features, moves):
+        found[places] = change.double()
+    points = row.double() + unit_moves(row.shape, features, moves, torch.float64)
+    _check_differences(plan, found, points, propagator.output)
+    return len(points)
 
-    Parameters
-    ----------
-    plan, row, budget
-        As above; the plan says which patches.
-    other : Tensor
-        What the patches are replaced by.
-    """
-    if plan.windows is None or plan.patches is None:
+
+def _check_patches(plan: Plan, propagator: Propagator, row: Tensor, other: Tensor) -> int:
+    assert plan.patches is not None
+    if plan.windows is None:
         return 0
-    with evaluation():
-        propagator, module = Propagator(plan, row, budget), plan.network.graph.module
-        places, found = next(propagator.replaced(other))
-        chosen = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))[:FEATURES]
-        masks = [mask(plan.patches, int(places[own])).to(row.device) for own in chosen]
-        moved = [torch.where(own, other, row).double() for own in masks]
-        expected = torch.stack([module(point) for point in moved]) - propagator.output
-        _check_differences(found[chosen.to(row.device)].double(), expected, propagator.output, 1.0)
-    return 1 + len(masks)
+    places, found = next(propagator.replaced(other))
+    chosen = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))[:FEATURES]
+    masks = [mask(plan.patches, int(places[own])).to(row.device) for own in chosen]
+    points = torch.stack([torch.where(own, other, row).double() for own in masks])
+    _check_differences(plan, found[chosen.to(row.device)].double(), points, propagator.output)
+    return len(points)
 
 
-def _sample(plan: Plan, budget: int, number: int, device: torch.device) -> Tensor:
+def _sample(plan: Plan, number: int, device: torch.device) -> Tensor:
     """Return some features: of the first block of positions, or of the middle one."""
     generator = torch.Generator().manual_seed(number)
     if plan.windows is None:
         own = torch.arange(plan.shape.numel())
     else:
-        found = list(blocks(plan, budget))
+        found = list(blocks(plan, 1))
         own = perturbed(found[number * (len(found) // 2)], plan).flatten()
         own = own[own >= 0]
     return own[torch.randperm(len(own), generator=generator)[:FEATURES]].to(device)
@@ -96,8 +90,9 @@ def _check_base(own: Tensor, base: Tensor) -> None:
         raise UntraceableError("a copy of it in double precision computes something else")
 
 
-def _check_differences(found: Tensor, expected: Tensor, output: Tensor, step: float) -> None:
+def _check_differences(plan: Plan, found: Tensor, points: Tensor, output: Tensor) -> None:
+    expected = torch.stack([plan.network.graph.module(point) for point in points]) - output
     error, size = float((found - expected).norm()), float(expected.norm())
     rounding = ROUNDINGS * torch.finfo(torch.float64).eps * float(output.norm())
     if not error <= TOLERANCE * size + rounding:
-        raise UntraceableError(f"differences with a step of {step:g} are off by {error / size if size else error:.1g}")
+        raise UntraceableError(f"trial differences are off by {error / size if size else error:.1g} of their size")

@@ -14,7 +14,7 @@ from approxgrad.gradients.evaluation import evaluation
 from approxgrad.gradients.prepared import PreparedModel, says_the_same
 from approxgrad.gradients.propagation.agreement import check_agreement
 from approxgrad.gradients.propagation.network import Network
-from approxgrad.gradients.propagation.plan import Plan
+from approxgrad.gradients.propagation.plan import Patches, Plan
 from approxgrad.gradients.propagation.run import Propagator
 from approxgrad.gradients.propagation.tracing import Graph, UntraceableError
 from approxgrad.gradients.stencils import Stencil
@@ -27,8 +27,27 @@ PAYS = 1.1
 _known: WeakKeyDictionary[PreparedModel, dict[tuple[object, ...], Plan]] = WeakKeyDictionary()
 
 
-def plan_of(stream: Stream, source: BatchedGradient) -> Plan:
+def plan_of(
+    stream: Stream,
+    source: BatchedGradient,
+    *,
+    least: float = 0,
+    patches: Patches | None = None,
+    other: Tensor | None = None,
+    whole: bool = False,
+) -> Plan:
     """Return how differences are propagated through the model of a stream, checked when it is first used.
+
+    Parameters
+    ----------
+    stream, source
+        The model with its inputs; the source counts the evaluations of the check.
+    least : float
+        A plan that saves fewer operations is not checked, because it will not be used.
+    patches, other
+        What is replaced, one at a time, by the patches of another row; by default single features are moved.
+    whole : bool
+        Whether to use no windows.
 
     Raises
     ------
@@ -40,16 +59,20 @@ def plan_of(stream: Stream, source: BatchedGradient) -> Plan:
     if not says_the_same(stream.model, stream.ready):
         raise UntraceableError("a function around it combines its outputs")
     module, row = unwrapped(stream.model), stream.inputs[0][:1]
-    kind = (row.shape, row.dtype, row.device, *_weights(module))
+    kind = (row.shape, row.dtype, row.device, patches, whole, *_weights(module))
     known = _known.setdefault(stream.ready, {})
-    if kind not in known:
-        with evaluation():
-            plan = Plan(Network(Graph(module, row), row.dtype))
-            output = as_outputs(stream.ready(row.clone()))
-        source.check_evaluations += check_agreement(plan, row, output, source.budget(stream.device))
-        known.clear()
-        known[kind] = plan
-    return known[kind]
+    if kind in known:
+        return known[kind]
+    with evaluation():
+        plan = Plan(Network(Graph(module, row), row.dtype), patches)
+        plan = plan.on_whole_maps() if whole else plan
+        if plan.bound < least:
+            return plan
+        output = as_outputs(stream.ready(row.clone()))
+    source.check_evaluations += check_agreement(plan, row, output, other)
+    known.clear()
+    known[kind] = plan
+    return plan
 
 
 def derivatives(

@@ -14,7 +14,7 @@ from approxgrad.gradients.propagation.linear import Item, Linear, Same, Sum
 from approxgrad.gradients.propagation.network import Folded
 from approxgrad.gradients.propagation.normalising import BatchNorm
 from approxgrad.gradients.propagation.pooling import MaxPool
-from approxgrad.gradients.propagation.products import Convolution, Product
+from approxgrad.gradients.propagation.products import Convolution, Product, Quotient
 from approxgrad.gradients.propagation.rules import Pointwise, Rule
 from approxgrad.gradients.propagation.sliding import ConvolutionForm, MaxPoolForm, MeanPoolForm
 from approxgrad.gradients.propagation.windows import Block, PaddedMap, Window, place, widened
@@ -82,7 +82,7 @@ class SumForm(Form):
 
 
 class ScaledForm(Form):
-    """Products with a constant number or a constant for each channel, and batch norms with fixed statistics."""
+    """Products with a constant, or one for each channel, quotients by them, and batch norms with fixed statistics."""
 
     overwrites = False
 
@@ -91,7 +91,10 @@ class ScaledForm(Form):
         """Return whether the rule has this form."""
         if isinstance(rule, BatchNorm):
             return rule.fixed is not None
-        if rule.node.target not in (aten.mul.Tensor, aten.mul.Scalar) or rule.dearer != 1:
+        products = rule.node.target in (aten.mul.Tensor, aten.mul.Scalar) and rule.dearer == 1
+        if not products and not (
+            isinstance(rule, Quotient) and rule.moving == [rule.node.args[0]] != [rule.argument(1)]
+        ):
             return False
         if rule.graph.shapes[rule.node] != rule.graph.shapes[rule.moving[0]]:
             return False
@@ -107,7 +110,9 @@ class ScaledForm(Form):
     def change(self, windows: Sequence[Window], maps: Any, axes: Axes, block: Block) -> Window:
         """Return the changes of the result."""
         factor = self._factor(self.rule)
-        return replace(windows[0], data=windows[0].data * (factor.flatten() if isinstance(factor, Tensor) else factor))
+        own = factor.flatten() if isinstance(factor, Tensor) else factor
+        data = windows[0].data
+        return replace(windows[0], data=data / own if isinstance(self.rule, Quotient) else data * own)
 
 
 class JoinedForm(Form):
@@ -161,6 +166,7 @@ FORMS: dict[type[Rule], tuple[type[Form], ...]] = {
     Pointwise: (PointwiseForm,),
     Sum: (SumForm,),
     Product: (ScaledForm,),
+    Quotient: (ScaledForm,),
     BatchNorm: (ScaledForm,),
     Linear: (JoinedForm, MeanPoolForm),
     Same: (Form,),
