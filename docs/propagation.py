@@ -43,6 +43,10 @@ def network(name: str, side: int) -> nn.Module:
         layer.train()
         layer.momentum = None
         layer.reset_running_stats()
+    for layer in made.modules():
+        # The last layer of untrained vision transformers is zero.
+        if isinstance(layer, nn.Linear) and not layer.weight.any():
+            nn.init.normal_(layer.weight)
     if norms:
         with torch.no_grad():
             made(torch.randn(8, 3, side, side))
