@@ -43,6 +43,10 @@ def network(name: str, side: int) -> nn.Module:
         layer.train()
         layer.momentum = None
         layer.reset_running_stats()
+    for layer in made.modules():
+        # The last layer of untrained vision transformers is zero.
+        if isinstance(layer, nn.Linear) and not layer.weight.any():
+            nn.init.normal_(layer.weight)
     if norms:
         with torch.no_grad():
             made(torch.randn(8, 3, side, side))
@@ -64,7 +68,7 @@ def tried(name: str) -> dict[str, Any]:
         except UntraceableError as error:
             return found | {"declined": str(error)}
         plan = Plan(Network(graph, row.dtype))
-        errors = []
+        errors, dense = [], []
         for step in STEPS:
             features = torch.randperm(row.numel())[:FEATURES]
             moves = torch.full((FEATURES,), step, dtype=torch.float64)
@@ -75,6 +79,8 @@ def tried(name: str) -> dict[str, Any]:
             points = row.double() + unit_moves(row.shape, features, moves, torch.float64)
             expected = torch.stack([graph.module(point) for point in points]) - propagator.output
             errors.append(float((changes - expected).norm() / expected.norm()))
+            evaluated = torch.stack([module(point.float()) for point in points]).double() - module(row).double()
+            dense.append(float((evaluated - expected).norm() / expected.norm()))
         bound, large = plan.bound, None
         if side == SIDE:
             large = Plan(Network(Graph(module, torch.randn(1, 3, LARGE_SIDE, LARGE_SIDE)), row.dtype)).bound
@@ -85,6 +91,7 @@ def tried(name: str) -> dict[str, Any]:
         "operations": len(plan.network.rules),
         "without_rule": sorted(set(plan.network.without_rule)),
         "errors": errors,
+        "dense_errors": dense,
     }
 
 

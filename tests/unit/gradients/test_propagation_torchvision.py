@@ -19,9 +19,9 @@ def check(name):
         assert found["declined"].startswith(("not tried", "differences cannot be propagated"))
         return
     assert found["bound"] > 0.7
-    assert found["errors"][0] < 1e-5
-    # The reference has the rounding of double precision, over the step.
-    assert found["errors"][1] < 1e-4
+    # Some deep untrained networks multiply any rounding by thousands, which dense evaluations show too.
+    for error, dense in zip(found["errors"], found["dense_errors"], strict=True):
+        assert error < max(1e-5, 0.5 * dense)
 
 
 @pytest.mark.parametrize("name", SMALL)
