@@ -21,6 +21,7 @@ pytestmark = pytest.mark.workflow
 SCRIPTS = REPOSITORY / "workflow" / "scripts"
 SHARED = {
     "attribute.py": ("attribute", "attribute_shard", "differentiate", "differentiate_shard"),
+    "make_model.py": ("make_model_onnx", "make_model_skops"),
     "gather_shards.py": ("gather_shards", "gather_gradients"),
     "evaluate.py": ("evaluate", "evaluate_completeness", "evaluate_published"),
     "tabulate.py": (
@@ -106,6 +107,7 @@ def test_the_profile_of_the_queue_knows_every_rule_that_is_sent_there(work):
     assert profile["set-resources"].keys() == queued
     assert queued - profile["groups"].keys() == {
         *("train_model", "load_model", "measure_model", "gather_shards", "gather_gradients"),
+        *("make_model_onnx", "make_model_skops"),
     }
     assert set(profile["groups"].values()) == profile["group-components"].keys()
     # A group must be able to hold the largest of its jobs, when it is repeated as well.

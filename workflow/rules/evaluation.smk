@@ -47,6 +47,7 @@ use rule evaluate as evaluate_completeness with:
         "benchmarks/evaluate_completeness/{dataset}/{model}.tsv"
     params:
         made_by="approxgrad.evaluation.completeness:residuals_table",
+        twin="",
         methods=lambda wildcards: [cell.method for cell in path_cells(study, wildcards.dataset, wildcards.model)],
         versions=versions("evaluate.py", "approxgrad.evaluation.completeness"),
 
@@ -65,6 +66,7 @@ use rule evaluate as evaluate_published with:
         "benchmarks/evaluate_published/{source}/{method}.tsv"
     params:
         made_by="approxgrad.evaluation.metric_tables:arrays_table",
+        twin="",
         steps=lambda wildcards: [file.step for file in cached_files(study, **wildcards)],
         # A file can be another one although it is older than what was made from the one before.
         states=lambda wildcards: states([*(file.path for file in cached_files(study, **wildcards)), *METRIC_EXTENSIONS]),

@@ -100,11 +100,12 @@ rule load_model:
 
 # A rule for each name of a file, because the endings tell other programs what is in it.
 for made in sorted({model.makes for model in study.config.models.values()} - {""}):
+    maker = f"make_{re.sub('[^A-Za-z0-9]', '_', made)}"
 
     rule:
         """Make a model's file from training rows, or from another model, and measure the model on the test rows."""
         name:
-            f"make_{re.sub('[^A-Za-z0-9]', '_', made)}"
+            maker
         input:
             train=lambda wildcards: (
                 rules.prepare_data.output.train if study.model(wildcards.model).needs_training_rows else []
@@ -118,9 +119,9 @@ for made in sorted({model.makes for model in study.config.models.values()} - {""
             file=MODEL_FILE.format(dataset="{dataset}", model="{model}", file=made),
             measures=TEST_MEASURES,
         log:
-            "logs/make_model/{dataset}/{model}.log",
+            f"logs/{maker}/{{dataset}}/{{model}}.log",
         benchmark:
-            "benchmarks/make_model/{dataset}/{model}.tsv"
+            f"benchmarks/{maker}/{{dataset}}/{{model}}.tsv"
         wildcard_constraints:
             model=models_that(lambda model, made=made: model.makes == made),
         conda:

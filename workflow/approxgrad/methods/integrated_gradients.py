@@ -39,11 +39,12 @@ class IntegratedGradients(PathMethod):
 
         from approxgrad.gradients.batching import PATH_SHARE, memory_budget
         from approxgrad.gradients.evaluated import BatchedGradient
-        from approxgrad.gradients.finite_differences import FiniteDifference
 
         references = torch.zeros_like(inputs) if baselines is None else baselines
-        if isinstance(gradient, FiniteDifference) and gradient.along_path:
-            return gradient.path_attributions(model, inputs, references, target, self.n_steps)
+        # Asked for without its class, on whose code other sources' attributions would depend then.
+        if getattr(gradient, "along_path", False):
+            along: Any = gradient
+            return along.path_attributions(model, inputs, references, target, self.n_steps)
         method = CaptumIntegratedGradients(model)
         method.gradient_func = gradient
         budget = gradient.memory_budget if isinstance(gradient, BatchedGradient) else None
