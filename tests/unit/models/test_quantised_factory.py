@@ -44,6 +44,8 @@ def factory(tmp_path, monkeypatch):
         pytest.skip("torch has no quantised kernels for this processor")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", list(sys.path))
+    # Set by what is tested, and told in the provenance of everything that runs later.
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     filled, engine = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.quantized.engine
     (tmp_path / "int8.py").write_text(NETWORK)
