@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from approxgrad.datasets.faults import text_faults
-from approxgrad.descriptions import Flag, Integer, Text, option
+from approxgrad.descriptions import Text, option
+from approxgrad.models.box_options import ChannelsLast, Outputs, RoundInputs, Transform
 from approxgrad.models.kind import MODELS, ModelError, ModelKind, Shape
 from approxgrad.models.onnx_file import read_onnx
 
@@ -31,23 +32,13 @@ class Onnx(ModelKind):
         option("Path of an ONNX file. It has no gradient, so only approximated ones are studied. It takes one input."),
     ]
     output: Annotated[Text | None, option("Name of the output; needed if there are several of floats.")] = None
-    transform: Annotated[
-        Literal["log", "logit"] | None,
-        option("For outputs that are probabilities: log for a softmax, logit for any others."),
-    ] = None
+    transform: Transform = None
     runtime: Annotated[
         Literal["onnxruntime", "openvino"], option("What computes the model, in float32 if that is its type.")
     ] = "onnxruntime"
-    channels_last: Annotated[
-        Flag, option("Whether the model takes images as (height, width, channels); data have channels first.")
-    ] = False
-    round_inputs: Annotated[
-        Flag, option("Whether inputs are rounded to the model's type, such as float16 or uint8, as a part of it.")
-    ] = False
-    outputs: Annotated[
-        Integer | None,
-        option("Outputs of the model; by default one for each class, or a single one for a regression.", ge=1),
-    ] = None
+    channels_last: ChannelsLast = False
+    round_inputs: RoundInputs = False
+    outputs: Outputs = None
 
     @property
     def own_files(self) -> dict[str, list[str]]:

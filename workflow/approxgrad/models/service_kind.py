@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from approxgrad.descriptions import Flag, Integer, Number, Text, option
+from approxgrad.models.box_options import ChannelsLast, Outputs, RoundInputs, Transform
 from approxgrad.models.kind import MODELS, ModelKind, Shape
 
 if TYPE_CHECKING:
@@ -75,20 +76,10 @@ class Service(ModelKind):
     cache: Annotated[
         Flag, option("Whether answers are kept in data/answers, so that no row is asked for twice by any job.")
     ] = True
-    transform: Annotated[
-        Literal["log", "logit"] | None,
-        option("For outputs that are probabilities: log for a softmax, logit for any others."),
-    ] = None
-    channels_last: Annotated[
-        Flag, option("Whether the model takes images as (height, width, channels); data have channels first.")
-    ] = False
-    round_inputs: Annotated[
-        Flag, option("Whether inputs are rounded to the model's type, such as float16 or uint8, as a part of it.")
-    ] = False
-    outputs: Annotated[
-        Integer | None,
-        option("Outputs of the model; by default one for each class, or a single one for a regression.", ge=1),
-    ] = None
+    transform: Transform = None
+    channels_last: ChannelsLast = False
+    round_inputs: RoundInputs = False
+    outputs: Outputs = None
 
     def faults(self) -> list[str]:
         """Return a line if the options do not go together; nothing is sent."""
