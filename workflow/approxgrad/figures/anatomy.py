@@ -114,7 +114,7 @@ def anatomy(curves: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
         axes.set_visible(False)
     for place, (axes, (_, kind)) in enumerate(zip(panels.flat, wanted, strict=False)):
         if len(kinds) > 1 or place + columns >= len(wanted):
-            axes.set_xlabel(kind)
+            axes.set_xlabel(kind if len(kinds) == 1 else fill(kind, 36))
             axes.tick_params(labelbottom=True)
         if place % columns == 0:
             axes.set_ylabel("relative L2 error of the attribution")

@@ -232,7 +232,9 @@ def source_figure(groups: Sequence[Group], rows: int, height: float) -> tuple[Fi
     figure = new_figure(max(COLUMN_WIDTH, 0.4 + 0.4 * len(groups) + slot * sum(widths)), height)
     panels = figure.subplots(rows, len(groups), sharey="row", squeeze=False, width_ratios=widths)
     for axes, group in zip(panels[-1], groups, strict=True):
-        axes.set_xlabel(group.title)
+        # Titles of panels side by side must not run into each other.
+        letters = 120 if len(groups) == 1 else max(12, int(13 * figure.get_figwidth() * group.width / sum(widths)))
+        axes.set_xlabel(textwrap.fill(group.title, letters))
     return figure, panels
 
 
