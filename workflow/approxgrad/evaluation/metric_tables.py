@@ -16,7 +16,7 @@ from approxgrad.evaluation.frames import KEYS, read_comparisons, source_columns
 from approxgrad.evaluation.metrics import METRICS, Array, compare
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
 from approxgrad.gradients.difference import Difference
-from approxgrad.gradients.source import Source
+from approxgrad.gradients.source import Source, exact_source
 from approxgrad.storage.attributions import attribution_file
 from approxgrad.storage.cached_arrays import read_arrays
 from approxgrad.storage.table_checks import TableError, matrix
@@ -44,8 +44,10 @@ def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | s
     for path in approximated:
         file = attribution_file(path, COMPARED)
         dtype = file.metadata["dtype"]
-        if dtype not in references and len(references) == 1 and references[min(references)].metadata["setting"]:
-            references[dtype] = references[min(references)]  # A source stands in for all exact ones.
+        if dtype not in references and len(references) == 1:
+            (other,) = references.values()
+            if other.metadata["gradient"] != exact_source(other.metadata["dtype"]).name:
+                references[dtype] = other  # A source stands in for all exact ones.
         if dtype not in references:
             raise TableError(f"{path}: has no exact attribution of {dtype}")
         parts += _measured_file(file, references[dtype], twin)

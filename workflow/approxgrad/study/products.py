@@ -8,9 +8,10 @@ from itertools import product
 from approxgrad.gradients.source import Source
 from approxgrad.methods.method import Method
 from approxgrad.study.grid import Cell
-from approxgrad.study.references import approximations, exact_model, exact_sources, stand_ins
+from approxgrad.study.references import approximations, exact_model, exact_sources, reference_method, stand_ins
 from approxgrad.study.sections import Config, Experiment
 
+Names = tuple[str, str, str]
 Key = tuple[str, str, str, Source]
 
 
@@ -50,15 +51,15 @@ def product_cells(config: Config, shards: Callable[[str, Method, Source, int], i
     return list(cells.values()), faults
 
 
-def _own(config: Config, experiment: Experiment, replaced: Mapping[tuple[str, str], Source]) -> list[tuple[Key, int]]:
+def _own(config: Config, experiment: Experiment, replaced: Mapping[Names, Source]) -> list[tuple[Key, int]]:
     """Return what an experiment asks for of its own models, with the number of samples."""
     own, found = approximations(config, experiment), []
     for dataset, model, method in product(experiment.datasets, experiment.models, experiment.methods):
         samples = experiment.samples_by_method.get(method, experiment.samples)
         for source in [*exact_sources(own), *own] if config.models[model].differentiable else own:
             # What others are compared with is the attribution of the method that they are compared with.
-            alone = source.is_exact or source == replaced.get((dataset, model))
-            name = _reference(config, method) if alone else method
+            reference = reference_method(config, method)
+            name = reference if source.is_exact or source == replaced.get((dataset, model, reference)) else method
             # A step that follows a path is there for methods with such a path only.
             if config.methods[name].path_steps or not source.kind.along_path:
                 found.append(((dataset, model, name, source), samples))
@@ -75,10 +76,6 @@ def _of_twins(config: Config) -> dict[Key, tuple[int, str]]:
             if twin is not None and twin != model:
                 samples = experiment.samples_by_method.get(method, experiment.samples)
                 for source in exact:
-                    key = (dataset, twin, _reference(config, method), source)
+                    key = (dataset, twin, reference_method(config, method), source)
                     found[key] = max(found.get(key, (0, "")), (samples, f"experiments[{number}].models: {model}"))
     return found
-
-
-def _reference(config: Config, method: str) -> str:
-    return config.methods[method].reference_method or method

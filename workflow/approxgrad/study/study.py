@@ -19,7 +19,7 @@ from approxgrad.study.faults import faults, name_faults
 from approxgrad.study.grid import Cell, SharedGradient
 from approxgrad.study.looks import families, labels
 from approxgrad.study.products import product_cells
-from approxgrad.study.references import exact_model, stand_ins
+from approxgrad.study.references import exact_model, reference_method, stand_ins
 from approxgrad.study.shards import shard_count
 
 GRADIENT = METHODS["gradient"]()
@@ -171,7 +171,8 @@ class Study:
 
     def is_reference(self, cell: Cell) -> bool:
         """Whether others are compared with a cell, and not it with another."""
-        return cell.gradient in (self._stand_ins.get((cell.dataset, cell.model)), exact_source(cell.gradient.dtype))
+        key = cell.dataset, cell.model, self.reference(cell.method)
+        return cell.gradient in (self._stand_ins.get(key), exact_source(cell.gradient.dtype))
 
     @cached_property
     def reference_cells(self) -> list[Cell]:
@@ -197,8 +198,9 @@ class Study:
     def exact(self, dataset: str, model: str, method: str, dtype: str | None = None) -> Cell:
         """Return the cell that a method is compared with, in a precision or the lowest."""
         dtype = dtype or self.approximated(dataset, model, method)[0].gradient.dtype
-        source = self._stand_ins.get((dataset, model)) or exact_source(dtype)
-        own = Cell(dataset, self.twin(model) or model, self.reference(method), source, 0)
+        reference = self.reference(method)
+        source = self._stand_ins.get((dataset, model, reference)) or exact_source(dtype)
+        own = Cell(dataset, self.twin(model) or model, reference, source, 0)
         return self._by_key[tuple(own.keys.items())]
 
     def twin(self, model: str) -> str | None:
@@ -213,7 +215,7 @@ class Study:
 
     def reference(self, method: str) -> str:
         """Return the method whose exact attribution a method is compared with."""
-        return self.method(method).reference_method or method
+        return reference_method(self.config, method)
 
     def compared_methods(self, dataset: str, model: str) -> list[str]:
         """Return the methods of a data set and model for which there is an approximated attribution."""
@@ -268,7 +270,7 @@ class Study:
         return own is not None and (own.dataset, own.model, method) in self.comparisons
 
     @cached_property
-    def _stand_ins(self) -> dict[tuple[str, str], Source]:
+    def _stand_ins(self) -> dict[Names, Source]:
         return stand_ins(self.config)
 
     def _shard_count(self, dataset: str, method: Method, source: Source, samples: int) -> int:
