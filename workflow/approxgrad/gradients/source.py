@@ -122,7 +122,9 @@ class SourceKind(Description):
 
 
 SOURCES: Registry[type[SourceKind]] = Registry(
-    "gradient source", __package__, {"exact": "source", "evaluated": "source", "difference": "difference", "orthogonal": "orthogonal"}
+    "gradient source",
+    __package__,
+    {"exact": "source", "evaluated": "source", "difference": "difference", "orthogonal": "orthogonal"},
 )
 
 

@@ -103,7 +103,11 @@ def attribute(
         raise TypeError(f"gradient: {method} takes none; leave it out")
     if not callable(source) and own.takes_gradients:
         raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference, got {gradient!r}")
-    starts = broadcast_baselines(given.baselines(options.get("baselines", 0)), given.inputs) if hasattr(own, "baseline") else None
+    starts = (
+        broadcast_baselines(given.baselines(options.get("baselines", 0)), given.inputs)
+        if hasattr(own, "baseline")
+        else None
+    )
     explained = given.target(target)
     found = attribute_with(own, given.model, given.inputs, explained, source, starts, check_rows=check_rows)
     return given.returned(found)

@@ -143,6 +143,20 @@ BaselineValues = Literal["zero", "mean"] | Number | tuple[Number, ...]
 """A baseline in normalised features: zero, the mean of the training features, a number, or one for each feature."""
 
 
+def baseline_words(baseline: Any) -> list[str]:
+    """Return a baseline in words; none for zero."""
+    if baseline == "zero":
+        return []
+    return ["own baseline" if isinstance(baseline, tuple) else f"{baseline} baseline"]
+
+
+def titled(label: str, *words: str) -> str:
+    """Return a label with words in brackets, after those that it has."""
+    head, _, known = label.removesuffix(")").partition(" (")
+    every = ", ".join(filter(None, [known, *words]))
+    return f"{head} ({every})" if every else head
+
+
 @dataclass(frozen=True)
 class PathMethod(Method):
     """A method that takes gradients along the straight path from a baseline to the input."""
@@ -174,11 +188,7 @@ class PathMethod(Method):
     @property
     def title(self) -> str:
         """The label, with a baseline that is not zero."""
-        if self.baseline == "zero":
-            return self.label
-        own = "own baseline" if isinstance(self.baseline, tuple) else f"{self.baseline} baseline"
-        head, bracket, tail = self.label.partition(" (")
-        return f"{head} ({tail.removesuffix(')')}, {own})" if bracket else f"{self.label} ({own})"
+        return titled(self.label, *baseline_words(self.baseline))
 
 
 Reference = Annotated[

@@ -115,7 +115,9 @@ def attribute_cell(
     if compile_model and not source.is_exact and isinstance(network, torch.nn.Module):
         network = CompiledModel(network)
     ready = subject.prepared(network, made)
-    per_sample = own.evaluations(source, subject.split.feature_shape, 1 if baselines is None else len(baselines.unique()))
+    per_sample = own.evaluations(
+        source, subject.split.feature_shape, 1 if baselines is None else len(baselines.unique())
+    )
     work = _Work(
         own,
         source,

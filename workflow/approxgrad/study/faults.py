@@ -11,7 +11,7 @@ from approxgrad.study.references import (
     approximations,
     exact_model,
     model_name_faults,
-    needs_source,
+    takes_source,
     reference_faults,
     reference_method,
 )
@@ -86,10 +86,11 @@ def _source_faults(config: Config) -> list[str]:
 def _method_faults(config: Config) -> list[str]:
     """Return the experiments without gradient sources whose methods take gradients, and chains of references."""
     faults = [
-        f"experiments[{number}].gradients: {experiment.methods[0]} takes gradients, or is compared with a method that "
-        "does; name at least one source"
+        f"experiments[{number}].gradients: {name} takes gradients, or is compared with a method that does; name at "
+        "least one source"
         for number, experiment in enumerate(config.experiments)
-        if not experiment.gradients and needs_source(config, experiment)
+        for name in experiment.methods[: 0 if experiment.gradients else None]
+        if takes_source(config, name)
     ]
     for name in config.methods:
         other = reference_method(config, name)

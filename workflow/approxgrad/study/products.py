@@ -70,7 +70,8 @@ def _asked(
     else:
         alone = [] if stand_in is None else [stand_in]
     varied = own if config.methods[method].takes_gradients else plain_sources(config, model, method, own)
-    found = [(reference, source) for source in alone] + [(method, source) for source in varied if source != stand_in]
+    found = [(reference if source == stand_in else method, source) for source in varied]
+    found = [one for one in ((reference, source) for source in alone) if one not in found] + found
     # A step that follows a path is there for methods with such a path only.
     return [(name, own) for name, own in found if config.methods[name].path_steps or not own.kind.along_path]
 

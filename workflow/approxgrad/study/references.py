@@ -52,10 +52,9 @@ def plain_sources(config: Config, model: str, method: str, used: list[Source]) -
     return [evaluated_source(dtype) for dtype in PRECISIONS if dtype in dtypes]
 
 
-def needs_source(config: Config, experiment: Experiment) -> bool:
-    """Return whether some method of an experiment takes gradients, or is compared with one that does."""
-    own = {name for method in experiment.methods for name in (method, reference_method(config, method))}
-    return any(config.methods[name].takes_gradients for name in own)
+def takes_source(config: Config, method: str) -> bool:
+    """Return whether a method takes gradients, or is compared with one that does."""
+    return any(config.methods[name].takes_gradients for name in (method, reference_method(config, method)))
 
 
 def model_name_faults(config: Config) -> list[str]:
@@ -91,7 +90,7 @@ def reference_faults(config: Config) -> list[str]:
 
 def _lacking(config: Config) -> Iterator[str]:
     for number, experiment in enumerate(config.experiments):
-        if not needs_source(config, experiment):
+        if not any(takes_source(config, method) for method in experiment.methods):
             continue
         key = f"experiments[{number}].reference"
         own = {source.name for source in approximations(config, experiment)}
@@ -109,8 +108,9 @@ def _others(config: Config) -> Iterator[str]:
     """Yield the experiments that compare a model with another source than elsewhere."""
     named: dict[tuple[str, str], str | None] = {}
     for number, experiment in enumerate(config.experiments):
-        used = experiment.models if needs_source(config, experiment) else ()
-        for dataset, model in product(experiment.datasets, used):
+        if not any(takes_source(config, method) for method in experiment.methods):
+            continue
+        for dataset, model in product(experiment.datasets, experiment.models):
             known = named.setdefault((dataset, model), experiment.reference)
             if exact_model(config, model) is None and known != experiment.reference:
                 yield (

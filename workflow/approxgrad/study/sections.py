@@ -49,12 +49,11 @@ class Experiment(Description):
     methods: Annotated[Names, option("Names from `methods`.")]
     samples: Annotated[Integer, option("Test rows, the same ones for every model, method and source.", ge=1)]
     gradients: Annotated[
-        tuple[Text, ...],
+        Names,
         option(
-            "Names from `gradients`; the exact gradient is added wherever there is one. Methods that take no gradients"
-            " need none."
+            "Names from `gradients`; the exact gradient is added wherever there is one. Left out where no method takes"
+            " gradients."
         ),
-        Once,
     ] = ()
     samples_by_method: Annotated[
         dict[Text, Annotated[Integer, option("Test rows.", ge=1)]],
