@@ -49,10 +49,12 @@ class Comparison:
     approximated: Sequence[Attributions]  # the same of each approximated gradient
     against: str = "exact"  # what they are compared with, in a few words of letters
 
-    def source(self, family: str, setting: float) -> str:
+    def source(self, family: str, setting: float | None) -> str:
         """Return the name of a gradient source for readers."""
         look = self.families[family]
-        return str(look["label"]) if math.isnan(setting) else f"{look['label']}, {wording.setting(setting, look)}"
+        if setting is None or math.isnan(setting):
+            return str(look["label"])
+        return f"{look['label']}, {wording.setting(setting, look)}"
 
     def map_shape(self, side: int) -> list[int]:
         """Return the shape of a map that is coarsened to a longest side."""
@@ -134,7 +136,7 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
         "differences": [
             {"sample": sample, "source": source, **_packed(values - base, "difference")}
             for result in item.approximated
-            for source in [item.source(result.metadata["family"], float(result.metadata["setting"]))]
+            for source in [item.source(result.metadata["family"], result.metadata["setting"])]
             for sample, values, base in zip(mapped, _maps(item, result, mapped, side), exact, strict=True)
         ],
     }
