@@ -82,7 +82,9 @@ METRIC_FILES = [
 OWN_REFERENCES = [
     (names, cell) for names in study.comparisons for cell in study.references(*names) if cell.model == names[1]
 ]
-INTERVALS = {"seed": study.config.seed, "uncertainty": written(study.config.uncertainty)}
+UNCERTAINTY = written(study.config.uncertainty)
+MATTERS = {"smallest_difference": UNCERTAINTY.pop("smallest_difference")}
+INTERVALS = {"seed": study.config.seed, "uncertainty": UNCERTAINTY}
 
 # Tables of the whole study by the names of their rules: what each says and is called, the file, the function that makes
 # it, its inputs and parameters.
@@ -114,7 +116,7 @@ TABLES = {
         "results/summary/paired",
         "approxgrad.evaluation.paired:pairs_table",
         {"metrics": METRIC_FILES},
-        INTERVALS | {"comparisons": study.comparisons},
+        INTERVALS | MATTERS | {"comparisons": study.comparisons},
     ),
     "tabulate_ranges": (
         "Smallest and largest value of the exact attributions.",

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from approxgrad.evaluation.frames import KEYS, read_comparisons, source_columns
-from approxgrad.evaluation.metrics import METRICS, Array, compare
+from approxgrad.evaluation.metrics import METRICS, Array, compare, reported
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
 from approxgrad.gradients.difference import Difference
 from approxgrad.gradients.source import Source
@@ -23,6 +23,10 @@ from approxgrad.storage.table_checks import TableError, matrix
 from approxgrad.storage.table_file import TableFile
 
 COMPARED = ["attribution", "truth"]  # columns of an attribution file that are needed here
+
+
+TAIL = 0.95
+"""Share of the samples that are nearer to perfect agreement than the tail that a summary gives."""
 
 
 def evaluate_method(exact: Sequence[Path | str], approximated: Sequence[Path | str], twin: str = "") -> pa.Table:
@@ -64,6 +68,7 @@ def _measured_file(file: TableFile, exact: TableFile | None, twin: str = "") -> 
     against = "exact" if exact is None else exact.metadata["gradient"].removesuffix(f"-{exact.metadata['dtype']}")
     against += f" of {twin}" if twin else ""
     found: dict[str, list[dict[str, Array]]] = {against: [], "truth": []}
+    signed = file.metadata.get("signed", True)
     done = pieces = 0
     for piece in file.pieces(["attribution", "truth"]):
         maps = matrix(piece["attribution"], "attribution", file.path)
@@ -73,9 +78,10 @@ def _measured_file(file: TableFile, exact: TableFile | None, twin: str = "") -> 
             if maps.shape[1] != reference.shape[1]:
                 widths = maps.shape[1], reference.shape[1]
                 raise TableError(f"{file.path}: has {widths[0]} features, the exact attribution {widths[1]}")
-            found[against].append(compare(maps, reference))
+            found[against].append(compare(maps, reference, signed=signed))
         if piece["truth"].null_count < len(piece):
-            found["truth"].append(compare(maps, matrix(piece["truth"], "truth", file.path)))
+            truth = matrix(piece["truth"], "truth", file.path)
+            found["truth"].append(compare(maps, truth, signed=signed))
         done, pieces = done + len(piece), pieces + 1
     if len(found["truth"]) not in (0, pieces):
         raise TableError(f"{file.path}: column truth does not hold lists of one length")
@@ -138,22 +144,42 @@ def summarise(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
 
     There is a row for each of :data:`KEYS` and ``metric``: ``mean``, the ends ``mean_low`` and ``mean_high`` of its
     interval, ``std`` (population), ``median``, ``median_low``, ``median_high``, ``lower_quartile``, ``upper_quartile``,
-    ``n`` (samples with a value) and ``undefined`` (samples without one).
+    ``n`` (samples with a value) and ``undefined`` (samples without one). ``tail`` is the value of the 95th percentile
+    of the distances from perfect agreement, which 19 of 20 samples are nearer than; ``worst`` is the farthest value,
+    that of ``worst_sample``. Metrics of signs are left out for maps without signs.
     """
-    tidy = metrics.melt(id_vars=[*KEYS, "sample"], value_vars=list(METRICS), var_name="metric")
-    groups = tidy.groupby([*KEYS, "metric"], sort=False, dropna=False, observed=True)["value"]
+    tidy = metrics.melt(id_vars=[*KEYS, "sample"], value_vars=list(METRICS), var_name="metric").reset_index(drop=True)
+    groups = _grouped(tidy)
     estimates = intervals([values.to_numpy() for _, values in groups], bootstrap)
     counts = groups.agg(n="count", size="size")
+    tails = _tails(tidy, tidy["metric"].map({name: metric.best for name, metric in METRICS.items()}))
     columns = {
         **{name: estimates[name].to_numpy() for name in ("mean", "mean_low", "mean_high")},
         "std": groups.std(ddof=0),
         **{name: estimates[name].to_numpy() for name in ("median", "median_low", "median_high")},
         "lower_quartile": groups.quantile(0.25),
         "upper_quartile": groups.quantile(0.75),
+        **{name: tails[name] for name in tails},
         "n": counts["n"],
         "undefined": counts["size"] - counts["n"],
     }
-    return pd.DataFrame(columns, index=counts.index).reset_index()
+    return reported(pd.DataFrame(columns, index=counts.index).reset_index())
+
+
+def _tails(tidy: pd.DataFrame, best: pd.Series[float]) -> pd.DataFrame:
+    """Return the tail, the worst value and its sample of every group of a tidy table, by the :func:`_grouped` index."""
+    distances = _grouped(tidy.assign(value=(tidy["value"] - best).abs()))
+    # A group without values has no worst one.
+    places = distances.agg(lambda values: values.idxmax() if values.notna().any() else -1)
+    worst = tidy[["value", "sample"]].reindex(places).set_axis(places.index)
+    centre = _grouped(tidy.assign(value=best)).first()
+    # The distance is that of a value on the side of the worst one.
+    tail = centre + np.sign(worst["value"] - centre) * distances.quantile(TAIL)
+    return pd.DataFrame({"tail": tail, "worst": worst["value"], "worst_sample": worst["sample"].astype("Int64")})
+
+
+def _grouped(tidy: pd.DataFrame) -> Any:
+    return tidy.groupby([*KEYS, "metric"], sort=False, dropna=False, observed=True)["value"]
 
 
 def summary_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
