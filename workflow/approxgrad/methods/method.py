@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class TrueEffects:
+    """The true effects of the features, and their slopes, at inputs (N, d), and the effects at the baseline (1, d)."""
+
+    values: Any
+    slopes: Any
+    baseline: Any = None
+
+
+@dataclass(frozen=True)
 class Method(Description):
     """An attribution method with its options, the fields of a subclass.
 
@@ -59,6 +68,13 @@ class Method(Description):
     def derived(self) -> bool:
         """Whether the attribution follows from inputs and gradient alone."""
         return type(self).from_gradient is not Method.from_gradient
+
+    def true_attribution(self, inputs: Any, effects: TrueEffects) -> Any:
+        """Return the attribution of inputs (N, d) if the model were the sum of known effects; None if that is unknown.
+
+        For a function of the gradient it is the same function of the true slopes.
+        """
+        return self.from_gradient(inputs, effects.slopes) if self.derived else None
 
     @property
     def entry(self) -> dict[str, Any]:
@@ -135,8 +151,11 @@ class PathMethod(Method):
     path: ClassVar[bool] = True
 
     baseline: Annotated[
-        Literal["zero", "mean"] | Number | tuple[Number, ...],
-        option("Start of the path in normalised features: zero, mean (of the training features), a number or a list."),
+        Literal["zero", "mean", "test_mean"] | Number | tuple[Number, ...],
+        option(
+            "Start of the path in normalised features: zero, mean (of the training features), test_mean (of the test "
+            "features, as in the thesis), a number or a list."
+        ),
     ] = "zero"
     n_steps: Annotated[Integer, option("Points on the path.", ge=1, le=100000)] = 50
 
@@ -152,6 +171,10 @@ class PathMethod(Method):
         """The points on the path."""
         return self.n_steps
 
+    def true_attribution(self, inputs: Any, effects: TrueEffects) -> Any:
+        """Return what every effect gains from the baseline to the input."""
+        return None if effects.baseline is None else effects.values - effects.baseline
+
     def factor(self, inputs: Any, baselines: Any) -> Any:
         """Return input minus baseline."""
         return inputs - baselines
@@ -161,7 +184,7 @@ class PathMethod(Method):
         """The label, with a baseline that is not zero."""
         if self.baseline == "zero":
             return self.label
-        own = "own baseline" if isinstance(self.baseline, tuple) else f"{self.baseline} baseline"
+        own = "own baseline" if isinstance(self.baseline, tuple) else f"{self.baseline} baseline".replace("_", " ")
         head, bracket, tail = self.label.partition(" (")
         return f"{head} ({tail.removesuffix(')')}, {own})" if bracket else f"{self.label} ({own})"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -263,9 +264,8 @@ def _measures() -> Any:
     def chosen(name: str) -> alt.Chart:
         own = alt.Chart(alt.NamedData(name)).transform_filter("datum.reference == reference").transform_filter(SOURCE)
         metrics = alt.LookupData(alt.NamedData("metrics"), "metric", ["label"])
-        return own.transform_fold([*METRICS], as_=["metric", "value"]).transform_lookup("metric", metrics).transform_filter(
-            "datum.label"
-        )
+        values = own.transform_fold([*METRICS], as_=["metric", "value"])
+        return values.transform_lookup("metric", metrics).transform_filter("datum.label")
 
     row = chosen("points").transform_filter(SAMPLE)
     median = chosen("boxes").transform_calculate(value="datum.value.median")
