@@ -268,7 +268,8 @@ def test_summaries_are_those_of_every_group_by_itself(table):
             assert own[row["metric"]].tolist() == [row["worst"]]
             assert abs(abs(row["tail"] - METRICS[row["metric"]].best) - np.quantile(far, 0.95)) <= 20 * EPS
         else:
-            assert math.isnan(row["tail"]) and math.isnan(row["worst"])
+            assert math.isnan(row["tail"])
+            assert math.isnan(row["worst"])
     assert not rows.duplicated([*KEYS, "metric"]).any()
 
 

@@ -201,15 +201,21 @@ def test_a_difference_below_the_smallest_that_matters_is_none():
     row = chosen(compared(rows("forward", 1.0, values + 1e-4), rows("forward", 2.0, values)), "pearson")
     assert row["p_adjusted"] < 1e-50
     assert row["verdict"] == "alike"
-    assert compare_sources(
-        pd.concat([rows("forward", 1.0, values + 1e-4), rows("forward", 2.0, values)]), Bootstrap(0), 1e-5
-    )["verdict"].isin(["better", "worse"]).all()
+    assert (
+        compare_sources(
+            pd.concat([rows("forward", 1.0, values + 1e-4), rows("forward", 2.0, values)]), Bootstrap(0), 1e-5
+        )["verdict"]
+        .isin(["better", "worse"])
+        .all()
+    )
 
 
 def test_a_verdict_waits_for_the_adjusted_p_value():
     # Nine of ten rows: p = 0.021 by itself, not among all metrics.
     values = np.linspace(0.2, 0.6, 10)
-    row = chosen(compared(rows("forward", 1.0, values + np.repeat([0.1, -0.1], [9, 1])), rows("forward", 2.0, values)), "pearson")
+    row = chosen(
+        compared(rows("forward", 1.0, values + np.repeat([0.1, -0.1], [9, 1])), rows("forward", 2.0, values)), "pearson"
+    )
     assert row["p_value"] < 0.05 < row["p_adjusted"]
     assert row["verdict"] == "open"
 

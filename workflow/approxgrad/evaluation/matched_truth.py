@@ -1,7 +1,7 @@
 """What attributions would be if the model were the truth: the method itself, applied to the true effects.
 
-The true effects of a row are signed and have an offset, but a saliency map is an absolute slope and Integrated Gradients
-tell what an effect gains from the baseline. Compared with the effects themselves, a perfect map looks wrong.
+The true effects of a row are signed and have an offset, but a saliency map is an absolute slope, and Integrated
+Gradients tell what an effect gains from the baseline. Compared with the effects themselves, a perfect map looks wrong.
 """
 
 from __future__ import annotations

@@ -166,14 +166,17 @@ def summarise(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     groups = _grouped(tidy)
     estimates = intervals([values.to_numpy() for _, values in groups], bootstrap)
     counts = groups.agg(n="count", size="size")
-    tails = _tails(tidy, tidy["metric"].map({name: metric.best for name, metric in METRICS.items()}))
+    best: dict[str, float] = {name: metric.best for name, metric in METRICS.items()}
+    tails = _tails(tidy, tidy["metric"].map(best))
     columns = {
         **{name: estimates[name].to_numpy() for name in ("mean", "mean_low", "mean_high")},
         "std": groups.std(ddof=0),
         **{name: estimates[name].to_numpy() for name in ("median", "median_low", "median_high")},
         "lower_quartile": groups.quantile(0.25),
         "upper_quartile": groups.quantile(0.75),
-        **{name: tails[name] for name in tails},
+        "tail": tails["tail"],
+        "worst": tails["worst"],
+        "worst_sample": tails["worst_sample"],
         "n": counts["n"],
         "undefined": counts["size"] - counts["n"],
     }

@@ -247,9 +247,7 @@ def compare(
         )
     a, r = np.asarray(attribution, float), np.asarray(reference, float)
     nothing = np.full(len(a), np.nan)
-    return {
-        name: metric.function(a, r) if signed or not metric.signs else nothing for name, metric in METRICS.items()
-    }
+    return {name: metric.function(a, r) if signed or not metric.signs else nothing for name, metric in METRICS.items()}
 
 
 def reported(table: pd.DataFrame) -> pd.DataFrame:

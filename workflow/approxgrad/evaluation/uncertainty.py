@@ -57,8 +57,8 @@ def intervals(columns: Sequence[NDArray[np.floating]], bootstrap: Bootstrap) -> 
 
     The columns are values of independent samples, each of shape (N,); lengths may differ. NaN is left out, and order is
     ignored; columns with the same number of values share their resamples. The ends are NaN for fewer values than
-    :data:`FEWEST`, everything is for none. Time: one matrix product, resamples x values x columns. Memory: 24 bytes x resamples x
-    values.
+    :data:`FEWEST`, everything is for none. Time: one matrix product, resamples x values x columns. Memory: 24
+    bytes x resamples x values.
     """
     defined = [np.asarray(column, float)[~np.isnan(column)] for column in columns]
     counts = np.array([len(column) for column in defined], int)
