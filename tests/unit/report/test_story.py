@@ -151,8 +151,8 @@ def test_a_tail_behind_a_good_median_is_told():
     errors = rows(CNN, {0.1: 0.1, 1: 0.4}, metric="relative_error", tail=0.5, worst=1.25)
     told = text(facts(errors), start).replace("\N{NO-BREAK SPACE}", " ")
     assert (
-        "A median is not all: for Saliency of the CNN on digits at h = 0.1 the median relative error is 10.0 %, that of "
-        "one row in twenty above 50.0 %, and that of the worst row 125.0 %."
+        "A median is not all: for Saliency of the CNN on digits at h = 0.1 the median relative error is 10.0 %, that "
+        "of one row in twenty above 50.0 %, and that of the worst row 125.0 %."
     ) in told
     assert "A median is not all" not in text(facts(errors.assign(worst=0.15)), start)
 
@@ -231,6 +231,7 @@ def test_exact_integrated_gradients_have_an_error_of_their_own():
     missed = pd.DataFrame({"relative_residual": [-0.002, 0.003, 0.0025, 9.0], "family": ["exact"] * 3 + ["forward"]})
     keys = dict(zip(("dataset", "model", "method"), IG, strict=True))
     told = facts(errors, residuals=missed.assign(**keys))
+    assert "Exact is not" not in text(facts(errors, residuals=missed[:0].assign(**keys)), start)
     assert table(told)[0]["quadrature"] == "0.2 %"
     assert "difference of the outputs by 0.2 % (Integrated" in text(told, start).replace("\N{NO-BREAK SPACE}", " ")
 

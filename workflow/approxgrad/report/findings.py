@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from approxgrad.evaluation.frames import read_keyed, shown_rows
@@ -84,8 +85,8 @@ class Facts:
             return None
         rows = self.residuals
         own = rows[(rows["dataset"] == dataset) & (rows["model"] == model) & (rows["method"] == method)]
-        exact = own[[self.families[dataset][family]["exact"] for family in own["family"]]]
-        median = exact["relative_residual"].abs().median()
+        exact = [self.families[dataset][family]["exact"] for family in own["family"]]
+        median = own["relative_residual"][np.array(exact, bool)].abs().median()
         return None if math.isnan(median) else float(median)
 
     def who(self, curve: Curve) -> str:

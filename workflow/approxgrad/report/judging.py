@@ -100,11 +100,11 @@ def variants_in_short(facts: Facts) -> list[tuple[str, str]]:
 
     key = max(known, key=gain)
     (curve, own), (pattern, _), (factor, _) = errors[key], patterns[key], factors[key]
+    error, left, itself = (wording.percent(found.medians[0].value) for found in (curve, pattern, own))
     text = (
-        f"{facts.who(curve)} at {curve.at(0)} has a median relative error of "
-        f"{wording.percent(curve.medians[0].value)}. Multiplied by its best factor, {wording.number(factor.medians[0].value)} in the median, "
-        f"{wording.percent(pattern.medians[0].value)} is left: that much of the pattern is wrong. "
-        f"{facts.labels['method'][own.method]} itself has {wording.percent(own.medians[0].value)}."
+        f"{facts.who(curve)} at {curve.at(0)} has a median relative error of {error}. Multiplied by its best factor, "
+        f"{wording.number(factor.medians[0].value)} in the median, {left} is left: that much of the pattern is wrong. "
+        f"{facts.labels['method'][own.method]} itself has {itself}."
     )
     return [("Size and pattern are two things:", text)]
 
