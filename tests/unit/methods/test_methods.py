@@ -71,6 +71,7 @@ def test_the_factor_is_what_the_gradient_is_multiplied_with(name):
         ("integrated_gradients", {}, "Integrated Gradients"),
         ("integrated_gradients", {"baseline": "zero"}, "Integrated Gradients"),
         ("integrated_gradients", {"baseline": "mean"}, "Integrated Gradients (mean baseline)"),
+        ("integrated_gradients", {"baseline": "test_mean"}, "Integrated Gradients (test mean baseline)"),
         ("integrated_gradients", {"baseline": 0.5}, "Integrated Gradients (0.5 baseline)"),
         ("integrated_gradients", {"baseline": [0.5, 1]}, "Integrated Gradients (own baseline)"),
         (

@@ -99,7 +99,7 @@ def attribute_cell(
     inputs = part.model_inputs()
     baselines = None
     if hasattr(own, "baseline"):
-        values = baseline_values(own.baseline, training, part.feature_shape)
+        values = baseline_values(own.baseline, training, part.feature_shape, test)
         baselines = torch.from_numpy(values).to(device)
     chosen = read_choice(choice, source.kind.choice["scheme"]) if source.chosen and choice is not None else None
     setting = chosen["step"] if chosen else source.number
@@ -143,6 +143,12 @@ def attribute_cell(
         "normalisation": {"mean": list(part.mean), "std": list(part.std)},
         "method": dict(method),
         "signed": own.signed,
+        # For what the attribution would be if the model were the truth.
+        **(
+            {"baseline_values": baselines.flatten().tolist()}
+            if baselines is not None and part.effects is not None
+            else {}
+        ),
         "gradient": source.name,
         **source_columns(source, setting, per_sample),
         "compiled": network is not subject.network,

@@ -30,6 +30,9 @@ class Uncertainty(Description):
     resamples: Annotated[
         Integer, option("How often the samples are drawn again; the ends vary less with more.", ge=100, le=1000000)
     ] = 2000
+    smallest_difference: Annotated[
+        Number, option("Difference of a correlation or relative error from which on one source is called better.", ge=0)
+    ] = 0.01
 
 
 @dataclass(frozen=True)
