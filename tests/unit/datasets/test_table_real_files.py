@@ -38,14 +38,14 @@ def written(tmp_path, content, name="own.csv"):
 
 
 def rows(parts):
-    return np.concatenate([part.source.astype(int) for part in parts.values()])
+    return np.concatenate([part.origin.astype(int) for part in parts.values()])
 
 
 def check(parts, expected=NUMBERS):
     """See that every row has the features of its source, whose number is the target too."""
     for part in parts.values():
-        assert part.source.astype(int).tolist() == part.target.astype(int).tolist()
-        np.testing.assert_array_equal(part.features, expected[part.source.astype(int) - 1].astype(np.float32))
+        assert part.origin.astype(int).tolist() == part.target.astype(int).tolist()
+        np.testing.assert_array_equal(part.features, expected[part.origin.astype(int) - 1].astype(np.float32))
     assert sorted(rows(parts)) == list(range(1, ROWS + 1))
 
 
@@ -123,7 +123,7 @@ def test_which_columns_are_features(tmp_path, features, expected):
         parts = prepare(OPTIONS | {"path": str(path), "features": features})
         assert list(parts["train"].feature_names) == expected
         own = parts["train"]
-        np.testing.assert_array_equal(own.features, data[expected].to_numpy(np.float32)[own.source.astype(int) - 1])
+        np.testing.assert_array_equal(own.features, data[expected].to_numpy(np.float32)[own.origin.astype(int) - 1])
     parts = prepare(OPTIONS | {"path": str(path), "features": "all", "without": ["id", "w*", "a:b"]})
     assert list(parts["train"].feature_names) == ["pixel1", "pixel2", "pixel10"]
 
@@ -208,7 +208,7 @@ def test_rows_that_lack_a_value_can_be_left_out(tmp_path):
     parts = prepare(options)
     assert sorted(rows(parts)) == [row for row in range(1, ROWS + 1) if row not in (3, 7)]
     for part in parts.values():
-        np.testing.assert_array_equal(part.features, NUMBERS[part.source.astype(int) - 1].astype(np.float32))
+        np.testing.assert_array_equal(part.features, NUMBERS[part.origin.astype(int) - 1].astype(np.float32))
         (note,) = part.notes
         assert note.endswith("own.csv lack a value and are left out")
         assert note.startswith("2 of 40 rows")
@@ -216,7 +216,7 @@ def test_rows_that_lack_a_value_can_be_left_out(tmp_path):
 
 def test_missing_values_can_be_the_means_of_the_training_rows(tmp_path):
     parts = prepare(OPTIONS | {"path": gaps(tmp_path), "csv": {"missing_marks": ["n/a"]}, "missing": "mean"})
-    training = parts["train"].source.astype(int)
+    training = parts["train"].origin.astype(int)
     means = [
         NUMBERS[[row - 1 for row in training if row not in lacking], place].mean()
         for place, lacking in enumerate(([3, 7], [7]))
@@ -225,7 +225,7 @@ def test_missing_values_can_be_the_means_of_the_training_rows(tmp_path):
     expected[[2, 6], 0], expected[6, 1] = means[0], means[1]
     for part in parts.values():
         # The order of a sum of forty numbers.
-        np.testing.assert_allclose(part.features, expected[part.source.astype(int) - 1], rtol=1e-6)
+        np.testing.assert_allclose(part.features, expected[part.origin.astype(int) - 1], rtol=1e-6)
         assert part.notes[0].startswith("3 missing values of ")
     assert sorted(rows(parts)) == list(range(1, ROWS + 1))
 
@@ -262,8 +262,8 @@ def test_missing_values_of_arrays(tmp_path):
     options = {"task": "regression", "path": str(tmp_path / "own.npz"), "arrays": {"all": ["X", "y"]}, **SHARES}
     assert 6 not in rows(prepare(options | {"missing": "drop"}))
     parts = prepare(options | {"missing": "mean"})
-    (filled,) = [part.features[part.source == "6", 1] for part in parts.values() if "6" in part.source]
-    training = parts["train"].source.astype(int) - 1
+    (filled,) = [part.features[part.origin == "6", 1] for part in parts.values() if "6" in part.origin]
+    training = parts["train"].origin.astype(int) - 1
     assert filled == pytest.approx(np.nanmean(features[training, 1]), rel=1e-6)
 
 
@@ -291,7 +291,7 @@ def test_categories_become_features_that_know_their_column(tmp_path, name):
     for part in parts.values():
         assert part.feature_names == names
         assert part.feature_groups == ("age", "city", "city", "city", "rooms", "rooms")
-        source = PEOPLE.iloc[part.source.astype(int) - 1]
+        source = PEOPLE.iloc[part.origin.astype(int) - 1]
         for place, column in enumerate(names[1:], 1):
             key, _, value = column.partition("=")
             assert part.features[:, place].tolist() == (source[key].astype(str) == value).astype(float).tolist()
@@ -316,8 +316,8 @@ def test_a_missing_category_is_left_out_or_a_share(tmp_path):
         prepare(own)
     assert 5 not in rows(prepare(own | {"missing": "drop"}))
     parts = prepare(own | {"missing": "mean"})
-    (filled,) = [part.features[part.source == "5"][0] for part in parts.values() if "5" in part.source]
-    known = [part.features[part.source != "5"] for name, part in parts.items() if name == "train"]
+    (filled,) = [part.features[part.origin == "5"][0] for part in parts.values() if "5" in part.origin]
+    known = [part.features[part.origin != "5"] for name, part in parts.items() if name == "train"]
     np.testing.assert_allclose(filled, known[0].mean(axis=0), rtol=1e-6)
 
 

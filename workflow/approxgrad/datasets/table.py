@@ -180,7 +180,7 @@ class Table(DatasetKind):
                 std=scale.std,
                 feature_names=parts[origin].names,
                 feature_groups=groups,
-                source=parts[origin].numbers[index].astype(str),
+                origin=parts[origin].numbers[index].astype(str),
                 notes=tuple(rows.note for rows in parts.values() if rows.note),
             )
         return splits

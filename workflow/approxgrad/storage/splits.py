@@ -30,7 +30,7 @@ class Split:
     std: tuple[float, ...] = (1.0,)
     feature_names: tuple[str, ...] = ()  # where the features have names
     feature_groups: tuple[str, ...] = ()  # the column that each feature is from, where several are from one
-    source: NDArray[np.str_] | None = None  # (N,): the row in the file, from 1 on, or the file, that a row is from
+    origin: NDArray[np.str_] | None = None  # (N,): the row of a table, from 1 on, or the file, that a row is from
     notes: tuple[str, ...] = ()  # what was done to the source, a line each
 
     @property
@@ -48,8 +48,8 @@ class Split:
     def rows(self, index: NDArray[np.int64]) -> Split:
         """Return the chosen rows."""
         effects = None if self.effects is None else self.effects[index]
-        source = None if self.source is None else self.source[index]
-        return replace(self, features=self.features[index], target=self.target[index], effects=effects, source=source)
+        origin = None if self.origin is None else self.origin[index]
+        return replace(self, features=self.features[index], target=self.target[index], effects=effects, origin=origin)
 
     @property
     def words(self) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def write_split(path: Path | str, split: Split, metadata: Mapping[str, Any]) -> 
     columns = {"features": fixed_lists(split.features), "target": pa.array(split.target)}
     if split.effects is not None:
         columns["effects"] = fixed_lists(split.effects)
-    if split.source is not None:
-        columns["source"] = pa.array(split.source, pa.string())
+    if split.origin is not None:
+        columns["origin"] = pa.array(split.origin, pa.string())
     document = {
         **metadata,
         "feature_shape": list(split.feature_shape),
@@ -85,8 +85,8 @@ def read_split(path: Path | str) -> Split:
         split = _split(features, table["target"].to_numpy(), effects, document, path)
     except KeyError as missing:
         raise TableError(f"{path}: lacks {missing}, so it is no part of a data set") from None
-    source = table["source"].to_numpy().astype(str) if "source" in table.column_names else None
-    return replace(split, source=source)
+    origin = table["origin"].to_numpy().astype(str) if "origin" in table.column_names else None
+    return replace(split, origin=origin)
 
 
 def read_mean_input(path: Path | str) -> NDArray[np.float32]:
