@@ -64,6 +64,8 @@ class ModelKind(Description):
         The kind for readers.
     differentiable : bool
         Whether a model has an exact gradient, by automatic differentiation.
+    keyed : bool
+        Whether `architecture: name/value` is another way to write the key with the kind's name.
     timed : bool
         Whether a plan may evaluate a model to tell how long jobs take.
     precisions : tuple of str
@@ -86,6 +88,7 @@ class ModelKind(Description):
     label: ClassVar[str]
     differentiable: ClassVar[bool] = True
     timed: ClassVar[bool] = True
+    keyed: ClassVar[bool] = False
     source_key: ClassVar[str] = ""
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS
 
@@ -284,6 +287,9 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "mlp": "architectures",
         "resnet18": "architectures",
         "resnet50": "architectures",
+        "torchvision": "named_networks",
+        "timm": "named_networks",
+        "huggingface": "named_networks",
         "factory": "own_code",
         "function": "own_code",
         "onnx": "onnx_kind",

@@ -141,6 +141,7 @@ def attribute_cell(
     metadata = {
         "feature_shape": list(part.feature_shape),
         "normalisation": {"mean": list(part.mean), "std": list(part.std)},
+        **part.words,
         "method": dict(method),
         "signed": own.signed,
         # For what the attribution would be if the model were the truth.
@@ -173,6 +174,7 @@ def attribute_cell(
         metadata=merged([metadata]) if shard is None else metadata,
         output=done.output,
         baseline_output=done.baseline_output,
+        origin=part.origin,
     )
     return attributions, done.seconds
 
