@@ -93,6 +93,8 @@ def attribute(
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
     own = configured_method(method, options)
     source = Exact().gradient(None) if isinstance(gradient, str) and gradient == Exact.name else gradient
+    if "n_steps" in options and getattr(source, "chooses_points", False):
+        raise TypeError("n_steps: the points of the path follow from the gradient's budget; path_points= sets them there")
     if not callable(source):
         raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference, got {gradient!r}")
     starts = broadcast_baselines(given.baselines(options.get("baselines", 0)), given.inputs) if own.path else None
