@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from approxgrad.gradients.batching import OUTPUT_SHARE, balanced_slices
+from approxgrad.gradients.budgets import path_points
 from approxgrad.gradients.checks import Model, check_resolved, checked_count
-from approxgrad.gradients.evaluated import BatchedGradient
+from approxgrad.gradients.evaluated import BatchedGradient, Stream
 from approxgrad.gradients.evaluation import evaluation
 from approxgrad.gradients.moves import Directed
 from approxgrad.gradients.perturbations import Steps, checked_steps, steps_of_features
@@ -56,6 +57,9 @@ class RandomDirections(BatchedGradient):
     ``sqrt(2 d / budget)`` with d features: far above 1 for a small budget. Directions are made a few at a time.
     """
 
+    along_path: ClassVar[bool] = True
+    """Whether Integrated Gradients leave the points of the path to :meth:`path_attributions`."""
+
     def __init__(
         self,
         budget: int,
@@ -89,27 +93,58 @@ class RandomDirections(BatchedGradient):
         """Return the estimated gradient; arguments and errors as in :class:`approxgrad.FiniteDifference`."""
         with evaluation():
             stream = self.stream(forward_fn, inputs, target_ind, additional_forward_args)
-            widths = [point[0].numel() for point in stream.inputs]
-            steps = steps_of_features(self.step, stream.inputs)
-            check_resolved(stream.inputs, steps, PAIR.shifts)
-            weights = WEIGHTS.to(stream.device)
-            total = torch.zeros(stream.rows, sum(widths), dtype=torch.float64, device=stream.device)
-            share = int(OUTPUT_SHARE * self.budget(stream.device)) // 2
-            for first, directions in self._directions(sum(widths), share, stream.device):
-                few = max(1, share // (8 * OUTPUT_BUFFERS * 2 * len(directions)))
-                for part in balanced_slices(stream.rows, few):
-                    outputs = stream.evaluate(Directed(PAIR, stream.inputs, directions * steps, part, first))
-                    total[part] += outputs.reshape(-1, len(directions), 2) @ weights @ directions
-            gradient = total / (steps * (self.budget_per_input // 2))
+            gradient = self._estimated(stream, self.budget_per_input // 2)
         return tuple(
             own.to(point.dtype).reshape(point.shape)
-            for own, point in zip(gradient.split(widths, dim=1), stream.inputs, strict=True)
+            for own, point in zip(
+                gradient.split([point[0].numel() for point in stream.inputs], dim=1), stream.inputs, strict=True
+            )
         )
 
-    def _directions(self, features: int, share: int, device: torch.device) -> Iterator[tuple[int, Tensor]]:
+    def path_attributions(
+        self, forward_fn: Model, inputs: Tensor, baselines: Tensor, target: Target, n_steps: int
+    ) -> Tensor:
+        """Return Integrated Gradients for the budget, shaped like the inputs.
+
+        Gradients are taken in the middle of :func:`approxgrad.gradients.budgets.path_points` equal parts of the path.
+
+        Parameters
+        ----------
+        forward_fn, inputs, target
+            As in :meth:`__call__`; the inputs are a single tensor.
+        baselines : Tensor
+            Where paths begin, shaped like the inputs.
+        n_steps : int
+            Of no effect.
+        """
+        count = path_points(self.budget_per_input, inputs[0].numel())
+        pairs = self.budget_per_input // count // 2
+        starts, ends = baselines.detach().double(), inputs.detach().double()
+        total = torch.zeros(len(inputs), inputs[0].numel(), dtype=torch.float64, device=inputs.device)
+        with evaluation():
+            for number in range(count):
+                points = starts + (number + 0.5) / count * (ends - starts)
+                total += self._estimated(self.stream(forward_fn, points.to(inputs.dtype), target), pairs)
+        return ((ends - starts) * (total / count).reshape(inputs.shape)).to(inputs.dtype)
+
+    def _estimated(self, stream: Stream, pairs: int) -> Tensor:
+        """Return the gradient from so many pairs of evaluations for each input: float64 of shape (N, d)."""
+        steps = steps_of_features(self.step, stream.inputs)
+        check_resolved(stream.inputs, steps, PAIR.shifts)
+        weights = WEIGHTS.to(stream.device)
+        total = torch.zeros(stream.rows, len(steps), dtype=torch.float64, device=stream.device)
+        share = int(OUTPUT_SHARE * self.budget(stream.device)) // 2
+        for first, directions in self._directions(pairs, len(steps), share, stream.device):
+            few = max(1, share // (8 * OUTPUT_BUFFERS * 2 * len(directions)))
+            for part in balanced_slices(stream.rows, few):
+                outputs = stream.evaluate(Directed(PAIR, stream.inputs, directions * steps, part, first))
+                total[part] += outputs.reshape(-1, len(directions), 2) @ weights @ directions
+        return total / (steps * pairs)
+
+    def _directions(self, pairs: int, features: int, share: int, device: torch.device) -> Iterator[tuple[int, Tensor]]:
         """Yield the number of the first of some directions, and these as float64 of shape (K, d)."""
         generator = np.random.default_rng(self.seed)
-        for part in balanced_slices(self.budget_per_input // 2, max(1, share // (8 * DIRECTION_BUFFERS * features))):
+        for part in balanced_slices(pairs, max(1, share // (8 * DIRECTION_BUFFERS * features))):
             # One by one, so that they do not depend on how many are made at once.
             rows = np.stack([self.drawn(generator, features) for _ in range(part.start, part.stop)])
             yield part.start, torch.from_numpy(rows).to(device)

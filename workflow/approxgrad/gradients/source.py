@@ -83,9 +83,16 @@ class SourceKind(Description):
         """Return the model evaluations for the gradient at one point; for an exact one, forward and backward passes."""
         raise NotImplementedError
 
-    def shared_cost(self, setting: Setting) -> int:
-        """Return how many of these are at the point itself, whatever the number of features."""
-        return 0
+    def path_cost(self, setting: Setting, features: int, points: int) -> int:
+        """Return the model evaluations for Integrated Gradients with so many points on the path."""
+        return points * self.cost(setting, features)
+
+    def shared_cost(self, setting: Setting) -> int | None:
+        """Return how many of these are at the point itself, where features can be differentiated one by one.
+
+        None stands for sources whose evaluations are all for all features.
+        """
+        return None
 
     @property
     def is_step(self) -> bool:
@@ -94,7 +101,7 @@ class SourceKind(Description):
 
     @property
     def along_path(self) -> bool:
-        """Whether steps are the increments of a path, so that only methods take the source that have such steps."""
+        """Whether it needs the whole path, as for steps from point to point, so that only methods take it with one."""
         return False
 
     @property
@@ -122,7 +129,16 @@ class SourceKind(Description):
 
 
 SOURCES: Registry[type[SourceKind]] = Registry(
-    "gradient source", __package__, {"exact": "source", "difference": "difference", "orthogonal": "orthogonal"}
+    "gradient source",
+    __package__,
+    {
+        "exact": "source",
+        "difference": "difference",
+        "orthogonal": "orthogonal",
+        "smoothing": "published",
+        "sampling": "published",
+        "surrogate": "published",
+    },
 )
 
 
@@ -215,11 +231,6 @@ class Source:
     def evaluations(self, features: int) -> int:
         """Return the model evaluations for the gradient at one point."""
         return self.kind.cost(self.setting, features)
-
-    @property
-    def shared_evaluations(self) -> int:
-        """How many of them are at the point itself."""
-        return self.kind.shared_cost(self.setting)
 
 
 def exact_source(dtype: str = PRECISIONS[0]) -> Source:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from approxgrad.gradients.evaluated import GradientSource
+    from approxgrad.gradients.source import Source
 
 PATH_BUFFERS = 4
 """Tensors of inputs x path points that captum's Integrated Gradients holds at once."""
@@ -29,6 +30,10 @@ class IntegratedGradients(PathMethod):
     label: ClassVar[str] = "Integrated Gradients"
     complete: ClassVar[bool] = True
     path_steps: ClassVar[bool] = True
+
+    def evaluations(self, source: Source, features: int, baseline_values: int = 1) -> int:
+        """Return the evaluations, which some sources count for the whole path."""
+        return source.kind.path_cost(source.setting, features, self.n_steps)
 
     def attribute(
         self, model: Any, inputs: Tensor, target: Any, gradient: GradientSource, baselines: Tensor | None = None
