@@ -1,6 +1,7 @@
 """Attribute the drawn test rows, or a shard of them, with one method and gradient source."""
 
 import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.gradients.source import source_of
 from approxgrad.models.device import machine, set_up_torch
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
@@ -33,4 +34,5 @@ with job(snakemake) as log:
     result.metadata["provenance"] = provenance(snakemake, machine(device))
     write_attributions(snakemake.output.attributions, result)
     log.info("%s", result.metadata)
-    log.summary = attribution_summary(len(result.sample), result.metadata, seconds)
+    exact = source_of(parameters.gradient).is_exact
+    log.summary = attribution_summary(len(result.sample), result.metadata, seconds, exact)

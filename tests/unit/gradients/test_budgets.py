@@ -44,7 +44,7 @@ def test_costs_are_what_is_evaluated(kind, budget, features):
         starts = torch.arange(features) / 8 if values > 1 else torch.zeros(features)
         attribute_with(method, model, x, None, made, starts, check_rows=False)
         spent = len(model.rows)
-        assert spent == 2 * method.evaluations(source, features, values)
+        assert spent == 2 * method.evaluations(source, (features,), values)
         if method is not PUBLISHED:
             assert spent <= 2 * budget
 

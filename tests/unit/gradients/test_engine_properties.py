@@ -222,5 +222,5 @@ def test_a_model_is_evaluated_as_often_as_the_cost_says(problem, method, exact, 
     attribute(lambda x: model(x), inputs, target=problem.target, method=method, gradient=gradient, **options)
     described = exact_source() if exact else Source(Difference(problem.scheme, (0.1,)), 0.1)
     own = METHODS[method](**({"n_steps": n_steps} if method in PATHS else {}))
-    expected = own.evaluations(described, inputs[0].numel(), values)
+    expected = own.evaluations(described, inputs[0].shape, values)
     assert model.rows == problem.rows * expected + gradient.check_evaluations

@@ -169,7 +169,7 @@ def test_the_cost_model_counts_the_evaluations(method, scheme, baselines):
     attribute(model, points(3, 3), method=method, gradient=source, **options)
     values = len(set(torch.as_tensor(baselines).reshape(-1).tolist()))
     own = METHODS[method](**{name: value for name, value in options.items() if name == "n_steps"})
-    expected = 3 * own.evaluations(Source(Difference(scheme, (0.5,)), 0.5), 3, values)
+    expected = 3 * own.evaluations(Source(Difference(scheme, (0.5,)), 0.5), (3,), values)
     assert len(model.rows) == expected + source.check_evaluations
     assert source.check_evaluations <= 31
 

@@ -24,11 +24,11 @@ def test_evaluations_of_twelve_features_and_five_path_points(family, gradient, p
     assert source.evaluations(12) == gradient
     for name in ("gradient", "saliency", "input_x_gradient"):
         method = METHODS[name]()
-        assert method.evaluations(source, 12) == method.evaluations(source, 12, 2) == gradient
+        assert method.evaluations(source, (12,)) == method.evaluations(source, (12,), 2) == gradient
     own, published = (METHODS[name](n_steps=5) for name in ("integrated_gradients", "integrated_gradients_published"))
-    assert own.evaluations(source, 12) == own.evaluations(source, 12, 2) == published.evaluations(source, 12) == path
-    assert published.evaluations(source, 12, 2) == two_paths
-    assert METHODS["integrated_gradients"]().evaluations(source, 12) == 10 * path
+    assert own.evaluations(source, (12,)) == own.evaluations(source, (12,), 2) == published.evaluations(source, (12,)) == path
+    assert published.evaluations(source, (12,), 2) == two_paths
+    assert METHODS["integrated_gradients"]().evaluations(source, (12,)) == 10 * path
 
 
 def test_what_the_methods_offer():

@@ -66,7 +66,7 @@ def cost(method, scheme, baseline_values=1):
     """Evaluations for the samples of a cell."""
     options = {name: value for name, value in method.items() if name == "n_steps"}
     own = METHODS[method["attribution"]](**options)
-    return SAMPLES * own.evaluations(gradient(scheme), FEATURES, baseline_values)
+    return SAMPLES * own.evaluations(gradient(scheme), (FEATURES,), baseline_values)
 
 
 def cell(files, method, scheme="forward", step=0.5, dtype="float32", **changes):

@@ -133,6 +133,7 @@ SOURCES: Registry[type[SourceKind]] = Registry(
     __package__,
     {
         "exact": "source",
+        "evaluated": "source",
         "difference": "difference",
         "orthogonal": "orthogonal",
         "smoothing": "published",
@@ -162,6 +163,29 @@ class Exact(SourceKind):
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return an :class:`approxgrad.ExactGradient`."""
         return import_module(self.implementation).ExactGradient(limits.get("batch_size"))
+
+
+@SOURCES.add
+@dataclass(frozen=True)
+class Evaluated(SourceKind):
+    """The model itself, for methods that take no gradients."""
+
+    name: ClassVar[str] = "evaluated"
+    label: ClassVar[str] = "evaluations"  # type: ignore[misc]  # no property here
+    colours: ClassVar[dict[str, str]] = {"evaluated": "#661100"}
+    markers: ClassVar[dict[str, str]] = {"evaluated": "h"}
+    implementation: ClassVar[str] = "approxgrad.gradients.following"
+
+    dtypes: Annotated[tuple[Literal["float32", "float64"], ...], option("Precisions of the model.")] = ("float32",)
+
+    def cost(self, setting: Setting, features: int) -> int:
+        """Return 1; how often a method evaluates the model is its own."""
+        return 1
+
+    def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
+        """Return what evaluates the model, which is no gradient."""
+        own = {name: limits.get(name) for name in ("batch_size", "memory_budget")}
+        return import_module(self.implementation).Following(**own)
 
 
 @dataclass(frozen=True)
@@ -236,6 +260,11 @@ class Source:
 def exact_source(dtype: str = PRECISIONS[0]) -> Source:
     """Return the exact gradient in a precision."""
     return Source(Exact((dtype,)), None, dtype)  # type: ignore[arg-type]
+
+
+def evaluated_source(dtype: str = PRECISIONS[0]) -> Source:
+    """Return the model itself in a precision."""
+    return Source(Evaluated((dtype,)), None, dtype)  # type: ignore[arg-type]
 
 
 def sources(kind: SourceKind) -> list[Source]:

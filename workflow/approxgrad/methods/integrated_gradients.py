@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from approxgrad.methods.method import METHODS, PathMethod
@@ -31,9 +32,9 @@ class IntegratedGradients(PathMethod):
     complete: ClassVar[bool] = True
     path_steps: ClassVar[bool] = True
 
-    def evaluations(self, source: Source, features: int, baseline_values: int = 1) -> int:
+    def evaluations(self, source: Source, shape: tuple[int, ...], baseline_values: int = 1) -> int:
         """Return the evaluations, which some sources count for the whole path."""
-        return source.kind.path_cost(source.setting, features, self.n_steps)
+        return source.kind.path_cost(source.setting, prod(shape), self.n_steps)
 
     def attribute(
         self, model: Any, inputs: Tensor, target: Any, gradient: GradientSource, baselines: Tensor | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -37,6 +38,9 @@ class Method(Description):
     path: ClassVar[bool] = False
     complete: ClassVar[bool] = False
 
+    takes_gradients: ClassVar[bool] = True
+    """Whether it takes gradients; else it evaluates the model itself, and no gradient source varies it."""
+
     path_steps: ClassVar[bool] = False
     """Whether the steps of differences can be the increments of its path."""
 
@@ -70,19 +74,23 @@ class Method(Description):
         """Name, in a configuration, of the method whose exact attribution this one is compared with; None: its own."""
         return None
 
-    def evaluations(self, source: Source, features: int, baseline_values: int = 1) -> int:
+    def evaluations(self, source: Source, shape: tuple[int, ...], baseline_values: int = 1) -> int:
         """Return the model evaluations for the attribution of one input.
 
         Parameters
         ----------
         source : Source
             The gradient source; an evaluation for an exact one is a forward and a backward pass.
-        features : int
-            Number of features d.
+        shape : tuple of int
+            Shape of one input.
         baseline_values : int
             Distinct values of the baseline.
         """
-        return self.points * source.evaluations(features)
+        return self.points * source.evaluations(prod(shape))
+
+    def shape_fault(self, shape: tuple[int, ...]) -> str | None:
+        """Return why the method does not fit inputs of a shape; None if it does."""
+        return None
 
     def factor(self, inputs: Any, baselines: Any) -> Any:
         """Return what the gradient is multiplied with, shaped like the inputs: tensors or arrays; by default 1."""
@@ -107,9 +115,10 @@ class Method(Description):
         target : Any
             One explained output for each input, or None, as captum takes it.
         gradient : GradientSource
-            Called with model, points and targets, it returns a tuple with the gradient at the points.
+            Called with model, points and targets, it returns a tuple with the gradient at the points. For a method that
+            takes no gradients, a :class:`approxgrad.gradients.following.Following` that evaluates the model.
         baselines : Tensor, optional
-            Shaped like the inputs; there for methods with a path.
+            Shaped like the inputs; there for methods with the option ``baseline``.
         """
         result: Tensor = self.from_gradient(inputs.detach(), gradient(model, (inputs,), target)[0])
         return result
@@ -124,8 +133,14 @@ METHODS: Registry[type[Method]] = Registry(
         "input_x_gradient": "gradient_methods",
         "integrated_gradients": "integrated_gradients",
         "integrated_gradients_published": "integrated_gradients_published",
+        "occlusion": "ablation_methods",
+        "feature_ablation": "ablation_methods",
     },
 )
+
+
+BaselineValues = Literal["zero", "mean"] | Number | tuple[Number, ...]
+"""A baseline in normalised features: zero, the mean of the training features, a number, or one for each feature."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +150,7 @@ class PathMethod(Method):
     path: ClassVar[bool] = True
 
     baseline: Annotated[
-        Literal["zero", "mean"] | Number | tuple[Number, ...],
+        BaselineValues,
         option("Start of the path in normalised features: zero, mean (of the training features), a number or a list."),
     ] = "zero"
     n_steps: Annotated[Integer, option("Points on the path.", ge=1, le=100000)] = 50

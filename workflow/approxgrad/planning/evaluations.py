@@ -90,14 +90,14 @@ def evaluations(study: Study, inputs: Mapping[str, Inputs]) -> list[Evaluation]:
 
 
 def _evaluations(method: Method, cell: Cell, inputs: Inputs, shard: Shard) -> int | None:
-    features = 1 if cell.gradient.is_exact else inputs.features  # the cost of an exact gradient does not depend on it
+    shape = (1,) if cell.gradient.is_exact else inputs.shape  # the cost of an exact gradient does not depend on it
     values = _baseline_values(getattr(method, "baseline", "zero"), inputs)
-    if features is None or values is None:
+    if shape is None or values is None:
         return None
     # Shards are cut by a cost that does not depend on the values of the baseline.
-    blocks = shard_blocks(cell.samples, method.evaluations(cell.gradient, features), shard)
+    blocks = shard_blocks(cell.samples, method.evaluations(cell.gradient, shape), shard)
     samples = sum(block.stop - block.start for block in blocks)
-    return samples * method.evaluations(cell.gradient, features, values)
+    return samples * method.evaluations(cell.gradient, shape, values)
 
 
 def _baseline_values(baseline: Any, inputs: Inputs) -> int | None:

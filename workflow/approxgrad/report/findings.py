@@ -43,7 +43,7 @@ class Facts:
             found[names] = Curve(
                 *(dataset, model, method, family, metric),
                 look=self.families[dataset][family],
-                settings=tuple(group["setting"].astype(float)),
+                settings=tuple(None if math.isnan(own) else float(own) for own in group["setting"].astype(float)),
                 gradients=tuple(group["gradient"]),
                 medians=tuple(map(_median, group.to_dict("records"))),
                 samples=int((group["n"] + group["undefined"]).max()),
@@ -104,7 +104,7 @@ class Median:
 class Curve:
     """The medians of one metric over the ascending settings of one family of gradient sources, at least one.
 
-    `look` describes the family; `samples` and `undefined` are the most samples of a setting, and the most that one
+    A source without a setting has the setting None. `look` describes the family; `samples` and `undefined` are the most samples of a setting, and the most that one
     leaves out because the metric is undefined.
     """
 
@@ -114,7 +114,7 @@ class Curve:
     family: str
     metric: str
     look: Mapping[str, Any]
-    settings: tuple[float, ...]
+    settings: tuple[float | None, ...]
     gradients: tuple[str, ...]
     medians: tuple[Median, ...]
     samples: int

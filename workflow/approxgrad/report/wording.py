@@ -38,8 +38,10 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %".replace("-", "−")
 
 
-def setting(value: float, family: Mapping[str, Any]) -> str:
+def setting(value: float | None, family: Mapping[str, Any]) -> str:
     """Return a setting with its symbol, "h = 0.01"; one whose name is in the plural is counted: "64 evaluations"."""
+    if value is None:
+        return "no setting"
     text = setting_label(value)
     name = str(family["setting_name"])
     return f"{text} {name}" if name.endswith("s") else f"{family['symbol']} = {text}"

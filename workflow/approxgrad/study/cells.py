@@ -19,7 +19,7 @@ from approxgrad.gradients.batching import memory_budget
 from approxgrad.gradients.counting import CountedModel
 from approxgrad.gradients.source import Source, source_of
 from approxgrad.methods.attribution import attribute_with
-from approxgrad.methods.method import METHODS, Method, PathMethod
+from approxgrad.methods.method import METHODS, Method
 from approxgrad.methods.path_ends import explained_outputs, path_ends
 from approxgrad.models.compilation import CompiledModel
 from approxgrad.models.opening import recorded
@@ -92,14 +92,14 @@ def attribute_cell(
     """
     source, own = source_of(gradient), _method(method)
     subject = read_subject(model, weights, test, sample_seed, device, source.dtype, check_rows=check_rows)
-    blocks = shard_blocks(samples, own.evaluations(source, subject.features), shard or WHOLE)
+    blocks = shard_blocks(samples, own.evaluations(source, subject.split.feature_shape), shard or WHOLE)
     first, last = (blocks[0].start, blocks[-1].stop) if blocks else (0, 0)
     rows = subject.rows(samples)[first:last]
     part = subject.split.rows(rows)
     inputs = part.model_inputs()
     baselines = None
-    if isinstance(own, PathMethod):
-        values = baseline_values(own.baseline, training, part.feature_shape)  # type: ignore[arg-type]
+    if hasattr(own, "baseline"):
+        values = baseline_values(own.baseline, training, part.feature_shape)
         baselines = torch.from_numpy(values).to(device)
     chosen = read_choice(choice, source.kind.choice["scheme"]) if source.chosen and choice is not None else None
     setting = chosen["step"] if chosen else source.number
@@ -115,7 +115,9 @@ def attribute_cell(
     if compile_model and not source.is_exact and isinstance(network, torch.nn.Module):
         network = CompiledModel(network)
     ready = subject.prepared(network, made)
-    per_sample = own.evaluations(source, subject.features, 1 if baselines is None else len(baselines.unique()))
+    per_sample = own.evaluations(
+        source, subject.split.feature_shape, 1 if baselines is None else len(baselines.unique())
+    )
     work = _Work(
         own,
         source,

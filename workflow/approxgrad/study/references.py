@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from itertools import product
 
-from approxgrad.gradients.source import PRECISIONS, Source, exact_source, sources
+from approxgrad.gradients.source import PRECISIONS, Source, evaluated_source, exact_source, sources
 from approxgrad.study.sections import Config, Experiment
 
 
@@ -34,6 +34,28 @@ def approximations(config: Config, experiment: Experiment) -> list[Source]:
 def exact_sources(used: list[Source]) -> list[Source]:
     """Return the exact gradient in each precision of some sources."""
     return [exact_source(dtype) for dtype in PRECISIONS if dtype in {source.dtype for source in used}]
+
+
+def reference_method(config: Config, method: str) -> str:
+    """Return the method that a method is compared with, itself or another one."""
+    return config.methods[method].reference_method or method
+
+
+def plain_sources(config: Config, model: str, method: str, used: list[Source]) -> list[Source]:
+    """Return what an attribution that is no approximation takes: exact gradients, or nothing but evaluations.
+
+    They are of the precisions of some sources; without any, of the first one that the model has.
+    """
+    if config.methods[method].takes_gradients:
+        return exact_sources(used)
+    dtypes = {source.dtype for source in used} or {config.models[model].precisions[0]}
+    return [evaluated_source(dtype) for dtype in PRECISIONS if dtype in dtypes]
+
+
+def needs_source(config: Config, experiment: Experiment) -> bool:
+    """Return whether some method of an experiment takes gradients, or is compared with one that does."""
+    own = {name for method in experiment.methods for name in (method, reference_method(config, method))}
+    return any(config.methods[name].takes_gradients for name in own)
 
 
 def model_name_faults(config: Config) -> list[str]:
@@ -69,6 +91,8 @@ def reference_faults(config: Config) -> list[str]:
 
 def _lacking(config: Config) -> Iterator[str]:
     for number, experiment in enumerate(config.experiments):
+        if not needs_source(config, experiment):
+            continue
         key = f"experiments[{number}].reference"
         own = {source.name for source in approximations(config, experiment)}
         lacking = [name for name in experiment.models if exact_model(config, name) is None]
@@ -85,7 +109,8 @@ def _others(config: Config) -> Iterator[str]:
     """Yield the experiments that compare a model with another source than elsewhere."""
     named: dict[tuple[str, str], str | None] = {}
     for number, experiment in enumerate(config.experiments):
-        for dataset, model in product(experiment.datasets, experiment.models):
+        used = experiment.models if needs_source(config, experiment) else ()
+        for dataset, model in product(experiment.datasets, used):
             known = named.setdefault((dataset, model), experiment.reference)
             if exact_model(config, model) is None and known != experiment.reference:
                 yield (

@@ -47,8 +47,15 @@ class Experiment(Description):
     datasets: Annotated[Names, option("Names from `datasets`.")]
     models: Annotated[Names, option("Names from `models`.")]
     methods: Annotated[Names, option("Names from `methods`.")]
-    gradients: Annotated[Names, option("Names from `gradients`; the exact gradient is added wherever there is one.")]
     samples: Annotated[Integer, option("Test rows, the same ones for every model, method and source.", ge=1)]
+    gradients: Annotated[
+        tuple[Text, ...],
+        option(
+            "Names from `gradients`; the exact gradient is added wherever there is one. Methods that take no gradients"
+            " need none."
+        ),
+        Once,
+    ] = ()
     samples_by_method: Annotated[
         dict[Text, Annotated[Integer, option("Test rows.", ge=1)]],
         option("Other numbers of test rows for some methods."),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from math import prod
 from typing import Any
 
 from approxgrad.datasets.kind import DatasetKind
 from approxgrad.extensions import ExtensionError, load_extensions
-from approxgrad.gradients.source import Source, exact_source
+from approxgrad.gradients.source import Source, evaluated_source, exact_source
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.models.kind import ModelKind
 from approxgrad.storage.cached_arrays import ArrayFile, find_arrays
@@ -19,7 +18,7 @@ from approxgrad.study.faults import faults, name_faults
 from approxgrad.study.grid import Cell, SharedGradient
 from approxgrad.study.looks import families, labels
 from approxgrad.study.products import product_cells
-from approxgrad.study.references import exact_model, stand_ins
+from approxgrad.study.references import exact_model, reference_method, stand_ins
 from approxgrad.study.shards import shard_count
 
 GRADIENT = METHODS["gradient"]()
@@ -171,6 +170,8 @@ class Study:
 
     def is_reference(self, cell: Cell) -> bool:
         """Whether others are compared with a cell, and not it with another."""
+        if not self.method(cell.method).takes_gradients:
+            return self.twin(cell.model) is None and self.reference(cell.method) == cell.method
         return cell.gradient in (self._stand_ins.get((cell.dataset, cell.model)), exact_source(cell.gradient.dtype))
 
     @cached_property
@@ -197,8 +198,11 @@ class Study:
     def exact(self, dataset: str, model: str, method: str, dtype: str | None = None) -> Cell:
         """Return the cell that a method is compared with, in a precision or the lowest."""
         dtype = dtype or self.approximated(dataset, model, method)[0].gradient.dtype
+        reference = self.reference(method)
         source = self._stand_ins.get((dataset, model)) or exact_source(dtype)
-        own = Cell(dataset, self.twin(model) or model, self.reference(method), source, 0)
+        if not self.method(reference).takes_gradients:
+            source = evaluated_source(dtype)
+        own = Cell(dataset, self.twin(model) or model, reference, source, 0)
         return self._by_key[tuple(own.keys.items())]
 
     def twin(self, model: str) -> str | None:
@@ -213,7 +217,7 @@ class Study:
 
     def reference(self, method: str) -> str:
         """Return the method whose exact attribution a method is compared with."""
-        return self.method(method).reference_method or method
+        return reference_method(self.config, method)
 
     def compared_methods(self, dataset: str, model: str) -> list[str]:
         """Return the methods of a data set and model for which there is an approximated attribution."""
@@ -276,7 +280,7 @@ class Study:
         if method.derived and method is not GRADIENT:
             return 1
         shape = (1,) if source.is_exact else self.dataset(dataset).feature_shape
-        per_sample = None if shape is None else method.evaluations(source, prod(shape))
+        per_sample = None if shape is None else method.evaluations(source, shape)
         return shard_count(self.config.shards, samples, per_sample)
 
 
