@@ -38,6 +38,7 @@ class Budgeted(SourceKind):
     setting_name: ClassVar[str] = "evaluations"
     setting_label: ClassVar[str] = "model evaluations for each input"
     symbol: ClassVar[str] = "n"
+    is_budget: ClassVar[bool] = True
     looks: ClassVar[dict[str, tuple[str, str, str]]]
 
     @property

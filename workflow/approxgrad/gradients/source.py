@@ -38,6 +38,8 @@ class SourceKind(Description):
         What a study varies: the name in tables, the title of an axis, and the letters in the names of sources.
     exact : bool
         Whether it is the exact gradient, which the other sources are compared with.
+    is_budget : bool
+        Whether the setting is the number of model evaluations.
     colours, markers : dict
         How each family is drawn; others take what is left of the palette.
     implementation : str
@@ -50,6 +52,7 @@ class SourceKind(Description):
     setting_label: ClassVar[str] = ""
     symbol: ClassVar[str] = ""
     exact: ClassVar[bool] = False
+    is_budget: ClassVar[bool] = False
     colours: ClassVar[dict[str, str]] = {}
     markers: ClassVar[dict[str, str]] = {}
     implementation: ClassVar[str] = ""

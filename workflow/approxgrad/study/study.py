@@ -165,6 +165,13 @@ class Study:
         return _unique((cell.dataset, cell.model, cell.method) for cell in self._compared)
 
     @cached_property
+    def budgeted(self) -> list[Names]:
+        """The comparisons with a source whose setting is a number of evaluations."""
+        return _unique(
+            (cell.dataset, cell.model, cell.method) for cell in self._compared if cell.gradient.kind.is_budget
+        )
+
+    @cached_property
     def _compared(self) -> list[Cell]:
         return [cell for cell in self.cells if not self.is_reference(cell)]
 
