@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from approxgrad.gradients.budgeted_directions import Directions
 from approxgrad.gradients.published import Sampling, Smoothing, Surrogate
 from approxgrad.gradients.source import Source, source_of, sources
 from approxgrad.methods.attribution import attribute_with
@@ -14,6 +15,9 @@ SALIENCY = METHODS["saliency"]()
 INTEGRATED = METHODS["integrated_gradients"](n_steps=5)
 PUBLISHED = METHODS["integrated_gradients_published"](n_steps=3)
 KINDS = [
+    Directions("cosine", (2,)),
+    Directions("haar", (2,), scheme="central"),
+    Directions("random", (2,), step=0.5),
     Smoothing("spsa", (2,)),
     Smoothing("gaussian", (2,), step=0.5),
     Sampling("geex", (2,), sigma=0.2),
@@ -52,6 +56,9 @@ def test_costs_are_what_is_evaluated(kind, budget, features):
 def test_names_tell_the_budget_and_options_that_differ_from_the_defaults():
     names = [source.name for kind in KINDS for source in sources(kind)]
     assert names == [
+        "cosine-n2",
+        "haar-central-n2",
+        "random-step0.5-n2",
         "spsa-n2",
         "gaussian-step0.5-n2",
         "geex-sigma0.2-n2",
@@ -59,7 +66,8 @@ def test_names_tell_the_budget_and_options_that_differ_from_the_defaults():
         "kernel_shap-n2",
         "lime-n2",
     ]
-    assert KINDS[1].label == "Gaussian smoothing, step0.5"
+    assert KINDS[2].label == "random directions, step 0.5"
+    assert Directions("cosine", (2,), pilots=5, step_unit="spread").family == "cosine-pilots5-spread"
     for kind in KINDS:
         for own in sources(kind.only(1000, "float64")):
             assert source_of(json.loads(json.dumps(own.entry))) == own
@@ -100,8 +108,21 @@ def test_only_methods_with_a_path_take_a_whole_attribution():
     ],
 )
 def test_budgets_that_do_not_fit_are_refused_in_one_line(options, fault):
-    for own in ({"smoothing": "spsa"}, {"sampling": "geex"}, {"surrogate": "lime"}):
+    for own in ({"directions": "cosine"}, {"smoothing": "spsa"}, {"sampling": "geex"}, {"surrogate": "lime"}):
         assert faults(entry(own | options)) == [f"gradients.g0_0.{fault}"]
+
+
+def test_pilots_order_directions_that_have_an_order():
+    own = {"directions": "cosine", "budgets": [4, 8], "pilots": 3}
+    made = study(entry(own, methods=["saliency", "input_x_gradient", "integrated_gradients"]))
+    path = "results/spectra/dataset=synthetic_linear/model=mlp/gradient=cosine-pilots3/part-0.parquet"
+    ((key, pilots),) = made.spectra.items()
+    assert (key, pilots.evaluations(12)) == (path, 39)
+    assert {made.spectrum_path(cell) for cell in made.evaluating if not cell.gradient.is_exact} == {path}
+    assert {made.spectrum_path(cell) for cell in made.evaluating if cell.gradient.is_exact} == {""}
+    assert faults(entry(own | {"directions": "random"})) == [
+        "gradients.g0_0.pilots: order directions of cosine, haar, pixels, not random; leave it out"
+    ]
 
 
 def test_a_width_of_noise_that_nothing_has_is_refused():

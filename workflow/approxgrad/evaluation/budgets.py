@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from approxgrad.evaluation.frames import read_comparisons, shown_rows
 from approxgrad.evaluation.metrics import METRICS
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
+from approxgrad.storage.table_file import TableFile
 
 AGREEMENT = "pearson"
 """The metric."""
@@ -42,6 +45,31 @@ def agreements(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     return counts.assign(
         median=found["median"].to_numpy(), low=found["median_low"].to_numpy(), high=found["median_high"].to_numpy()
     )
+
+
+def predicted_agreements(paths: Sequence[Path | str], method: str) -> pd.DataFrame:
+    """Return the medians over the samples of the agreement that sources predict, and of the ends of its intervals.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Attribution files of sources that predict.
+    method : str
+        Kind of the method.
+
+    Returns
+    -------
+    DataFrame
+        ``gradient``, ``predicted``, ``predicted_low`` and ``predicted_high``, a row for each file.
+    """
+    rows = []
+    for path in paths:
+        document = TableFile(path).metadata
+        values = np.array(document["predicted"][method], float)  # None becomes NaN
+        known = values[np.isfinite(values).all(axis=1)]
+        middle = np.median(known, axis=0) if len(known) else np.full(3, np.nan)
+        rows.append((document["gradient"], *middle))
+    return pd.DataFrame(rows, columns=["gradient", "predicted", "predicted_low", "predicted_high"])
 
 
 def best_of(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -49,12 +49,16 @@ class Budgeted(SourceKind):
     @property
     def options(self) -> list[str]:
         """Names of options that have another value than by default, with numbers, so that a study can have both."""
+        return [word.replace(" ", "") for word in self._words]
+
+    @property
+    def _words(self) -> list[str]:
         own = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name != "dtypes" and field.default not in (dataclasses.MISSING, value):
                 own[field.name] = value
-        return [value if isinstance(value, str) else f"{name}{_number(value)}" for name, value in own.items()]
+        return [value if isinstance(value, str) else f"{name} {_number(value)}" for name, value in own.items()]
 
     @property
     def family(self) -> str:
@@ -64,7 +68,7 @@ class Budgeted(SourceKind):
     @property
     def label(self) -> str:
         """The variant for readers, with its options."""
-        return ", ".join([self.looks[self.variant][0], *self.options])
+        return ", ".join([self.looks[self.variant][0], *self._words])
 
     @property
     def colours(self) -> dict[str, str]:  # type: ignore[override]  # with the options of this one

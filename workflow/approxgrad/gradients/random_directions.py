@@ -93,7 +93,7 @@ class RandomDirections(BatchedGradient):
         """Return the estimated gradient; arguments and errors as in :class:`approxgrad.FiniteDifference`."""
         with evaluation():
             stream = self.stream(forward_fn, inputs, target_ind, additional_forward_args)
-            gradient = self._estimated(stream, self.budget_per_input // 2)
+            gradient = self._estimated(stream, self.budget_per_input // 2, np.random.default_rng(self.seed))
         return tuple(
             own.to(point.dtype).reshape(point.shape)
             for own, point in zip(
@@ -106,7 +106,8 @@ class RandomDirections(BatchedGradient):
     ) -> Tensor:
         """Return Integrated Gradients for the budget, shaped like the inputs.
 
-        Gradients are taken in the middle of :func:`approxgrad.gradients.budgets.path_points` equal parts of the path.
+        Gradients are taken in the middle of :func:`approxgrad.gradients.budgets.path_points` equal parts of the path,
+        each along directions of its own.
 
         Parameters
         ----------
@@ -121,29 +122,31 @@ class RandomDirections(BatchedGradient):
         pairs = self.budget_per_input // count // 2
         starts, ends = baselines.detach().double(), inputs.detach().double()
         total = torch.zeros(len(inputs), inputs[0].numel(), dtype=torch.float64, device=inputs.device)
+        generator = np.random.default_rng(self.seed)
         with evaluation():
             for number in range(count):
                 points = starts + (number + 0.5) / count * (ends - starts)
-                total += self._estimated(self.stream(forward_fn, points.to(inputs.dtype), target), pairs)
+                total += self._estimated(self.stream(forward_fn, points.to(inputs.dtype), target), pairs, generator)
         return ((ends - starts) * (total / count).reshape(inputs.shape)).to(inputs.dtype)
 
-    def _estimated(self, stream: Stream, pairs: int) -> Tensor:
+    def _estimated(self, stream: Stream, pairs: int, generator: np.random.Generator) -> Tensor:
         """Return the gradient from so many pairs of evaluations for each input: float64 of shape (N, d)."""
         steps = steps_of_features(self.step, stream.inputs)
         check_resolved(stream.inputs, steps, PAIR.shifts)
         weights = WEIGHTS.to(stream.device)
         total = torch.zeros(stream.rows, len(steps), dtype=torch.float64, device=stream.device)
         share = int(OUTPUT_SHARE * self.budget(stream.device)) // 2
-        for first, directions in self._directions(pairs, len(steps), share, stream.device):
+        for first, directions in self._directions(generator, pairs, len(steps), share, stream.device):
             few = max(1, share // (8 * OUTPUT_BUFFERS * 2 * len(directions)))
             for part in balanced_slices(stream.rows, few):
                 outputs = stream.evaluate(Directed(PAIR, stream.inputs, directions * steps, part, first))
                 total[part] += outputs.reshape(-1, len(directions), 2) @ weights @ directions
         return total / (steps * pairs)
 
-    def _directions(self, pairs: int, features: int, share: int, device: torch.device) -> Iterator[tuple[int, Tensor]]:
+    def _directions(
+        self, generator: np.random.Generator, pairs: int, features: int, share: int, device: torch.device
+    ) -> Iterator[tuple[int, Tensor]]:
         """Yield the number of the first of some directions, and these as float64 of shape (K, d)."""
-        generator = np.random.default_rng(self.seed)
         for part in balanced_slices(pairs, max(1, share // (8 * DIRECTION_BUFFERS * features))):
             # One by one, so that they do not depend on how many are made at once.
             rows = np.stack([self.drawn(generator, features) for _ in range(part.start, part.stop)])

@@ -40,6 +40,8 @@ class SourceKind(Description):
         Whether it is the exact gradient, which the other sources are compared with.
     is_budget : bool
         Whether the setting is the number of model evaluations.
+    predicts : bool
+        Whether it says how good the attributions are expected to be.
     colours, markers : dict
         How each family is drawn; others take what is left of the palette.
     implementation : str
@@ -53,6 +55,7 @@ class SourceKind(Description):
     symbol: ClassVar[str] = ""
     exact: ClassVar[bool] = False
     is_budget: ClassVar[bool] = False
+    predicts: ClassVar[bool] = False
     colours: ClassVar[dict[str, str]] = {}
     markers: ClassVar[dict[str, str]] = {}
     implementation: ClassVar[str] = ""
@@ -113,6 +116,11 @@ class SourceKind(Description):
         return False
 
     @property
+    def pilot_rows(self) -> int:
+        """At how many training rows gradients are measured beforehand, whose spectrum jobs need."""
+        return 0
+
+    @property
     def choice(self) -> dict[str, Any]:
         """Options of :func:`approxgrad.choose_step` for a setting that is chosen at run time."""
         raise NotImplementedError
@@ -126,7 +134,7 @@ class SourceKind(Description):
             What the study varies, a number if it was chosen at run time.
         **limits
             ``batch_size`` and ``memory_budget`` of an evaluation, each perhaps None, ``seed`` for what is drawn, and
-            ``spread``, a tensor shaped like one input, if the source needs it.
+            ``spread``, a tensor shaped like one input, or ``spectrum``, the path of a table, if the source needs it.
         """
         raise NotImplementedError
 
@@ -139,6 +147,7 @@ SOURCES: Registry[type[SourceKind]] = Registry(
         "evaluated": "source",
         "difference": "difference",
         "orthogonal": "orthogonal",
+        "directions": "budgeted_directions",
         "smoothing": "published",
         "sampling": "published",
         "surrogate": "published",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from approxgrad.gradients.stencils import Stencil
+
+if TYPE_CHECKING:  # Plans count evaluations without torch.
+    from torch import Tensor
 
 PROBES = 32
 """Random directions for a prediction: enough for a relative standard deviation of a quarter of the missed energy."""
@@ -59,6 +61,8 @@ def path_spending(budget: int | None, stencil: Stencil, size: int, probes: int |
     The path has ``max(1, round(budget / cost of a whole gradient))`` points: one gradient that has more directions is
     nearer to the integral than several that have fewer.
     """
-    points = 1 if budget is None else max(1, round(budget / stencil.evaluations(size)))
+    points = 1
+    if budget is not None:
+        points = max(1, min(round(budget / stencil.evaluations(size)), budget // stencil.evaluations(1)))
     each = spending(None if budget is None else budget // points, stencil, size, probes)
     return Spending(each.directions, each.probes, points, stencil)
