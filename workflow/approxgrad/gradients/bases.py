@@ -116,7 +116,8 @@ class IndependentDirections(Basis):
     def directions(self, part: Numbers) -> Tensor:
         """Return some of the directions: float64 of shape (K, d)."""
         generators = (np.random.default_rng((self._seed, number)) for number in self.numbers(part).tolist())
-        rows = torch.from_numpy(np.stack([own.standard_normal(self.features) for own in generators]))
+        rows = torch.from_numpy(np.array([own.standard_normal(self.features) for own in generators]))
+        rows = rows.reshape(-1, self.features)
         return (rows / rows.norm(dim=1, keepdim=True)).to(self.device)
 
 

@@ -11,7 +11,7 @@ from approxgrad.descriptions import Integer, Number, option
 from approxgrad.gradients.budgets import Budgeted, Budgets
 from approxgrad.gradients.difference import Dtypes, Scheme, Unit, in_units
 from approxgrad.gradients.source import SOURCES, Setting
-from approxgrad.gradients.spending import Spending, path_spending, spending
+from approxgrad.gradients.spending import path_points, spending
 from approxgrad.gradients.stencils import stencil
 
 ORDERED = ("cosine", "haar", "pixels")
@@ -64,14 +64,14 @@ class Directions(Budgeted):
 
     def cost(self, setting: Setting, features: int) -> int:
         """Return what one gradient spends: at most the budget, and at most the cost of all directions."""
-        return self._spent(spending, setting, features)
+        return self._spent(setting, features, 1)
 
     def path_cost(self, setting: Setting, features: int, points: int) -> int:
         """Return what the gradients along a path spend together; their points follow from the budget."""
-        return self._spent(path_spending, setting, features)
+        return self._spent(setting, features, path_points(int(setting), stencil(self.scheme), features))  # type: ignore[arg-type]
 
-    def _spent(self, rule: Callable[..., Spending], setting: Setting, features: int) -> int:
-        own = rule(int(setting), stencil(self.scheme), features, None)  # type: ignore[arg-type]
+    def _spent(self, setting: Setting, features: int, points: int) -> int:
+        own = spending(int(setting), stencil(self.scheme), features, None, points)  # type: ignore[arg-type]
         each: Any = own.directions  # the same for all inputs, so a number in place of a tensor
         return int(own.evaluations(each))
 

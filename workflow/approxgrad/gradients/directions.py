@@ -20,7 +20,7 @@ from approxgrad.gradients.moves import rounded_share
 from approxgrad.gradients.perturbations import Steps, checked_steps, steps_of_features
 from approxgrad.gradients.prediction import Estimate, Prediction
 from approxgrad.gradients.spectrum import BASES, Spectrum
-from approxgrad.gradients.spending import Spending, check_budget, path_spending, spending
+from approxgrad.gradients.spending import Spending, check_budget, path_points, spending
 from approxgrad.gradients.stencils import stencil
 from approxgrad.gradients.targets import Target, target_indices
 
@@ -74,6 +74,8 @@ class DirectionalDifference(BatchedGradient):
     probes : int, optional
         Random directions for the prediction, paid from the budget; by default 32, but at most an eighth of all. With a
         budget for all directions of the basis there are none.
+    path_points : int, optional
+        Points of a path that the budget is divided among; by default as :func:`approxgrad.gradients.spending.spending`.
     seed : int
         Of all that is random, which is the same for all inputs and on every device.
     batch_size, memory_budget, check_rows
@@ -110,6 +112,7 @@ class DirectionalDifference(BatchedGradient):
         groups: Tensor | tuple[Tensor, ...] | None = None,
         quality: float | None = None,
         probes: int | None = None,
+        path_points: int | None = None,
         seed: int = 0,
         batch_size: int | None = None,
         memory_budget: int | None = None,
@@ -121,7 +124,7 @@ class DirectionalDifference(BatchedGradient):
         self.step: Steps = checked_steps(step)
         self.scheme = ("central" if budget is None else "forward") if scheme is None else scheme
         self.stencil = stencil(self.scheme)
-        check_budget(budget, probes, self.stencil)
+        check_budget(budget, probes, path_points, self.stencil)
         if not isinstance(basis, str) or basis not in BASES:
             raise ValueError(f"basis: got {basis!r}, expected one of {', '.join(BASES)}")
         if isinstance(order, Spectrum) and basis != order.basis:
@@ -136,7 +139,7 @@ class DirectionalDifference(BatchedGradient):
         if quality is not None and (budget is None or probes == 0):
             raise ValueError("quality: needs a budget that it may spend, with probes that tell when to stop")
         self.evaluations, self.basis, self.order, self.groups = budget, basis, order, groups
-        self.quality, self.probes, self.seed = quality, probes, seed
+        self.quality, self.probes, self.path_points, self.seed = quality, probes, path_points, seed
         self.predicted: Prediction | None = None
 
     def __repr__(self) -> str:
@@ -148,6 +151,11 @@ class DirectionalDifference(BatchedGradient):
     @property
     def along_path(self) -> bool:
         """Whether Integrated Gradients leave the points of the path to :meth:`path_attributions`."""
+        return self.chooses_points
+
+    @property
+    def chooses_points(self) -> bool:
+        """Whether the points of a path follow from the budget."""
         return self.evaluations is not None
 
     def __call__(
@@ -180,8 +188,8 @@ class DirectionalDifference(BatchedGradient):
     ) -> Tensor:
         """Return the Integrated Gradients attribution that a budget pays for, shaped like the inputs.
 
-        The points of the path are the middles of equal parts, as many as the budget says
-        (:func:`approxgrad.gradients.spending.path_spending`), whatever `n_steps`. All have the same directions.
+        The points of the path are the middles of equal parts: `path_points`, or as many as the budget says, whatever
+        `n_steps`. All have the same directions.
 
         Parameters
         ----------
@@ -193,17 +201,19 @@ class DirectionalDifference(BatchedGradient):
             Of no effect.
         """
         ends, starts = inputs.detach(), baselines.detach().to(inputs)
-        spent = path_spending(self.evaluations, self.stencil, self._basis([ends.shape[1:]], CPU).size, self.probes)
-        shares = (torch.arange(spent.points, dtype=torch.float64, device=ends.device) + 0.5) / spent.points
+        size = self._basis([ends.shape[1:]], CPU).size
+        points = self.path_points or path_points(self.evaluations, self.stencil, size)
+        spent = spending(self.evaluations, self.stencil, size, self.probes, points)
+        shares = (torch.arange(points, dtype=torch.float64, device=ends.device) + 0.5) / points
         indices = target_indices(target, len(ends), ends.device)
-        each = POINT_BUFFERS * 8 * ends[0].numel() * spent.points
+        each = POINT_BUFFERS * 8 * ends[0].numel() * points
         results, parts = [], []
         with evaluation():
             for part in balanced_slices(len(ends), max(1, int(PATH_SHARE * self.budget(ends.device)) // each)):
                 ways = (ends[part].double() - starts[part].double()).unsqueeze(1)
-                points = starts[part].double().unsqueeze(1) + shares.reshape(-1, *[1] * (ends.ndim - 1)) * ways
-                own = None if indices is None else indices[part].repeat_interleave(spent.points, dim=0)
-                stream = self.stream(forward_fn, points.flatten(0, 1).to(ends.dtype), own)
+                along = starts[part].double().unsqueeze(1) + shares.reshape(-1, *[1] * (ends.ndim - 1)) * ways
+                own = None if indices is None else indices[part].repeat_interleave(points, dim=0)
+                stream = self.stream(forward_fn, along.flatten(0, 1).to(ends.dtype), own)
                 found, predicted = self._estimate(stream, spent)
                 results.append((ways.squeeze(1) * found.reshape(ends[part].shape)).to(ends.dtype))
                 parts.append(predicted)

@@ -31,38 +31,38 @@ class Spending:
         return self.points * (int(self.stencil.uses_base) + len(self.stencil.shifts) * (directions + self.probes))
 
 
-def check_budget(budget: int | None, probes: int | None, stencil: Stencil) -> None:
-    """Refuse, by a ValueError, a budget that pays for no direction, or probes that are no number."""
-    least = stencil.evaluations(1)
-    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < least):
-        raise ValueError(f"budget: expected an integer of at least {least}, which one direction costs, got {budget!r}")
-    if probes is None:
-        return
-    if isinstance(probes, bool) or not isinstance(probes, int) or probes < 0:
-        raise ValueError(f"probes: expected an integer of at least 0, got {probes!r}")
-    if budget is not None and budget < stencil.evaluations(1 + probes):
-        raise ValueError(f"probes: a budget of {budget} does not pay for {probes} of them and a direction")
+def check_budget(budget: int | None, probes: int | None, points: int | None, stencil: Stencil) -> None:
+    """Refuse, by a ValueError, a budget that pays for no direction at each of some points, beside some probes."""
+    for name, value, least in (("budget", budget, 1), ("probes", probes, 0), ("path_points", points, 1)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
+    least = (points or 1) * stencil.evaluations(1 + (probes or 0))
+    if budget is not None and budget < least:
+        beside = f", {probes} probes" * bool(probes) + f" and {points} points" * bool(points)
+        raise ValueError(f"budget: expected at least {least} for one direction{beside}, got {budget}")
 
 
-def spending(budget: int | None, stencil: Stencil, size: int, probes: int | None) -> Spending:
-    """Return what a budget for one gradient is spent on, if there are so many directions."""
+def spending(budget: int | None, stencil: Stencil, size: int, probes: int | None, points: int = 1) -> Spending:
+    """Return what a budget for the gradients at some points is spent on, if there are so many directions."""
     if budget is None:
-        return Spending(size, probes or 0, 1, stencil)
-    affordable = (budget - int(stencil.uses_base)) // len(stencil.shifts)
+        return Spending(size, probes or 0, points, stencil)
+    affordable = (budget // points - int(stencil.uses_base)) // len(stencil.shifts)
     if affordable >= size and not probes:
-        return Spending(size, 0, 1, stencil)
+        return Spending(size, 0, points, stencil)
     own = min(PROBES, affordable // PROBE_SHARE) if probes is None else probes
-    return Spending(min(size, affordable - own), own, 1, stencil)
+    if affordable <= own:
+        raise ValueError(
+            f"budget: {budget} does not pay for a direction beside {own} probes at each of {points} points"
+        )
+    return Spending(min(size, affordable - own), own, points, stencil)
 
 
-def path_spending(budget: int | None, stencil: Stencil, size: int, probes: int | None) -> Spending:
-    """Return what a budget for the gradients along a path is spent on.
+def path_points(budget: int | None, stencil: Stencil, size: int) -> int:
+    """Return how many points of a path a budget is best divided among, if there are so many directions.
 
-    The path has ``max(1, round(budget / cost of a whole gradient))`` points: one gradient that has more directions is
-    nearer to the integral than several that have fewer.
+    One gradient that has more directions is nearer to the integral than several that have fewer, so that a point more
+    comes with every gradient that the budget could pay for as a whole.
     """
-    points = 1
-    if budget is not None:
-        points = max(1, min(round(budget / stencil.evaluations(size)), budget // stencil.evaluations(1)))
-    each = spending(None if budget is None else budget // points, stencil, size, probes)
-    return Spending(each.directions, each.probes, points, stencil)
+    if budget is None:
+        return 1
+    return max(1, min(round(budget / stencil.evaluations(size)), budget // stencil.evaluations(1)))

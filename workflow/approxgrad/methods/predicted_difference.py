@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from approxgrad.gradients.directions import DirectionalDifference
+from approxgrad.gradients.perturbations import steps_of_features
 from approxgrad.gradients.spectrum_tables import read_spectrum as read_spectrum
 from approxgrad.methods.gradient import Gradient
 from approxgrad.methods.gradient_methods import InputXGradient, Saliency
@@ -38,11 +39,13 @@ class PredictedDifference(DirectionalDifference):
             By the name of a method, of all that follow from a gradient where `method` does: median, lower and upper
             bound, each of shape (N,).
         """
-        inputs, factors = points.double(), factor.double()
-        maps: dict[str, Callable[[Tensor], Any]] = {method.name: lambda gradient: factors * gradient}
+        inputs, factors = points.double().flatten(1), factor.double().flatten(1)
+        unit = steps_of_features(self.step, (points,))
+        unit = unit / unit.max()
+        maps: dict[str, Callable[[Tensor], Any]] = {method.name: lambda gradient: factors * gradient / unit}
         if method.derived:
             maps = {
-                own.name: lambda gradient, own=own: own.from_gradient(inputs, gradient)  # type: ignore[misc]
+                own.name: lambda gradient, own=own: own.from_gradient(inputs, gradient / unit)  # type: ignore[misc]
                 for own in DERIVED
             }
         predicted = self.predicted
