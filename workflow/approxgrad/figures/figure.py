@@ -155,6 +155,7 @@ FIGURES: Registry[type[Figure]] = Registry(
         "completeness": "completeness",
         "anatomy": "anatomy",
         "twins": "twins",
+        "budget": "budget",
         "learning_curves": "learning_curves",
         "published": "published",
     },

@@ -38,6 +38,10 @@ class SourceKind(Description):
         What a study varies: the name in tables, the title of an axis, and the letters in the names of sources.
     exact : bool
         Whether it is the exact gradient, which the other sources are compared with.
+    is_budget : bool
+        Whether the setting is the number of model evaluations.
+    predicts : bool
+        Whether it says how good the attributions are expected to be.
     colours, markers : dict
         How each family is drawn; others take what is left of the palette.
     implementation : str
@@ -50,6 +54,8 @@ class SourceKind(Description):
     setting_label: ClassVar[str] = ""
     symbol: ClassVar[str] = ""
     exact: ClassVar[bool] = False
+    is_budget: ClassVar[bool] = False
+    predicts: ClassVar[bool] = False
     colours: ClassVar[dict[str, str]] = {}
     markers: ClassVar[dict[str, str]] = {}
     implementation: ClassVar[str] = ""
@@ -83,9 +89,16 @@ class SourceKind(Description):
         """Return the model evaluations for the gradient at one point; for an exact one, forward and backward passes."""
         raise NotImplementedError
 
-    def shared_cost(self, setting: Setting) -> int:
-        """Return how many of these are at the point itself, whatever the number of features."""
-        return 0
+    def path_cost(self, setting: Setting, features: int, points: int) -> int:
+        """Return the model evaluations for Integrated Gradients with so many points on the path."""
+        return points * self.cost(setting, features)
+
+    def shared_cost(self, setting: Setting) -> int | None:
+        """Return how many of these are at the point itself, where features can be differentiated one by one.
+
+        None stands for sources whose evaluations are all for all features.
+        """
+        return None
 
     @property
     def is_step(self) -> bool:
@@ -94,13 +107,18 @@ class SourceKind(Description):
 
     @property
     def along_path(self) -> bool:
-        """Whether steps are the increments of a path, so that only methods take the source that have such steps."""
+        """Whether it needs the whole path, as for steps from point to point, so that only methods take it with one."""
         return False
 
     @property
     def needs_spread(self) -> bool:
         """Whether jobs need the standard deviation of each feature over the training rows."""
         return False
+
+    @property
+    def pilot_rows(self) -> int:
+        """At how many training rows gradients are measured beforehand, whose spectrum jobs need."""
+        return 0
 
     @property
     def choice(self) -> dict[str, Any]:
@@ -116,7 +134,7 @@ class SourceKind(Description):
             What the study varies, a number if it was chosen at run time.
         **limits
             ``batch_size`` and ``memory_budget`` of an evaluation, each perhaps None, ``seed`` for what is drawn, and
-            ``spread``, a tensor shaped like one input, if the source needs it.
+            ``spread``, a tensor shaped like one input, or ``spectrum``, the path of a table, if the source needs it.
         """
         raise NotImplementedError
 
@@ -124,7 +142,16 @@ class SourceKind(Description):
 SOURCES: Registry[type[SourceKind]] = Registry(
     "gradient source",
     __package__,
-    {"exact": "source", "evaluated": "source", "difference": "difference", "orthogonal": "orthogonal"},
+    {
+        "exact": "source",
+        "evaluated": "source",
+        "difference": "difference",
+        "orthogonal": "orthogonal",
+        "directions": "budgeted_directions",
+        "smoothing": "published",
+        "sampling": "published",
+        "surrogate": "published",
+    },
 )
 
 
@@ -240,11 +267,6 @@ class Source:
     def evaluations(self, features: int) -> int:
         """Return the model evaluations for the gradient at one point."""
         return self.kind.cost(self.setting, features)
-
-    @property
-    def shared_evaluations(self) -> int:
-        """How many of them are at the point itself."""
-        return self.kind.shared_cost(self.setting)
 
 
 def exact_source(dtype: str = PRECISIONS[0]) -> Source:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from approxgrad.gradients.stencils import Stencil
+
+if TYPE_CHECKING:  # Plans count evaluations without torch.
+    from torch import Tensor
 
 PROBES = 32
 """Random directions for a prediction: enough for a relative standard deviation of a quarter of the missed energy."""
@@ -49,7 +51,9 @@ def spending(budget: int | None, stencil: Stencil, size: int, probes: int | None
         return Spending(size, 0, points, stencil)
     own = min(PROBES, affordable // PROBE_SHARE) if probes is None else probes
     if affordable <= own:
-        raise ValueError(f"budget: {budget} does not pay for a direction beside {own} probes at each of {points} points")
+        raise ValueError(
+            f"budget: {budget} does not pay for a direction beside {own} probes at each of {points} points"
+        )
     return Spending(min(size, affordable - own), own, points, stencil)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from approxgrad.methods.method import METHODS, PathMethod
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from approxgrad.gradients.evaluated import GradientSource
+    from approxgrad.gradients.source import Source
 
 PATH_BUFFERS = 6
 """Tensors of inputs x path points that are in memory at once, two of them in double precision."""
@@ -30,6 +32,10 @@ class IntegratedGradients(PathMethod):
     label: ClassVar[str] = "Integrated Gradients"
     complete: ClassVar[bool] = True
     path_steps: ClassVar[bool] = True
+
+    def evaluations(self, source: Source, shape: tuple[int, ...], baseline_values: int = 1) -> int:
+        """Return the evaluations, which some sources count for the whole path."""
+        return source.kind.path_cost(source.setting, prod(shape), self.n_steps)
 
     def attribute(
         self, model: Any, inputs: Tensor, target: Any, gradient: GradientSource, baselines: Tensor | None = None

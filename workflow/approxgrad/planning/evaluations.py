@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from approxgrad.study.study import Study
 
 GRADIENT = "gradient"  # stands in the place of a method for gradients that several methods share
+PILOTS = "pilots"  # and for those at training rows, by which directions are ordered
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ def evaluations(study: Study, inputs: Mapping[str, Inputs]) -> list[Evaluation]:
             count = _evaluations(method, cell, known, shard) if path in evaluating else 0
             counts = (0, count) if cell.gradient.is_exact else (count, 0)
             found.append(Evaluation(path, cell.path, cell.dataset, cell.model, task, False, cell.samples, *counts))
+    for path, pilots in study.spectra.items():
+        features = inputs[pilots.dataset].features
+        count = None if features is None else pilots.evaluations(features)
+        found.append(Evaluation(path, path, pilots.dataset, pilots.model, PILOTS, False, pilots.samples, count, 0))
     for path, choice in study.choices.items():
         count = _most_evaluations(choice, inputs[choice.dataset].features)
         keys = choice.dataset, choice.model, choice.points

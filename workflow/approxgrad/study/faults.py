@@ -107,13 +107,13 @@ def _path_faults(config: Config) -> list[str]:
         paths = sorted(source.name for source in approximations(config, experiment) if source.kind.along_path)
         if paths and len(methods) == len(experiment.methods):
             faults.append(
-                f"experiments[{number}].gradients: {paths[0]} takes the increments of a path as its steps, which "
+                f"experiments[{number}].gradients: {paths[0]} needs the path of a method, which "
                 f"{', '.join(methods)} {'have' if len(methods) > 1 else 'has'} none of; add a method of the kind "
-                "integrated_gradients, or leave the step path out"
+                f"integrated_gradients, or leave {paths[0]} out"
             )
         if methods and experiment.reference in paths:
             faults.append(
-                f"experiments[{number}].reference: {experiment.reference} takes the increments of a path as its steps, "
+                f"experiments[{number}].reference: {experiment.reference} needs the path of a method, "
                 f"which {methods[0]} has none of, so it is no reference for it; expected another source"
             )
     return faults

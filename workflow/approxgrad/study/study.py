@@ -20,6 +20,7 @@ from approxgrad.study.looks import families, labels
 from approxgrad.study.products import product_cells
 from approxgrad.study.references import exact_model, reference_method, stand_ins
 from approxgrad.study.shards import shard_count
+from approxgrad.study.spectra import Pilots, all_pilots, cell_pilots
 
 GRADIENT = METHODS["gradient"]()
 """What shared gradients are attributions of."""
@@ -137,6 +138,21 @@ class Study:
         """The settings that are chosen at run time, each once, by the path of its table."""
         return step_choices((cell, self.cell_method(cell)) for cell in self.evaluating)
 
+    @cached_property
+    def spectra(self) -> dict[str, Pilots]:
+        """The spectra that are measured at training rows, by the path of their table."""
+        return all_pilots(self.evaluating)
+
+    def pilots(self, wildcards: Any) -> Pilots:
+        """Return the pilots of the spectrum that a rule's wildcards name."""
+        own = dict(wildcards.items())
+        return next(pilots for pilots in self.spectra.values() if pilots.keys == own)
+
+    def spectrum_path(self, cell: Cell) -> str:
+        """Return the path of the spectrum that a cell takes its order from; empty if it needs none."""
+        pilots = cell_pilots(cell)
+        return "" if pilots is None else pilots.path
+
     def choice(self, wildcards: Any) -> Choice:
         """Return the choice of a setting that a rule's wildcards name."""
         own = dict(wildcards.items())
@@ -163,6 +179,13 @@ class Study:
     def comparisons(self) -> list[Names]:
         """Triples of data set, model and method for which there is an approximated attribution."""
         return _unique((cell.dataset, cell.model, cell.method) for cell in self._compared)
+
+    @cached_property
+    def budgeted(self) -> list[Names]:
+        """The comparisons with a source whose setting is a number of evaluations."""
+        return _unique(
+            (cell.dataset, cell.model, cell.method) for cell in self._compared if cell.gradient.kind.is_budget
+        )
 
     @cached_property
     def _compared(self) -> list[Cell]:
