@@ -18,7 +18,7 @@ from approxgrad.evaluation.metrics import METRICS, Array, compare, reported
 from approxgrad.evaluation.truths import MATCHED, TRUTH
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
 from approxgrad.gradients.difference import Difference
-from approxgrad.gradients.source import Source
+from approxgrad.gradients.source import Source, exact_source
 from approxgrad.storage.attributions import attribution_file
 from approxgrad.storage.cached_arrays import read_arrays
 from approxgrad.storage.table_checks import TableError, matrix
@@ -57,8 +57,10 @@ def evaluate_method(
     for path in approximated:
         file = attribution_file(path, COMPARED)
         dtype = file.metadata["dtype"]
-        if dtype not in references and len(references) == 1 and references[min(references)].metadata["setting"]:
-            references[dtype] = references[min(references)]  # A source stands in for all exact ones.
+        if dtype not in references and len(references) == 1:
+            (other,) = references.values()
+            if other.metadata["gradient"] != exact_source(other.metadata["dtype"]).name:
+                references[dtype] = other  # A source stands in for all exact ones.
         if dtype not in references:
             raise TableError(f"{path}: has no exact attribution of {dtype}")
         parts += _measured_file(file, references[dtype], twin, described)

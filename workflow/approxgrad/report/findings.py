@@ -121,8 +121,8 @@ class Median:
 class Curve:
     """The medians of one metric over the ascending settings of one family of gradient sources, at least one.
 
-    A source without a setting has the setting None. `look` describes the family; `samples` and `undefined` are the most samples of a setting, and the most that one
-    leaves out because the metric is undefined.
+    A source without a setting has the setting None. `look` describes the family; `samples` and `undefined` are the most
+    samples of a setting, and the most that one leaves out because the metric is undefined.
     """
 
     dataset: str

@@ -18,7 +18,8 @@ def attribution_summary(samples: int, metadata: Mapping[str, Any], seconds: floa
     count = metadata["model_evaluations"]
     unit = "forward and backward passes" if exact else "evaluations"
     rate = [f"{count / seconds:,.0f}/s"] if seconds else []
-    return ", ".join([f"{samples:,} samples", f"{count:,} {unit}", *rate, *_lost_steps(metadata)])
+    cost = [f"{count:,} {unit}", *rate] if count or metadata["setting_name"] else []
+    return ", ".join([f"{samples:,} samples", *cost, *_lost_steps(metadata)])
 
 
 def gathering_summary(shards: int, metadata: Mapping[str, Any]) -> str:

@@ -115,7 +115,7 @@ def attribute_cell(
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
     varied = source.setting if setting is None else setting
     made = source.kind.gradient(varied, batch_size=batch_size, memory_budget=budget, seed=seed, **needed)
-    if setting is None and source.kind.along_path:
+    if setting is None and source.kind.along_path and source.kind.setting_name:
         setting = 1 / own.points
     network = subject.network
     if compile_model and not source.is_exact and isinstance(network, torch.nn.Module):
