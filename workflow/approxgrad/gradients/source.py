@@ -187,7 +187,7 @@ class Evaluated(SourceKind):
     """The model itself, for methods that take no gradients."""
 
     name: ClassVar[str] = "evaluated"
-    label: ClassVar[str] = "evaluations"  # type: ignore[misc]  # no property here
+    label: ClassVar[str] = "evaluations"
     colours: ClassVar[dict[str, str]] = {"evaluated": "#661100"}
     markers: ClassVar[dict[str, str]] = {"evaluated": "h"}
     implementation: ClassVar[str] = "approxgrad.gradients.following"

@@ -162,7 +162,7 @@ class Curve:
         return wording.setting(self.settings[position], self.look)
 
     @property
-    def grid(self) -> tuple[str, tuple[float, ...]]:
+    def grid(self) -> tuple[str, tuple[float | None, ...]]:
         """What was varied and where: bests of grids with other ranges are no comparison."""
         return str(self.look["setting_name"]), self.settings
 
