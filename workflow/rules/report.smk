@@ -7,6 +7,7 @@ rule tell_story:
         summary=rules.summarise.output.parquet,
         paired=rules.compare_sources.output.parquet,
         models=rules.tabulate_models.output.parquet,
+        parts=PART_FILES,
         splits=expand(rules.prepare_data.output.test, dataset=study.datasets),
         templates=templates("page.css"),
         extensions=METRIC_EXTENSIONS,
@@ -31,6 +32,7 @@ rule tell_story:
     params:
         labels=study.labels,
         families={dataset: study.families(dataset) for dataset in study.datasets},
+        split=split_models(study),
         references={
             method: study.reference(method) for _, _, method in study.comparisons if study.reference(method) != method
         },

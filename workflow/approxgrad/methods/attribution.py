@@ -96,7 +96,7 @@ def attribute(
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
     own = configured_method(method, options)
-    source = gradient
+    source: Any = gradient
     if isinstance(gradient, str) and gradient == Exact.name:
         source = (Exact() if own.takes_gradients else Evaluated()).gradient(None)
     elif not own.takes_gradients:

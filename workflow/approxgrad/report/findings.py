@@ -31,6 +31,7 @@ class Facts:
     references: Mapping[str, str] = field(default_factory=dict)  # the method that another one is compared with
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of one input of each data set
     classes: Mapping[str, int] = field(default_factory=dict)  # their number, 0 for a regression
+    parts: pd.DataFrame = field(default_factory=pd.DataFrame)  # of errors, from approxgrad.evaluation.splitting
     paired: pd.DataFrame | None = None  # differences between gradient sources within a sample
     level: float | None = None  # of the intervals in the summary
 
@@ -104,8 +105,8 @@ class Median:
 class Curve:
     """The medians of one metric over the ascending settings of one family of gradient sources, at least one.
 
-    A source without a setting has the setting None. `look` describes the family; `samples` and `undefined` are the most samples of a setting, and the most that one
-    leaves out because the metric is undefined.
+    A source without a setting has the setting None. `look` describes the family; `samples` and `undefined` are the most
+    samples of a setting, and the most that one leaves out because the metric is undefined.
     """
 
     dataset: str

@@ -9,6 +9,7 @@ import math
 
 import pandas as pd
 
+from approxgrad.evaluation.splitting import CURVE, ROUNDING, TRUNCATION, ruled
 from approxgrad.report import wording
 from approxgrad.report.findings import TRUTH, Curve, Facts, Median
 from approxgrad.report.pages import Section, Table
@@ -53,6 +54,7 @@ def tell(facts: Facts) -> list[Section]:
     return [
         *start(facts),
         Section("Agreement with the reference", table=_agreement(facts)),
+        Section("Rounding and truncation, measured", table=_parts(facts)),
         Section("The truth, where it is known", table=_truth(facts)),
         Section("How to read the numbers", points=READING),
     ]
@@ -117,6 +119,7 @@ def _in_short(facts: Facts) -> list[tuple[str, str]]:
         ("At its best setting,", _best_of_all(facts, own)),
         ("The setting matters most", _largest_change(facts, own)),
         ("Where the best setting lies:", _where_the_best_is(errors)),
+        ("Rounding and truncation:", _parts_in_short(facts)),
         ("Methods that are compared with another one", _variants_in_short(facts)),
         ("The truth:", _truth_in_short(facts)),
     ]
@@ -153,6 +156,17 @@ def _where_the_best_is(found: list[Curve]) -> str:
         f"the median relative error is least at the smallest setting of the study in "
         f"{wording.share_of(smallest, len(varied), 'comparison')}, at the largest in {largest}, in between in "
         f"{len(varied) - smallest - largest}."
+    )
+
+
+def _parts_in_short(facts: Facts) -> str:
+    table = _parts(facts)
+    if not table.rows:
+        return ""
+    *who, label, last, _, first, _ = table.rows[0]
+    return (
+        f"measured apart; for {who[2]} of the {who[1]} on {who[0]} with {label}, rounding rules up to {last} and "
+        f"truncation from {first} on."
     )
 
 
@@ -200,6 +214,26 @@ def _variants_in_short(facts: Facts) -> str:
         if closer:
             counts.append(f"{wording.share_of(sum(closer), len(closer), 'case')} {words}")
     return f"are farther from its reference than that one in {wording.listed(counts)} (of medians)." if counts else ""
+
+
+def _parts(facts: Facts) -> Table:
+    """Return at which settings rounding and truncation rule."""
+    rows = []
+    for own, curve in facts.parts.groupby(["dataset", "model", *CURVE], sort=False) if len(facts.parts) else ():
+        dataset, model, method, family, _, dtype = map(str, own)
+        look, (last, first) = facts.families[dataset][family], ruled(curve)
+        names = [facts.labels[key][name] for key, name in (("dataset", dataset), ("model", model), ("method", method))]
+        ends = ["nowhere" if math.isnan(end) else wording.setting(end, look) for end in (last, first)]
+        largest = curve.groupby("part")["error"].max()
+        sizes = [wording.percent(float(largest[part])) for part in (ROUNDING, TRUNCATION)]
+        rows.append([*names, f"{look['label']}, {dtype}", ends[0], sizes[0], ends[1], sizes[1]])
+    caption = (
+        "Rounding is the difference to the source without rounding at the same setting, truncation what that one lacks "
+        "to the exact attribution; both are medians of relative L2 errors. Rounding is the larger part up to the first "
+        "setting, truncation from the second on."
+    )
+    header = [*WHO, "rounding rules up to", "largest rounding", "truncation rules from", "largest truncation"]
+    return Table(caption, header, rows)
 
 
 def _truth(facts: Facts) -> Table:

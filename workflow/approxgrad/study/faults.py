@@ -11,9 +11,9 @@ from approxgrad.study.references import (
     approximations,
     exact_model,
     model_name_faults,
-    takes_source,
     reference_faults,
     reference_method,
+    takes_source,
 )
 from approxgrad.study.sections import Config
 
