@@ -1,7 +1,7 @@
 """The error of a difference, split by measurement: what rounding adds to it, and what the step does by itself.
 
-A source without rounding at the same step stands between: a difference minus that one is rounding, and that one minus the
-exact attribution is truncation.
+A source without rounding at the same step stands between: a difference minus that one is rounding, and that one minus
+the exact attribution is truncation.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def parts_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.Tabl
     """Return the parts of the errors of a model's attributions over the setting, for a rule.
 
     The files ``rounded``, ``unrounded`` and ``exact`` belong together, and the ``methods`` are those of each. There is
-    a row for each of :data:`CURVE`, ``setting`` and ``part``: ``unrounded`` (its family), ``error`` (median over the samples of its L2 norm over
-    that of the exact attribution), ``lower_quartile``, ``upper_quartile`` and ``n`` (samples whose exact attribution is
-    not zero). A TableError says that a file lacks a sample.
+    a row for each of :data:`CURVE`, ``setting`` and ``part``: ``unrounded`` (its family), ``error`` (median over the
+    samples of the L2 norm of the part over that of the exact attribution), ``lower_quartile``, ``upper_quartile`` and
+    ``n`` (samples whose exact attribution is not zero). A TableError says that a file lacks a sample.
     """
     rows = []
     files = (inputs["rounded"], inputs["unrounded"], inputs["exact"])
@@ -73,7 +73,7 @@ def ruled(curve: pd.DataFrame) -> tuple[float, float]:
     The `curve` has the rows of one of :data:`CURVE`. NaN stands for no such setting: the first is NaN if truncation is
     the larger part already at the smallest setting, the second if rounding is so at all.
     """
-    wide = curve.pivot(index="setting", columns="part", values="error").sort_index()
+    wide = curve.pivot_table(index="setting", columns="part", values="error").sort_index()
     rounding = (wide[ROUNDING] >= wide[TRUNCATION]).to_numpy()
     settings = wide.index.to_numpy(float)
     count = int(np.argmin(rounding)) if not rounding.all() else len(rounding)
