@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from approxgrad.gradients.finite_differences import FiniteDifference
     from approxgrad.gradients.spectrum import Spectrum
     from approxgrad.methods.attribution import attribute
+    from approxgrad.methods.group_totals import group_totals
     from approxgrad.methods.original import ApproxAttribution
     from approxgrad.models.compilation import CompiledModel
     from approxgrad.models.onnx_model import OnnxModel
@@ -38,6 +39,7 @@ __all__ = [
     "TreeModel",
     "attribute",
     "choose_step",
+    "group_totals",
     "read_provenance",
     "tree_shap",
 ]
@@ -55,6 +57,7 @@ _MODULES = {
     "TreeModel": "approxgrad.models.tree_model",
     "attribute": "approxgrad.methods.attribution",
     "choose_step": "approxgrad.steps.choice",
+    "group_totals": "approxgrad.methods.group_totals",
     "read_provenance": "approxgrad.provenance.document",
     "tree_shap": "approxgrad.models.tree_shap",
 }

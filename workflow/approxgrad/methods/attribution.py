@@ -93,8 +93,7 @@ def attribute(
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
     own = configured_method(method, options)
     source = Exact().gradient(None) if isinstance(gradient, str) and gradient == Exact.name else gradient
-    if "n_steps" in options and getattr(source, "chooses_points", False):
-        raise TypeError("n_steps: the points of the path follow from the gradient's budget; path_points= sets them there")
+    check_points(options, source)
     if not callable(source):
         raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference, got {gradient!r}")
     starts = broadcast_baselines(given.baselines(options.get("baselines", 0)), given.inputs) if own.path else None
@@ -148,6 +147,12 @@ def prepared_model(
     return PreparedModel(
         model, (inputs,), (), indices, check_rows=check_rows, batch_size=None, budget=budget, faster=False
     )
+
+
+def check_points(options: dict[str, Any], gradient: Any) -> None:
+    """Refuse, by a TypeError, points of a path beside a gradient that chooses them."""
+    if "n_steps" in options and getattr(gradient, "chooses_points", False):
+        raise TypeError("n_steps: the points of the path follow from the gradient's budget; path_points= sets them")
 
 
 def configured_method(method: str, options: dict[str, Any]) -> Method:
