@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from approxgrad.explaining.explanation import explain
     from approxgrad.gradients.directions import DirectionalDifference
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
@@ -39,6 +40,7 @@ __all__ = [
     "TreeModel",
     "attribute",
     "choose_step",
+    "explain",
     "group_totals",
     "read_provenance",
     "tree_shap",
@@ -57,6 +59,7 @@ _MODULES = {
     "TreeModel": "approxgrad.models.tree_model",
     "attribute": "approxgrad.methods.attribution",
     "choose_step": "approxgrad.steps.choice",
+    "explain": "approxgrad.explaining.explanation",
     "group_totals": "approxgrad.methods.group_totals",
     "read_provenance": "approxgrad.provenance.document",
     "tree_shap": "approxgrad.models.tree_shap",
