@@ -15,7 +15,7 @@ from approxgrad.gradients.counting import CountedModel
 from approxgrad.gradients.directions import DirectionalDifference
 from approxgrad.gradients.evaluation import evaluation, failure
 from approxgrad.gradients.perturbations import Steps
-from approxgrad.gradients.targets import Target, as_outputs, target_indices
+from approxgrad.gradients.targets import Target, as_outputs, select_outputs, target_indices
 from approxgrad.methods.attribution import attribute_with, configured_method
 from approxgrad.methods.method import METHODS
 
@@ -212,15 +212,7 @@ def _explained_output(model: Model, inputs: Tensor, target: Target) -> tuple[Tar
                 f"target: an output has shape {tuple(outputs.shape[1:])}, so say which number is explained"
             )
         target = int(outputs[0].argmax())
-    if target is None:
-        return None, float(outputs)
-    indices = target_indices(target, 1)
-    assert indices is not None
-    place = tuple(indices[0].tolist())
-    try:
-        value = float(outputs.reshape(1, *outputs.shape[1:])[0][place])
-    except IndexError:
-        raise ValueError(
-            f"target: {target} is out of range, one output of the model has shape {tuple(outputs.shape[1:])}"
-        ) from None
-    return place[0] if len(place) == 1 else place, value
+    indices = target_indices(target, 1, outputs.device)
+    value = float(select_outputs(outputs, indices, 1))
+    place = () if indices is None else tuple(indices[0].tolist())
+    return place[0] if len(place) == 1 else place or None, value
