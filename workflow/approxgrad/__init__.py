@@ -9,11 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from approxgrad.explaining.explanation import explain
     from approxgrad.gradients.directions import DirectionalDifference
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
     from approxgrad.gradients.spectrum import Spectrum
     from approxgrad.methods.attribution import attribute
+    from approxgrad.methods.group_totals import group_totals
     from approxgrad.methods.original import ApproxAttribution
     from approxgrad.models.compilation import CompiledModel
     from approxgrad.models.onnx_model import OnnxModel
@@ -38,6 +40,8 @@ __all__ = [
     "TreeModel",
     "attribute",
     "choose_step",
+    "explain",
+    "group_totals",
     "read_provenance",
     "tree_shap",
 ]
@@ -55,6 +59,8 @@ _MODULES = {
     "TreeModel": "approxgrad.models.tree_model",
     "attribute": "approxgrad.methods.attribution",
     "choose_step": "approxgrad.steps.choice",
+    "explain": "approxgrad.explaining.explanation",
+    "group_totals": "approxgrad.methods.group_totals",
     "read_provenance": "approxgrad.provenance.document",
     "tree_shap": "approxgrad.models.tree_shap",
 }
