@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from approxgrad import DirectionalDifference, ExactGradient, FiniteDifference, Spectrum, attribute
 from approxgrad.gradients.prediction import correlation
-from bench.trained import ARCHITECTURES, network, drawn_images
+from bench.trained import ARCHITECTURES, drawn_images, network
 
 STEP = 0.1
 PILOTS = 5
