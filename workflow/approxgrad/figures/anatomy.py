@@ -54,11 +54,11 @@ class Anatomy(Figure):
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
         """Return labels and looks, and the methods with their labels."""
         methods = _methods(study, keys)
-        reference = study.exact(keys["dataset"], keys["model"], methods[0]).gradient
+        references = [study.exact(keys["dataset"], keys["model"], method).gradient for method in methods]
         exact = f"exact gradients of the same precision{twin_words(study, keys['model'])}"
         return super().params(study, keys) | {
             "methods": {name: study.labels["method"][name] for name in methods},
-            "against": exact if reference.is_exact else reference.name,
+            "against": ", ".join(dict.fromkeys(exact if own.is_exact else own.words for own in references)),
         }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:

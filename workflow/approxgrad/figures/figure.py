@@ -125,7 +125,7 @@ def reference_label(study: Study, method: str, dataset: str = "", model: str = "
         return words + twin_words(study, model)
     source = study.exact(dataset, model, method).gradient if model else None
     if source is not None and not source.is_exact:
-        return source.name
+        return source.words
     words = "exact gradients" if reference == method else f"exact {study.labels['method'][reference]}"
     return words + twin_words(study, model)
 

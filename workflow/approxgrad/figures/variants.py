@@ -29,7 +29,7 @@ class Variants(ComparisonFigure):
     label: ClassVar[str] = "published against correct"
 
     def targets(self, study: Study) -> list[tuple[str, ...]]:
-        """Return the comparisons of approximations with the exact attribution of another method, itself approximated."""
+        """Return the comparisons with the exact attribution of another method, which is approximated itself."""
         return [
             (dataset, model, method)
             for dataset, model, method in study.comparisons

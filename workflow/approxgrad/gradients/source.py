@@ -46,6 +46,8 @@ class SourceKind(Description):
         How each family is drawn; others take what is left of the palette.
     implementation : str
         The module that computes it, where it is another one than describes it: jobs that use the source depend on it.
+    needs : str
+        What a model must offer (:attr:`approxgrad.models.kind.ModelKind.offers`); empty for evaluations alone.
     """
 
     name: ClassVar[str]
@@ -59,6 +61,7 @@ class SourceKind(Description):
     colours: ClassVar[dict[str, str]] = {}
     markers: ClassVar[dict[str, str]] = {}
     implementation: ClassVar[str] = ""
+    needs: ClassVar[str] = ""
 
     @property
     def family(self) -> str:
@@ -107,7 +110,7 @@ class SourceKind(Description):
 
     @property
     def along_path(self) -> bool:
-        """Whether it needs the whole path, as for steps from point to point, so that only methods take it with one."""
+        """Whether it attributes along a whole path at once, so that only methods take it that can leave that to it."""
         return False
 
     @property
@@ -151,6 +154,7 @@ SOURCES: Registry[type[SourceKind]] = Registry(
         "smoothing": "published",
         "sampling": "published",
         "surrogate": "published",
+        "shapley": "shapley",
     },
 )
 
@@ -183,7 +187,7 @@ class Evaluated(SourceKind):
     """The model itself, for methods that take no gradients."""
 
     name: ClassVar[str] = "evaluated"
-    label: ClassVar[str] = "evaluations"  # type: ignore[misc]  # no property here
+    label: ClassVar[str] = "evaluations"
     colours: ClassVar[dict[str, str]] = {"evaluated": "#661100"}
     markers: ClassVar[dict[str, str]] = {"evaluated": "h"}
     implementation: ClassVar[str] = "approxgrad.gradients.following"
@@ -229,6 +233,11 @@ class Source:
         if self.dtype != PRECISIONS[0]:
             words.append(self.dtype)
         return "-".join(words)
+
+    @property
+    def words(self) -> str:
+        """The name for readers; that of a source without a setting is its label."""
+        return self.kind.label if self.setting is None else self.name
 
     @property
     def family(self) -> str:

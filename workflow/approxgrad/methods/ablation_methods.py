@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from approxgrad.descriptions import Integer, option
-from approxgrad.methods.method import METHODS, BaselineValues, Method, Reference
+from approxgrad.methods.method import METHODS, BaselineValues, Method, Reference, baseline_words, titled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,10 +79,11 @@ class Occlusion(Ablation):
 
     @property
     def title(self) -> str:
-        """The label with window and stride."""
+        """The label with window and stride, and a baseline that is not zero."""
         window, stride = (own if isinstance(own, tuple) else (own, own) for own in self._sizes)
-        steps = dict.fromkeys(map(str, stride))
-        return f"{self.label} ({' × '.join(map(str, window))}, stride {' × '.join(steps)})"
+        sides = stride[:1] if len(set(stride)) == 1 else stride
+        words = " × ".join(map(str, window)), f"stride {' × '.join(map(str, sides))}"
+        return titled(self.label, *words, *baseline_words(self.baseline))
 
     @property
     def _sizes(self) -> tuple[Any, Any]:
@@ -127,18 +128,27 @@ class FeatureAblation(Ablation):
         ),
     ] = "features"
 
+    @property
+    def title(self) -> str:
+        """The label, with a mask of groups and a baseline that is not zero."""
+        mask = "own mask" if isinstance(self.mask, tuple) else self.mask
+        return titled(self.label, *([] if mask == "features" else [mask]), *baseline_words(self.baseline))
+
     def __post_init__(self) -> None:
         given: Any = self.mask
         if isinstance(given, (tuple, list)) and all(isinstance(own, int) for own in given):
             object.__setattr__(self, "mask", tuple(given))
-        elif given not in ("features", "pixels"):
-            raise ValueError(f"mask: expected features, pixels or a list of integers, got {type(given).__name__}")
+        elif not isinstance(given, str) or given not in ("features", "pixels"):
+            shown = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
+            raise ValueError(f"mask: expected features, pixels or a list of integers, got {shown}")
 
     def groups(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], list[int]]:
         """Return a shape that broadcasts to an input, and the number of the group of each of its features."""
         if isinstance(self.mask, tuple):
             if len(self.mask) != math.prod(shape):
-                raise ValueError(f"mask: got {len(self.mask)} numbers, expected {math.prod(shape)}, one for each feature")
+                raise ValueError(
+                    f"mask: got {len(self.mask)} numbers, expected {math.prod(shape)}, one for each feature"
+                )
             return shape, list(self.mask)
         own = shape
         if self.mask == "pixels":

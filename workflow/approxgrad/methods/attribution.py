@@ -96,16 +96,22 @@ def attribute(
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
     own = configured_method(method, options)
-    source = gradient
+    source: Any = gradient
     if isinstance(gradient, str) and gradient == Exact.name:
         source = (Exact() if own.takes_gradients else Evaluated()).gradient(None)
     elif not own.takes_gradients:
         raise TypeError(f"gradient: {method} takes none; leave it out")
     if "n_steps" in options and getattr(source, "chooses_points", False):
-        raise TypeError("n_steps: the points of the path follow from the gradient's budget; path_points= sets them there")
+        raise TypeError(
+            "n_steps: the points of the path follow from the gradient's budget; path_points= sets them there"
+        )
     if not callable(source) and own.takes_gradients:
         raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference, got {gradient!r}")
-    starts = broadcast_baselines(given.baselines(options.get("baselines", 0)), given.inputs) if hasattr(own, "baseline") else None
+    starts = (
+        broadcast_baselines(given.baselines(options.get("baselines", 0)), given.inputs)
+        if hasattr(own, "baseline")
+        else None
+    )
     explained = given.target(target)
     found = attribute_with(own, given.model, given.inputs, explained, source, starts, check_rows=check_rows)
     return given.returned(found)

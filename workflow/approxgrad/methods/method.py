@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class TrueEffects:
+    """The true effects of the features, and their slopes, at inputs (N, d), and the effects at the baseline (1, d)."""
+
+    values: Any
+    slopes: Any
+    baseline: Any = None
+
+
+@dataclass(frozen=True)
 class Method(Description):
     """An attribution method with its options, the fields of a subclass.
 
@@ -63,6 +72,13 @@ class Method(Description):
     def derived(self) -> bool:
         """Whether the attribution follows from inputs and gradient alone."""
         return type(self).from_gradient is not Method.from_gradient
+
+    def true_attribution(self, inputs: Any, effects: TrueEffects) -> Any:
+        """Return the attribution of inputs (N, d) if the model were the sum of known effects; None if that is unknown.
+
+        For a function of the gradient it is the same function of the true slopes.
+        """
+        return self.from_gradient(inputs, effects.slopes) if self.derived else None
 
     @property
     def entry(self) -> dict[str, Any]:
@@ -139,8 +155,22 @@ METHODS: Registry[type[Method]] = Registry(
 )
 
 
-BaselineValues = Literal["zero", "mean"] | Number | tuple[Number, ...]
-"""A baseline in normalised features: zero, the mean of the training features, a number, or one for each feature."""
+BaselineValues = Literal["zero", "mean", "test_mean"] | Number | tuple[Number, ...]
+"""A baseline in normalised features: zero, the mean of training or test features, a number, or one for each feature."""
+
+
+def baseline_words(baseline: Any) -> list[str]:
+    """Return a baseline in words; none for zero."""
+    if baseline == "zero":
+        return []
+    return ["own baseline" if isinstance(baseline, tuple) else f"{baseline} baseline".replace("_", " ")]
+
+
+def titled(label: str, *words: str) -> str:
+    """Return a label with words in brackets, after those that it has."""
+    head, _, known = label.removesuffix(")").partition(" (")
+    every = ", ".join(filter(None, [known, *words]))
+    return f"{head} ({every})" if every else head
 
 
 @dataclass(frozen=True)
@@ -151,7 +181,10 @@ class PathMethod(Method):
 
     baseline: Annotated[
         BaselineValues,
-        option("Start of the path in normalised features: zero, mean (of the training features), a number or a list."),
+        option(
+            "Start of the path in normalised features: zero, mean (of the training features), test_mean (of the test "
+            "features, as in the thesis), a number or a list."
+        ),
     ] = "zero"
     n_steps: Annotated[Integer, option("Points on the path.", ge=1, le=100000)] = 50
 
@@ -167,6 +200,10 @@ class PathMethod(Method):
         """The points on the path."""
         return self.n_steps
 
+    def true_attribution(self, inputs: Any, effects: TrueEffects) -> Any:
+        """Return what every effect gains from the baseline to the input."""
+        return None if effects.baseline is None else effects.values - effects.baseline
+
     def factor(self, inputs: Any, baselines: Any) -> Any:
         """Return input minus baseline."""
         return inputs - baselines
@@ -174,11 +211,7 @@ class PathMethod(Method):
     @property
     def title(self) -> str:
         """The label, with a baseline that is not zero."""
-        if self.baseline == "zero":
-            return self.label
-        own = "own baseline" if isinstance(self.baseline, tuple) else f"{self.baseline} baseline"
-        head, bracket, tail = self.label.partition(" (")
-        return f"{head} ({tail.removesuffix(')')}, {own})" if bracket else f"{self.label} ({own})"
+        return titled(self.label, *baseline_words(self.baseline))
 
 
 Reference = Annotated[

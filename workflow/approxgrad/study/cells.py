@@ -103,7 +103,7 @@ def attribute_cell(
     inputs = part.model_inputs()
     baselines = None
     if hasattr(own, "baseline"):
-        values = baseline_values(own.baseline, training, part.feature_shape)
+        values = baseline_values(own.baseline, training, part.feature_shape, test)
         baselines = torch.from_numpy(values).to(device)
     chosen = read_choice(choice, source.kind.choice["scheme"]) if source.chosen and choice is not None else None
     setting = chosen["step"] if chosen else source.number
@@ -115,7 +115,7 @@ def attribute_cell(
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
     varied = source.setting if setting is None else setting
     made = source.kind.gradient(varied, batch_size=batch_size, memory_budget=budget, seed=seed, **needed)
-    if setting is None and source.kind.along_path:
+    if setting is None and source.kind.along_path and source.kind.setting_name:
         setting = 1 / own.points
     network = subject.network
     if compile_model and not source.is_exact and isinstance(network, torch.nn.Module):
@@ -147,8 +147,15 @@ def attribute_cell(
     metadata = {
         "feature_shape": list(part.feature_shape),
         "normalisation": {"mean": list(part.mean), "std": list(part.std)},
+        **part.words,
         "method": dict(method),
         "signed": own.signed,
+        # For what the attribution would be if the model were the truth.
+        **(
+            {"baseline_values": baselines.flatten().tolist()}
+            if baselines is not None and part.effects is not None
+            else {}
+        ),
         "gradient": source.name,
         **source_columns(source, setting, per_sample),
         "compiled": network is not subject.network,
@@ -174,6 +181,7 @@ def attribute_cell(
         metadata=merged([metadata]) if shard is None else metadata,
         output=done.output,
         baseline_output=done.baseline_output,
+        origin=part.origin,
     )
     return attributions, done.seconds
 

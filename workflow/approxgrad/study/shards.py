@@ -67,7 +67,7 @@ def shard_blocks(samples: int, per_sample: int, shard: Shard = WHOLE) -> list[sl
 
 
 def _block_size(per_sample: int) -> int:
-    return max(1, BLOCK_EVALUATIONS // per_sample)
+    return max(1, BLOCK_EVALUATIONS // max(1, per_sample))
 
 
 def shard_name(shard: Shard) -> str:

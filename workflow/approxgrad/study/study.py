@@ -195,7 +195,8 @@ class Study:
         """Whether others are compared with a cell, and not it with another."""
         if not self.method(cell.method).takes_gradients:
             return self.twin(cell.model) is None and self.reference(cell.method) == cell.method
-        return cell.gradient in (self._stand_ins.get((cell.dataset, cell.model)), exact_source(cell.gradient.dtype))
+        key = cell.dataset, cell.model, self.reference(cell.method)
+        return cell.gradient in (self._stand_ins.get(key), exact_source(cell.gradient.dtype))
 
     @cached_property
     def reference_cells(self) -> list[Cell]:
@@ -222,7 +223,7 @@ class Study:
         """Return the cell that a method is compared with, in a precision or the lowest."""
         dtype = dtype or self.approximated(dataset, model, method)[0].gradient.dtype
         reference = self.reference(method)
-        source = self._stand_ins.get((dataset, model)) or exact_source(dtype)
+        source = self._stand_ins.get((dataset, model, reference)) or exact_source(dtype)
         if not self.method(reference).takes_gradients:
             source = evaluated_source(dtype)
         own = Cell(dataset, self.twin(model) or model, reference, source, 0)
@@ -295,7 +296,7 @@ class Study:
         return own is not None and (own.dataset, own.model, method) in self.comparisons
 
     @cached_property
-    def _stand_ins(self) -> dict[tuple[str, str], Source]:
+    def _stand_ins(self) -> dict[Names, Source]:
         return stand_ins(self.config)
 
     def _shard_count(self, dataset: str, method: Method, source: Source, samples: int) -> int:
