@@ -56,6 +56,8 @@ class Budget(ComparisonFigure):
         from approxgrad.evaluation.uncertainty import Bootstrap
 
         found = agreements(read_metrics(inputs["metrics"], **keys), Bootstrap(**params["intervals"]))
+        # What costs no evaluations has no place on the axis.
+        found = found[found["evaluations"] > 0]
         approximated = found[[not params["families"][family]["exact"] for family in found["family"]]]
         paths = inputs.get("predicted") or []
         predicted = predicted_agreements([paths] if isinstance(paths, str) else paths, params["attribution"])

@@ -103,7 +103,7 @@ def attribute(
         raise TypeError(f"gradient: {method} takes none; leave it out")
     if "n_steps" in options and getattr(source, "chooses_points", False):
         raise TypeError(
-            "n_steps: the points of the path follow from the gradient's budget; path_points= sets them there"
+            "n_steps: the points of the path follow from the gradient's budget; leave it out"
         )
     if not callable(source) and own.takes_gradients:
         raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference, got {gradient!r}")
