@@ -27,7 +27,7 @@ with job(snakemake) as log:
             snakemake.input.weights,
             test,
             device,
-            **looks(snakemake.config["models"][snakemake.wildcards.model]),
+            **looks(snakemake.config["models"], snakemake.wildcards.model),
         )
     log.info("test %s", measures)
     log.summary = f"test {measures_summary(measures)}"
