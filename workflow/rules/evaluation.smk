@@ -185,6 +185,19 @@ TABLES = {
         },
         {"comparisons": study.comparisons, "references": [names for names, _ in OWN_REFERENCES]},
     ),
+    "choose_sources": (
+        "The best gradient source for a budget of evaluations.",
+        "best source for a budget",
+        "results/summary/best_sources",
+        "approxgrad.evaluation.budgets:best_sources",
+        {
+            "metrics": [
+                METRIC_TABLE.format(dataset=dataset, model=model, method=method)
+                for dataset, model, method in study.budgeted
+            ]
+        },
+        INTERVALS | {"comparisons": study.budgeted},
+    ),
     "summarise_published": (
         "Mean, median, their intervals, spread and quartiles of every metric over the cached maps.",
         "summary of cached arrays",
@@ -249,3 +262,4 @@ rule metrics:
         OVER_TRAININGS,
         rules.tabulate_ranges.output,
         rules.recommend_steps.output,
+        rules.choose_sources.output if study.budgeted else [],

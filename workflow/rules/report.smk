@@ -138,6 +138,7 @@ rule describe_run:
                 for name in (*cell.keys.values(), *cell.shard_names)
             }
             | {choice.points for choice in study.choices.values()}
+            | {name for pilots in study.spectra.values() for name in pilots.keys.values()}
         ),
         states=[file_state(path) for path in templates("page.css")],
         versions=versions("describe_run.py"),

@@ -146,7 +146,7 @@ def test_metrics_are_read_with_their_keys(tmp_path, exact):
     write_table(tmp_path / "metrics.parquet", evaluate_method([exact], [path]), {})
     frame = read_metrics(tmp_path / "metrics.parquet", "d", "m", "a")
     assert (frame[["dataset", "model", "method"]] == ["d", "m", "a"]).all(axis=None)
-    assert set(frame) == {*KEYS, "sample", *METRICS}
+    assert set(frame) == {*KEYS, "sample", "origin", *METRICS}
 
 
 def test_another_table_in_place_of_the_metrics_is_refused(tmp_path):

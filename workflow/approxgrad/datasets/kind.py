@@ -88,13 +88,18 @@ class DatasetKind(Description):
         return written(self)
 
     def split(
-        self, features: NDArray[Any], target: NDArray[Any], classes: tuple[str, ...] = (), effects: Any = None
+        self,
+        features: NDArray[Any],
+        target: NDArray[Any],
+        classes: tuple[str, ...] = (),
+        effects: Any = None,
+        origin: NDArray[Any] | None = None,
     ) -> Split:
         """Return some rows as a part with the shape and the numbers of the configuration."""
         from approxgrad.storage.splits import Split
 
         scale = self.fixed_scale
-        return Split(features, target, effects, self.feature_shape or (), classes, scale.mean, scale.std)
+        return Split(features, target, effects, self.feature_shape or (), classes, scale.mean, scale.std, origin=origin)
 
     def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
         """Return the parts ``train``, ``validation`` and ``test`` from the files that :meth:`sources` names.

@@ -18,7 +18,7 @@ from approxgrad.evaluation.metrics import METRICS, Array, compare, reported
 from approxgrad.evaluation.truths import MATCHED, TRUTH
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
 from approxgrad.gradients.difference import Difference
-from approxgrad.gradients.source import Source
+from approxgrad.gradients.source import Source, exact_source
 from approxgrad.storage.attributions import attribution_file
 from approxgrad.storage.cached_arrays import read_arrays
 from approxgrad.storage.table_checks import TableError, matrix
@@ -40,10 +40,10 @@ def evaluate_method(
     """Return the metrics of every sample of one data set, model and method, from its attribution files.
 
     There is a row for each gradient source, reference and sample: :data:`approxgrad.evaluation.frames.SOURCE`,
-    ``reference``, ``sample`` and a column for each metric, null where it is undefined. Approximated attributions are
-    compared with ``exact`` of the same precision, with ``exact of`` the `twin` that the exact ones are of, or with the
-    source that stands in for it; all of them with the ``truth``, where it is known, and with the ``matched truth`` of
-    the method, where the effects are known as functions: `described` is what
+    ``reference``, ``sample``, its ``origin`` where that is known, and a column for each metric, null where it is
+    undefined. Approximated attributions are compared with ``exact`` of the same precision, with ``exact of`` the `twin`
+    that the exact ones are of, or with the source that stands in for it; all of them with the ``truth``, where it is
+    known, and with the ``matched truth`` of the method, where the effects are known as functions: `described` is what
     :class:`approxgrad.evaluation.matched_truth.MatchedTruth` takes. A TableError says that a sample or a precision
     lacks its exact attribution, or that the maps differ in size.
     """
@@ -57,8 +57,10 @@ def evaluate_method(
     for path in approximated:
         file = attribution_file(path, COMPARED)
         dtype = file.metadata["dtype"]
-        if dtype not in references and len(references) == 1 and references[min(references)].metadata["setting"]:
-            references[dtype] = references[min(references)]  # A source stands in for all exact ones.
+        if dtype not in references and len(references) == 1:
+            (other,) = references.values()
+            if other.metadata["gradient"] != exact_source(other.metadata["dtype"]).name:
+                references[dtype] = other  # A source stands in for all exact ones.
         if dtype not in references:
             raise TableError(f"{path}: has no exact attribution of {dtype}")
         parts += _measured_file(file, references[dtype], twin, described)
@@ -74,7 +76,9 @@ def _measured_file(
     file: TableFile, exact: TableFile | None, twin: str = "", described: Mapping[str, Any] | None = None
 ) -> list[pa.Table]:
     """Compare the maps of a file with the exact ones, if given, and with the truth, piece by piece to save memory."""
-    sample = file.read(["sample"])["sample"].to_numpy()
+    columns = [name for name in ("sample", "origin") if name in file.schema.names]
+    samples = file.read(columns)
+    sample = samples["sample"].to_numpy()
     positions = None if exact is None else _positions(exact, sample, file.path)
     against = "exact" if exact is None else exact.metadata["gradient"].removesuffix(f"-{exact.metadata['dtype']}")
     against += f" of {twin}" if twin else ""
@@ -101,7 +105,7 @@ def _measured_file(
         raise TableError(f"{file.path}: column truth does not hold lists of one length")
     return [
         _measure_table(
-            sample,
+            samples,
             {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS},
             file.metadata,
             name,
@@ -130,16 +134,21 @@ def arrays_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.Tab
             "dtype": source.dtype,
             "evaluations": source.evaluations(exact.shape[1]),
         }
-        parts.append(_measure_table(np.arange(len(exact)), compare(approximated, exact), described, "exact"))
+        parts.append(
+            _measure_table(
+                pa.table({"sample": np.arange(len(exact))}), compare(approximated, exact), described, "exact"
+            )
+        )
     return pa.concat_tables(parts)
 
 
 def _measure_table(
-    sample: NDArray[np.int64], values: Mapping[str, Array], source: Mapping[str, Any], reference: str
+    samples: pa.Table, values: Mapping[str, Array], source: Mapping[str, Any], reference: str
 ) -> pa.Table:
-    """Return the metrics of some samples as a table."""
-    rows = len(sample)
-    columns = source_columns(source, rows) | {"reference": pa.array([reference] * rows), "sample": pa.array(sample)}
+    """Return the metrics of some samples, which have a number and perhaps an origin, as a table."""
+    rows = len(samples)
+    columns = source_columns(source, rows) | {"reference": pa.array([reference] * rows), "sample": samples["sample"]}
+    columns["origin"] = samples["origin"] if "origin" in samples.column_names else pa.nulls(rows, pa.string())
     columns |= {metric: pa.array(measured, mask=np.isnan(measured)) for metric, measured in values.items()}
     return pa.table(columns)
 

@@ -30,6 +30,7 @@ Families = Mapping[str, Mapping[str, Any]]
 
 COLUMN_WIDTH = 3.5  # Inches of one column of a journal, for which the text sizes are chosen.
 CROWDED = 8  # With more gradient sources, the tick labels stand upright.
+TICK_LETTERS = 12  # In a line of a tick label.
 
 STYLE: dict[Any, Any] = {
     "font.size": 7,
@@ -208,7 +209,7 @@ def source_groups(rows: pd.DataFrame, families: Families) -> list[Group]:
             settings = sorted(set(rows.loc[rows["family"] == name, "setting"].dropna()))
             known = sorted({*looks["settings"], *rows.loc[rows["setting_name"] == setting_name, "setting"].dropna()})
             for setting in settings or [np.nan]:
-                label = setting_label(setting) if settings else looks["label"]
+                label = setting_label(setting) if settings else textwrap.fill(looks["label"], TICK_LETTERS)
                 shade = known.index(setting) / (len(known) - 1) if settings and len(known) > 1 else 1.0
                 colour = shaded(looks["colour"], shade)
                 sources.append(Source(name, setting, label, len(sources) + 0.6 * gap, colour))

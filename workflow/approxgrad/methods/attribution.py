@@ -13,7 +13,7 @@ from approxgrad.gradients.batching import memory_budget
 from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs
 from approxgrad.gradients.evaluated import BatchedGradient, GradientSource
 from approxgrad.gradients.prepared import PreparedModel, prepared
-from approxgrad.gradients.source import Exact
+from approxgrad.gradients.source import Evaluated, Exact
 from approxgrad.gradients.targets import Target, target_indices
 from approxgrad.methods.method import METHODS, Method
 
@@ -46,16 +46,20 @@ def attribute(
         The output that is explained, in any form of :data:`approxgrad.gradients.targets.Target`.
     method : str
         A name from :data:`approxgrad.methods.method.METHODS`: ``gradient``, ``saliency``, ``input_x_gradient``,
-        ``integrated_gradients``, ``integrated_gradients_published`` or one of your own.
+        ``integrated_gradients``, ``integrated_gradients_published``, ``occlusion``, ``feature_ablation`` or one of your
+        own.
     gradient : GradientSource or "exact"
-        ``"exact"`` for automatic differentiation, or a :class:`approxgrad.FiniteDifference`.
+        ``"exact"`` for automatic differentiation, or a :class:`approxgrad.FiniteDifference`. Occlusion and feature
+        ablation take none.
     check_rows : bool
         Whether to refuse a model whose output for a row depends on chance, on other rows or on their number
         (:func:`approxgrad.gradients.rows.check_rows`). A source with ``batch_size=1`` suits models that depend on the
         batch.
     **options
-        Those of the method. The Integrated Gradients methods take `baselines` (number, or tensor, array, series or data
-        frame that broadcasts to the inputs, default 0) and `n_steps` (number of path points, default 50).
+        Those of the method. All but functions of the gradient take `baselines` (number, or tensor, array, series or
+        data frame that broadcasts to the inputs, default 0); the Integrated Gradients methods `n_steps` (number of path
+        points, default 50), occlusion `window` and `stride`, feature ablation `mask`
+        (:mod:`approxgrad.methods.ablation_methods`).
 
     Returns
     -------
@@ -92,10 +96,22 @@ def attribute(
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
     own = configured_method(method, options)
-    source = Exact().gradient(None) if isinstance(gradient, str) and gradient == Exact.name else gradient
-    if not callable(source):
+    source: Any = gradient
+    if isinstance(gradient, str) and gradient == Exact.name:
+        source = (Exact() if own.takes_gradients else Evaluated()).gradient(None)
+    elif not own.takes_gradients:
+        raise TypeError(f"gradient: {method} takes none; leave it out")
+    if "n_steps" in options and getattr(source, "chooses_points", False):
+        raise TypeError(
+            "n_steps: the points of the path follow from the gradient's budget; path_points= sets them there"
+        )
+    if not callable(source) and own.takes_gradients:
         raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference, got {gradient!r}")
-    starts = broadcast_baselines(given.baselines(options.get("baselines", 0)), given.inputs) if own.path else None
+    starts = (
+        broadcast_baselines(given.baselines(options.get("baselines", 0)), given.inputs)
+        if hasattr(own, "baseline")
+        else None
+    )
     explained = given.target(target)
     found = attribute_with(own, given.model, given.inputs, explained, source, starts, check_rows=check_rows)
     return given.returned(found)
@@ -158,8 +174,11 @@ def configured_method(method: str, options: dict[str, Any]) -> Method:
     """
     described = METHODS[method]
     own = [field.name for field in dataclasses.fields(described) if field.name not in STUDY_OPTIONS]
-    allowed = [*(["baselines"] if described.path else []), *own]
+    allowed = [*(["baselines"] if hasattr(described, "baseline") else []), *own]
     for name in options:
         if name not in allowed:
             raise TypeError(f"{name}: not an option of {method}, which takes {', '.join(allowed) or 'none'}")
+    needed = {field.name for field in dataclasses.fields(described) if field.default is dataclasses.MISSING}
+    for name in sorted(needed - options.keys()):
+        raise TypeError(f"{name}: {method} needs it")
     return described(**{name: value for name, value in options.items() if name != "baselines"})

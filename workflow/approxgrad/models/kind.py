@@ -65,6 +65,8 @@ class ModelKind(Description):
         The kind for readers.
     differentiable : bool
         Whether a model has an exact gradient, by automatic differentiation.
+    keyed : bool
+        Whether `architecture: name/value` is another way to write the key with the kind's name.
     timed : bool
         Whether a plan may evaluate a model to tell how long jobs take.
     precisions : tuple of str
@@ -83,15 +85,19 @@ class ModelKind(Description):
         Name of another model of the study with whose exact gradient this one is compared.
     repeats : int
         How often a study trains the model; an option of kinds that it can train.
+    offers : tuple of str
+        What gradient sources may need besides evaluations, such as its trees.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     differentiable: ClassVar[bool] = True
     timed: ClassVar[bool] = True
+    keyed: ClassVar[bool] = False
     source_key: ClassVar[str] = ""
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS
     repeats: ClassVar[int] = 1
+    offers: ClassVar[tuple[str, ...]] = ()
 
     batch_size: Annotated[Integer | None, option(ROWS_AT_ONCE, ge=1)] = None
     check_rows: Annotated[Flag, option(CHECK_ROWS)] = True
@@ -291,6 +297,9 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "mlp": "architectures",
         "resnet18": "architectures",
         "resnet50": "architectures",
+        "torchvision": "named_networks",
+        "timm": "named_networks",
+        "huggingface": "named_networks",
         "factory": "own_code",
         "function": "own_code",
         "onnx": "onnx_kind",

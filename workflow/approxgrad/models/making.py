@@ -94,8 +94,10 @@ def fitted_model(
     *,
     check_rows: bool = True,
     batch_size: int | None = None,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], str]:
     """Fit weights from elsewhere to a model, save it and return its measures on the test rows.
+
+    Also return the line of :func:`approxgrad.models.weights.fit_weights`.
 
     Parameters
     ----------
@@ -114,10 +116,10 @@ def fitted_model(
         If the weights do not fit, or the model cannot be saved and loaded again or fails a check.
     """
     model = build_model(**description)
-    fit_weights(model, weights, source)
+    note = fit_weights(model, weights, source)
     measures = measured_model(model.to(device), test, device, check_rows=check_rows, batch_size=batch_size)
     save_model(path, model, description, inputs=some_inputs(test, device))
-    return measures
+    return measures, note
 
 
 def made_model(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from approxgrad.study.study import Study
 
 GRADIENT = "gradient"  # stands in the place of a method for gradients that several methods share
+PILOTS = "pilots"  # and for those at training rows, by which directions are ordered
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ def evaluations(study: Study, inputs: Mapping[str, Inputs]) -> list[Evaluation]:
             count = _evaluations(method, cell, known, shard) if path in evaluating else 0
             counts = (0, count) if cell.gradient.is_exact else (count, 0)
             found.append(Evaluation(path, cell.path, cell.dataset, cell.model, task, False, cell.samples, *counts))
+    for path, pilots in study.spectra.items():
+        features = inputs[pilots.dataset].features
+        count = None if features is None else pilots.evaluations(features)
+        found.append(Evaluation(path, path, pilots.dataset, pilots.model, PILOTS, False, pilots.samples, count, 0))
     for path, choice in study.choices.items():
         count = _most_evaluations(choice, inputs[choice.dataset].features)
         keys = choice.dataset, choice.model, choice.points
@@ -93,14 +98,14 @@ def evaluations(study: Study, inputs: Mapping[str, Inputs]) -> list[Evaluation]:
 
 
 def _evaluations(method: Method, cell: Cell, inputs: Inputs, shard: Shard) -> int | None:
-    features = 1 if cell.gradient.is_exact else inputs.features  # the cost of an exact gradient does not depend on it
+    shape = (1,) if cell.gradient.is_exact else inputs.shape  # the cost of an exact gradient does not depend on it
     values = _baseline_values(getattr(method, "baseline", "zero"), inputs)
-    if features is None or values is None:
+    if shape is None or values is None:
         return None
     # Shards are cut by a cost that does not depend on the values of the baseline.
-    blocks = shard_blocks(cell.samples, method.evaluations(cell.gradient, features), shard)
+    blocks = shard_blocks(cell.samples, method.evaluations(cell.gradient, shape), shard)
     samples = sum(block.stop - block.start for block in blocks)
-    return samples * method.evaluations(cell.gradient, features, values)
+    return samples * method.evaluations(cell.gradient, shape, values)
 
 
 def _baseline_values(baseline: Any, inputs: Inputs) -> int | None:

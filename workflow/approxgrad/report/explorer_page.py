@@ -83,7 +83,7 @@ def comparison_chart(item: Comparison, data: dict[str, Any]) -> dict[str, Any]:
         views["source"] | {"value": [{"source": middle}], "bind": {"source": _list("Gradient source", sources)}},
         views["sample"] | {"value": [{"sample": next(iter(rows))}], "bind": {"sample": _list("Test row", rows)}},
     ]
-    datasets = {name: data[name] for name in ("boxes", "points", "rows", "differences")}
+    datasets = {name: data[name] for name in ("boxes", "points", "rows", "differences", "features")}
     datasets["metrics"] = [{"metric": name, "label": labels[name], "best": METRICS[name].best} for name in labels]
     return fixed | {"params": parameters, "datasets": datasets}
 
@@ -225,9 +225,11 @@ def _bars(has_truth: bool, against: str) -> alt.VConcatChart:
         .transform_calculate(**{"size": "abs(datum.exact)", "true effect": "datum.truth", against: "datum.exact"})
         .transform_window(rank="rank()", sort=largest, groupby=["sample"])
         .transform_filter(f"datum.rank <= {MOST_FEATURES}")
+        .transform_lookup("number", alt.LookupData(alt.NamedData("features"), "number", ["feature"]))
     )
-    tooltip = [alt.Tooltip("number:O", title="feature"), alt.Tooltip("input:Q", title="its value", format=".4g")]
-    x = alt.X("number:O", title="feature", axis=alt.Axis(labelAngle=0))
+    tooltip = [alt.Tooltip("feature:N"), alt.Tooltip("input:N", title="its value")]
+    in_order = alt.EncodingSortField("number", order="ascending")
+    x = alt.X("feature:N", title="feature", sort=in_order, axis=alt.Axis(labelAngle=-40, labelLimit=120))
     colour = alt.Color(
         "kind:N", scale=alt.Scale(domain=[*kinds], range=[*kinds.values()]), legend=alt.Legend(orient="top", title=None)
     )

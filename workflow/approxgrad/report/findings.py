@@ -51,7 +51,7 @@ class Facts:
             found[names] = Curve(
                 *(dataset, model, method, family, metric),
                 look=self.families[dataset][family],
-                settings=tuple(group["setting"].astype(float)),
+                settings=tuple(None if math.isnan(own) else float(own) for own in group["setting"].astype(float)),
                 gradients=tuple(group["gradient"]),
                 medians=tuple(map(_median, group.to_dict("records"))),
                 samples=int((group["n"] + group["undefined"]).max()),
@@ -123,8 +123,8 @@ class Median:
 class Curve:
     """The medians of one metric over the ascending settings of one family of gradient sources, at least one.
 
-    `look` describes the family; `samples` and `undefined` are the most samples of a setting, and the most that one
-    leaves out because the metric is undefined.
+    A source without a setting has the setting None. `look` describes the family; `samples` and `undefined` are the most
+    samples of a setting, and the most that one leaves out because the metric is undefined.
     """
 
     dataset: str
@@ -133,7 +133,7 @@ class Curve:
     family: str
     metric: str
     look: Mapping[str, Any]
-    settings: tuple[float, ...]
+    settings: tuple[float | None, ...]
     gradients: tuple[str, ...]
     medians: tuple[Median, ...]
     samples: int
@@ -164,7 +164,7 @@ class Curve:
         return wording.setting(self.settings[position], self.look)
 
     @property
-    def grid(self) -> tuple[str, tuple[float, ...]]:
+    def grid(self) -> tuple[str, tuple[float | None, ...]]:
         """What was varied and where: bests of grids with other ranges are no comparison."""
         return str(self.look["setting_name"]), self.settings
 

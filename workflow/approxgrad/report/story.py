@@ -156,7 +156,7 @@ def _in_short(facts: Facts) -> list[tuple[str, str]]:
 
 def _by_grid(found: list[Curve]) -> list[tuple[str, list[Curve]]]:
     """Return the curves over each grid of settings, with its words if there are several: only these are comparable."""
-    grids: dict[tuple[str, tuple[float, ...]], list[Curve]] = {}
+    grids: dict[tuple[str, tuple[float | None, ...]], list[Curve]] = {}
     for curve in found:
         grids.setdefault(curve.grid, []).append(curve)
     return [("" if len(grids) == 1 else f"({_range_in_words(own[0])}) ", own) for own in grids.values()]

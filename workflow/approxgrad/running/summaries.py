@@ -10,12 +10,16 @@ from typing import Any
 from approxgrad.evaluation.truths import TRUTHS
 
 
-def attribution_summary(samples: int, metadata: Mapping[str, Any], seconds: float) -> str:
-    """Return the key numbers of an attribution: samples, model evaluations and their rate, and lost steps."""
+def attribution_summary(samples: int, metadata: Mapping[str, Any], seconds: float, exact: bool = False) -> str:
+    """Return the key numbers of an attribution: samples, model evaluations and their rate, and lost steps.
+
+    Evaluations for an `exact` gradient are forward and backward passes.
+    """
     count = metadata["model_evaluations"]
-    unit = "evaluations" if metadata["setting_name"] else "forward and backward passes"
+    unit = "forward and backward passes" if exact else "evaluations"
     rate = [f"{count / seconds:,.0f}/s"] if seconds else []
-    return ", ".join([f"{samples:,} samples", f"{count:,} {unit}", *rate, *_lost_steps(metadata)])
+    cost = [f"{count:,} {unit}", *rate] if count or metadata["setting_name"] else []
+    return ", ".join([f"{samples:,} samples", *cost, *_lost_steps(metadata)])
 
 
 def gathering_summary(shards: int, metadata: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from approxgrad.storage.names import Names, names_of
 from approxgrad.storage.row_groups import document_schema, group_rows, write_row_groups
 from approxgrad.storage.table_checks import TableError, check_attributions, matrix
 from approxgrad.storage.table_file import TableFile
@@ -34,6 +35,7 @@ ATTRIBUTION_SCHEMA = pa.schema(
         ("truth", pa.list_(pa.float32())),
         ("output", pa.float64()),
         ("baseline_output", pa.float64()),
+        ("origin", pa.string()),
     ]
 )
 
@@ -42,8 +44,11 @@ SOURCE_COLUMNS = ["family", "setting", "setting_name", "chosen", "dtype", "evalu
 """Columns that say what gradient an attribution has; the same for all its rows, and entries of the metadata."""
 
 
-OPTIONAL_COLUMNS = ["output", "baseline_output"]
-"""Columns that an attribution file may lack: without them it has no completeness residual, but all else."""
+END_COLUMNS = ["output", "baseline_output"]
+"""Outputs at the ends of a path, from which the completeness residual follows."""
+
+OPTIONAL_COLUMNS = [*END_COLUMNS, "origin"]
+"""Columns that an attribution file may lack, or hold no values in."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,12 @@ class Attributions:
     metadata: dict[str, Any]  # feature shape, normalisation, gradient source, method options, cost and versions
     output: NDArray[np.float64] | None = None  # (N,): the explained output at the input, for methods with a path
     baseline_output: NDArray[np.float64] | None = None  # the same at the baseline
+    origin: NDArray[np.str_] | None = None  # (N,): the row of a table, from 1 on, or the file, that a sample is from
+
+    @property
+    def names(self) -> Names:
+        """What features and classes are called."""
+        return names_of(self.metadata)
 
 
 def write_attributions(path: Path | str, result: Attributions) -> None:
@@ -75,6 +86,7 @@ def write_attributions(path: Path | str, result: Attributions) -> None:
             pa.nulls(rows, pa.float64()) if values is None else pa.array(values, pa.float64())
             for values in (result.output, result.baseline_output)
         ),
+        pa.nulls(rows, pa.string()) if result.origin is None else pa.array(result.origin, pa.string()),
     ]
     schema = document_schema(ATTRIBUTION_SCHEMA, result.metadata)
     write_row_groups(path, schema, [pa.table(columns, schema=schema)], group_rows(result.attribution.shape[1]))
@@ -103,5 +115,6 @@ def read_attributions(path: Path | str, rows: slice | Sequence[int] = slice(None
         target=table["target"].to_numpy() if "target" in known else None,
         truth=matrix(table["truth"], "truth", path) if "truth" in known else None,
         metadata=file.metadata,
-        **{name: table[name].to_numpy() for name in OPTIONAL_COLUMNS if name in known},
+        **{name: table[name].to_numpy() for name in END_COLUMNS if name in known},
+        origin=table["origin"].to_numpy().astype(str) if "origin" in known else None,
     )
