@@ -130,6 +130,13 @@ UNCERTAINTY = written(study.config.uncertainty)
 MATTERS = {"smallest_difference": UNCERTAINTY.pop("smallest_difference")}
 INTERVALS = {"seed": study.config.seed, "uncertainty": UNCERTAINTY}
 
+# Comparisons of models that are trained several times, and the files of their trainings.
+TRAINED = [
+    (dataset, study.repeats.get(model, model), model, method)
+    for dataset, model, method in study.comparisons
+    if study.repeats.get(model, model) in study.repeats.values()
+]
+
 # Tables of the whole study by the names of their rules: what each says and is called, the file, the function that makes
 # it, its inputs and parameters.
 TABLES = {
@@ -161,6 +168,25 @@ TABLES = {
         "approxgrad.evaluation.paired:pairs_table",
         {"metrics": METRIC_FILES},
         INTERVALS | MATTERS | {"comparisons": study.comparisons},
+    ),
+    **(
+        {
+            "compare_trainings": (
+                "What holds over the trainings of a model.",
+                "over trainings",
+                "results/summary/trainings",
+                "approxgrad.evaluation.trainings:trainings_table",
+                {
+                    "metrics": [
+                        METRIC_TABLE.format(dataset=dataset, model=training, method=method)
+                        for dataset, _, training, method in TRAINED
+                    ]
+                },
+                INTERVALS | MATTERS | {"trained": TRAINED},
+            )
+        }
+        if TRAINED
+        else {}
     ),
     "tabulate_ranges": (
         "Smallest and largest value of the exact attributions.",
@@ -245,6 +271,9 @@ for table, (line, label, path, function, inputs, parameters) in TABLES.items():
             "../scripts/tabulate.py"
 
 
+OVER_TRAININGS = ["results/summary/trainings.parquet"] if TRAINED else []
+
+
 rule metrics:
     """All metrics of the study, their summary, the gradient sources in pairs and the settings to use."""
     input:
@@ -253,6 +282,7 @@ rule metrics:
         PART_FILES,
         rules.summarise.output,
         rules.compare_sources.output,
+        OVER_TRAININGS,
         rules.tabulate_ranges.output,
         rules.recommend_steps.output,
         rules.choose_sources.output if study.budgeted else [],

@@ -12,9 +12,10 @@ with job(snakemake):
     inputs, params = snakemake.input, snakemake.params
     splits = dict(zip(params.families, inputs.splits, strict=True))
     residuals = dict(zip(map(tuple, params.complete), inputs.get("residuals", []), strict=True))
-    described = {"labels": params.labels, "families": params.families, "references": params.references}
-    parts = read_parts(inputs.get("parts", ()), params.split)
-    facts = read_facts(inputs.summary, inputs.models, splits, inputs.paired, residuals, parts=parts, **described)
+    described = {name: params.get(name) for name in ("labels", "families", "references", "repeats")}
+    described["trainings"] = next(iter(inputs.get("trainings", [])), None)
+    described["parts"] = read_parts(inputs.get("parts", ()), params.split)
+    facts = read_facts(inputs.summary, inputs.models, splits, inputs.paired, residuals, **described)
     html = {
         snakemake.output.page: page("The story of this study", sections_html(tell(facts))),
         snakemake.output.start: sections_html(start(facts)),
