@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from approxgrad.evaluation.results import read_results
+    from approxgrad.figures.plotting import plot_attribution
     from approxgrad.gradients.directions import DirectionalDifference
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
@@ -36,7 +38,9 @@ __all__ = [
     "TreeModel",
     "attribute",
     "choose_step",
+    "plot_attribution",
     "read_provenance",
+    "read_results",
     "tree_shap",
 ]
 
@@ -52,7 +56,9 @@ _MODULES = {
     "TreeModel": "approxgrad.models.tree_model",
     "attribute": "approxgrad.methods.attribution",
     "choose_step": "approxgrad.steps.choice",
+    "plot_attribution": "approxgrad.figures.plotting",
     "read_provenance": "approxgrad.provenance.document",
+    "read_results": "approxgrad.evaluation.results",
     "tree_shap": "approxgrad.models.tree_shap",
 }
 
