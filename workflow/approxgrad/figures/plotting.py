@@ -137,7 +137,8 @@ def _bars(
 
 
 def _bar_panel(axes: Axes, values: NDArray[np.float64], labels: list[str]) -> None:
-    colours = [style.VERMILLION if value < 0 else style.BLUE for value in values]
+    # The hues of the maps: red is positive.
+    colours = [style.BLUE if value < 0 else style.VERMILLION for value in values]
     axes.barh(np.arange(len(values)), values, color=colours, height=0.7)
     axes.set_yticks(np.arange(len(values)), labels=labels)
     axes.axvline(0, color=style.BLACK, linewidth=0.6)
