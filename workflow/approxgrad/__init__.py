@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from approxgrad.gradients.directions import DirectionalDifference
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
+    from approxgrad.gradients.spectrum import Spectrum
     from approxgrad.methods.attribution import attribute
     from approxgrad.methods.original import ApproxAttribution
     from approxgrad.models.compilation import CompiledModel
@@ -34,6 +35,7 @@ __all__ = [
     "FiniteDifference",
     "OnnxModel",
     "ServiceModel",
+    "Spectrum",
     "StepChoice",
     "TreeModel",
     "attribute",
@@ -53,6 +55,7 @@ _MODULES = {
     "OnnxModel": "approxgrad.models.onnx_model",
     "ServiceModel": "approxgrad.models.services.service_model",
     "StepChoice": "approxgrad.steps.choice",
+    "Spectrum": "approxgrad.gradients.spectrum",
     "TreeModel": "approxgrad.models.tree_model",
     "attribute": "approxgrad.methods.attribution",
     "choose_step": "approxgrad.steps.choice",

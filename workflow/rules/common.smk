@@ -19,6 +19,7 @@ from approxgrad.gradients.source import SOURCES
 from approxgrad.methods.method import METHODS
 from approxgrad.models.kind import MODELS
 from approxgrad.study.choices import STEPS
+from approxgrad.study.spectra import SPECTRA
 from approxgrad.study.grid import ATTRIBUTIONS, GRADIENTS, keys_pattern, remove_gathered_shards, shards_of
 from approxgrad.running.lock import RUN_VARIABLE, run_alone
 from approxgrad.seeds import derive_seed

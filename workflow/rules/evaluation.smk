@@ -3,6 +3,21 @@ from approxgrad.evaluation.files import METRIC_TABLE, PUBLISHED_METRICS, RESIDUA
 from approxgrad.study.path_methods import complete_methods, path_cells
 
 
+# Whether a method has a matched truth on a data set, and what that follows from.
+def has_functions(wildcards):
+    return study.dataset(wildcards.dataset).has_functions
+
+
+def true_entries(wildcards):
+    own = study.dataset(wildcards.dataset)
+    return {"dataset": {"kind": own.name, **written(own)}, "method": study.method(wildcards.method).entry}
+
+
+def true_modules(wildcards):
+    described = [dataset_module(wildcards), METHODS.module(study.method(wildcards.method).name)]
+    return described if has_functions(wildcards) else []
+
+
 rule evaluate:
     """Compare approximated with exact attributions, and both with the true effects where they are known."""
     input:
@@ -12,8 +27,8 @@ rule evaluate:
         approximated=lambda wildcards: [
             cell.path for cell in study.approximated(wildcards.dataset, wildcards.model, wildcards.method)
         ],
-        extensions=METRIC_EXTENSIONS,
-        code=code("evaluate.py", "approxgrad.evaluation.metric_tables"),
+        extensions=lambda wildcards: METRIC_EXTENSIONS + extension_files(study, true_modules(wildcards)),
+        code=lambda wildcards: code("evaluate.py", "approxgrad.evaluation.metric_tables", *true_modules(wildcards)),
     output:
         metrics=METRIC_TABLE,
     log:
@@ -28,8 +43,11 @@ rule evaluate:
     params:
         made_by="approxgrad.evaluation.metric_tables:method_table",
         twin=lambda wildcards: study.twin(wildcards.model) or "",
-        states=states(METRIC_EXTENSIONS),
-        versions=versions("evaluate.py", "approxgrad.evaluation.metric_tables"),
+        truth=lambda wildcards: true_entries(wildcards) if has_functions(wildcards) else {},
+        states=lambda wildcards: states(METRIC_EXTENSIONS + extension_files(study, true_modules(wildcards))),
+        versions=lambda wildcards: versions(
+            "evaluate.py", "approxgrad.evaluation.metric_tables", *true_modules(wildcards)
+        ),
     script:
         "../scripts/evaluate.py"
 
@@ -38,6 +56,7 @@ use rule evaluate as evaluate_completeness with:
     """Compare the sum of the attributions with the difference of the outputs."""
     input:
         attributions=lambda wildcards: [cell.path for cell in path_cells(study, wildcards.dataset, wildcards.model)],
+        extensions=[],
         code=code("evaluate.py", "approxgrad.evaluation.completeness"),
     output:
         residuals=RESIDUALS,
@@ -48,6 +67,8 @@ use rule evaluate as evaluate_completeness with:
     params:
         made_by="approxgrad.evaluation.completeness:residuals_table",
         twin="",
+        truth={},
+        states=[],
         methods=lambda wildcards: [cell.method for cell in path_cells(study, wildcards.dataset, wildcards.model)],
         versions=versions("evaluate.py", "approxgrad.evaluation.completeness"),
 
@@ -67,6 +88,7 @@ use rule evaluate as evaluate_published with:
     params:
         made_by="approxgrad.evaluation.metric_tables:arrays_table",
         twin="",
+        truth={},
         steps=lambda wildcards: [file.step for file in cached_files(study, **wildcards)],
         # A file can be another one although it is older than what was made from the one before.
         states=lambda wildcards: states([*(file.path for file in cached_files(study, **wildcards)), *METRIC_EXTENSIONS]),
@@ -82,7 +104,9 @@ METRIC_FILES = [
 OWN_REFERENCES = [
     (names, cell) for names in study.comparisons for cell in study.references(*names) if cell.model == names[1]
 ]
-INTERVALS = {"seed": study.config.seed, "uncertainty": written(study.config.uncertainty)}
+UNCERTAINTY = written(study.config.uncertainty)
+MATTERS = {"smallest_difference": UNCERTAINTY.pop("smallest_difference")}
+INTERVALS = {"seed": study.config.seed, "uncertainty": UNCERTAINTY}
 
 # Tables of the whole study by the names of their rules: what each says and is called, the file, the function that makes
 # it, its inputs and parameters.
@@ -114,7 +138,7 @@ TABLES = {
         "results/summary/paired",
         "approxgrad.evaluation.paired:pairs_table",
         {"metrics": METRIC_FILES},
-        INTERVALS | {"comparisons": study.comparisons},
+        INTERVALS | MATTERS | {"comparisons": study.comparisons},
     ),
     "tabulate_ranges": (
         "Smallest and largest value of the exact attributions.",
@@ -134,6 +158,19 @@ TABLES = {
             "exact": [cell.path for _, cell in OWN_REFERENCES],
         },
         {"comparisons": study.comparisons, "references": [names for names, _ in OWN_REFERENCES]},
+    ),
+    "choose_sources": (
+        "The best gradient source for a budget of evaluations.",
+        "best source for a budget",
+        "results/summary/best_sources",
+        "approxgrad.evaluation.budgets:best_sources",
+        {
+            "metrics": [
+                METRIC_TABLE.format(dataset=dataset, model=model, method=method)
+                for dataset, model, method in study.budgeted
+            ]
+        },
+        INTERVALS | {"comparisons": study.budgeted},
     ),
     "summarise_published": (
         "Mean, median, their intervals, spread and quartiles of every metric over the cached maps.",
@@ -195,3 +232,4 @@ rule metrics:
         rules.compare_sources.output,
         rules.tabulate_ranges.output,
         rules.recommend_steps.output,
+        rules.choose_sources.output if study.budgeted else [],

@@ -1,4 +1,9 @@
+from approxgrad.evaluation.files import RESIDUALS
 from approxgrad.figures.figure import short_reference
+from approxgrad.study.path_methods import complete_methods
+
+
+COMPLETE = sorted({(dataset, model) for dataset, model, _ in complete_methods(study)})
 
 
 rule tell_story:
@@ -7,6 +12,7 @@ rule tell_story:
         summary=rules.summarise.output.parquet,
         paired=rules.compare_sources.output.parquet,
         models=rules.tabulate_models.output.parquet,
+        residuals=[RESIDUALS.format(dataset=dataset, model=model) for dataset, model in COMPLETE],
         splits=expand(rules.prepare_data.output.test, dataset=study.datasets),
         templates=templates("page.css"),
         extensions=METRIC_EXTENSIONS,
@@ -29,6 +35,7 @@ rule tell_story:
         mem_mb=1000,
         runtime=30,
     params:
+        complete=COMPLETE,
         labels=study.labels,
         families={dataset: study.families(dataset) for dataset in study.datasets},
         references={
@@ -130,6 +137,7 @@ rule describe_run:
                 for name in (*cell.keys.values(), *cell.shard_names)
             }
             | {choice.points for choice in study.choices.values()}
+            | {name for pilots in study.spectra.values() for name in pilots.keys.values()}
         ),
         states=[file_state(path) for path in templates("page.css")],
         versions=versions("describe_run.py"),

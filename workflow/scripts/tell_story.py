@@ -10,8 +10,9 @@ from approxgrad.storage.files import write_atomically
 with job(snakemake):
     inputs, params = snakemake.input, snakemake.params
     splits = dict(zip(params.families, inputs.splits, strict=True))
+    residuals = dict(zip(map(tuple, params.complete), inputs.get("residuals", []), strict=True))
     described = {"labels": params.labels, "families": params.families, "references": params.references}
-    facts = read_facts(inputs.summary, inputs.models, splits, inputs.paired, **described)
+    facts = read_facts(inputs.summary, inputs.models, splits, inputs.paired, residuals, **described)
     html = {
         snakemake.output.page: page("The story of this study", sections_html(tell(facts))),
         snakemake.output.start: sections_html(start(facts)),

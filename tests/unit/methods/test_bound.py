@@ -148,3 +148,18 @@ def test_residuals_of_arrays_are_arrays():
 def test_no_residual_without_completeness():
     with pytest.raises(TypeError, match=r"return_residual: the attributions of saliency need not sum"):
         attribute(lambda rows: rows.sum(dim=1), points(2, 2), return_residual=True)
+
+
+def test_methods_of_images_keep_their_shape_with_arguments():
+    image = points(2, 16).reshape(2, 1, 4, 4)
+    scale = torch.tensor([2.0, 3.0], dtype=torch.float64)
+
+    def model(images, factor):
+        return images.flatten(1).sum(dim=1) * factor
+
+    found = attribute(model, image, method="occlusion", window=2, stride=2, additional_forward_args=scale)
+    # Each box of four pixels falls by their sum.
+    boxes = image.unfold(2, 2, 2).unfold(3, 2, 2).sum(dim=(-1, -2)) * scale[:, None, None, None]
+    torch.testing.assert_close(found, boxes.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    with pytest.raises(TypeError, match=r"inputs: occlusion takes one tensor, got 2"):
+        attribute(lambda a, b: (a + b).flatten(1).sum(dim=1), (image, image), method="occlusion", window=2)

@@ -80,7 +80,7 @@ def cost(method, scheme, baseline_values=1):
     """Evaluations for the samples of a cell."""
     options = {name: value for name, value in method.items() if name == "n_steps"}
     own = METHODS[method["attribution"]](**options)
-    return SAMPLES * own.evaluations(gradient(scheme), FEATURES, baseline_values)
+    return SAMPLES * own.evaluations(gradient(scheme), (FEATURES,), baseline_values)
 
 
 def cell(files, method, scheme="forward", step=0.5, dtype="float32", **changes):
@@ -395,7 +395,12 @@ def test_baselines_have_one_number_or_one_for_each_feature(tmp_path):
     write_split(tmp_path / "train", train, {})
     mean = baseline_values("mean", tmp_path / "train", (FEATURES,))
     np.testing.assert_allclose(mean, train.model_inputs().mean(axis=0), rtol=0, atol=1e-6)
-    for values in (baseline_values("zero", None, shape), mean):
+    other = split(20, 3, mean=(0.5,), std=(2.0,))
+    write_split(tmp_path / "test", other, {})
+    test_mean = baseline_values("test_mean", tmp_path / "train", (FEATURES,), tmp_path / "test")
+    np.testing.assert_allclose(test_mean, other.model_inputs().mean(axis=0), rtol=0, atol=1e-6)
+    assert np.abs(test_mean - mean).max() > 0.01
+    for values in (baseline_values("zero", None, shape), mean, test_mean):
         assert values.dtype == np.float32
 
 
@@ -405,6 +410,7 @@ def test_baselines_have_one_number_or_one_for_each_feature(tmp_path):
         ([1.0, 2.0, 3.0], "baseline: got 3 numbers, expected 4, one for each feature"),
         ([1.0], "baseline: got 1 numbers, expected 4, one for each feature"),
         ("mean", "baseline: mean needs the training split"),
+        ("test_mean", "baseline: test_mean needs the test split"),
     ],
 )
 def test_unfit_baselines_are_refused(baseline, complaint):

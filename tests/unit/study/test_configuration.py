@@ -164,7 +164,6 @@ def test_text_that_yaml_did_not_read_as_a_number_is_one(text):
         ),
         ("gradients.forward", 3, "gradients.forward: got 3, expected a mapping"),
         ("experiments.0.gradients", [], "experiments[0].gradients: got [], expected at least 1 value(s)"),
-        ("experiments.0.gradients", None, "experiments[0].gradients: is missing"),
         ("experiments.0.step", [1], "experiments[0].step: unknown key, expected one of "),
         ("experiments.0.samples", 2.0, "experiments[0].samples: got 2.0, expected an integer"),
     ],

@@ -210,8 +210,8 @@ def test_only_methods_with_such_steps_have_cells_with_them():
 def test_a_study_none_of_whose_methods_has_such_steps_is_refused():
     (said,) = faults(entry(difference("forward", [0.1, "path"])))
     assert said == (
-        "experiments[0].gradients: forward-path takes the increments of a path as its steps, which saliency has none "
-        "of; add a method of the kind integrated_gradients, or leave the step path out"
+        "experiments[0].gradients: forward-path attributes along a whole path, which is not for saliency; add a method "
+        "of the kind integrated_gradients, or leave it out"
     )
 
 

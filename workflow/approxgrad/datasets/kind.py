@@ -59,6 +59,18 @@ class DatasetKind(Description):
         """Whether the true effects of the features are known."""
         return False
 
+    def true_effects(self, features: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the true effect of every feature, and its slope, at any features: float64 (N, d) in the data's units.
+
+        To be defined where the effects are known as functions, and not at the test rows only.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether the true effects are known as functions."""
+        return type(self).true_effects is not DatasetKind.true_effects
+
     @property
     def fixed_scale(self) -> Normalisation:
         """The normalisation with the numbers of the configuration."""

@@ -43,22 +43,22 @@ class Anatomy(Figure):
     level: ClassVar[tuple[str, ...]] = ("dataset", "model")
 
     def targets(self, study: Study) -> list[tuple[str, ...]]:
-        """Return the models with an approximated attribution."""
-        return list(dict.fromkeys((dataset, model) for dataset, model, _ in study.comparisons))
+        """Return the models with an attribution whose source has a setting."""
+        return list(dict.fromkeys(names[:2] for names in study.comparisons if _is_varied(study, *names)))
 
     def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
         """Return the metric tables of all methods."""
-        methods = study.compared_methods(keys["dataset"], keys["model"])
+        methods = _methods(study, keys)
         return {"metrics": [METRIC_TABLE.format(**keys, method=method) for method in methods]}
 
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
         """Return labels and looks, and the methods with their labels."""
-        methods = study.compared_methods(keys["dataset"], keys["model"])
-        reference = study.exact(keys["dataset"], keys["model"], methods[0]).gradient
+        methods = _methods(study, keys)
+        references = [study.exact(keys["dataset"], keys["model"], method).gradient for method in methods]
         exact = f"exact gradients of the same precision{twin_words(study, keys['model'])}"
         return super().params(study, keys) | {
             "methods": {name: study.labels["method"][name] for name in methods},
-            "against": exact if reference.is_exact else reference.name,
+            "against": ", ".join(dict.fromkeys(exact if own.is_exact else own.words for own in references)),
         }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
@@ -69,6 +69,17 @@ class Anatomy(Figure):
         names = [(keys["dataset"], keys["model"], method) for method in params["methods"]]
         curves = error_curves(read_comparisons(inputs["metrics"], names))
         return anatomy(curves, params), curves
+
+
+def _is_varied(study: Study, dataset: str, model: str, method: str) -> bool:
+    """Return whether some source of a comparison has a setting."""
+    return any(cell.gradient.setting is not None for cell in study.approximated(dataset, model, method))
+
+
+def _methods(study: Study, keys: Keys) -> list[str]:
+    """Return the methods of a picture."""
+    place = keys["dataset"], keys["model"]
+    return [method for method in study.compared_methods(*place) if _is_varied(study, *place, method)]
 
 
 @style.applied_style()

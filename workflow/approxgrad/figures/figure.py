@@ -120,9 +120,12 @@ def reference_label(study: Study, method: str, dataset: str = "", model: str = "
     model has no exact gradient, those of its twin, or of the source that stands in.
     """
     reference = study.reference(method)
+    if not study.method(reference).takes_gradients:
+        words = "the same map" if reference == method else str(study.labels["method"][reference])
+        return words + twin_words(study, model)
     source = study.exact(dataset, model, method).gradient if model else None
     if source is not None and not source.is_exact:
-        return source.name
+        return source.words
     words = "exact gradients" if reference == method else f"exact {study.labels['method'][reference]}"
     return words + twin_words(study, model)
 
@@ -152,6 +155,7 @@ FIGURES: Registry[type[Figure]] = Registry(
         "completeness": "completeness",
         "anatomy": "anatomy",
         "twins": "twins",
+        "budget": "budget",
         "learning_curves": "learning_curves",
         "published": "published",
     },

@@ -194,7 +194,8 @@ def _label(figure: Drawing, columns: Sequence[Column], params: Mapping[str, Any]
         f"approximated: {sources[0] if same else 'by the gradients named above the maps'}",
     ]
     if _against(columns, params["families"]) == "reference":
-        lines[-1] += f"; reference: {_source_words(columns[0][2].metadata, params['families'])}"
+        references = dict.fromkeys(_source_words(own.metadata, params["families"]) for _, _, own in columns)
+        lines[-1] += f"; reference: {', '.join(references)}"
     elif params.get("twin"):
         lines[-1] += f"; exact: gradients{params['twin']}"
     figure.text(0.5, 1 - 0.06 / height, "\n".join(lines), ha="center", va="top", fontsize=8)

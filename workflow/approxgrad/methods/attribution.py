@@ -13,7 +13,7 @@ from approxgrad.gradients.batching import memory_budget
 from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs
 from approxgrad.gradients.evaluated import BatchedGradient, GradientSource
 from approxgrad.gradients.prepared import PreparedModel, prepared
-from approxgrad.gradients.source import Exact
+from approxgrad.gradients.source import Evaluated, Exact
 from approxgrad.gradients.targets import Target, target_indices
 from approxgrad.methods.bound import Bound
 from approxgrad.methods.method import METHODS, Method
@@ -54,9 +54,11 @@ def attribute(
         The output that is explained, in any form of :data:`approxgrad.gradients.targets.Target`.
     method : str
         A name from :data:`approxgrad.methods.method.METHODS`: ``gradient``, ``saliency``, ``input_x_gradient``,
-        ``integrated_gradients``, ``integrated_gradients_published`` or one of your own.
+        ``integrated_gradients``, ``integrated_gradients_published``, ``occlusion``, ``feature_ablation`` or one of your
+        own.
     gradient : GradientSource or "exact"
-        ``"exact"`` for automatic differentiation, or a :class:`approxgrad.FiniteDifference`.
+        ``"exact"`` for automatic differentiation, or a :class:`approxgrad.FiniteDifference`. Occlusion and feature
+        ablation take none.
     check_rows : bool
         Whether to refuse a model whose output for a row depends on chance, on other rows or on their number
         (:func:`approxgrad.gradients.rows.check_rows`). A source with ``batch_size=1`` suits models that depend on the
@@ -69,9 +71,11 @@ def attribute(
         from the baseline to the input: their sum minus that change, one number for each input. It takes two evaluations
         for each.
     **options
-        Those of the method. `signed=True` keeps the sign of Saliency. The Integrated Gradients methods take `n_steps`
-        (number of path points, default 50) and `baselines` (number, or tensor, array, series or data frame that
-        broadcasts to the inputs, default 0; for several inputs also a tuple with one for each).
+        Those of the method. `signed=True` keeps the sign of Saliency. All but functions of the gradient take
+        `baselines` (number, or tensor, array, series or data frame that broadcasts to the inputs, default 0; for
+        several inputs also a tuple with one for each); the Integrated Gradients methods `n_steps` (number of path
+        points, default 50), occlusion `window` and `stride`, feature ablation `mask`
+        (:mod:`approxgrad.methods.ablation_methods`).
 
     Returns
     -------
@@ -104,22 +108,32 @@ def attribute(
     """
     if not callable(model):
         raise TypeError(f"model: expected a callable, got {type(model).__name__}")
-    bound = None
+    bound, returned_as = None, inputs
     if isinstance(inputs, tuple) or additional_forward_args is not None:
         bound = Bound(model, inputs, additional_forward_args)
-        inputs = bound.matrix
+        inputs = bound.joined
     given = Given(model, inputs)
     check_inputs(given.inputs)
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
     own = configured_method(method, options)
-    source = Exact().gradient(None) if isinstance(gradient, str) and gradient == Exact.name else gradient
-    if not callable(source):
+    source: Any = gradient
+    if isinstance(gradient, str) and gradient == Exact.name:
+        source = (Exact() if own.takes_gradients else Evaluated()).gradient(None)
+    elif not own.takes_gradients:
+        raise TypeError(f"gradient: {method} takes none; leave it out")
+    if "n_steps" in options and getattr(source, "chooses_points", False):
+        raise TypeError(
+            "n_steps: the points of the path follow from the gradient's budget; path_points= sets them there"
+        )
+    if not callable(source) and own.takes_gradients:
         raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference, got {gradient!r}")
+    if isinstance(returned_as, tuple) and not own.takes_gradients:
+        raise TypeError(f"inputs: {method} takes one tensor, got {len(returned_as)}")
     if return_residual and not own.complete:
         raise TypeError(f"return_residual: the attributions of {method} need not sum to a change of the output")
     starts = None
-    if own.path:
+    if hasattr(own, "baseline"):
         beginning = options.get("baselines", 0)
         starts = bound.packed(beginning) if bound else broadcast_baselines(given.baselines(beginning), given.inputs)
     indices = target_indices(given.target(target), len(given.inputs))
@@ -202,8 +216,11 @@ def configured_method(method: str, options: dict[str, Any]) -> Method:
     """
     described = METHODS[method]
     own = [field.name for field in dataclasses.fields(described) if field.name not in STUDY_OPTIONS]
-    allowed = [*(["baselines"] if described.path else []), *own]
+    allowed = [*(["baselines"] if hasattr(described, "baseline") else []), *own]
     for name in options:
         if name not in allowed:
             raise TypeError(f"{name}: not an option of {method}, which takes {', '.join(allowed) or 'none'}")
+    needed = {field.name for field in dataclasses.fields(described) if field.default is dataclasses.MISSING}
+    for name in sorted(needed - options.keys()):
+        raise TypeError(f"{name}: {method} needs it")
     return described(**{name: value for name, value in options.items() if name != "baselines"})

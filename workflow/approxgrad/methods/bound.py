@@ -1,4 +1,4 @@
-"""Several inputs and further arguments as one matrix, so that every method takes them."""
+"""Several inputs and further arguments as one input, so that every method takes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from approxgrad.gradients.wrapping import unwrapped
 
 
 class BoundModel:
-    """A model of several inputs, with some arguments, as a function of one matrix (N, d).
+    """A model of several inputs, with some arguments, as a function of one tensor.
 
     It is no wrapper of the package: what looks behind those for a network of one input must not find this one.
 
@@ -30,7 +30,7 @@ class BoundModel:
     model : callable
         Called with tensors of the shapes, and the arguments.
     shapes : sequence of tuple of int
-        Shape of one row of each input.
+        Shape of one row of each input; of several they are the parts of a matrix (N, d), a single one is itself.
     arguments : tuple
         Further arguments; tensors whose first axis is 1 in place of the rows stand for any number of them.
     by_row : tuple of bool
@@ -45,8 +45,7 @@ class BoundModel:
 
     def __call__(self, rows: Tensor) -> Any:
         """Evaluate the model."""
-        parts = rows.split([math.prod(shape) for shape in self._shapes], dim=1)
-        inputs = [part.reshape(len(rows), *shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        inputs = _parts(rows, self._shapes)
         arguments = [
             argument.expand(len(rows), *argument.shape[1:]) if own else argument
             for argument, own in zip(self._arguments, self._by_row, strict=True)
@@ -68,8 +67,8 @@ class Bound:
 
     Attributes
     ----------
-    matrix : Tensor
-        All inputs side by side, shape (N, d).
+    joined : Tensor
+        A single input, or several side by side, of shape (N, d).
 
     Raises
     ------
@@ -86,14 +85,14 @@ class Bound:
         check_deterministic(unwrapped(model))
         self._model, self._arguments = model, as_tuple(arguments)
         self._shapes = [tuple(point.shape[1:]) for point in points]
-        self.matrix = torch.cat([point.detach().reshape(len(point), -1) for point in points], dim=1)
+        self.joined = _joined([point.detach() for point in points])
         self._by_row = tuple(
-            isinstance(own, Tensor) and own.ndim > 0 and len(own) == len(self.matrix) for own in self._arguments
+            isinstance(own, Tensor) and own.ndim > 0 and len(own) == len(self.joined) for own in self._arguments
         )
 
     def groups(self) -> list[tuple[slice, BoundModel]]:
         """Return the rows that can be attributed together, and the model for them."""
-        rows = len(self.matrix)
+        rows = len(self.joined)
         step = 1 if any(self._by_row) else rows
         made = []
         for start in range(0, rows, step):
@@ -102,21 +101,25 @@ class Bound:
         return made
 
     def packed(self, values: Any) -> Tensor:
-        """Return baselines, one for all inputs or a tuple of one for each, as a matrix of the inputs' shape."""
+        """Return baselines, one for all inputs or a tuple of one for each, in the shape of the joined inputs."""
         each = values if isinstance(values, tuple) else (values,) * len(self._shapes)
         if len(each) != len(self._shapes):
             raise ValueError(f"baselines: got {len(each)}, expected one for all inputs or {len(self._shapes)}")
-        parts = []
-        for own, part in zip(each, self.parts(self.matrix), strict=True):
-            parts.append(broadcast_baselines(own, part).reshape(len(part), -1))
-        return torch.cat(parts, dim=1)
+        parts = _parts(self.joined, self._shapes)
+        return _joined([broadcast_baselines(own, part) for own, part in zip(each, parts, strict=True)])
 
-    def parts(self, matrix: Tensor) -> list[Tensor]:
-        """Return a matrix as tensors shaped like the inputs."""
-        found = matrix.split([math.prod(shape) for shape in self._shapes], dim=1)
-        return [part.reshape(len(matrix), *shape) for part, shape in zip(found, self._shapes, strict=True)]
-
-    def returned(self, matrix: Tensor) -> Any:
+    def returned(self, result: Tensor) -> Any:
         """Return a result as the caller gave the inputs: one tensor, or a tuple."""
-        parts = self.parts(matrix)
+        parts = _parts(result, self._shapes)
         return tuple(parts) if self._several else parts[0]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat([part.reshape(len(part), -1) for part in parts], dim=1)
+
+
+def _parts(joined: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    if len(shapes) == 1:
+        return [joined]
+    found = joined.split([math.prod(shape) for shape in shapes], dim=1)
+    return [part.reshape(len(joined), *shape) for part, shape in zip(found, shapes, strict=True)]

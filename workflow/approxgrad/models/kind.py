@@ -82,6 +82,8 @@ class ModelKind(Description):
         The option that names it.
     reference_model : str or None
         Name of another model of the study with whose exact gradient this one is compared.
+    offers : tuple of str
+        What gradient sources may need besides evaluations, such as its trees.
     """
 
     name: ClassVar[str]
@@ -91,6 +93,7 @@ class ModelKind(Description):
     keyed: ClassVar[bool] = False
     source_key: ClassVar[str] = ""
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS
+    offers: ClassVar[tuple[str, ...]] = ()
 
     batch_size: Annotated[Integer | None, option(ROWS_AT_ONCE, ge=1)] = None
     check_rows: Annotated[Flag, option(CHECK_ROWS)] = True

@@ -53,6 +53,7 @@ class Trees(ModelKind):
     name: ClassVar[str] = "trees"
     label: ClassVar[str] = "trees"
     differentiable: ClassVar[bool] = False
+    offers: ClassVar[tuple[str, ...]] = ("trees",)
 
     trees: Annotated[
         Literal["scikit-learn", "xgboost", "lightgbm"],

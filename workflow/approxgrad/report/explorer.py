@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from approxgrad.evaluation.frames import read_shown
 from approxgrad.evaluation.metrics import METRICS
+from approxgrad.evaluation.truths import TRUTHS
 from approxgrad.figures.boxes import jitter
 from approxgrad.figures.triples import class_name, image
 from approxgrad.report import wording
-from approxgrad.report.findings import TRUTH
 from approxgrad.storage.attributions import Attributions, read_attributions
 from approxgrad.storage.table_checks import TableError
 
@@ -34,7 +34,7 @@ MOST_SAMPLES, MAP_BUDGET = 12, 350_000
 SIDES, FEWEST_SAMPLES = (48, 32, 24, 16), 3
 """Longest sides of a map: the largest with room for some samples. A larger map is coarsened by averaging blocks."""
 QUANTILES = {"low": 0.05, "lower": 0.25, "median": 0.5, "upper": 0.75, "high": 0.95}
-REFERENCES = {False: "the reference attribution", True: "the true effects"}
+REFERENCE = "the reference attribution"
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,12 @@ class Comparison:
     approximated: Sequence[Attributions]  # the same of each approximated gradient
     against: str = "exact"  # what they are compared with, in a few words of letters
 
-    def source(self, family: str, setting: float) -> str:
+    def source(self, family: str, setting: float | None) -> str:
         """Return the name of a gradient source for readers."""
         look = self.families[family]
-        return str(look["label"]) if math.isnan(setting) else f"{look['label']}, {wording.setting(setting, look)}"
+        if setting is None or math.isnan(setting):
+            return str(look["label"])
+        return f"{look['label']}, {wording.setting(setting, look)}"
 
     def map_shape(self, side: int) -> list[int]:
         """Return the shape of a map that is coarsened to a longest side."""
@@ -110,10 +112,11 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
     kept = [int(sample) for sample in dict.fromkeys(item.metrics["sample"])][: room.points]
     boxes: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
-    for truth, rows in item.metrics.groupby(item.metrics["reference"] == TRUTH):
-        own, dots = _distributions(item, rows, kept)
-        boxes += [row | {"reference": REFERENCES[bool(truth)]} for row in own]
-        points += [row | {"reference": REFERENCES[bool(truth)], "mapped": row["sample"] in mapped} for row in dots]
+    words = item.metrics["reference"].map(TRUTHS).fillna(REFERENCE)
+    for reference in filter(set(words).__contains__, (REFERENCE, *TRUTHS.values())):
+        own, dots = _distributions(item, item.metrics[words == reference], kept)
+        boxes += [row | {"reference": reference} for row in own]
+        points += [row | {"reference": reference, "mapped": row["sample"] in mapped} for row in dots]
     side = room.side
     exact = _maps(item, item.exact, mapped, side)
     extra = {} if item.exact.truth is None else {"truth": item.exact.truth[_rows(item.exact, mapped)].astype(float)}
@@ -137,7 +140,7 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
         "differences": [
             {"sample": sample, "source": source, **_packed(values - base, "difference")}
             for result in item.approximated
-            for source in [item.source(result.metadata["family"], float(result.metadata["setting"]))]
+            for source in [item.source(result.metadata["family"], result.metadata["setting"])]
             for sample, values, base in zip(mapped, _maps(item, result, mapped, side), exact, strict=True)
         ],
     }
@@ -189,11 +192,11 @@ def _scales(boxes: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, An
             own += [row[name] for row in points if row["reference"] == reference]
             values = [value for value in own if value is not None]
             low, high = (min(values), max(values)) if values else (0.0, 1.0)
-            error = math.isinf(metric.upper)
+            error = metric.best == metric.lower
             logarithmic = error and low > 0 and high / low > 100
             if logarithmic:
                 low, high = math.log10(low), math.log10(high)
-            elif not error:
+            elif math.isfinite(metric.lower) and not error:
                 low = min(low, high - 0.1)
             margin = 0.03 * (high - low) or abs(high) or 1.0
             ends = {"low": _rounded(low - margin), "high": _rounded(high + margin)}

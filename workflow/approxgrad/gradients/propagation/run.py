@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -13,7 +13,8 @@ from approxgrad.gradients.propagation.form import Axes
 from approxgrad.gradients.propagation.forms import cleaned, with_positions
 from approxgrad.gradients.propagation.memory import blocks, copies_at_once
 from approxgrad.gradients.propagation.network import unit_moves
-from approxgrad.gradients.propagation.plan import Patches, Plan, Windows
+from approxgrad.gradients.propagation.patches import Patches
+from approxgrad.gradients.propagation.plan import Plan, Windows
 from approxgrad.gradients.propagation.windows import Block, PaddedMap, Window, whole
 
 Part = tuple[Tensor, Tensor]
@@ -95,20 +96,22 @@ class Propagator:
                 torch.mul(view, inside[:, None, None, None, None, :], out=data[place])
             yield self._part(block, Window(data, y, x, clean=True), number)
 
-    def masked(self, masks: Tensor, other: Tensor) -> Iterator[Part]:
+    def masked(self, masks: Callable[[Tensor], Tensor], count: int, other: Tensor) -> Iterator[Part]:
         """Yield the changes of the output if the features of each mask are replaced by those of another input.
 
         Parameters
         ----------
-        masks : Tensor
-            Boolean, shape (K, ...) with that of one input.
+        masks : callable
+            From numbers of masks, of shape (K,), to these: Boolean, (K, ...) with the shape of one input.
+        count : int
+            How many there are.
         other : Tensor
             Of the shape of the point.
         """
         difference = other.double() - self._row.double()
-        for part in balanced_slices(len(masks), copies_at_once(self._plan, self._budget)):
-            change = (difference * masks[part].unsqueeze(1)).to(self._network.dtype)
+        for part in balanced_slices(count, copies_at_once(self._plan, self._budget)):
             number = torch.arange(part.start, part.stop, device=self._device)
+            change = (difference * masks(number).unsqueeze(1)).to(self._network.dtype)
             yield number, self._network.change(self._base, {self._network.graph.source: change})
 
     def _part(self, block: Block, start: Window, number: Tensor) -> Part:
@@ -184,11 +187,19 @@ def perturbed(block: Block, plan: Plan) -> Tensor:
     return torch.where((row < height) & (column < width), number, -1)
 
 
-def mask(patches: Patches, number: int) -> Tensor:
-    """Return which features of an input a patch covers: Boolean, of the shape of one input."""
+def box_masks(patches: Patches, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Return what turns numbers of boxes, of shape (K,), into masks of one input: Boolean, (K, *shape)."""
     _, height, width = patches.counts
-    places = (number // (height * width), number // width % height, number % width)
-    covered = torch.zeros(patches.shape, dtype=torch.bool)
-    each = zip(places, patches.stride, patches.window, strict=True)
-    covered[tuple(slice(place * step, place * step + size) for place, step, size in each)] = True
-    return covered
+
+    def masks(number: Tensor) -> Tensor:
+        covered = torch.ones(len(number), 1, 1, 1, dtype=torch.bool, device=device)
+        for axis, place in enumerate((number // (height * width), number // width % height, number % width)):
+            start = (place * patches.stride[axis])[:, None]
+            along = torch.arange(patches.shape[axis], device=device)
+            own = (along >= start) & (along < start + patches.window[axis])
+            shape = [len(number), 1, 1, 1]
+            shape[axis + 1] = -1
+            covered = covered & own.reshape(shape)
+        return covered
+
+    return masks
