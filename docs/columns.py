@@ -30,13 +30,13 @@ METRIC_TABLES = """
 a source that stands in, or `truth`) and the metrics, null where they are undefined:
 """
 OTHERS = {
-    "`results/summary/metrics`": "a metric of a gradient source: `mean`, `median` and their intervals (`_low`, `_high`), "
+    "`results/summary/metrics`": "a metric of a source: `mean`, `median` and their intervals (`_low`, `_high`), "
     "`std` (population), quartiles, `n` samples with a value, `undefined` ones without",
     "`results/completeness/`": "a sample of a path method: `attribution_sum`, `output`, `baseline_output`, `residual` "
     "(the sum minus the change of the output), `relative_residual`",
-    "`results/test_metrics/`, `results/summary/models`": "a measure of a model on the test rows: `metric`, `value`, `n`",
+    "`results/test_metrics/`, `results/summary/models`": "a measure of a model on test rows: `metric`, `value`, `n`",
     "`results/learning_curves/`": "an epoch of a training: `epoch`, `split`, `metric`, `value`, `best`",
-    "`data/<dataset>/*.parquet`": "a row of the data: `features`, `target`, `effects` and `origin` where they are known",
+    "`data/<dataset>/*.parquet`": "a row of the data: `features`, `target`, and `effects` and `origin` where known",
 }
 
 

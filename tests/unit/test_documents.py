@@ -97,7 +97,7 @@ def test_configurations_of_a_page_are_valid(page):
     for text in blocks(page.read_text(), "yaml"):
         own = yaml.safe_load(text)
         for name, section in SECTIONS.items():
-            for entry, options in (own.get(name) or {}).items():
+            for options in (own.get(name) or {}).values():
                 given = section.expanded(options)
                 found = read(section.registry[section.kind(given)], section.options(given))
                 assert getattr(found, "faults", list)() == []
