@@ -66,4 +66,5 @@ lock: ## Pin the newest dependencies again (needs uv)
 		--output-file requirements.lock
 
 clean: ## Remove everything that a run produced; keeps .venv
-	rm -rf data results logs benchmarks .snakemake report.html
+	find data results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	rm -rf logs benchmarks .snakemake report.html docs/_build

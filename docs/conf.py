@@ -7,8 +7,7 @@ author = "The approxgrad team"
 copyright = author
 release = version = approxgrad.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
-myst_enable_extensions = ["dollarmath"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 
@@ -20,5 +19,3 @@ autodoc_member_order = "bysource"
 html_theme = "furo"
 html_title = f"approxgrad {version}"
 html_show_copyright = False
-# Formulas are drawn by the browser; the rest needs no network.
-mathjax3_config = {"options": {"enableMenu": False}}
