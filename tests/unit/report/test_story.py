@@ -356,6 +356,7 @@ def test_what_rules_is_told_where_it_is_measured():
     told = facts(rows(CNN, {0.0001: 0.998, 1: 0.71}), parts=pd.DataFrame(parts))
     words = text(told)
     assert "rounding rules up to h = 0.0001 and truncation from h = 1 on" in words
-    ((*_, last, largest, first, other),) = table(told, "Rounding and truncation, measured")
+    (row,) = table(told, "Rounding and truncation, measured")
+    *_, last, largest, first, other = row.values()
     assert (last, largest, first, other) == ("h = 0.0001", "50.0 %", "h = 1", "20.0 %")
     assert "Rounding and truncation" not in text(facts(rows(CNN, {0.1: 0.9, 1: 0.7})))
