@@ -7,10 +7,12 @@ The folder has the weights ``models/cifar10_cnn.safetensors`` and ``models/cifar
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ STEP = 0.1
 PILOTS = 5
 PATH_POINTS = 50  # of exact Integrated Gradients
 COVERAGE = (200, 500, 1000, 2000)
+CPU = torch.device("cpu")
 
 Maps = dict[str, Callable[[Tensor, Tensor], Tensor]]
 MAPS: Maps = {"saliency": lambda g, x: g.abs(), "input_x_gradient": lambda g, x: g * x}
@@ -44,6 +47,10 @@ class Case:
     images: Tensor
     labels: Tensor
     spectra: dict[str, Spectrum]
+
+    def first(self, count: int) -> Case:
+        """Return the case with its first images only."""
+        return dataclasses.replace(self, images=self.images[:count], labels=self.labels[:count])
 
     def exact(self) -> dict[str, Tensor]:
         """Return exact maps of all methods, and the gradient."""
@@ -112,11 +119,12 @@ def table(case: Case, exact: dict[str, Tensor], budgets: list[int]) -> Iterator[
     yield from agreement(case, exact, "cosine, luma", estimators(case)["cosine, luma"](whole), whole, path=False)
 
 
-def coverage(case: Case, exact: Tensor) -> Iterator[dict[str, Any]]:
-    """Yield for each budget how often the predicted interval holds the real cosine, and how wide it is."""
-    real = exact.double().flatten(1)
-    for budget in COVERAGE:
-        source = DirectionalDifference(STEP, budget=budget, basis="cosine")
+def coverage(case: Case) -> Iterator[dict[str, Any]]:
+    """Yield for each budget how often predicted intervals hold the real cosine and agreement, and how wide they are."""
+    real = ExactGradient()(case.model, case.images, case.labels)[0].double().flatten(1)
+    orders: list[tuple[str, Any]] = [("luma", "luma"), ("pilots", case.spectra["pilots"])]
+    for budget, (order, own_order) in product(COVERAGE, orders):
+        source = DirectionalDifference(STEP, budget=budget, basis="cosine", order=own_order)
         found = source(case.model, case.images, case.labels)[0].double().flatten(1)
         predicted = source.predicted
         assert predicted is not None
@@ -135,7 +143,13 @@ def coverage(case: Case, exact: Tensor) -> Iterator[dict[str, Any]]:
             "half_width": ((predicted.upper - predicted.lower) / 2).median(),
             **maps,
         }
-        entry = {"model": case.name, "budget": budget, "images": len(cosine), "probes": predicted.probes}
+        entry = {
+            "model": case.name,
+            "order": order,
+            "budget": budget,
+            "images": len(cosine),
+            "probes": predicted.probes,
+        }
         yield entry | {name: float(value) for name, value in values.items()}
 
 
@@ -166,9 +180,6 @@ def overhead(case: Case, repeats: int = 5) -> dict[str, Any]:
     return {"model": case.name, "share": own.median(), "min": own.min(), "max": own.max()}
 
 
-CPU = torch.device("cpu")
-
-
 def main() -> None:
     """Measure, print the tables and write them."""
     parser = argparse.ArgumentParser(prog="python -m bench.budget", description=__doc__)
@@ -177,6 +188,7 @@ def main() -> None:
     parser.add_argument("--budgets", type=int, nargs="+", default=[200, 500, 1000])
     parser.add_argument("--images", type=int, default=20, help="of the table (default: 20)")
     parser.add_argument("--predicted-images", type=int, default=40, help="of the predictions (default: 40)")
+    parser.add_argument("--only", choices=["table", "predictions"], help="leave the other part out")
     parser.add_argument("--output", type=Path, help="folder for budget.csv and budget-predicted.csv")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
