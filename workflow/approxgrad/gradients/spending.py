@@ -11,7 +11,7 @@ from approxgrad.gradients.stencils import Stencil
 PROBES = 32
 """Random directions for a prediction: enough for a relative standard deviation of a quarter of the missed energy."""
 
-PROBE_SHARE = 8
+PROBE_SHARE = 12
 """At most one direction of so many is a random one for the prediction."""
 
 
