@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from approxgrad.evaluation.results import read_results
     from approxgrad.explaining.explanation import explain
+    from approxgrad.figures.plotting import plot_attribution
     from approxgrad.gradients.directions import DirectionalDifference
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
@@ -42,7 +44,9 @@ __all__ = [
     "choose_step",
     "explain",
     "group_totals",
+    "plot_attribution",
     "read_provenance",
+    "read_results",
     "tree_shap",
 ]
 
@@ -61,7 +65,9 @@ _MODULES = {
     "choose_step": "approxgrad.steps.choice",
     "explain": "approxgrad.explaining.explanation",
     "group_totals": "approxgrad.methods.group_totals",
+    "plot_attribution": "approxgrad.figures.plotting",
     "read_provenance": "approxgrad.provenance.document",
+    "read_results": "approxgrad.evaluation.results",
     "tree_shap": "approxgrad.models.tree_shap",
 }
 

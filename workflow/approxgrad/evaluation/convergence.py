@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import theilslopes
 
 from approxgrad.evaluation.frames import read_comparisons
+from approxgrad.evaluation.truths import TRUTHS
 from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.gradients.stencils import SCHEMES, Stencil
 from approxgrad.storage.tables import read_table
@@ -135,7 +136,7 @@ def error_curves(metrics: pd.DataFrame) -> pd.DataFrame:
     There is a row for each of :data:`CURVE`, ``chosen`` (at run time) and ``setting``: ``error`` (median over the
     samples), ``lower_quartile``, ``upper_quartile`` and ``n`` (samples with a defined error).
     """
-    compared = (metrics["reference"] != "truth") & metrics["setting"].notna()
+    compared = ~metrics["reference"].isin(TRUTHS) & metrics["setting"].notna()
     rows = metrics[compared].dropna(subset="relative_error")
     columns = [*CURVE, "chosen", "setting"]
     curves = rows.groupby(columns, observed=True)["relative_error"].agg(

@@ -65,7 +65,7 @@ def opened_model(
 
 def _network(path: Path, architecture: str, outputs: int | None, shape: tuple[int, ...] | None) -> torch.nn.Module:
     """Return a network with weights from a file."""
-    state = read_weights(path)
+    state, _ = read_weights(path)
     if outputs is None:
         last = list(_untrained(architecture, 1, shape).state_dict())[-1]
         outputs = int(state[last].shape[0]) if last in state else 1

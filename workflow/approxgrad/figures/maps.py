@@ -112,7 +112,9 @@ def attribution_maps(columns: Sequence[Column], params: Mapping[str, Any]) -> Dr
         bottom = height - TOP - (number + 1) * (panel + BELOW) + BELOW
         original = _panel(figure, LEFT, bottom, panel, "input" if number == 0 else "")
         original.imshow(image(columns[0][1], triples[0].sample), cmap="gray", vmin=0, vmax=1)
-        target = "" if triples[0].target is None else f"\ntarget {triples[0].target}"
+        target = (
+            "" if triples[0].target is None else f"\ntarget {textwrap.shorten(triples[0].target, 18, placeholder='…')}"
+        )
         original.set_ylabel(f"sample {triples[0].sample}{target}")
         for position, triple in enumerate(triples):
             left = LEFT + PANEL + GROUP_GAP + position * group
@@ -192,7 +194,8 @@ def _label(figure: Drawing, columns: Sequence[Column], params: Mapping[str, Any]
         f"approximated: {sources[0] if same else 'by the gradients named above the maps'}",
     ]
     if _against(columns, params["families"]) == "reference":
-        lines[-1] += f"; reference: {_source_words(columns[0][2].metadata, params['families'])}"
+        references = dict.fromkeys(_source_words(own.metadata, params["families"]) for _, _, own in columns)
+        lines[-1] += f"; reference: {', '.join(references)}"
     elif params.get("twin"):
         lines[-1] += f"; exact: gradients{params['twin']}"
     figure.text(0.5, 1 - 0.06 / height, "\n".join(lines), ha="center", va="top", fontsize=8)

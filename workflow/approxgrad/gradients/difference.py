@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -52,6 +53,11 @@ ENDINGS = {"": "", "spread": ", steps in spreads", PATH: " between points of the
 def of_units(looks: dict[str, str]) -> dict[str, str]:
     """Return looks of schemes for their families with steps of all units, which figures show apart."""
     return {"-".join(filter(None, [scheme, unit])): look for unit in ENDINGS for scheme, look in looks.items()}
+
+
+def in_units(step: Any, unit: str | None, limits: Mapping[str, Any]) -> Any:
+    """Return a step, or with the unit ``spread`` that multiple of each feature's spread, float64."""
+    return step * limits["spread"].double() if unit == "spread" else step
 
 
 class Differences(SourceKind):
@@ -108,11 +114,7 @@ class Differences(SourceKind):
 
     def step(self, setting: Setting, limits: Mapping[str, Any]) -> Any:
         """Return a step as gradients take it: a number, a tensor with one for each feature, or ``path``."""
-        return setting * limits["spread"].double() if self.unit == "spread" else setting
-
-    def shared_cost(self, setting: Setting) -> int:
-        """Return 1 where the unperturbed output enters."""
-        return int(stencil(self.scheme).uses_base)
+        return in_units(setting, self.unit, limits)
 
 
 @SOURCES.add
@@ -169,6 +171,13 @@ class Difference(Differences):
         return self.evaluation == "propagated"
 
     @property
+    def unrounded(self) -> SourceKind | None:
+        """Propagated differences with the same options."""
+        if self.propagated or any(word in self.steps for word in UNFIT):
+            return None
+        return dataclasses.replace(self, evaluation="propagated")
+
+    @property
     def along_path(self) -> bool:
         """Whether the step is the increment of a path."""
         return self.steps == (PATH,)
@@ -187,6 +196,10 @@ class Difference(Differences):
         """Return d + 1, for the central scheme 2 d, or 2 d + 2 along a path; propagated ones are counted as dense."""
         shifts = stencil(self.scheme).shifts
         return len(shifts) * (features + 1) if self.along_path else super().cost(setting, features)
+
+    def shared_cost(self, setting: Setting) -> int | None:
+        """Return 1 where the unperturbed output enters."""
+        return int(stencil(self.scheme).uses_base)
 
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return a :class:`approxgrad.FiniteDifference`."""

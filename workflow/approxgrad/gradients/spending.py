@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from approxgrad.gradients.stencils import Stencil
+
+if TYPE_CHECKING:  # Plans count evaluations without torch.
+    from torch import Tensor
 
 PROBES = 32
 """Random directions for a prediction: enough for a relative standard deviation of a quarter of the missed energy."""

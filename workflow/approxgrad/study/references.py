@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from itertools import product
 
-from approxgrad.gradients.source import PRECISIONS, Source, exact_source, sources
+from approxgrad.gradients.source import PRECISIONS, Source, evaluated_source, exact_source, sources
 from approxgrad.study.sections import Config, Experiment
 
 
@@ -15,14 +15,22 @@ def exact_model(config: Config, model: str) -> str | None:
     return model if config.models[model].differentiable else config.models[model].reference_model
 
 
-def stand_ins(config: Config) -> dict[tuple[str, str], Source]:
-    """Return the sources that models are compared with which have no exact model, by data set and model."""
+def reference_method(config: Config, method: str) -> str:
+    """Return the method whose exact attribution a method is compared with."""
+    return config.methods[method].reference_method or method
+
+
+def stand_ins(config: Config) -> dict[tuple[str, str, str], Source]:
+    """Return the sources that models without an exact model are compared with, by data set, model and method.
+
+    The method is the one whose attribution others are compared with.
+    """
     found = {}
     for experiment in config.experiments:
         named = {source.name: source for source in approximations(config, experiment)}
-        for dataset, model in product(experiment.datasets, experiment.models):
+        for dataset, model, method in product(experiment.datasets, experiment.models, experiment.methods):
             if exact_model(config, model) is None and experiment.reference is not None:
-                found[dataset, model] = named[experiment.reference]
+                found[dataset, model, reference_method(config, method)] = named[experiment.reference]
     return found
 
 
@@ -34,6 +42,22 @@ def approximations(config: Config, experiment: Experiment) -> list[Source]:
 def exact_sources(used: list[Source]) -> list[Source]:
     """Return the exact gradient in each precision of some sources."""
     return [exact_source(dtype) for dtype in PRECISIONS if dtype in {source.dtype for source in used}]
+
+
+def plain_sources(config: Config, model: str, method: str, used: list[Source]) -> list[Source]:
+    """Return what an attribution that is no approximation takes: exact gradients, or nothing but evaluations.
+
+    They are of the precisions of some sources; without any, of the first one that the model has.
+    """
+    if config.methods[method].takes_gradients:
+        return exact_sources(used)
+    dtypes = {source.dtype for source in used} or {config.models[model].precisions[0]}
+    return [evaluated_source(dtype) for dtype in PRECISIONS if dtype in dtypes]
+
+
+def takes_source(config: Config, method: str) -> bool:
+    """Return whether a method takes gradients, or is compared with one that does."""
+    return any(config.methods[name].takes_gradients for name in (method, reference_method(config, method)))
 
 
 def model_name_faults(config: Config) -> list[str]:
@@ -69,6 +93,8 @@ def reference_faults(config: Config) -> list[str]:
 
 def _lacking(config: Config) -> Iterator[str]:
     for number, experiment in enumerate(config.experiments):
+        if not any(takes_source(config, method) for method in experiment.methods):
+            continue
         key = f"experiments[{number}].reference"
         own = {source.name for source in approximations(config, experiment)}
         lacking = [name for name in experiment.models if exact_model(config, name) is None]
@@ -83,14 +109,17 @@ def _lacking(config: Config) -> Iterator[str]:
 
 def _others(config: Config) -> Iterator[str]:
     """Yield the experiments that compare a model with another source than elsewhere."""
-    named: dict[tuple[str, str], str | None] = {}
+    named: dict[tuple[str, str, str], str | None] = {}
     for number, experiment in enumerate(config.experiments):
-        for dataset, model in product(experiment.datasets, experiment.models):
-            known = named.setdefault((dataset, model), experiment.reference)
+        for dataset, model, method in product(experiment.datasets, experiment.models, experiment.methods):
+            if not takes_source(config, method):
+                continue
+            key = dataset, model, reference_method(config, method)
+            known = named.setdefault(key, experiment.reference)
             if exact_model(config, model) is None and known != experiment.reference:
                 yield (
                     f"experiments[{number}].reference: got {experiment.reference}, elsewhere it is {known} for "
-                    f"{dataset}, {model}; expected one"
+                    f"{', '.join(key)}; expected one"
                 )
 
 

@@ -30,6 +30,9 @@ class Uncertainty(Description):
     resamples: Annotated[
         Integer, option("How often the samples are drawn again; the ends vary less with more.", ge=100, le=1000000)
     ] = 2000
+    smallest_difference: Annotated[
+        Number, option("Difference of a correlation or relative error from which on one source is called better.", ge=0)
+    ] = 0.01
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,14 @@ class Experiment(Description):
     datasets: Annotated[Names, option("Names from `datasets`.")]
     models: Annotated[Names, option("Names from `models`.")]
     methods: Annotated[Names, option("Names from `methods`.")]
-    gradients: Annotated[Names, option("Names from `gradients`; the exact gradient is added wherever there is one.")]
     samples: Annotated[Integer, option("Test rows, the same ones for every model, method and source.", ge=1)]
+    gradients: Annotated[
+        Names,
+        option(
+            "Names from `gradients`; the exact gradient is added wherever there is one. Left out where no method takes"
+            " gradients."
+        ),
+    ] = ()
     samples_by_method: Annotated[
         dict[Text, Annotated[Integer, option("Test rows.", ge=1)]],
         option("Other numbers of test rows for some methods."),

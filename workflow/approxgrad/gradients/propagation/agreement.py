@@ -9,7 +9,7 @@ from approxgrad.gradients.evaluation import evaluation
 from approxgrad.gradients.propagation.memory import blocks
 from approxgrad.gradients.propagation.network import unit_moves
 from approxgrad.gradients.propagation.plan import Plan
-from approxgrad.gradients.propagation.run import Propagator, mask, perturbed
+from approxgrad.gradients.propagation.run import Propagator, box_masks, perturbed
 from approxgrad.gradients.propagation.tracing import UntraceableError
 from approxgrad.messages import one_line
 
@@ -63,13 +63,20 @@ def _check_step(plan: Plan, propagator: Propagator, row: Tensor, number: int, st
 
 def _check_patches(plan: Plan, propagator: Propagator, row: Tensor, other: Tensor) -> int:
     assert plan.patches is not None
+    generator = torch.Generator().manual_seed(0)
     if plan.windows is None:
-        return 0
-    places, found = next(propagator.replaced(other))
-    chosen = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))[:FEATURES]
-    masks = [mask(plan.patches, int(places[own])).to(row.device) for own in chosen]
-    points = torch.stack([torch.where(own, other, row).double() for own in masks])
-    _check_differences(plan, found[chosen.to(row.device)].double(), points, propagator.output)
+        numbers = torch.randperm(plan.patches.count, generator=generator)[:FEATURES].to(row.device)
+        masks = box_masks(plan.patches, row.device)
+        ((_, found),) = propagator.masked(lambda copies: masks(numbers[copies]), len(numbers), other)
+    else:
+        places, changes = next(propagator.replaced(other))
+        chosen = torch.randperm(len(places), generator=generator)[:FEATURES].to(row.device)
+        numbers, found = places[chosen], changes[chosen]
+    points = row.double().expand(len(numbers), *row.shape).clone()
+    for point, number in zip(points, numbers.tolist(), strict=True):
+        box = plan.patches.box(number)
+        point[0][box] = other[0][box].double()
+    _check_differences(plan, found.double(), points, propagator.output)
     return len(points)
 
 

@@ -14,7 +14,8 @@ from approxgrad.gradients.evaluation import evaluation
 from approxgrad.gradients.prepared import PreparedModel, says_the_same
 from approxgrad.gradients.propagation.agreement import check_agreement
 from approxgrad.gradients.propagation.network import Network
-from approxgrad.gradients.propagation.plan import Patches, Plan
+from approxgrad.gradients.propagation.patches import Patches
+from approxgrad.gradients.propagation.plan import Plan
 from approxgrad.gradients.propagation.run import Propagator
 from approxgrad.gradients.propagation.tracing import Graph, UntraceableError
 from approxgrad.gradients.stencils import Stencil
