@@ -122,7 +122,8 @@ def test_text_that_yaml_did_not_read_as_a_number_is_one(text):
         (
             "methods.integrated_gradients.baseline",
             "meen",
-            "methods.integrated_gradients.baseline: got 'meen', expected zero, mean, a finite number or a list",
+            "methods.integrated_gradients.baseline: got 'meen', expected zero, mean, test_mean, a finite number or a "
+            "list",
         ),
         (
             "methods.integrated_gradients.baseline",
