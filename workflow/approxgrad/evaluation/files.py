@@ -14,6 +14,9 @@ METRIC_TABLE = "results/metrics/dataset={dataset}/model={model}/method={method}/
 RESIDUALS = "results/completeness/dataset={dataset}/model={model}/part-0.parquet"
 """Completeness residuals of the path methods of a model."""
 
+FAITHFULNESS = "results/faithfulness/dataset={dataset}/model={model}/method={method}/part-0.parquet"
+"""Faithfulness of the maps of every sample of a data set, model and method."""
+
 TEST_MEASURES = "results/test_metrics/dataset={dataset}/model={model}/part-0.parquet"
 """Path of the measures of a model on the test rows."""
 
