@@ -26,7 +26,7 @@ def faithful_in_short(facts: Facts) -> list[tuple[str, str]]:
     if rows.empty:
         return []
     sources = rows.groupby([*NAMES, "gradient"], sort=False, observed=True)
-    worse = sources["verdict"].agg(lambda found: (found == "worse").any())
+    worse = sources["verdict"].agg(lambda found: bool((found == "worse").any()))
     errors = sources["relative_error"].first()
     text = (
         "asked by deletion, insertion and infidelity, the model finds the maps of a source less faithful than those of "
