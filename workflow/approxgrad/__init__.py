@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from approxgrad.evaluation.results import read_results
+    from approxgrad.explaining.explanation import explain
     from approxgrad.figures.plotting import plot_attribution
     from approxgrad.gradients.directions import DirectionalDifference
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
     from approxgrad.gradients.spectrum import Spectrum
     from approxgrad.methods.attribution import attribute
+    from approxgrad.methods.group_totals import group_totals
     from approxgrad.methods.original import ApproxAttribution
     from approxgrad.models.compilation import CompiledModel
     from approxgrad.models.onnx_model import OnnxModel
@@ -40,6 +42,8 @@ __all__ = [
     "TreeModel",
     "attribute",
     "choose_step",
+    "explain",
+    "group_totals",
     "plot_attribution",
     "read_provenance",
     "read_results",
@@ -59,6 +63,8 @@ _MODULES = {
     "TreeModel": "approxgrad.models.tree_model",
     "attribute": "approxgrad.methods.attribution",
     "choose_step": "approxgrad.steps.choice",
+    "explain": "approxgrad.explaining.explanation",
+    "group_totals": "approxgrad.methods.group_totals",
     "plot_attribution": "approxgrad.figures.plotting",
     "read_provenance": "approxgrad.provenance.document",
     "read_results": "approxgrad.evaluation.results",

@@ -213,6 +213,6 @@ wildcard_constraints:
     method="[A-Za-z0-9_-]+",
     gradient="[A-Za-z0-9_.-]+",
     samples="[0-9]+",
-    points="inputs|path-[A-Za-z0-9.+-]+",
+    points="inputs|path-[A-Za-z0-9_.+-]+",
     source="[A-Za-z0-9_-]+",
     shard="[1-9][0-9]*-of-[1-9][0-9]*",

@@ -1,6 +1,7 @@
 from approxgrad.descriptions import written
-from approxgrad.evaluation.files import METRIC_TABLE, PUBLISHED_METRICS, RESIDUALS, cached_files
+from approxgrad.evaluation.files import ERROR_PARTS, METRIC_TABLE, PUBLISHED_METRICS, RESIDUALS, cached_files
 from approxgrad.study.path_methods import complete_methods, path_cells
+from approxgrad.study.split_cells import split_cells, split_models
 
 
 # Whether a method has a matched truth on a data set, and what that follows from.
@@ -73,6 +74,26 @@ use rule evaluate as evaluate_completeness with:
         versions=versions("evaluate.py", "approxgrad.evaluation.completeness"),
 
 
+use rule evaluate as split_errors with:
+    """Split the errors of attributions into rounding and truncation, by those of a source without rounding."""
+    input:
+        rounded=lambda wildcards: [cells[0].path for cells in split_cells(study, wildcards.dataset, wildcards.model)],
+        unrounded=lambda wildcards: [cells[1].path for cells in split_cells(study, wildcards.dataset, wildcards.model)],
+        exact=lambda wildcards: [cells[2].path for cells in split_cells(study, wildcards.dataset, wildcards.model)],
+        code=code("evaluate.py", "approxgrad.evaluation.splitting"),
+    output:
+        parts=ERROR_PARTS,
+    log:
+        "logs/split_errors/{dataset}/{model}.log",
+    benchmark:
+        "benchmarks/split_errors/{dataset}/{model}.tsv"
+    params:
+        made_by="approxgrad.evaluation.splitting:parts_table",
+        twin="",
+        methods=lambda wildcards: [cells[0].method for cells in split_cells(study, wildcards.dataset, wildcards.model)],
+        versions=versions("evaluate.py", "approxgrad.evaluation.splitting"),
+
+
 use rule evaluate as evaluate_published with:
     """Compare the approximated with the exact maps that others cached as arrays."""
     input:
@@ -104,9 +125,17 @@ METRIC_FILES = [
 OWN_REFERENCES = [
     (names, cell) for names in study.comparisons for cell in study.references(*names) if cell.model == names[1]
 ]
+PART_FILES = [ERROR_PARTS.format(dataset=dataset, model=model) for dataset, model in split_models(study)]
 UNCERTAINTY = written(study.config.uncertainty)
 MATTERS = {"smallest_difference": UNCERTAINTY.pop("smallest_difference")}
 INTERVALS = {"seed": study.config.seed, "uncertainty": UNCERTAINTY}
+
+# Comparisons of models that are trained several times, and the files of their trainings.
+TRAINED = [
+    (dataset, study.repeats.get(model, model), model, method)
+    for dataset, model, method in study.comparisons
+    if study.repeats.get(model, model) in study.repeats.values()
+]
 
 # Tables of the whole study by the names of their rules: what each says and is called, the file, the function that makes
 # it, its inputs and parameters.
@@ -139,6 +168,25 @@ TABLES = {
         "approxgrad.evaluation.paired:pairs_table",
         {"metrics": METRIC_FILES},
         INTERVALS | MATTERS | {"comparisons": study.comparisons},
+    ),
+    **(
+        {
+            "compare_trainings": (
+                "What holds over the trainings of a model.",
+                "over trainings",
+                "results/summary/trainings",
+                "approxgrad.evaluation.trainings:trainings_table",
+                {
+                    "metrics": [
+                        METRIC_TABLE.format(dataset=dataset, model=training, method=method)
+                        for dataset, _, training, method in TRAINED
+                    ]
+                },
+                INTERVALS | MATTERS | {"trained": TRAINED},
+            )
+        }
+        if TRAINED
+        else {}
     ),
     "tabulate_ranges": (
         "Smallest and largest value of the exact attributions.",
@@ -223,13 +271,18 @@ for table, (line, label, path, function, inputs, parameters) in TABLES.items():
             "../scripts/tabulate.py"
 
 
+OVER_TRAININGS = ["results/summary/trainings.parquet"] if TRAINED else []
+
+
 rule metrics:
     """All metrics of the study, their summary, the gradient sources in pairs and the settings to use."""
     input:
         [cell.path for cell in study.cells],
         METRIC_FILES,
+        PART_FILES,
         rules.summarise.output,
         rules.compare_sources.output,
+        OVER_TRAININGS,
         rules.tabulate_ranges.output,
         rules.recommend_steps.output,
         rules.choose_sources.output if study.budgeted else [],

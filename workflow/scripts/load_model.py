@@ -28,7 +28,7 @@ with job(snakemake) as log:
             snakemake.input.weights,
             test,
             device,
-            **looks(snakemake.config["models"][snakemake.wildcards.model]),
+            **looks(snakemake.config["models"], snakemake.wildcards.model),
         )
     log.info("test %s", measures)
     log.summary = ", ".join(filter(None, [f"test {measures_summary(measures)}", where, names]))

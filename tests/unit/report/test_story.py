@@ -226,6 +226,32 @@ def test_both_truths_stand_beside_each_other():
     assert "with the matched truth better in 0, worse in 1" in said
 
 
+def test_what_single_trainings_say_is_told_apart_from_what_all_say():
+    summary = rows(MLP, {None: 0.8, 3: 0.85}, reference="truth")
+    keys = dict(zip(("dataset", "model", "method"), MLP, strict=True))
+    keys |= {"reference": "truth", "metric": "pearson", "differ": "exact", "second": "exact", "dtype": "float32"}
+    keys |= {"first": "forward-h3"}
+    seen = {"estimate": -0.014, "low": -0.15, "high": 0.12, "smallest_median": -0.155, "largest_median": 0.149}
+    together = pd.DataFrame([{**keys, **seen, "trainings": 3, "agreeing": 2, "verdict": "open"}])
+    alone = pd.DataFrame({"model": ["mlp", "mlp-2", "mlp-3"], "verdict": ["better", "worse", "worse"]})
+    told = facts(
+        summary,
+        paired=alone.assign(**{name: value for name, value in keys.items() if name != "model"}),
+        trainings=together,
+        repeats={"mlp-2": "mlp", "mlp-3": "mlp"},
+    )
+    (row,) = table(told, "What holds for other trainings")
+    assert [row[name] for name in ("sources", "gain", "same sign", "alone", "together")] == [
+        "forward-h3 or exact",
+        "−0.0140 (−0.150 to 0.120)",
+        "2 of 3",
+        "1 better and 2 worse",
+        "open",
+    ]
+    assert "better than the other in none of 1 comparison. In 1 more, some single training says so" in text(told, start)
+    assert "other trainings" not in text(facts(summary), start)
+
+
 def test_exact_integrated_gradients_have_an_error_of_their_own():
     errors = rows(IG, {0.1: 0.01}, metric="relative_error")
     missed = pd.DataFrame({"relative_residual": [-0.002, 0.003, 0.0025, 9.0], "family": ["exact"] * 3 + ["forward"]})
@@ -274,11 +300,15 @@ def test_facts_are_read_from_the_files_of_a_run(tmp_path):
     told = facts(rows(CNN, {0.01: 0.998, 1: 0.71}))
     other = told.summary.assign(dtype="float64", median=0.1)
     paths = [
-        write("summary.parquet", pd.concat([told.summary, other]), {"uncertainty": {"level": 0.9}}),
+        write(
+            "summary.parquet",
+            pd.concat([told.summary, other, told.summary.assign(model="cnn-2")]),
+            {"uncertainty": {"level": 0.9}},
+        ),
         write("models.parquet", told.models, {}),
         write("test.parquet", pd.DataFrame({"target": [0]}), {"feature_shape": [1, 8, 8], "classes": ["a", "b"]}),
     ]
-    described = {"labels": LABELS, "families": told.families, "references": REFERENCES}
+    described = {"labels": LABELS, "families": told.families, "references": REFERENCES, "repeats": {"cnn-2": "cnn"}}
     read = read_facts(paths[0], paths[1], {"digits": paths[2]}, **described)
     assert (read.level, len(read.summary)) == (0.9, 2)
     assert "Digits: inputs of 1 × 8 × 8 in 2 classes, 450 test rows, up to 50 of them attributed." in text(read)
@@ -313,3 +343,19 @@ def test_no_share_but_zero_is_told_as_zero(share, expected):
 )
 def test_numbers_have_three_significant_digits(value, expected):
     assert wording.number(value) == expected
+
+
+def test_what_rules_is_told_where_it_is_measured():
+    names = {"dataset": "digits", "model": "cnn", "method": CNN[2], "family": "forward", "setting_name": "step"}
+    errors = {"rounding": [0.5, 0.001], "truncation": [1e-6, 0.2]}
+    parts = [
+        {**names, "dtype": "float32", "setting": step, "part": part, "error": error}
+        for part, own in errors.items()
+        for step, error in zip((0.0001, 1.0), own, strict=True)
+    ]
+    told = facts(rows(CNN, {0.0001: 0.998, 1: 0.71}), parts=pd.DataFrame(parts))
+    words = text(told)
+    assert "rounding rules up to h = 0.0001 and truncation from h = 1 on" in words
+    ((*_, last, largest, first, other),) = table(told, "Rounding and truncation, measured")
+    assert (last, largest, first, other) == ("h = 0.0001", "50.0 %", "h = 1", "20.0 %")
+    assert "Rounding and truncation" not in text(facts(rows(CNN, {0.1: 0.9, 1: 0.7})))

@@ -1,4 +1,4 @@
-"""Cells of a study whose method takes no gradients: what they are and are compared with, and how they are made."""
+"""Cells of methods that take no gradients: which there are, what they are compared with, and how they are made."""
 
 import numpy as np
 import pytest

@@ -11,6 +11,7 @@ import pandas as pd
 
 from approxgrad.evaluation.frames import read_comparisons, shown_rows
 from approxgrad.evaluation.metrics import METRICS
+from approxgrad.evaluation.truths import TRUTHS
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
 from approxgrad.storage.table_file import TableFile
 
@@ -37,7 +38,7 @@ def agreements(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
         ``setting_name``, ``evaluations`` for each input, ``median``, ``low``, ``high`` and ``n``, the samples with a
         value.
     """
-    rows = shown_rows(metrics[metrics["reference"] != "truth"])
+    rows = shown_rows(metrics[~metrics["reference"].isin(TRUTHS)])
     keys = [*COMPARED, "gradient", "family", "setting", "setting_name", "evaluations"]
     groups = rows.groupby(keys, sort=False, dropna=False, observed=True)[AGREEMENT]
     found = intervals([values.to_numpy(float) for _, values in groups], bootstrap)

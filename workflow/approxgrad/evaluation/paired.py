@@ -91,10 +91,11 @@ def compare_sources(metrics: pd.DataFrame, bootstrap: Bootstrap, smallest: float
     table = pairs.merge(pd.DataFrame(columns, index=counts.index).reset_index(), on="pair").drop(columns="pair")
     groups = table.groupby(WITHIN, sort=False, dropna=False, observed=True)["p_value"]
     table = reported(table.assign(p_adjusted=groups.transform(holm)))
-    return table.assign(verdict=_verdicts(table, 1 - bootstrap.level, smallest)).drop(columns=GAIN)
+    return table.assign(verdict=verdicts(table, 1 - bootstrap.level, smallest)).drop(columns=GAIN)
 
 
-def _verdicts(table: pd.DataFrame, error: float, smallest: float) -> NDArray[np.str_]:
+def verdicts(table: pd.DataFrame, error: float, smallest: float) -> NDArray[np.str_]:
+    """Return the verdict on each row of a table with ``metric``, ``p_adjusted`` and the gain as :data:`GAIN`."""
     units = {name: 0 if metric.unit else smallest for name, metric in METRICS.items()}
     matters = table["metric"].map(units).astype(float)
     median, low, high = (table[name].astype(float) for name in GAIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -168,6 +169,13 @@ class Difference(Differences):
     def propagated(self) -> bool:
         """Whether differences are propagated through the layers of a network."""
         return self.evaluation == "propagated"
+
+    @property
+    def unrounded(self) -> SourceKind | None:
+        """Propagated differences with the same options."""
+        if self.propagated or any(word in self.steps for word in UNFIT):
+            return None
+        return dataclasses.replace(self, evaluation="propagated")
 
     @property
     def along_path(self) -> bool:

@@ -183,7 +183,7 @@ def _joined(kind: type[T], parts: Sequence[T]) -> T:
 def correlation(one: Tensor, other: Tensor) -> Tensor:
     """Return Pearson's correlation of each row of two matrices."""
     one, other = (own - own.mean(dim=1, keepdim=True) for own in (one, other))
-    return (one * other).sum(dim=1) / (one.norm(dim=1) * other.norm(dim=1))
+    return ((one * other).sum(dim=1) / (one.norm(dim=1) * other.norm(dim=1))).clamp(-1, 1)
 
 
 def _chi_squared(degrees: int) -> tuple[float, float]:

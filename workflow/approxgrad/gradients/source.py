@@ -88,6 +88,11 @@ class SourceKind(Description):
         own: dict[str, Any] = {self.varied: (setting,)} if self.varied else {}
         return dataclasses.replace(self, **own, **({"dtypes": (dtype,)} if hasattr(self, "dtypes") else {}))
 
+    @property
+    def unrounded(self) -> SourceKind | None:
+        """The kind that differs from this one by rounding alone, and has next to none, if there is one."""
+        return None
+
     def cost(self, setting: Setting, features: int) -> int:
         """Return the model evaluations for the gradient at one point; for an exact one, forward and backward passes."""
         raise NotImplementedError
@@ -187,7 +192,7 @@ class Evaluated(SourceKind):
     """The model itself, for methods that take no gradients."""
 
     name: ClassVar[str] = "evaluated"
-    label: ClassVar[str] = "evaluations"  # type: ignore[misc]  # no property here
+    label: ClassVar[str] = "evaluations"
     colours: ClassVar[dict[str, str]] = {"evaluated": "#661100"}
     markers: ClassVar[dict[str, str]] = {"evaluated": "h"}
     implementation: ClassVar[str] = "approxgrad.gradients.following"

@@ -51,9 +51,7 @@ def spending(budget: int | None, stencil: Stencil, size: int, probes: int | None
         return Spending(size, 0, points, stencil)
     own = min(PROBES, affordable // PROBE_SHARE) if probes is None else probes
     if affordable <= own:
-        raise ValueError(
-            f"budget: {budget} does not pay for a direction beside {own} probes at each of {points} points"
-        )
+        raise ValueError(f"budget: {budget} does not pay for a direction and {own} probes at each of {points} points")
     return Spending(min(size, affordable - own), own, points, stencil)
 
 

@@ -122,10 +122,7 @@ def attribute(
         source = (Exact() if own.takes_gradients else Evaluated()).gradient(None)
     elif not own.takes_gradients:
         raise TypeError(f"gradient: {method} takes none; leave it out")
-    if "n_steps" in options and getattr(source, "chooses_points", False):
-        raise TypeError(
-            "n_steps: the points of the path follow from the gradient's budget; path_points= sets them there"
-        )
+    check_points(options, source)
     if not callable(source) and own.takes_gradients:
         raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference, got {gradient!r}")
     if isinstance(returned_as, tuple) and not own.takes_gradients:
@@ -204,6 +201,12 @@ def prepared_model(
     return PreparedModel(
         model, (inputs,), (), indices, check_rows=check_rows, batch_size=None, budget=budget, faster=False
     )
+
+
+def check_points(options: dict[str, Any], gradient: Any) -> None:
+    """Refuse, by a TypeError, points of a path beside a gradient that chooses them."""
+    if "n_steps" in options and getattr(gradient, "chooses_points", False):
+        raise TypeError("n_steps: the points of the path follow from the gradient's budget; path_points= sets them")
 
 
 def configured_method(method: str, options: dict[str, Any]) -> Method:

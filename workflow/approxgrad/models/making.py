@@ -22,6 +22,7 @@ from approxgrad.models.kind import EVALUATION, ModelError, ModelKind
 from approxgrad.models.model_files import build_model
 from approxgrad.models.saved import save_model, some_inputs, try_saving
 from approxgrad.models.training import TrainingResult, evaluate, train
+from approxgrad.models.trainings import entry_of
 from approxgrad.models.weights import fit_weights
 from approxgrad.storage.files import write_atomically
 from approxgrad.storage.splits import Split
@@ -187,8 +188,9 @@ def measured_model(
     return measures
 
 
-def looks(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how jobs evaluate a model, from its entry in the configuration; its weights do not depend on it."""
+def looks(models: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return how jobs evaluate a model of the section of a configuration; its weights do not depend on it."""
+    entry = entry_of(models, name)
     return {name: entry[name] for name in EVALUATION if name in entry}
 
 

@@ -31,9 +31,12 @@ class Facts:
     references: Mapping[str, str] = field(default_factory=dict)  # the method that another one is compared with
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of one input of each data set
     classes: Mapping[str, int] = field(default_factory=dict)  # their number, 0 for a regression
+    parts: pd.DataFrame = field(default_factory=pd.DataFrame)  # of errors, from approxgrad.evaluation.splitting
     paired: pd.DataFrame | None = None  # differences between gradient sources within a sample
     level: float | None = None  # of the intervals in the summary
     smallest: float = 0.0  # difference that matters, of the verdicts on pairs
+    trainings: pd.DataFrame | None = None  # differences over several trainings of a model
+    repeats: Mapping[str, str] = field(default_factory=dict)  # the model of each training after the first
     residuals: pd.DataFrame | None = None  # by how much exact attributions of path methods miss completeness
 
     def curves(self, metric: str, truth: str = "") -> list[Curve]:
@@ -162,7 +165,7 @@ class Curve:
         return wording.setting(self.settings[position], self.look)
 
     @property
-    def grid(self) -> tuple[str, tuple[float, ...]]:
+    def grid(self) -> tuple[str, tuple[float | None, ...]]:
         """What was varied and where: bests of grids with other ranges are no comparison."""
         return str(self.look["setting_name"]), self.settings
 
@@ -185,27 +188,35 @@ def read_facts(
     splits: Mapping[str, Path | str],
     paired: Path | str | None = None,
     residuals: Mapping[tuple[str, str], Path | str] | None = None,
+    trainings: Path | str | None = None,
     **described: Any,
 ) -> Facts:
     """Return what the tables of a study say; of the test splits only the metadata are read.
 
-    The `residuals` of completeness are files by data set and model.
+    The `residuals` of completeness are files by data set and model. Of models that are trained several times, summary
+    and measures are those of the first training.
     """
+    repeats = described.get("repeats", {})
     metrics, document = read_table(summary)
     documents = {dataset: read_table(path, columns=["target"])[1] for dataset, path in splits.items()}
     pairs, verdicts = (None, {}) if paired is None else read_table(paired)
     missed = [read_keyed(path, dataset=dataset, model=model) for (dataset, model), path in (residuals or {}).items()]
     return Facts(
-        summary=shown_rows(metrics.to_pandas()),
-        models=read_table(models)[0].to_pandas(),
+        summary=shown_rows(_first(metrics.to_pandas(), repeats)),
+        models=_first(read_table(models)[0].to_pandas(), repeats),
         shapes={dataset: tuple(split["feature_shape"]) for dataset, split in documents.items()},
         classes={dataset: len(split["classes"]) for dataset, split in documents.items()},
         paired=None if pairs is None else pairs.to_pandas(),
         smallest=verdicts.get("smallest_difference", 0.0),
         residuals=pd.concat(missed) if missed else None,
+        trainings=None if trainings is None else read_table(trainings)[0].to_pandas(),
         level=document.get("uncertainty", {}).get("level"),
         **described,
     )
+
+
+def _first(table: pd.DataFrame, repeats: Mapping[str, str]) -> pd.DataFrame:
+    return table[~table["model"].isin([*repeats])]
 
 
 MEDIAN = ("median", "median_low", "median_high", "tail", "worst")

@@ -14,6 +14,8 @@ from approxgrad.report import wording
 from approxgrad.report.findings import Curve, Facts, Median
 from approxgrad.report.judging import WHO, truth_in_short, truth_table, variants_in_short, variants_table, who
 from approxgrad.report.pages import Section, Table
+from approxgrad.report.parts import parts_in_short, parts_table
+from approxgrad.report.stability import stability_table, stable_in_short
 
 QUESTION = (
     "What happens to a feature attribution when its gradient is only approximated? An approximation needs nothing but "
@@ -74,8 +76,10 @@ def tell(facts: Facts) -> list[Section]:
     return [
         *start(facts),
         Section("Agreement with the reference", table=_agreement(facts)),
+        Section("Rounding and truncation, measured", table=parts_table(facts)),
         Section("Variants beside what they are compared with", table=variants_table(facts)),
         Section("The truth, where it is known", table=truth_table(facts)),
+        Section("What holds for other trainings", table=stability_table(facts)),
         Section("How to read the numbers", points=READING),
     ]
 
@@ -143,17 +147,19 @@ def _in_short(facts: Facts) -> list[tuple[str, str]]:
         ("At the best of the settings tried,", _best_of_all(facts, own)),
         ("The setting matters most", _largest_change(facts, own)),
         ("Where the best of the settings tried lies:", _where_the_best_is(errors)),
+        ("Rounding and truncation:", parts_in_short(facts)),
         ("A median is not all:", _longest_tail(facts, errors)),
         ("Exact is not perfect:", _quadrature_in_short(facts)),
         *variants_in_short(facts),
         *truth_in_short(facts),
+        *stable_in_short(facts),
     ]
     return [(lead, text) for lead, text in texts if text]
 
 
 def _by_grid(found: list[Curve]) -> list[tuple[str, list[Curve]]]:
     """Return the curves over each grid of settings, with its words if there are several: only these are comparable."""
-    grids: dict[tuple[str, tuple[float, ...]], list[Curve]] = {}
+    grids: dict[tuple[str, tuple[float | None, ...]], list[Curve]] = {}
     for curve in found:
         grids.setdefault(curve.grid, []).append(curve)
     return [("" if len(grids) == 1 else f"({_range_in_words(own[0])}) ", own) for own in grids.values()]

@@ -27,9 +27,16 @@ from approxgrad.models.opening import recorded
 from approxgrad.progress import progress_bar
 from approxgrad.storage.attributions import Attributions
 from approxgrad.storage.step_tables import read_choice
-from approxgrad.study.derived import rounding_ratios, source_columns
+from approxgrad.study.derived import rounding_ratios, rounding_step, source_columns
 from approxgrad.study.shards import WHOLE, Shard, merged, shard_blocks
-from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, feature_spread, read_subject
+from approxgrad.study.subjects import (
+    MEBIBYTE,
+    Subject,
+    baseline_values,
+    explained_target,
+    feature_spread,
+    read_subject,
+)
 
 
 def attribute_cell(
@@ -161,6 +168,9 @@ def attribute_cell(
         "compiled": network is not subject.network,
         "rounding_ratios": done.ratios,
         "predicted": done.predicted,
+        "rounding_step": rounding_step(
+            source, setting, needed.get("spread"), _increments(own, subject, samples, baselines)
+        ),
         "step_choice": chosen,
         "model_evaluations": counted.evaluations,
         "check_evaluations": getattr(made, "check_evaluations", ready.evaluations),
@@ -184,6 +194,14 @@ def attribute_cell(
         origin=part.origin,
     )
     return attributions, done.seconds
+
+
+def _increments(method: Method, subject: Subject, samples: int, baselines: torch.Tensor | None) -> NDArray[np.float64]:
+    """Return the increments of the path of each of the drawn rows, whichever a shard has; none without a path."""
+    if baselines is None or not method.path_steps:
+        return np.empty((0, subject.features))
+    ends = subject.split.rows(subject.rows(samples)).model_inputs()
+    return (ends - baselines.cpu().numpy()).reshape(samples, -1).astype(float) / method.points
 
 
 def _propagation(made: Any) -> dict[str, Any]:

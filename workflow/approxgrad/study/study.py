@@ -19,6 +19,7 @@ from approxgrad.study.grid import Cell, SharedGradient
 from approxgrad.study.looks import families, labels
 from approxgrad.study.products import product_cells
 from approxgrad.study.references import exact_model, reference_method, stand_ins
+from approxgrad.study.repeats import repeat_faults, repeated
 from approxgrad.study.shards import shard_count
 from approxgrad.study.spectra import Pilots, all_pilots, cell_pilots
 
@@ -40,7 +41,9 @@ class Study:
     Attributes
     ----------
     config : Config
-        Its sections as typed classes.
+        Its sections as typed classes; every training of a model is one of the models.
+    repeats : dict of str to str
+        The model of each training after its first.
     cells : list of Cell
         All attributions.
 
@@ -58,6 +61,9 @@ class Study:
         self.config = configured(config)
         refuse(name_faults(self.config))
         refuse(faults(self.config))
+        refuse(repeat_faults(self.config))
+        self._written = self.config
+        self.config, self.repeats = repeated(self.config)
         self.cells, unlike = product_cells(self.config, self._shard_count)
         refuse(unlike)
         self._by_key = {tuple(cell.keys.items()): cell for cell in [*self.cells, *self.gradients.values()]}
@@ -65,7 +71,7 @@ class Study:
     @property
     def document(self) -> dict[str, Any]:
         """The configuration as plain values, with defaults filled in."""
-        return document(self.config)
+        return document(self._written)
 
     def dataset(self, name: str) -> DatasetKind:
         """Return the description of a data set."""
@@ -181,6 +187,11 @@ class Study:
         return _unique((cell.dataset, cell.model, cell.method) for cell in self._compared)
 
     @cached_property
+    def pictured(self) -> list[Names]:
+        """The comparisons that pages and pictures show: of models that are trained several times, the first."""
+        return [names for names in self.comparisons if names[1] not in self.repeats]
+
+    @cached_property
     def budgeted(self) -> list[Names]:
         """The comparisons with a source whose setting is a number of evaluations."""
         return _unique(
@@ -254,7 +265,10 @@ class Study:
     @cached_property
     def labels(self) -> dict[str, dict[str, str]]:
         """Names of this study for readers, by `dataset`, `model` and `method`."""
-        return labels(self.config)
+        own = labels(self.config)
+        for name, model in self.repeats.items():
+            own["model"][name] = f"{own['model'][model]}, training {name.rpartition('-')[2]}"
+        return own
 
     def is_image(self, dataset: str) -> bool:
         """Whether the inputs of a data set can be shown as pictures."""

@@ -38,12 +38,15 @@ class Elementwise:
         Values of the maps outside an image, which make the change zero there; empty if no values do.
     into : callable, optional
         The formula with a further argument, a tensor that the change is written into; it may be d.
+    distances : bool
+        Whether the maps are distances between values, so that in another unit of all of them the formula is the same.
     """
 
     maps: Callable[[Tensor], tuple[Tensor, ...]]
     change: Formula
     outside: tuple[float, ...] = ()
     into: Callable[..., None] | None = None
+    distances: bool = False
 
 
 def plain(formula: Callable[[Tensor, Tensor], Tensor]) -> Elementwise:
@@ -59,14 +62,15 @@ def clamp(low: float | None, high: float | None) -> Elementwise:
             c = a.clamp_min(low)
             return a - c, low - c
 
-        return Elementwise(maps, _at_least, (-math.inf, 0.0), _at_least_into)
+        return Elementwise(maps, _at_least, (-math.inf, 0.0), _at_least_into, distances=True)
     if low is None and high is not None:
 
         def maps(a: Tensor) -> tuple[Tensor, ...]:
             c = a.clamp_max(high)
             return a - c, high - c
 
-        return Elementwise(maps, lambda d, rest, upper: -_at_least(-d, -rest, -upper), (math.inf, 0.0))
+        change = lambda d, rest, upper: -_at_least(-d, -rest, -upper)  # noqa: E731 - a formula as below
+        return Elementwise(maps, change, (math.inf, 0.0), distances=True)
 
     lower, upper = -math.inf if low is None else low, math.inf if high is None else high
 
@@ -74,7 +78,8 @@ def clamp(low: float | None, high: float | None) -> Elementwise:
         c = a.clamp(low, high)
         return a - c, lower - c, upper - c
 
-    return Elementwise(both, lambda d, rest, lower, upper: (d + rest).clamp_(lower, upper), (0.0, 0.0, 0.0))
+    limited = lambda d, rest, lower, upper: (d + rest).clamp_(lower, upper)  # noqa: E731
+    return Elementwise(both, limited, (0.0, 0.0, 0.0), distances=True)
 
 
 def _at_least(d: Tensor, rest: Tensor, lower: Tensor) -> Tensor:

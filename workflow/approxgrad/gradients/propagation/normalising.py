@@ -99,6 +99,7 @@ class BatchNorm(Standardised):
             variance = self.argument(4)
             self.fixed = (torch.ones_like(variance) if weight is None else weight) / torch.sqrt(variance + self.eps)
             self._factors = per_channel(self.constant(self.fixed), axes)
+            self.linear = True
 
     def keep(self, values: Sequence[Any], result: Any) -> Any:
         """Return nothing where the statistics are fixed."""
