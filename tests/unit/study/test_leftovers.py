@@ -56,7 +56,13 @@ def study(tmp_path, monkeypatch):
     cut = cell(CELL.format("forward-h1"), SHARD.format("1-of-2"), SHARD.format("2-of-2"))
     kind = SimpleNamespace(sources=lambda name: ["data/source/test.parquet"])
     return SimpleNamespace(
-        **{"cells": [cut], "evaluating": [cut, cell(SHARED)], "gradients": {SHARED: None}, "choices": {STEP: None}, "spectra": {}},
+        **{
+            "cells": [cut],
+            "evaluating": [cut, cell(SHARED)],
+            "gradients": {SHARED: None},
+            "choices": {STEP: None},
+            "spectra": {},
+        },
         **{"datasets": ["d"], "models": [("d", "m")], "comparisons": [("d", "m", "ig")], "dataset": lambda name: kind},
         twin=lambda model: "twin",
         model_file=lambda dataset, model: f"results/models/dataset={dataset}/model={model}/model.onnx",
