@@ -19,8 +19,8 @@ METHODS = (
     "integrated_gradients_published_mean, saliency"
 )
 GRADIENTS = (
-    "all_features, along_path, central, central_in_spreads, central_small, chosen, forward, forward_on_tables, precisions, "
-    "tenth"
+    "all_features, along_path, central, central_in_spreads, central_small, chosen, forward, forward_on_tables, "
+    "precisions, tenth"
 )
 STEP = "expected a number of at least 1e-30, auto or path"
 FINITE = "expected a finite number, auto or path"
