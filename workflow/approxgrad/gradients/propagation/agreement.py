@@ -62,9 +62,7 @@ def check_agreement(
         raise UntraceableError(f"a rule fails with {type(error).__name__}: {one_line(error)}") from error
 
 
-def _check_step(
-    plan: Plan, propagator: Propagator, row: Tensor, number: int, step: float, tolerance: float
-) -> int:
+def _check_step(plan: Plan, propagator: Propagator, row: Tensor, number: int, step: float, tolerance: float) -> int:
     features = _sample(plan, number, row.device)
     moves = torch.full((len(features),), step, dtype=torch.float64, device=row.device)
     found = row.new_zeros(len(features), *propagator.output.shape, dtype=torch.float64)
