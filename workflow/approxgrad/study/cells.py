@@ -256,6 +256,8 @@ def _attribute_block(
     with warnings.catch_warnings():
         # Counted, recorded with the result, and told in the summary.
         warnings.filterwarnings("ignore", "step: lost", UserWarning)
+        # Predictions are recorded with the result, and drawn.
+        warnings.filterwarnings("ignore", "budget: .* of little use", UserWarning)
         found = attribute_with(work.method, model, points, target, work.gradient, work.baselines)
     done.seconds += time.perf_counter() - start
     done.maps[rows] = maps = found.flatten(1).cpu().numpy()
