@@ -72,7 +72,7 @@ class DirectionalDifference(BatchedGradient):
         Predicted cosine between estimated and whole gradient, between 0 and 1, at which the budget is spent no further;
         inputs are then differentiated one by one.
     probes : int, optional
-        Random directions for the prediction, paid from the budget; by default 32, but at most an eighth of all. With a
+        Random directions for the prediction, paid from the budget; by default 32, but at most one in twelve. With a
         budget for all directions of the basis there are none.
     path_points : int, optional
         Points of a path that the budget is divided among; by default as :func:`approxgrad.gradients.spending.spending`.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # Plans count evaluations without torch.
 PROBES = 32
 """Random directions for a prediction: enough for a relative standard deviation of a quarter of the missed energy."""
 
-PROBE_SHARE = 8
+PROBE_SHARE = 12
 """At most one direction of so many is a random one for the prediction."""
 
 

@@ -37,6 +37,7 @@ class Facts:
     smallest: float = 0.0  # difference that matters, of the verdicts on pairs
     trainings: pd.DataFrame | None = None  # differences over several trainings of a model
     repeats: Mapping[str, str] = field(default_factory=dict)  # the model of each training after the first
+    faithfulness: pd.DataFrame | None = None  # of every source, beside that of its reference
     residuals: pd.DataFrame | None = None  # by how much exact attributions of path methods miss completeness
 
     def curves(self, metric: str, truth: str = "") -> list[Curve]:
@@ -189,6 +190,7 @@ def read_facts(
     paired: Path | str | None = None,
     residuals: Mapping[tuple[str, str], Path | str] | None = None,
     trainings: Path | str | None = None,
+    faithfulness: Path | str | None = None,
     **described: Any,
 ) -> Facts:
     """Return what the tables of a study say; of the test splits only the metadata are read.
@@ -210,6 +212,7 @@ def read_facts(
         smallest=verdicts.get("smallest_difference", 0.0),
         residuals=pd.concat(missed) if missed else None,
         trainings=None if trainings is None else read_table(trainings)[0].to_pandas(),
+        faithfulness=None if faithfulness is None else _first(read_table(faithfulness)[0].to_pandas(), repeats),
         level=document.get("uncertainty", {}).get("level"),
         **described,
     )

@@ -40,6 +40,8 @@ class Elementwise:
         The formula with a further argument, a tensor that the change is written into; it may be d.
     distances : bool
         Whether the maps are distances between values, so that in another unit of all of them the formula is the same.
+    passes : float
+        How often the formula reads and writes maps, of which the function itself takes one.
     """
 
     maps: Callable[[Tensor], tuple[Tensor, ...]]
@@ -47,6 +49,7 @@ class Elementwise:
     outside: tuple[float, ...] = ()
     into: Callable[..., None] | None = None
     distances: bool = False
+    passes: float = 8
 
 
 def plain(formula: Callable[[Tensor, Tensor], Tensor]) -> Elementwise:
@@ -62,7 +65,7 @@ def clamp(low: float | None, high: float | None) -> Elementwise:
             c = a.clamp_min(low)
             return a - c, low - c
 
-        return Elementwise(maps, _at_least, (-math.inf, 0.0), _at_least_into, distances=True)
+        return Elementwise(maps, _at_least, (-math.inf, 0.0), _at_least_into, distances=True, passes=2)
     if low is None and high is not None:
 
         def maps(a: Tensor) -> tuple[Tensor, ...]:
@@ -70,7 +73,7 @@ def clamp(low: float | None, high: float | None) -> Elementwise:
             return a - c, high - c
 
         change = lambda d, rest, upper: -_at_least(-d, -rest, -upper)  # noqa: E731 - a formula as below
-        return Elementwise(maps, change, (math.inf, 0.0), distances=True)
+        return Elementwise(maps, change, (math.inf, 0.0), distances=True, passes=2)
 
     lower, upper = -math.inf if low is None else low, math.inf if high is None else high
 
@@ -79,7 +82,7 @@ def clamp(low: float | None, high: float | None) -> Elementwise:
         return a - c, lower - c, upper - c
 
     limited = lambda d, rest, lower, upper: (d + rest).clamp_(lower, upper)  # noqa: E731
-    return Elementwise(both, limited, (0.0, 0.0, 0.0), distances=True)
+    return Elementwise(both, limited, (0.0, 0.0, 0.0), distances=True, passes=2)
 
 
 def _at_least(d: Tensor, rest: Tensor, lower: Tensor) -> Tensor:
@@ -183,7 +186,8 @@ def _legendre(count: int) -> tuple[list[float], list[float]]:
 def _gelu(approximate: str = "none") -> Elementwise:
     """Return x P(x) by the product rule: P is the normal distribution function, or s(2 k (x + 0.044715 x^3))."""
     if approximate == "none":
-        return plain(lambda d, a: d * torch.special.ndtr(a + d) + a * _normal(d, a))
+        exact = lambda d, a: d * torch.special.ndtr(a + d) + a * _normal(d, a)  # noqa: E731
+        return Elementwise(lambda a: (a,), exact, passes=4 * NODES)
     k, c = math.sqrt(2 / math.pi), 0.044715
 
     def u(x: Tensor) -> Tensor:
