@@ -56,7 +56,7 @@ def take(results):
             for path in sorted(results.glob(f"figures/**/{figure.path.split('/')[-1]}.png"))[:1]:
                 picture = Image.open(path).convert("RGB")
                 picture.thumbnail((MOST_PIXELS, 4 * MOST_PIXELS))
-                picture.quantize(64).save(PICTURES / f"{name}.png", optimize=True)
+                picture.quantize(256, Image.Quantize.MAXCOVERAGE).save(PICTURES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
