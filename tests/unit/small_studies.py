@@ -31,13 +31,20 @@ def entry(*gradients: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return defaults | {"gradients": list(gradients) or [difference()]} | changes
 
 
+def without_sources(**changes: Any) -> dict[str, Any]:
+    """Return an experiment that names no gradient source."""
+    return entry() | changes | {"gradients": []}
+
+
 def study(*experiments: dict[str, Any], **changes: Any) -> Study:
     """Return the default study with other experiments and other changes."""
     config = copy.deepcopy(DEFAULT) | changes | {"gradients": {}, "experiments": []}
     for number, experiment in enumerate(experiments):
         named = {f"g{number}_{place}": own for place, own in enumerate(experiment["gradients"])}
         config["gradients"] |= named
-        config["experiments"].append(experiment | {"gradients": list(named)})
+        own = {name: value for name, value in experiment.items() if name != "gradients"}
+        config["experiments"].append(own | ({"gradients": list(named)} if named else {}))
+    config["gradients"] = config["gradients"] or DEFAULT["gradients"]
     return Study(config)
 
 

@@ -102,7 +102,7 @@ def test_a_method_of_an_extension_is_one_like_the_others(folder):
     assert [own.is_derived(cell) for cell in own.cells] == [False, False, True, True]
     shifted, squared = own.method("shifted"), own.method("squared")
     assert (shifted.times, shifted.shift, squared.signed) == (2, 0.5, False)
-    costs = [own.method(cell.method).evaluations(cell.gradient, 12) for cell in own.cells]
+    costs = [own.method(cell.method).evaluations(cell.gradient, (12,)) for cell in own.cells]
     assert costs == [2, 2 * 13, 1, 13]
     assert own.labels["method"]["shifted"] == "Shifted gradient"
     assert own.document["methods"]["shifted"] == {"attribution": "shifted", "times": 2, "shift": 0.5}

@@ -1,6 +1,7 @@
 """Attribute the drawn test rows, or a shard of them, with one method and gradient source."""
 
 import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.gradients.source import source_of
 from approxgrad.models.device import machine, set_up_torch
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
@@ -25,6 +26,7 @@ with job(snakemake) as log:
         sample_seed=parameters.sample_seed,
         seed=parameters.seed,
         choice=snakemake.input.get("choice") or None,
+        spectrum=snakemake.input.get("spectrum") or None,
         compile_model=parameters.compile_model,
         device=device,
         **evaluation,
@@ -33,4 +35,5 @@ with job(snakemake) as log:
     result.metadata["provenance"] = provenance(snakemake, machine(device))
     write_attributions(snakemake.output.attributions, result)
     log.info("%s", result.metadata)
-    log.summary = attribution_summary(len(result.sample), result.metadata, seconds)
+    exact = source_of(parameters.gradient).is_exact
+    log.summary = attribution_summary(len(result.sample), result.metadata, seconds, exact)

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from approxgrad.gradients.propagation.network import Network, unit_moves
-from approxgrad.gradients.propagation.plan import Patches, Plan, first_windows, reached_windows
+from approxgrad.gradients.propagation.patches import Patches
+from approxgrad.gradients.propagation.plan import Plan, first_windows, reached_windows
 from approxgrad.gradients.propagation.run import Propagator
 from approxgrad.gradients.propagation.tracing import Graph
 

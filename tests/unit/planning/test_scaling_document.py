@@ -37,7 +37,7 @@ def number(text):
 def evaluations(method, gradient):
     """Return the evaluations for one image."""
     source = exact_source() if gradient == "exact" else Source(Difference(gradient, (0.1,)), 0.1)
-    return DESCRIBED[METHODS[method]]().evaluations(source, FEATURES)
+    return DESCRIBED[METHODS[method]]().evaluations(source, (FEATURES,))
 
 
 def test_evaluations_are_those_of_the_cost_model():

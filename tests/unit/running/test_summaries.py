@@ -15,7 +15,9 @@ def test_an_attribution_is_summed_up_by_its_cost():
     metadata = {"model_evaluations": 3250, "setting_name": "step", "lost_steps": 0}
     assert attribution_summary(50, metadata, 0.4) == "50 samples, 3,250 evaluations, 8,125/s"
     exact = metadata | {"setting_name": "", "model_evaluations": 1000}
-    assert attribution_summary(1200, exact, 0.4) == "1,200 samples, 1,000 forward and backward passes, 2,500/s"
+    assert (
+        attribution_summary(1200, exact, 0.4, exact=True) == "1,200 samples, 1,000 forward and backward passes, 2,500/s"
+    )
     assert attribution_summary(0, metadata | {"model_evaluations": 0}, 0.0) == "0 samples, 0 evaluations"
     shapley = metadata | {"setting_name": "", "model_evaluations": 0}
     assert attribution_summary(20, shapley, 0.4) == "20 samples"

@@ -115,7 +115,9 @@ def attribution_maps(columns: Sequence[Column], params: Mapping[str, Any]) -> Dr
         bottom = height - top - (number + 1) * (panel + BELOW) + BELOW
         original = _panel(figure, LEFT, bottom, panel, "input" if number == 0 else "")
         original.imshow(image(columns[0][1], triples[0].sample), cmap="gray", vmin=0, vmax=1)
-        target = "" if triples[0].target is None else f"\ntarget {triples[0].target}"
+        target = (
+            "" if triples[0].target is None else f"\ntarget {textwrap.shorten(triples[0].target, 18, placeholder='…')}"
+        )
         original.set_ylabel(f"sample {triples[0].sample}{target}")
         for position, triple in enumerate(triples):
             left = LEFT + PANEL + GROUP_GAP + position * group

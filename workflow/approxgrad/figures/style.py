@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from approxgrad.evaluation.truths import TRUTHS
 from approxgrad.storage.files import write_atomically
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def sizes_in_words(counts: pd.Series[int]) -> str:
 
 def compared_rows(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that compare an approximated attribution with another one; a ValueError if there are none."""
-    rows = metrics[metrics["reference"] != "truth"]
+    rows = metrics[~metrics["reference"].isin(TRUTHS)]
     if rows.empty:
         raise ValueError("metrics: no rows whose reference is an attribution")
     return rows

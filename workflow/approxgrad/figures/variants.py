@@ -29,11 +29,13 @@ class Variants(ComparisonFigure):
     label: ClassVar[str] = "published against correct"
 
     def targets(self, study: Study) -> list[tuple[str, ...]]:
-        """Return the comparisons with the exact attribution of another method that is itself approximated."""
+        """Return the approximations of the exact attribution of another method that is itself approximated."""
         return [
             (dataset, model, method)
             for dataset, model, method in study.comparisons
-            if study.reference(method) != method and (dataset, model, study.reference(method)) in study.comparisons
+            if study.method(method).takes_gradients
+            and study.reference(method) != method
+            and (dataset, model, study.reference(method)) in study.comparisons
         ]
 
     def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:

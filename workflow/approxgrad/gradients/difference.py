@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -52,6 +53,11 @@ ENDINGS = {"": "", "spread": ", steps in spreads", PATH: " between points of the
 def of_units(looks: dict[str, str]) -> dict[str, str]:
     """Return looks of schemes for their families with steps of all units, which figures show apart."""
     return {"-".join(filter(None, [scheme, unit])): look for unit in ENDINGS for scheme, look in looks.items()}
+
+
+def in_units(step: Any, unit: str | None, limits: Mapping[str, Any]) -> Any:
+    """Return a step, or with the unit ``spread`` that multiple of each feature's spread, float64."""
+    return step * limits["spread"].double() if unit == "spread" else step
 
 
 class Differences(SourceKind):
@@ -108,11 +114,7 @@ class Differences(SourceKind):
 
     def step(self, setting: Setting, limits: Mapping[str, Any]) -> Any:
         """Return a step as gradients take it: a number, a tensor with one for each feature, or ``path``."""
-        return setting * limits["spread"].double() if self.unit == "spread" else setting
-
-    def shared_cost(self, setting: Setting) -> int:
-        """Return 1 where the unperturbed output enters."""
-        return int(stencil(self.scheme).uses_base)
+        return in_units(setting, self.unit, limits)
 
 
 @SOURCES.add
@@ -157,16 +159,30 @@ class Difference(Differences):
     dtypes: Dtypes = ("float32",)
     step_unit: Unit = None
     evaluation: Annotated[Literal["dense", "propagated"], option(EVALUATION)] = "dense"
+    arithmetic: Annotated[
+        Literal["float64", "bfloat16", "float16"] | None,
+        option("Precision in which propagated changes are computed; by default that of the model."),
+    ] = None
 
     def __post_init__(self) -> None:
         for word, why in UNFIT.items():
             if self.propagated and word in self.steps:
                 raise ValueError(f"steps: {word} {why}; expected numbers with evaluation: propagated")
+        if self.arithmetic is not None and not self.propagated:
+            raise ValueError("arithmetic: is that of propagated changes; expected evaluation: propagated")
 
     @property
     def propagated(self) -> bool:
         """Whether differences are propagated through the layers of a network."""
         return self.evaluation == "propagated"
+
+    @property
+    def unrounded(self) -> SourceKind | None:
+        """Propagated differences with the same options, in the precision of the model."""
+        if self.arithmetic == "float64" or any(word in self.steps for word in UNFIT):
+            return None
+        other = dataclasses.replace(self, evaluation="propagated", arithmetic=None)
+        return None if other == self else other
 
     @property
     def along_path(self) -> bool:
@@ -176,22 +192,28 @@ class Difference(Differences):
     @property
     def family(self) -> str:
         """The scheme, that differences are propagated, and what steps are multiples of."""
-        return "-".join(filter(None, [f"{self.scheme}{'_propagated' * self.propagated}", self.unit]))
+        words = [self.scheme, *(["propagated"] if self.propagated else []), *filter(None, [self.arithmetic])]
+        return "-".join(filter(None, ["_".join(words), self.unit]))
 
     @property
     def label(self) -> str:
         """The scheme for readers, and what steps are multiples of."""
-        return f"{'propagated ' * self.propagated}{self.difference} differences{ENDINGS[self.unit]}"
+        digits = "" if self.arithmetic is None else f" in {self.arithmetic}"
+        return f"{'propagated ' * self.propagated}{self.difference} differences{digits}{ENDINGS[self.unit]}"
 
     def cost(self, setting: Setting, features: int) -> int:
         """Return d + 1, for the central scheme 2 d, or 2 d + 2 along a path; propagated ones are counted as dense."""
         shifts = stencil(self.scheme).shifts
         return len(shifts) * (features + 1) if self.along_path else super().cost(setting, features)
 
+    def shared_cost(self, setting: Setting) -> int | None:
+        """Return 1 where the unperturbed output enters."""
+        return int(stencil(self.scheme).uses_base)
+
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return a :class:`approxgrad.FiniteDifference`."""
         own: dict[str, Any] = {name: limits.get(name) for name in ("batch_size", "memory_budget")}
         if self.propagated:
-            own["evaluation"] = self.evaluation
+            own |= {"evaluation": self.evaluation, "arithmetic": self.arithmetic}
         step = self.step(setting, limits)
         return import_module(self.implementation).FiniteDifference(step, self.difference, **own)

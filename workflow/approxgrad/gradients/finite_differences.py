@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from approxgrad.gradients.batching import OUTPUT_SHARE, balanced_slices
 from approxgrad.gradients.checks import Model, check_resolved
-from approxgrad.gradients.evaluated import BatchedGradient, Stream
+from approxgrad.gradients.evaluated import Stream
 from approxgrad.gradients.evaluation import evaluation
+from approxgrad.gradients.following import Evaluation, Following, checked_evaluation
 from approxgrad.gradients.path_steps import PATH_ONLY, path_sums
 from approxgrad.gradients.perturbations import Perturbations, Steps, checked_steps, steps_of_features
 from approxgrad.gradients.source import PATH
 from approxgrad.gradients.stencils import stencil
 from approxgrad.gradients.targets import Target
 
-if TYPE_CHECKING:
-    from approxgrad.gradients.propagation.plan import Plan
-
-EVALUATIONS = ("dense", "propagated", "auto")
+ARITHMETICS = ("float64", "bfloat16", "float16")
 # Arrays of 8-byte numbers, one for each evaluation of the rows that are differentiated together, in memory at once.
 OUTPUT_BUFFERS = 14
 
 
-class FiniteDifference(BatchedGradient):
+class FiniteDifference(Following):
     """Gradient from model evaluations only: no weights, no autograd and no ``nn.Module`` needed.
 
     The derivative along feature i of the target output f_t at x is, for the forward scheme,
@@ -47,23 +46,17 @@ class FiniteDifference(BatchedGradient):
     scheme : str
         ``forward``, ``backward`` or ``central``.
     batch_size, memory_budget, check_rows
-        As in :class:`approxgrad.gradients.evaluated.BatchedGradient`, which also describes the attributes.
+        As in :class:`approxgrad.gradients.evaluated.BatchedGradient`, which also describes attributes.
     nominal : bool
         Whether to divide by h as given, like the original study, instead of by the step that was really made.
     evaluation : str
         ``dense`` evaluates the model at every perturbed point. ``propagated`` follows the difference itself through the
         layers of a ``torch.nn.Module``, where nothing cancels, and only where the perturbation has an effect: see
-        ``docs/propagation.md``. ``auto`` does so where it takes fewer operations.
-
-    Attributes
-    ----------
-    used_evaluation : str or None
-        How the last call evaluated: ``dense`` or ``propagated``.
-    saved_operations : float or None
-        Operations of dense evaluations over those of propagation, for the model of the last call; None if it cannot be
-        followed, or was not asked for.
-    without_rule : tuple of str
-        Operations of that model that are subtracted in double precision, for want of a rule.
+        ``docs/propagation.md``. ``auto`` does so where it takes fewer operations. What was done and what it saved
+        stands in the attributes of :class:`approxgrad.gradients.following.Following`.
+    arithmetic : str, optional
+        Precision in which propagated changes are computed: ``float64``, ``bfloat16`` or ``float16``; by default that of
+        the inputs.
 
     Raises
     ------
@@ -74,7 +67,7 @@ class FiniteDifference(BatchedGradient):
     -----
     Cost with d features: d + 1 evaluations per input for ``forward`` and ``backward``, 2 d for ``central``. The checks
     of a call take at most 31 evaluations, at most 15 without `check_rows`, and more only if outputs differ. The
-    truncation error falls like h (central: h squared); the rounding error grows like eps |f_t| / h. Differences are
+    truncation error falls like h (central: h squared); the rounding error grows like eps ``|f_t|`` / h. Differences are
     taken in float64 and divided by ``(x + h e_i) - x`` as the dtype made it, so the only rounding is the model's own.
     A step that is lost in some features gives a warning, one that is lost in all is refused.
     """
@@ -88,11 +81,12 @@ class FiniteDifference(BatchedGradient):
         memory_budget: int | None = None,
         check_rows: bool = True,
         nominal: bool = False,
-        evaluation: Literal["dense", "propagated", "auto"] = "dense",
+        evaluation: Evaluation = "dense",
+        arithmetic: Literal["float64", "bfloat16", "float16"] | None = None,
     ) -> None:
         super().__init__(batch_size, memory_budget=memory_budget, check_rows=check_rows)
         self.along_path = isinstance(step, str) and step == PATH
-        if self.along_path and evaluation == EVALUATIONS[1]:
+        if self.along_path and evaluation == "propagated":
             raise ValueError("evaluation: expected dense with the step path, which needs the evaluations themselves")
         if self.along_path and nominal:
             raise ValueError("nominal: expected False with the step path, whose increments are the steps that are made")
@@ -100,17 +94,18 @@ class FiniteDifference(BatchedGradient):
         self.stencil = stencil(scheme)
         self.scheme = scheme
         self.nominal = nominal
-        if evaluation not in EVALUATIONS:
-            raise ValueError(f"evaluation: got {evaluation!r}, expected one of {', '.join(EVALUATIONS)}")
-        self.evaluation = evaluation
-        self.used_evaluation: str | None = None
-        self.saved_operations: float | None = None
-        self.without_rule: tuple[str, ...] = ()
+        self.evaluation = checked_evaluation(evaluation)
+        if arithmetic not in (None, *ARITHMETICS):
+            raise ValueError(f"arithmetic: got {arithmetic!r}, expected one of {', '.join(ARITHMETICS)}")
+        if arithmetic is not None and evaluation != "propagated":
+            raise ValueError("arithmetic: is that of propagated changes; expected evaluation='propagated'")
+        self.arithmetic = arithmetic
 
     def __repr__(self) -> str:
         step = f"{self.step:g}" if isinstance(self.step, float) else "one for each feature"
         step = PATH if self.along_path else step
-        how = "" if self.evaluation == EVALUATIONS[0] else f", evaluation={self.evaluation!r}"
+        how = "" if self.evaluation == "dense" else f", evaluation={self.evaluation!r}"
+        how += "" if self.arithmetic is None else f", arithmetic={self.arithmetic!r}"
         return f"FiniteDifference(step={step}, scheme={self.scheme!r}{how})"
 
     def __call__(
@@ -206,8 +201,7 @@ class FiniteDifference(BatchedGradient):
         if self.along_path:
             raise ValueError(PATH_ONLY)
         steps = steps_of_features(self.step, stream.inputs)
-        plan = self._plan(stream) if self.evaluation != EVALUATIONS[0] else None
-        self.used_evaluation = EVALUATIONS[0] if plan is None else EVALUATIONS[1]
+        plan = self.plan(stream, self.evaluation, **self._arithmetic(steps[features]))
         if plan is not None:
             from approxgrad.gradients.propagation.engine import derivatives
 
@@ -232,21 +226,12 @@ class FiniteDifference(BatchedGradient):
                 stacklevel=3,
             )
 
-    def _plan(self, stream: Stream) -> Plan | None:
-        """Return how differences are propagated through a model, or None if they are not, and note what is known."""
-        from approxgrad.gradients.propagation.engine import PAYS, plan_of
-        from approxgrad.gradients.propagation.tracing import UntraceableError
-
-        self.saved_operations, self.without_rule = None, ()
-        least = PAYS if self.evaluation == EVALUATIONS[2] else 0
-        try:
-            plan = plan_of(stream, self, least=least)
-        except UntraceableError as error:
-            if self.evaluation == EVALUATIONS[1]:
-                raise ValueError(f"evaluation: {error}; 'dense' takes any model") from error
-            return None
-        self.saved_operations, self.without_rule = plan.bound, tuple(plan.network.without_rule)
-        return plan if plan.bound >= least else None
+    def _arithmetic(self, steps: Tensor) -> dict[str, Any]:
+        """Return the precision of the changes, and a power of two about as large as the largest step as their unit."""
+        if self.arithmetic is None or not len(steps):
+            return {}
+        unit = 1.0 if self.arithmetic == "float64" else 2.0 ** round(math.log2(float(steps.max())))
+        return {"arithmetic": getattr(torch, self.arithmetic), "unit": unit}
 
     def _combine(self, outputs: Tensor) -> Tensor:
         """Return the sums of the outputs of each row, weighted by the stencil."""

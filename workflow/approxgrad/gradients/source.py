@@ -38,6 +38,10 @@ class SourceKind(Description):
         What a study varies: the name in tables, the title of an axis, and the letters in the names of sources.
     exact : bool
         Whether it is the exact gradient, which the other sources are compared with.
+    is_budget : bool
+        Whether the setting is the number of model evaluations.
+    predicts : bool
+        Whether it says how good the attributions are expected to be.
     colours, markers : dict
         How each family is drawn; others take what is left of the palette.
     implementation : str
@@ -52,6 +56,8 @@ class SourceKind(Description):
     setting_label: ClassVar[str] = ""
     symbol: ClassVar[str] = ""
     exact: ClassVar[bool] = False
+    is_budget: ClassVar[bool] = False
+    predicts: ClassVar[bool] = False
     colours: ClassVar[dict[str, str]] = {}
     markers: ClassVar[dict[str, str]] = {}
     implementation: ClassVar[str] = ""
@@ -82,13 +88,25 @@ class SourceKind(Description):
         own: dict[str, Any] = {self.varied: (setting,)} if self.varied else {}
         return dataclasses.replace(self, **own, **({"dtypes": (dtype,)} if hasattr(self, "dtypes") else {}))
 
+    @property
+    def unrounded(self) -> SourceKind | None:
+        """The kind that differs from this one by rounding alone, and has next to none, if there is one."""
+        return None
+
     def cost(self, setting: Setting, features: int) -> int:
         """Return the model evaluations for the gradient at one point; for an exact one, forward and backward passes."""
         raise NotImplementedError
 
-    def shared_cost(self, setting: Setting) -> int:
-        """Return how many of these are at the point itself, whatever the number of features."""
-        return 0
+    def path_cost(self, setting: Setting, features: int, points: int) -> int:
+        """Return the model evaluations for Integrated Gradients with so many points on the path."""
+        return points * self.cost(setting, features)
+
+    def shared_cost(self, setting: Setting) -> int | None:
+        """Return how many of these are at the point itself, where features can be differentiated one by one.
+
+        None stands for sources whose evaluations are all for all features.
+        """
+        return None
 
     @property
     def is_step(self) -> bool:
@@ -106,6 +124,11 @@ class SourceKind(Description):
         return False
 
     @property
+    def pilot_rows(self) -> int:
+        """At how many training rows gradients are measured beforehand, whose spectrum jobs need."""
+        return 0
+
+    @property
     def choice(self) -> dict[str, Any]:
         """Options of :func:`approxgrad.choose_step` for a setting that is chosen at run time."""
         raise NotImplementedError
@@ -119,7 +142,7 @@ class SourceKind(Description):
             What the study varies, a number if it was chosen at run time.
         **limits
             ``batch_size`` and ``memory_budget`` of an evaluation, each perhaps None, ``seed`` for what is drawn, and
-            ``spread``, a tensor shaped like one input, if the source needs it.
+            ``spread``, a tensor shaped like one input, or ``spectrum``, the path of a table, if the source needs it.
         """
         raise NotImplementedError
 
@@ -129,8 +152,13 @@ SOURCES: Registry[type[SourceKind]] = Registry(
     __package__,
     {
         "exact": "source",
+        "evaluated": "source",
         "difference": "difference",
         "orthogonal": "orthogonal",
+        "directions": "budgeted_directions",
+        "smoothing": "published",
+        "sampling": "published",
+        "surrogate": "published",
         "shapley": "shapley",
     },
 )
@@ -156,6 +184,29 @@ class Exact(SourceKind):
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return an :class:`approxgrad.ExactGradient`."""
         return import_module(self.implementation).ExactGradient(limits.get("batch_size"))
+
+
+@SOURCES.add
+@dataclass(frozen=True)
+class Evaluated(SourceKind):
+    """The model itself, for methods that take no gradients."""
+
+    name: ClassVar[str] = "evaluated"
+    label: ClassVar[str] = "evaluations"
+    colours: ClassVar[dict[str, str]] = {"evaluated": "#661100"}
+    markers: ClassVar[dict[str, str]] = {"evaluated": "h"}
+    implementation: ClassVar[str] = "approxgrad.gradients.following"
+
+    dtypes: Annotated[tuple[Literal["float32", "float64"], ...], option("Precisions of the model.")] = ("float32",)
+
+    def cost(self, setting: Setting, features: int) -> int:
+        """Return 1; how often a method evaluates the model is its own."""
+        return 1
+
+    def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
+        """Return what evaluates the model, which is no gradient."""
+        own = {name: limits.get(name) for name in ("batch_size", "memory_budget")}
+        return import_module(self.implementation).Following(**own)
 
 
 @dataclass(frozen=True)
@@ -231,15 +282,15 @@ class Source:
         """Return the model evaluations for the gradient at one point."""
         return self.kind.cost(self.setting, features)
 
-    @property
-    def shared_evaluations(self) -> int:
-        """How many of them are at the point itself."""
-        return self.kind.shared_cost(self.setting)
-
 
 def exact_source(dtype: str = PRECISIONS[0]) -> Source:
     """Return the exact gradient in a precision."""
     return Source(Exact((dtype,)), None, dtype)  # type: ignore[arg-type]
+
+
+def evaluated_source(dtype: str = PRECISIONS[0]) -> Source:
+    """Return the model itself in a precision."""
+    return Source(Evaluated((dtype,)), None, dtype)  # type: ignore[arg-type]
 
 
 def sources(kind: SourceKind) -> list[Source]:

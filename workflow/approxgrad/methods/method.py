@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
 
     from approxgrad.gradients.evaluated import GradientSource
     from approxgrad.gradients.source import Source
+
+
+@dataclass(frozen=True)
+class TrueEffects:
+    """The true effects of the features, and their slopes, at inputs (N, d), and the effects at the baseline (1, d)."""
+
+    values: Any
+    slopes: Any
+    baseline: Any = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,9 @@ class Method(Description):
     path: ClassVar[bool] = False
     complete: ClassVar[bool] = False
 
+    takes_gradients: ClassVar[bool] = True
+    """Whether it takes gradients; else it evaluates the model itself, and no gradient source varies it."""
+
     path_steps: ClassVar[bool] = False
     """Whether the steps of differences can be the increments of its path."""
 
@@ -60,29 +73,46 @@ class Method(Description):
         """Whether the attribution follows from inputs and gradient alone."""
         return type(self).from_gradient is not Method.from_gradient
 
+    def true_attribution(self, inputs: Any, effects: TrueEffects) -> Any:
+        """Return the attribution of inputs (N, d) if the model were the sum of known effects; None if that is unknown.
+
+        For a function of the gradient it is the same function of the true slopes.
+        """
+        return self.from_gradient(inputs, effects.slopes) if self.derived else None
+
     @property
     def entry(self) -> dict[str, Any]:
         """The name and the options on which the numbers depend, as plain values for the parameters of a job."""
-        return {"attribution": self.name, **written(self)}
+        own = {"attribution": self.name, **written(self)}
+        # No number depends on what a map is compared with.
+        own.pop("reference", None)
+        return own
 
     @property
     def reference_method(self) -> str | None:
-        """Name, in a configuration, of the method whose exact attribution this one is compared with; None: its own."""
-        return None
+        """Name, in a configuration, of the method whose exact attribution this one is compared with; None: its own.
 
-    def evaluations(self, source: Source, features: int, baseline_values: int = 1) -> int:
+        It is the option ``reference``, of methods that have it.
+        """
+        return getattr(self, "reference", None)
+
+    def evaluations(self, source: Source, shape: tuple[int, ...], baseline_values: int = 1) -> int:
         """Return the model evaluations for the attribution of one input.
 
         Parameters
         ----------
         source : Source
             The gradient source; an evaluation for an exact one is a forward and a backward pass.
-        features : int
-            Number of features d.
+        shape : tuple of int
+            Shape of one input.
         baseline_values : int
             Distinct values of the baseline.
         """
-        return self.points * source.evaluations(features)
+        return self.points * source.evaluations(prod(shape))
+
+    def shape_fault(self, shape: tuple[int, ...]) -> str | None:
+        """Return why the method does not fit inputs of a shape; None if it does."""
+        return None
 
     def factor(self, inputs: Any, baselines: Any) -> Any:
         """Return what the gradient is multiplied with, shaped like the inputs: tensors or arrays; by default 1."""
@@ -107,9 +137,10 @@ class Method(Description):
         target : Any
             One explained output for each input, or None, as captum takes it.
         gradient : GradientSource
-            Called with model, points and targets, it returns a tuple with the gradient at the points.
+            Called with model, points and targets, it returns a tuple with the gradient at the points. For a method that
+            takes no gradients, a :class:`approxgrad.gradients.following.Following` that evaluates the model.
         baselines : Tensor, optional
-            Shaped like the inputs; there for methods with a path.
+            Shaped like the inputs; there for methods with the option ``baseline``.
         """
         result: Tensor = self.from_gradient(inputs.detach(), gradient(model, (inputs,), target)[0])
         return result
@@ -120,12 +151,33 @@ METHODS: Registry[type[Method]] = Registry(
     __package__,
     {
         "gradient": "gradient",
+        "smoothgrad": "smoothgrad",
         "saliency": "gradient_methods",
         "input_x_gradient": "gradient_methods",
         "integrated_gradients": "integrated_gradients",
         "integrated_gradients_published": "integrated_gradients_published",
+        "occlusion": "ablation_methods",
+        "feature_ablation": "ablation_methods",
     },
 )
+
+
+BaselineValues = Literal["zero", "mean", "test_mean"] | Number | tuple[Number, ...]
+"""A baseline in normalised features: zero, the mean of training or test features, a number, or one for each feature."""
+
+
+def baseline_words(baseline: Any) -> list[str]:
+    """Return a baseline in words; none for zero."""
+    if baseline == "zero":
+        return []
+    return ["own baseline" if isinstance(baseline, tuple) else f"{baseline} baseline".replace("_", " ")]
+
+
+def titled(label: str, *words: str) -> str:
+    """Return a label with words in brackets, after those that it has."""
+    head, _, known = label.removesuffix(")").partition(" (")
+    every = ", ".join(filter(None, [known, *words]))
+    return f"{head} ({every})" if every else head
 
 
 @dataclass(frozen=True)
@@ -135,8 +187,11 @@ class PathMethod(Method):
     path: ClassVar[bool] = True
 
     baseline: Annotated[
-        Literal["zero", "mean"] | Number | tuple[Number, ...],
-        option("Start of the path in normalised features: zero, mean (of the training features), a number or a list."),
+        BaselineValues,
+        option(
+            "Start of the path in normalised features: zero, mean (of the training features), test_mean (of the test "
+            "features, as in the thesis), a number or a list."
+        ),
     ] = "zero"
     n_steps: Annotated[Integer, option("Points on the path.", ge=1, le=100000)] = 50
 
@@ -152,6 +207,10 @@ class PathMethod(Method):
         """The points on the path."""
         return self.n_steps
 
+    def true_attribution(self, inputs: Any, effects: TrueEffects) -> Any:
+        """Return what every effect gains from the baseline to the input."""
+        return None if effects.baseline is None else effects.values - effects.baseline
+
     def factor(self, inputs: Any, baselines: Any) -> Any:
         """Return input minus baseline."""
         return inputs - baselines
@@ -159,11 +218,7 @@ class PathMethod(Method):
     @property
     def title(self) -> str:
         """The label, with a baseline that is not zero."""
-        if self.baseline == "zero":
-            return self.label
-        own = "own baseline" if isinstance(self.baseline, tuple) else f"{self.baseline} baseline"
-        head, bracket, tail = self.label.partition(" (")
-        return f"{head} ({tail.removesuffix(')')}, {own})" if bracket else f"{self.label} ({own})"
+        return titled(self.label, *baseline_words(self.baseline))
 
 
 Reference = Annotated[

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from approxgrad.gradients.checks import Baseline, Model, broadcast_baselines, check_finite, check_inputs
-from approxgrad.gradients.evaluated import BatchedGradient, Stream
 from approxgrad.gradients.evaluation import evaluation as evaluating
-from approxgrad.gradients.propagation.engine import PAYS, plan_of
-from approxgrad.gradients.propagation.plan import Patches, Plan
-from approxgrad.gradients.propagation.run import Propagator, mask
-from approxgrad.gradients.propagation.tracing import UntraceableError
+from approxgrad.gradients.following import Evaluation, Following, checked_evaluation
+from approxgrad.gradients.propagation.patches import Patches, boxes
+from approxgrad.gradients.propagation.plan import Plan
+from approxgrad.gradients.propagation.run import Propagator, box_masks
 from approxgrad.gradients.targets import OutputSelector, Target
+from approxgrad.gradients.wrapping import wrappers
 
-Evaluation = Literal["dense", "propagated", "auto"]
+Masks = Callable[[Tensor], Tensor]
+"""From numbers of parts, of shape (K,), to masks of one input: Boolean, (K, ...)."""
 
 
 def occlusion(
@@ -30,6 +30,7 @@ def occlusion(
     *,
     evaluation: Evaluation = "auto",
     memory_budget: int | None = None,
+    source: Following | None = None,
 ) -> Tensor:
     """Occlude boxes of images, one at a time, and share out by how much the output falls.
 
@@ -55,6 +56,8 @@ def occlusion(
         model, ``auto`` takes what has fewer operations.
     memory_budget : int, optional
         Bytes to occupy.
+    source : Following, optional
+        What evaluates the model, with a memory budget of its own, and takes note of how.
 
     Returns
     -------
@@ -73,37 +76,28 @@ def occlusion(
     check_inputs(images)
     if images.ndim != 4:
         raise ValueError(f"images: expected shape (N, channels, height, width), got {tuple(images.shape)}")
-    sizes, steps = _numbers("window", window, images.shape[1]), _numbers("stride", stride, images.shape[1])
-    if any(size > room for size, room in zip(sizes, images.shape[1:], strict=True)):
-        raise ValueError(f"window: {sizes} is larger than one image, of shape {tuple(images.shape[1:])}")
-    if any(step > size and room > size for step, size, room in zip(steps, sizes, images.shape[1:], strict=True)):
-        raise ValueError(f"stride: {steps} is larger than the window {sizes}, so that pixels would never be occluded")
-    patches = Patches(tuple(images.shape[1:]), sizes, steps)
-    count = patches.counts[0] * patches.counts[1] * patches.counts[2]
-    ablation = _Ablation(model, images, baselines, target, memory_budget)
-    plan = ablation.plan(evaluation, patches)
-    if plan is not None and plan.windows is not None:
-        changes = ablation.propagated(plan, None, count)
-    else:
-        changes = ablation.changes(plan, [mask(patches, number).to(images.device) for number in range(count)])
+    patches = boxes(tuple(images.shape[1:]), window, stride)
+    ablation = _Ablation(model, images, baselines, target, source or Following(memory_budget=memory_budget))
+    changes = ablation.of_boxes(patches, evaluation)
     total = torch.zeros(images.shape, dtype=torch.float64, device=images.device)
     weights = torch.zeros_like(total[0])
-    for number in range(count):
-        own = mask(patches, number).to(total)
-        total -= own * changes[:, number, None, None, None]
-        weights += own
+    for number in range(patches.count):
+        box = patches.box(number)
+        total[:, *box] -= changes[:, number, None, None, None]
+        weights[box] += 1
     return (total / weights).to(images.dtype)
 
 
 def feature_ablation(
     model: Model,
     inputs: Tensor,
-    feature_mask: Tensor,
+    feature_mask: Tensor | None = None,
     baselines: Baseline = 0,
     target: Target = None,
     *,
     evaluation: Evaluation = "auto",
     memory_budget: int | None = None,
+    source: Following | None = None,
 ) -> Tensor:
     """Replace groups of features, one at a time, and give each feature by how much the output falls.
 
@@ -111,99 +105,82 @@ def feature_ablation(
 
     Parameters
     ----------
-    model, inputs, baselines, target, evaluation, memory_budget
+    model, inputs, baselines, target, evaluation, memory_budget, source
         As for :func:`occlusion`; inputs of any shape (N, ...).
-    feature_mask : Tensor
-        Integers that broadcast to one input: features with the same number are replaced together.
+    feature_mask : Tensor, optional
+        Integers that broadcast to one input: features with the same number are replaced together. By default each is
+        replaced alone.
     """
     check_inputs(inputs)
+    ablation = _Ablation(model, inputs, baselines, target, source or Following(memory_budget=memory_budget))
+    shape = inputs.shape[1:]
+    if feature_mask is None and len(shape) == 3:
+        return -ablation.of_boxes(Patches(tuple(shape)), evaluation).reshape(inputs.shape).to(inputs.dtype)
+    if feature_mask is None:
+        feature_mask = torch.arange(shape.numel()).reshape(shape)
     if feature_mask.is_floating_point() or feature_mask.is_complex():
         raise TypeError(f"feature_mask: expected integers, got {feature_mask.dtype}")
     try:
-        groups = feature_mask.to(inputs.device).expand(1, *inputs.shape[1:])[0]
+        groups = feature_mask.to(inputs.device).expand(1, *shape)[0]
     except RuntimeError:
         raise ValueError(
-            f"feature_mask: shape {tuple(feature_mask.shape)} does not broadcast to one input, of shape "
-            f"{tuple(inputs.shape[1:])}"
+            f"feature_mask: shape {tuple(feature_mask.shape)} does not broadcast to one input, of shape {tuple(shape)}"
         ) from None
     names, number = groups.unique(return_inverse=True)
-    ablation = _Ablation(model, inputs, baselines, target, memory_budget)
-    plan = ablation.plan(evaluation, None)
-    changes = ablation.changes(plan, [groups == name for name in names])
+
+    def masks(own: Tensor) -> Tensor:
+        return number == own.reshape(-1, *[1] * len(shape))
+
+    changes = ablation.of_masks(masks, len(names), evaluation)
     return -changes[:, number.reshape(-1)].reshape(inputs.shape).to(inputs.dtype)
-
-
-def _numbers(name: str, value: int | tuple[int, ...], channels: int) -> tuple[int, int, int]:
-    """Return three positive integers from one, two or three."""
-    given = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
-    own = (channels, *given) if len(given) == 2 else given
-    if len(own) != 3 or any(isinstance(one, bool) or not isinstance(one, int) or one < 1 for one in own):
-        raise ValueError(f"{name}: expected one, two or three positive integers, got {value!r}")
-    return own
 
 
 class _Ablation:
     """Changes of the output if parts of the inputs are replaced: float64 of shape (N, parts)."""
 
-    def __init__(
-        self, model: Model, inputs: Tensor, baselines: Baseline, target: Target, memory_budget: int | None
-    ) -> None:
-        self._source = BatchedGradient(memory_budget=memory_budget)
-        self._stream: Stream = self._source.stream(model, inputs, target)
+    def __init__(self, model: Model, inputs: Tensor, baselines: Baseline, target: Target, source: Following) -> None:
+        self._source, self._stream = source, source.stream(model, inputs, target)
         (self._points,) = self._stream.inputs
         self._starts = broadcast_baselines(baselines, inputs)
-        self._budget = self._source.budget(inputs.device)
 
-    def plan(self, evaluation: str, patches: Patches | None) -> Plan | None:
-        """Return how differences are propagated, or None for dense evaluations."""
-        if evaluation not in ("dense", "propagated", "auto"):
-            raise ValueError(f"evaluation: got {evaluation!r}, expected one of dense, propagated, auto")
-        if evaluation == "dense":
-            return None
-        least = PAYS if evaluation == "auto" else 0
-        other = None if patches is None else self._starts[:1]
-        try:
-            plan = plan_of(
-                self._stream,
-                self._source,
-                least=least,
-                patches=patches,
-                other=other,
-                whole=patches is None,
-            )
-        except UntraceableError as error:
-            if evaluation == "propagated":
-                raise ValueError(f"evaluation: {error}; 'dense' takes any model") from error
-            return None
-        return plan if plan.bound >= least else None
+    def of_boxes(self, patches: Patches, evaluation: str) -> Tensor:
+        """Return the changes for boxes."""
+        checked_evaluation(evaluation)
+        plan = self._source.plan(self._stream, evaluation, patches=patches, other=self._starts[:1])
+        if plan is None or plan.windows is None:
+            return self._changes(plan, box_masks(patches, self._stream.device), patches.count)
+        return self._propagated(plan, None, patches.count)
 
-    def changes(self, plan: Plan | None, masks: list[Tensor]) -> Tensor:
-        """Return the changes for parts that are given as masks of one input."""
-        return self.dense(masks) if plan is None else self.propagated(plan, masks, len(masks))
+    def of_masks(self, masks: Masks, count: int, evaluation: str) -> Tensor:
+        """Return the changes for parts that are given as masks."""
+        plan = self._source.plan(self._stream, checked_evaluation(evaluation), whole=True)
+        return self._changes(plan, masks, count)
 
-    def dense(self, masks: list[Tensor]) -> Tensor:
-        """Evaluate the model for every part."""
-        replaced = torch.stack(masks)
+    def _changes(self, plan: Plan | None, masks: Masks, count: int) -> Tensor:
+        if plan is not None:
+            return self._propagated(plan, masks, count)
         points, starts = self._points, self._starts
 
         def moved(row: Tensor, copy: Tensor) -> list[Tensor]:
-            return [torch.where(replaced[copy], starts[row], points[row])]
+            return [torch.where(masks(copy), starts[row], points[row])]
 
         base = self._stream.outputs(lambda row, copy: [points[row]], copies=1)
-        return self._stream.outputs(moved, len(masks)) - base
+        return self._stream.outputs(moved, count) - base
 
-    def propagated(self, plan: Plan, masks: Iterable[Tensor] | None, count: int) -> Tensor:
-        """Propagate the replacement of every part: given as masks, or the patches of a plan."""
-        select, rows = OutputSelector(self._stream.indices), self._stream.rows
-        changes = torch.empty(rows, count, dtype=torch.float64, device=self._points.device)
-        replaced = None if masks is None else torch.stack(list(masks))
+    def _propagated(self, plan: Plan, masks: Masks | None, count: int) -> Tensor:
+        """Propagate the replacement of every part: given as masks, or the boxes of a plan."""
+        select, rows, device = OutputSelector(self._stream.indices), self._stream.rows, self._stream.device
+        changes = torch.empty(rows, count, dtype=torch.float64, device=device)
+        budget = self._source.budget(device)
         with evaluating():
             for row in range(rows):
-                propagator = Propagator(plan, self._points[row : row + 1], self._budget)
-                other, number = self._starts[row : row + 1], torch.full((count,), row, device=changes.device)
+                propagator = Propagator(plan, self._points[row : row + 1], budget)
+                other, number = self._starts[row : row + 1], torch.full((count,), row, device=device)
                 check_finite(select(propagator.output, number[:1]), lambda _, row=row: f"input {row}")  # type: ignore[misc]
-                found = propagator.replaced(other) if replaced is None else propagator.masked(replaced, other)
+                found = propagator.replaced(other) if masks is None else propagator.masked(masks, count, other)
                 for places, change in found:
                     changes[row, places] = select(change.flatten(0, 1), number[places]).double()
+                for wrapper in wrappers(self._stream.model):
+                    wrapper.advance(count + 1)
         check_finite(changes.flatten(), lambda item: f"input {item // count} with part {item % count} replaced")
         return changes

@@ -11,6 +11,7 @@ from approxgrad.datasets.faults import text_faults
 from approxgrad.descriptions import Description, Integer, Number, Text, option
 from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.models.kind import MODELS, ModelError, ModelKind, Shape
+from approxgrad.models.trainings import Repeats
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +69,7 @@ class Trees(ModelKind):
             " a pickle is refused, because it can run any code."
         ),
     ] = None
+    repeats: Repeats = 1  # type: ignore[misc]
     output: Annotated[
         Literal["logits", "probability"] | None,
         option("What is explained of classes; by default the logits of boosted trees and the probability of forests."),
@@ -102,6 +104,8 @@ class Trees(ModelKind):
             return [f"training: {how}, expected either training or file"]
         if self.training is not None and self.training.ensemble == "forest" and self.training.learning_rate is not None:
             return ["training.learning_rate: is for boosting, a forest has none; leave it out"]
+        if self.repeats > 1 and self.training is None:
+            return ["repeats: is for an ensemble with `training`; leave it out"]
         return [] if self.file is None else text_faults("file", self.file)
 
     def make(

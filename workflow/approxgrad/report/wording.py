@@ -38,12 +38,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %".replace("-", "−")
 
 
-def setting(value: float, family: Mapping[str, Any]) -> str:
+def setting(value: float | None, family: Mapping[str, Any]) -> str:
     """Return a setting with its symbol, "h = 0.01"; one whose name is in the plural is counted: "64 evaluations".
 
-    A family without settings, whose value is NaN, is called by its label.
+    A family without settings, whose value is None or NaN, is called by its label.
     """
-    if math.isnan(value):
+    if value is None or math.isnan(value):
         return str(family["label"])
     text = setting_label(value)
     name = str(family["setting_name"])

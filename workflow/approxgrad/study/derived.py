@@ -44,6 +44,8 @@ def derive_cell(path: Path | str, entry: Mapping[str, Any]) -> Attributions:
     inputs, gradient = shared.inputs.astype(dtype), shared.attribution.astype(dtype)
     maps = np.asarray(method.from_gradient(inputs, gradient))
     metadata = {**shared.metadata, "method": dict(entry), "signed": method.signed}
+    if "predicted" in metadata:
+        metadata["predicted"] = {name: own for name, own in metadata["predicted"].items() if name == method.name}
     if shared.output is not None:
         ratios = rounding_ratios(shared.output, method.factor(inputs, np.zeros((), dtype)), maps)
         metadata["rounding_scale"] = float(np.median(ratios)) if len(ratios) else None

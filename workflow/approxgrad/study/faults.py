@@ -7,7 +7,14 @@ from itertools import product
 
 from approxgrad.datasets.faults import text_faults
 from approxgrad.gradients.source import sources
-from approxgrad.study.references import approximations, exact_model, model_name_faults, reference_faults
+from approxgrad.study.references import (
+    approximations,
+    exact_model,
+    model_name_faults,
+    reference_faults,
+    reference_method,
+    takes_source,
+)
 from approxgrad.study.sections import Config
 
 PLACEHOLDERS = (("{method}", "once", (1,)), ("{step}", "once", (1,)), ("{samples}", "at most once", (0, 1)))
@@ -33,10 +40,12 @@ def name_faults(config: Config) -> list[str]:
         ]
     with_own = [name for name, method in config.methods.items() if not method.refers]
     for name, method in config.methods.items():
-        if (method.reference_method or name) not in with_own:
+        # What takes gradients is compared with what does.
+        allowed = [own for own in with_own if config.methods[own].takes_gradients >= method.takes_gradients]
+        if (method.reference_method or name) not in allowed:
             faults.append(
                 f"methods.{name}.reference: got {method.reference_method or name!r}, expected a method with an exact "
-                f"counterpart: {', '.join(with_own)}"
+                f"counterpart: {', '.join(allowed)}"
             )
     return [*faults, *model_name_faults(config)]
 
@@ -52,6 +61,7 @@ def faults(config: Config) -> list[str]:
     checks = (
         _array_faults,
         _source_faults,
+        _method_faults,
         _path_faults,
         _need_faults,
         _precision_faults,
@@ -71,6 +81,22 @@ def _source_faults(config: Config) -> list[str]:
             other, known = named.setdefault(source.name, (name, source))
             if known != source:
                 faults.append(f"gradients.{name}: gives {source.name}, as gradients.{other} does with other options")
+    return faults
+
+
+def _method_faults(config: Config) -> list[str]:
+    """Return the experiments without gradient sources whose methods take gradients, and chains of references."""
+    faults = [
+        f"experiments[{number}].gradients: {name} takes gradients, or is compared with a method that does; name at "
+        "least one source"
+        for number, experiment in enumerate(config.experiments)
+        for name in experiment.methods[: 0 if experiment.gradients else None]
+        if takes_source(config, name)
+    ]
+    for name in config.methods:
+        other = reference_method(config, name)
+        if other != name and reference_method(config, other) != other:
+            faults.append(f"methods.{name}.reference: {other} is itself compared with another method; name that one")
     return faults
 
 
@@ -168,6 +194,9 @@ def _shape_faults(config: Config) -> list[str]:
                 if fault is not None:
                     faults.append(f"experiments[{number}].models: {words} does not fit {dataset}: {fault}")
         for dataset, method in product(known, experiment.methods):
+            fault = config.methods[method].shape_fault(known[dataset])
+            if fault is not None:
+                faults.append(f"methods.{method}: does not fit {dataset}: {fault}")
             baseline, features = getattr(config.methods[method], "baseline", None), math.prod(known[dataset])
             if isinstance(baseline, tuple) and len(baseline) != features:
                 faults.append(

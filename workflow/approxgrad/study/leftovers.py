@@ -21,7 +21,7 @@ FILE = re.compile(
 )
 """Folders and files of this workflow's layout; others are never touched."""
 
-BY_PATH = ("attributions", "gradients", "shards", "steps")
+BY_PATH = ("attributions", "gradients", "shards", "spectra", "steps")
 """Folders of results of which a study knows every file."""
 
 BY_KEYS = ("completeness", "figures", "learning_curves", "metrics", "models", "test_metrics")
@@ -42,7 +42,7 @@ def leftovers(study: Study) -> list[Path]:
         Sorted, relative to the working directory.
     """
     made = {cell.path for cell in study.cells} | {path for cell in study.evaluating for path in cell.jobs}
-    made |= {*study.gradients, *study.choices}
+    made |= {*study.gradients, *study.choices, *study.spectra}
     # What several models share stands under the name of their twin.
     twins = [(dataset, study.twin(model) or model, method) for dataset, model, method in study.comparisons]
     keys = {names[:number] for names in [*study.models, *study.comparisons, *twins] for number in (1, 2, 3)}

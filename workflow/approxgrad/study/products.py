@@ -8,7 +8,7 @@ from itertools import product
 from approxgrad.gradients.source import Source
 from approxgrad.methods.method import Method
 from approxgrad.study.grid import Cell
-from approxgrad.study.references import approximations, exact_model, exact_sources, reference_method, stand_ins
+from approxgrad.study.references import approximations, exact_model, plain_sources, reference_method, stand_ins
 from approxgrad.study.sections import Config, Experiment
 
 Names = tuple[str, str, str]
@@ -56,26 +56,38 @@ def _own(config: Config, experiment: Experiment, replaced: Mapping[Names, Source
     own, found = approximations(config, experiment), []
     for dataset, model, method in product(experiment.datasets, experiment.models, experiment.methods):
         samples = experiment.samples_by_method.get(method, experiment.samples)
-        for source in [*exact_sources(own), *own] if config.models[model].differentiable else own:
-            # What others are compared with is the attribution of the method that they are compared with.
-            reference = reference_method(config, method)
-            name = reference if source.is_exact or source == replaced.get((dataset, model, reference)) else method
-            # A step that follows a path is there for methods with such a path only.
-            if config.methods[name].path_steps or not source.kind.along_path:
-                found.append(((dataset, model, name, source), samples))
+        stand_in = replaced.get((dataset, model, reference_method(config, method)))
+        found += [((dataset, model, *one), samples) for one in _asked(config, model, method, own, stand_in)]
     return found
+
+
+def _asked(
+    config: Config, model: str, method: str, own: list[Source], stand_in: Source | None
+) -> list[tuple[str, Source]]:
+    """Return method and source of the attributions of a model, and of what they are compared with if it is its own."""
+    reference, exact = reference_method(config, method), exact_model(config, model)
+    if exact == model or (exact is None and not config.methods[reference].takes_gradients):
+        alone = plain_sources(config, model, reference, own)
+    else:
+        alone = [] if stand_in is None else [stand_in]
+    varied = own if config.methods[method].takes_gradients else plain_sources(config, model, method, own)
+    found = [(reference if source == stand_in else method, source) for source in varied]
+    found = [one for one in ((reference, source) for source in alone) if one not in found] + found
+    # A step that follows a path is there for methods with such a path only.
+    return [(name, own) for name, own in found if config.methods[name].path_steps or not own.kind.along_path]
 
 
 def _of_twins(config: Config) -> dict[Key, tuple[int, str]]:
     """Return the exact attributions of twins that are needed, with the largest number of samples and who needs it."""
     found: dict[Key, tuple[int, str]] = {}
     for number, experiment in enumerate(config.experiments):
-        exact = exact_sources(approximations(config, experiment))
+        own = approximations(config, experiment)
         for dataset, model, method in product(experiment.datasets, experiment.models, experiment.methods):
             twin = exact_model(config, model)
             if twin is not None and twin != model:
                 samples = experiment.samples_by_method.get(method, experiment.samples)
-                for source in exact:
-                    key = (dataset, twin, reference_method(config, method), source)
+                reference = reference_method(config, method)
+                for source in plain_sources(config, model, reference, own):
+                    key = (dataset, twin, reference, source)
                     found[key] = max(found.get(key, (0, "")), (samples, f"experiments[{number}].models: {model}"))
     return found

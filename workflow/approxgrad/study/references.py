@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from itertools import product
 
-from approxgrad.gradients.source import PRECISIONS, Source, exact_source, sources
+from approxgrad.gradients.source import PRECISIONS, Source, evaluated_source, exact_source, sources
 from approxgrad.study.sections import Config, Experiment
 
 
@@ -44,6 +44,22 @@ def exact_sources(used: list[Source]) -> list[Source]:
     return [exact_source(dtype) for dtype in PRECISIONS if dtype in {source.dtype for source in used}]
 
 
+def plain_sources(config: Config, model: str, method: str, used: list[Source]) -> list[Source]:
+    """Return what an attribution that is no approximation takes: exact gradients, or nothing but evaluations.
+
+    They are of the precisions of some sources; without any, of the first one that the model has.
+    """
+    if config.methods[method].takes_gradients:
+        return exact_sources(used)
+    dtypes = {source.dtype for source in used} or {config.models[model].precisions[0]}
+    return [evaluated_source(dtype) for dtype in PRECISIONS if dtype in dtypes]
+
+
+def takes_source(config: Config, method: str) -> bool:
+    """Return whether a method takes gradients, or is compared with one that does."""
+    return any(config.methods[name].takes_gradients for name in (method, reference_method(config, method)))
+
+
 def model_name_faults(config: Config) -> list[str]:
     """Return the names of other models that models use and that do not fit."""
     faults = []
@@ -77,6 +93,8 @@ def reference_faults(config: Config) -> list[str]:
 
 def _lacking(config: Config) -> Iterator[str]:
     for number, experiment in enumerate(config.experiments):
+        if not any(takes_source(config, method) for method in experiment.methods):
+            continue
         key = f"experiments[{number}].reference"
         own = {source.name for source in approximations(config, experiment)}
         lacking = [name for name in experiment.models if exact_model(config, name) is None]
@@ -94,6 +112,8 @@ def _others(config: Config) -> Iterator[str]:
     named: dict[tuple[str, str, str], str | None] = {}
     for number, experiment in enumerate(config.experiments):
         for dataset, model, method in product(experiment.datasets, experiment.models, experiment.methods):
+            if not takes_source(config, method):
+                continue
             key = dataset, model, reference_method(config, method)
             known = named.setdefault(key, experiment.reference)
             if exact_model(config, model) is None and known != experiment.reference:

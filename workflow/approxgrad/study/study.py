@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from math import prod
 from typing import Any
 
 from approxgrad.datasets.kind import DatasetKind
 from approxgrad.extensions import ExtensionError, load_extensions
-from approxgrad.gradients.source import Source, exact_source
+from approxgrad.gradients.source import Source, evaluated_source, exact_source
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.models.kind import ModelKind
 from approxgrad.storage.cached_arrays import ArrayFile, find_arrays
@@ -20,7 +19,9 @@ from approxgrad.study.grid import Cell, SharedGradient
 from approxgrad.study.looks import families, labels
 from approxgrad.study.products import product_cells
 from approxgrad.study.references import exact_model, reference_method, stand_ins
+from approxgrad.study.repeats import repeat_faults, repeated
 from approxgrad.study.shards import shard_count
+from approxgrad.study.spectra import Pilots, all_pilots, cell_pilots
 
 GRADIENT = METHODS["gradient"]()
 """What shared gradients are attributions of."""
@@ -40,7 +41,9 @@ class Study:
     Attributes
     ----------
     config : Config
-        Its sections as typed classes.
+        Its sections as typed classes; every training of a model is one of the models.
+    repeats : dict of str to str
+        The model of each training after its first.
     cells : list of Cell
         All attributions.
 
@@ -58,6 +61,9 @@ class Study:
         self.config = configured(config)
         refuse(name_faults(self.config))
         refuse(faults(self.config))
+        refuse(repeat_faults(self.config))
+        self._written = self.config
+        self.config, self.repeats = repeated(self.config)
         self.cells, unlike = product_cells(self.config, self._shard_count)
         refuse(unlike)
         self._by_key = {tuple(cell.keys.items()): cell for cell in [*self.cells, *self.gradients.values()]}
@@ -65,7 +71,7 @@ class Study:
     @property
     def document(self) -> dict[str, Any]:
         """The configuration as plain values, with defaults filled in."""
-        return document(self.config)
+        return document(self._written)
 
     def dataset(self, name: str) -> DatasetKind:
         """Return the description of a data set."""
@@ -138,6 +144,21 @@ class Study:
         """The settings that are chosen at run time, each once, by the path of its table."""
         return step_choices((cell, self.cell_method(cell)) for cell in self.evaluating)
 
+    @cached_property
+    def spectra(self) -> dict[str, Pilots]:
+        """The spectra that are measured at training rows, by the path of their table."""
+        return all_pilots(self.evaluating)
+
+    def pilots(self, wildcards: Any) -> Pilots:
+        """Return the pilots of the spectrum that a rule's wildcards name."""
+        own = dict(wildcards.items())
+        return next(pilots for pilots in self.spectra.values() if pilots.keys == own)
+
+    def spectrum_path(self, cell: Cell) -> str:
+        """Return the path of the spectrum that a cell takes its order from; empty if it needs none."""
+        pilots = cell_pilots(cell)
+        return "" if pilots is None else pilots.path
+
     def choice(self, wildcards: Any) -> Choice:
         """Return the choice of a setting that a rule's wildcards name."""
         own = dict(wildcards.items())
@@ -166,11 +187,25 @@ class Study:
         return _unique((cell.dataset, cell.model, cell.method) for cell in self._compared)
 
     @cached_property
+    def pictured(self) -> list[Names]:
+        """The comparisons that pages and pictures show: of models that are trained several times, the first."""
+        return [names for names in self.comparisons if names[1] not in self.repeats]
+
+    @cached_property
+    def budgeted(self) -> list[Names]:
+        """The comparisons with a source whose setting is a number of evaluations."""
+        return _unique(
+            (cell.dataset, cell.model, cell.method) for cell in self._compared if cell.gradient.kind.is_budget
+        )
+
+    @cached_property
     def _compared(self) -> list[Cell]:
         return [cell for cell in self.cells if not self.is_reference(cell)]
 
     def is_reference(self, cell: Cell) -> bool:
         """Whether others are compared with a cell, and not it with another."""
+        if not self.method(cell.method).takes_gradients:
+            return self.twin(cell.model) is None and self.reference(cell.method) == cell.method
         key = cell.dataset, cell.model, self.reference(cell.method)
         return cell.gradient in (self._stand_ins.get(key), exact_source(cell.gradient.dtype))
 
@@ -200,6 +235,8 @@ class Study:
         dtype = dtype or self.approximated(dataset, model, method)[0].gradient.dtype
         reference = self.reference(method)
         source = self._stand_ins.get((dataset, model, reference)) or exact_source(dtype)
+        if not self.method(reference).takes_gradients:
+            source = evaluated_source(dtype)
         own = Cell(dataset, self.twin(model) or model, reference, source, 0)
         return self._by_key[tuple(own.keys.items())]
 
@@ -228,7 +265,10 @@ class Study:
     @cached_property
     def labels(self) -> dict[str, dict[str, str]]:
         """Names of this study for readers, by `dataset`, `model` and `method`."""
-        return labels(self.config)
+        own = labels(self.config)
+        for name, model in self.repeats.items():
+            own["model"][name] = f"{own['model'][model]}, training {name.rpartition('-')[2]}"
+        return own
 
     def is_image(self, dataset: str) -> bool:
         """Whether the inputs of a data set can be shown as pictures."""
@@ -278,7 +318,7 @@ class Study:
         if method.derived and method is not GRADIENT:
             return 1
         shape = (1,) if source.is_exact else self.dataset(dataset).feature_shape
-        per_sample = None if shape is None else method.evaluations(source, prod(shape))
+        per_sample = None if shape is None else method.evaluations(source, shape)
         return shard_count(self.config.shards, samples, per_sample)
 
 

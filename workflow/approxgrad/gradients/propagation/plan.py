@@ -13,43 +13,10 @@ from approxgrad.gradients.propagation.ends import End, end_of
 from approxgrad.gradients.propagation.form import Axes, Form
 from approxgrad.gradients.propagation.forms import form_of
 from approxgrad.gradients.propagation.network import Network
+from approxgrad.gradients.propagation.patches import Patches
 from approxgrad.gradients.propagation.windows import Axis
 
 BASES = 4  # evaluations that the base in double precision, and the maps made of it, take as long as
-
-
-@dataclass(frozen=True)
-class Patches:
-    """Which parts of the input are perturbed, one at a time: boxes of channels, height and width at regular places.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Channels, height and width of the input.
-    window, stride : tuple of int
-        Size of the boxes along these axes, and by how much they are moved. The last ones may hang over the border.
-    """
-
-    shape: tuple[int, ...]
-    window: tuple[int, ...] = (1, 1, 1)
-    stride: tuple[int, ...] = (1, 1, 1)
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """How many boxes there are along each axis."""
-        each = zip(self.shape, self.window, self.stride, strict=True)
-        return tuple(-(-max(0, size - own) // step) + 1 for size, own, step in each)
-
-    def axes(self, period: tuple[int, int]) -> Axes:
-        """Return the boxes as windows of the input, for phases that repeat with a period in pixels."""
-        y, x = (self._axis(axis, length) for axis, length in enumerate(period, start=1))
-        return y, x
-
-    def _axis(self, axis: int, period: int) -> Axis:
-        stride = self.stride[axis]
-        phases = lcm(period, stride) // stride
-        starts = tuple(phase * stride for phase in range(phases))
-        return Axis(self.shape[axis], starts, self.window[axis], phases * stride, -(-self.counts[axis] // phases))
 
 
 @dataclass
@@ -128,7 +95,7 @@ class Plan:
     @property
     def bound(self) -> float:
         """Operations of dense differences over those of propagated ones, the base point included."""
-        features = self.shape.numel() if self.patches is None else math.prod(self.patches.counts)
+        features = self.shape.numel() if self.patches is None else self.patches.count
         return (features + 1) * self.dense / (features * self.propagated + BASES * self.dense)
 
     def on_whole_maps(self) -> Plan:
@@ -167,12 +134,25 @@ class Plan:
         return best, least
 
 
+def axes_of(patches: Patches, period: tuple[int, int]) -> Axes:
+    """Return boxes as windows of the input, for phases that repeat with a period in pixels."""
+
+    def along(axis: int, length: int) -> Axis:
+        stride = patches.stride[axis]
+        phases = lcm(length, stride) // stride
+        starts = tuple(phase * stride for phase in range(phases))
+        positions = -(-patches.counts[axis] // phases)
+        return Axis(patches.shape[axis], starts, patches.window[axis], phases * stride, positions)
+
+    return along(1, period[0]), along(2, period[1])
+
+
 def reached_windows(
     network: Network, period: tuple[int, int], patches: Patches
 ) -> tuple[Windows, set[tuple[int, int]]]:
     """Return all that can work on windows with a period, and the longer periods with which more could."""
     graph = network.graph
-    source = patches.axes(period)
+    source = axes_of(patches, period)
     axes: dict[fx.Node, Axes] = {graph.source: source}
     forms: dict[fx.Node, Form] = {}
     ends: dict[fx.Node, list[End]] = {}

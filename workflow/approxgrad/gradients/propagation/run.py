@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -13,7 +13,8 @@ from approxgrad.gradients.propagation.form import Axes
 from approxgrad.gradients.propagation.forms import cleaned, with_positions
 from approxgrad.gradients.propagation.memory import blocks, copies_at_once
 from approxgrad.gradients.propagation.network import unit_moves
-from approxgrad.gradients.propagation.plan import Patches, Plan, Windows
+from approxgrad.gradients.propagation.patches import Patches
+from approxgrad.gradients.propagation.plan import Plan, Windows
 from approxgrad.gradients.propagation.windows import Block, PaddedMap, Window, whole
 
 Part = tuple[Tensor, Tensor]
@@ -62,16 +63,16 @@ class Propagator:
         if self._plan.windows is None:
             source = self._network.graph.source
             for part in balanced_slices(len(features), copies_at_once(self._plan, self._budget)):
-                change = unit_moves(self._shape, features[part], moves[part], self._network.dtype)
+                change = unit_moves(self._shape, features[part], moves[part] / self._network.unit, self._network.dtype)
                 number = torch.arange(part.start, part.stop, device=self._device)
-                yield number, self._network.change(self._base, {source: change})
+                yield number, self._change({source: change})
             return
         places = torch.full((self._shape.numel() + 1,), -1, device=self._device)
         places[features] = torch.arange(len(features), device=self._device)
         for block in blocks(self._plan, self._budget):
             number = places[perturbed(block, self._plan).to(self._device)]
             if bool((number >= 0).any()):
-                yield self._part(block, self._start(self._plan.windows, number, moves), number)
+                yield self._part(block, self._start(self._plan.windows, number, moves / self._network.unit), number)
 
     def replaced(self, other: Tensor) -> Iterator[Part]:
         """Yield the changes of the output if each of the plan's patches is replaced by that of another input.
@@ -87,7 +88,7 @@ class Propagator:
         (y, x), channels = self._plan.windows.source, torch.arange(self._shape[1], device=self._device)
         shifts = torch.arange(patches.counts[0], device=self._device)[:, None] * patches.stride[0]
         inside = (channels >= shifts) & (channels < shifts + patches.window[0])
-        map_ = PaddedMap(difference.to(self._network.dtype), y, x, 0.0)
+        map_ = PaddedMap((difference / self._network.unit).to(self._network.dtype), y, x, 0.0)
         for block in blocks(self._plan, self._budget):
             number = perturbed(block, self._plan).to(self._device)
             data = difference.new_zeros(*number.shape, y.width, x.width, len(channels), dtype=self._network.dtype)
@@ -95,21 +96,23 @@ class Propagator:
                 torch.mul(view, inside[:, None, None, None, None, :], out=data[place])
             yield self._part(block, Window(data, y, x, clean=True), number)
 
-    def masked(self, masks: Tensor, other: Tensor) -> Iterator[Part]:
+    def masked(self, masks: Callable[[Tensor], Tensor], count: int, other: Tensor) -> Iterator[Part]:
         """Yield the changes of the output if the features of each mask are replaced by those of another input.
 
         Parameters
         ----------
-        masks : Tensor
-            Boolean, shape (K, ...) with that of one input.
+        masks : callable
+            From numbers of masks, of shape (K,), to these: Boolean, (K, ...) with the shape of one input.
+        count : int
+            How many there are.
         other : Tensor
             Of the shape of the point.
         """
         difference = other.double() - self._row.double()
-        for part in balanced_slices(len(masks), copies_at_once(self._plan, self._budget)):
-            change = (difference * masks[part].unsqueeze(1)).to(self._network.dtype)
+        for part in balanced_slices(count, copies_at_once(self._plan, self._budget)):
             number = torch.arange(part.start, part.stop, device=self._device)
-            yield number, self._network.change(self._base, {self._network.graph.source: change})
+            change = (difference * masks(number).unsqueeze(1) / self._network.unit).to(self._network.dtype)
+            yield number, self._change({self._network.graph.source: change})
 
     def _part(self, block: Block, start: Window, number: Tensor) -> Part:
         """Return the changes of the output for the copies of a block that have a number."""
@@ -117,7 +120,12 @@ class Propagator:
         wholes = self._windowed(block, self._plan.windows, start)
         wanted = (number >= 0).flatten().nonzero().squeeze(1)
         chosen = {node: value.index_select(0, wanted) for node, value in wholes.items()}
-        return number.flatten()[wanted], self._network.change(self._base, chosen)
+        return number.flatten()[wanted], self._change(chosen)
+
+    def _change(self, changes: dict[fx.Node, Tensor]) -> Tensor:
+        """Return the change of the output in units of the output."""
+        found = self._network.change(self._base, changes)
+        return found if self._network.unit == 1 else found.double() * self._network.unit
 
     def _windowed(self, block: Block, windows: Windows, start: Window) -> dict[fx.Node, Tensor]:
         """Return the changes of all nodes where windows end, for all positions of a block."""
@@ -184,11 +192,19 @@ def perturbed(block: Block, plan: Plan) -> Tensor:
     return torch.where((row < height) & (column < width), number, -1)
 
 
-def mask(patches: Patches, number: int) -> Tensor:
-    """Return which features of an input a patch covers: Boolean, of the shape of one input."""
+def box_masks(patches: Patches, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Return what turns numbers of boxes, of shape (K,), into masks of one input: Boolean, (K, *shape)."""
     _, height, width = patches.counts
-    places = (number // (height * width), number // width % height, number % width)
-    covered = torch.zeros(patches.shape, dtype=torch.bool)
-    each = zip(places, patches.stride, patches.window, strict=True)
-    covered[tuple(slice(place * step, place * step + size) for place, step, size in each)] = True
-    return covered
+
+    def masks(number: Tensor) -> Tensor:
+        covered = torch.ones(len(number), 1, 1, 1, dtype=torch.bool, device=device)
+        for axis, place in enumerate((number // (height * width), number // width % height, number % width)):
+            start = (place * patches.stride[axis])[:, None]
+            along = torch.arange(patches.shape[axis], device=device)
+            own = (along >= start) & (along < start + patches.window[axis])
+            shape = [len(number), 1, 1, 1]
+            shape[axis + 1] = -1
+            covered = covered & own.reshape(shape)
+        return covered
+
+    return masks
