@@ -47,7 +47,13 @@ def train_models(folder: Path, seed: int, models: list[tuple[str, str]]) -> None
     folder.mkdir(parents=True, exist_ok=True)
     command = [str(Path(sys.executable).with_name("snakemake")), *targets, "--snakefile", str(ROOT / "Snakefile")]
     command += ["--cores", str(len(os.sched_getaffinity(0))), "--directory", str(folder)]
-    command += ["--configfile", str(ROOT / "config.yaml"), "--config", f"seed={seed}"]
+    command += [
+        "--configfile",
+        str(ROOT / "config.yaml"),
+        str(ROOT / "bench" / "networks.yaml"),
+        "--config",
+        f"seed={seed}",
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:

@@ -7,8 +7,8 @@ from graphlib import TopologicalSorter
 
 from approxgrad.provenance.dependencies import PACKAGE, PACKAGE_ROOT, imported_names
 
-README = (PACKAGE_ROOT.parents[1] / "README.md").read_text()
-LAYERS = re.findall(r"^\| `(\w+)/` \|", README.partition("| subpackage |")[2], re.MULTILINE)
+LAYOUT = (PACKAGE_ROOT.parents[1] / "docs" / "contributing.md").read_text()
+LAYERS = re.findall(r"^\| `(\w+)/` \|", LAYOUT.partition("| subpackage |")[2], re.MULTILINE)
 SMALLEST_COPY = 150
 """Characters of a function's code above which it must not stand in two places."""
 
@@ -44,15 +44,15 @@ def layer(module):
 GRAPH = graph(PACKAGE_ROOT)
 
 
-def test_every_subpackage_is_in_the_list_of_the_readme():
+def test_every_subpackage_is_in_the_list_of_the_layout():
     assert sorted(LAYERS) == sorted(path.parent.name for path in PACKAGE_ROOT.glob("*/__init__.py"))
-    beside = README.partition("Beside them stand ")[2].partition(", which")[0]
+    beside = LAYOUT.partition("Beside them stand ")[2].partition(", which")[0]
     assert [f"{PACKAGE}.{name}" for name in re.findall(r"`(\w+)\.py`", beside)] == sorted(
         module for module in GRAPH if layer(module) < 0
     )
 
 
-def test_a_module_imports_only_from_its_layer_and_those_above_it_in_the_readme():
+def test_a_module_imports_only_from_its_layer_and_those_above_it_in_the_layout():
     upwards = [(module, name) for module in GRAPH for name in GRAPH[module] if layer(name) > layer(module)]
     assert upwards == []
 

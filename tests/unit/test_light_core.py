@@ -1,5 +1,6 @@
 """The package as a wheel, in an environment with nothing but torch, captum, numpy and what these need."""
 
+import itertools
 import os
 import re
 import shutil
@@ -17,8 +18,8 @@ from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CORE = {"captum", "numpy", "torch"}
-SECTION = (REPOSITORY / "README.md").read_text().partition("\n## Use it from Python\n")[2].partition("\n## ")[0]
-BLOCKS = re.findall(r"^```python\n(.*?)^```", SECTION, re.MULTILINE | re.DOTALL)
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "python.md"]
+BLOCKS = [re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL) for page in PAGES]
 INTERFACE = """
 import torch
 from approxgrad import CompiledModel, ExactGradient, FiniteDifference, StepChoice, attribute, choose_step
@@ -107,8 +108,8 @@ def test_the_environment_lacks_what_only_a_study_needs(python):
 
 
 def test_the_interface_works_there(python):
-    assert BLOCKS
-    for code in (*BLOCKS, INTERFACE):
+    assert all(BLOCKS)
+    for code in (*itertools.chain(*BLOCKS), INTERFACE):
         done = run(python, code)
         assert done.returncode == 0, done.stderr
 

@@ -44,7 +44,11 @@ def parquet(cut: int) -> bytes:
 
 TABLES = [
     table("text for a number", "t.csv: column b, row 2: got 'x', expected a finite number", "a,b,y\n1,2,0\n3,x,1\n"),
-    table("a value that is missing", "t.csv: column a, row 1: is missing, expected a finite", "a,b,y\n,2,0\n3,4,1\n"),
+    table(
+        "a value that is missing",
+        "t.csv: lacks values, first in row 1 of 2: column a (1); `missing: drop`",
+        "a,b,y\n,2,0\n3,4,1\n",
+    ),
     table("NaN among the numbers", "t.csv: column b, row 1: got 'nan', expected a finite number", "a,b,y\n1,nan,0\n"),
     table("infinity among the numbers", "t.csv: column a, row 1: got 'inf', expected a finite", "a,b,y\ninf,2,0\n"),
     table("a field too many", "t.csv: cannot be read as csv (Error tokenizing data", "a,b,y\n1,2,0\n1,2,0,9\n"),
@@ -102,7 +106,7 @@ TABLES = [
     arrays("objects in an array", "t.npz: cannot be read as npz without unpickling", x=np.array([[{}]]), y=np.ones(1)),
     arrays(
         "NaN in an array",
-        "t.npz: array x, column 1, row 1: is missing, expected",
+        "t.npz: lacks values, first in row 1 of 9: array x, column 1 (9), array x, column 2 (9)",
         x=np.full((9, 2), np.nan),
         y=np.ones(9),
     ),

@@ -90,7 +90,7 @@ def load_model(study):
     test = prepared(study)["test"]
     description, own = described(study, test)
     file = own.weights.file
-    fitted_model("results/models/own.safetensors", description, read_weights(file), file, test, CPU)
+    fitted_model("results/models/own.safetensors", description, read_weights(file)[0], file, test, CPU)
 
 
 def train_model(study):

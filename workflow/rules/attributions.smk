@@ -40,6 +40,42 @@ rule choose_step:
         "../scripts/choose_step.py"
 
 
+rule measure_spectrum:
+    """Measure in which directions the gradients of a model lie, at some training rows."""
+    input:
+        weights=lambda wildcards: weights_of(wildcards.dataset, wildcards.model),
+        test=rules.prepare_data.output.test,
+        training=rules.prepare_data.output.train,
+        factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
+        extensions=lambda wildcards: extension_files(study, subject_modules(study.pilots(wildcards))),
+        code=lambda wildcards: code("measure_spectrum.py", *subject_modules(study.pilots(wildcards))),
+    output:
+        spectrum=SPECTRA,
+    log:
+        "logs/measure_spectrum/{dataset}/{model}/{gradient}.log",
+    benchmark:
+        "benchmarks/measure_spectrum/{dataset}/{model}/{gradient}.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    threads: study.config.threads
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=GPU,
+    params:
+        model=lambda wildcards: model_entry(wildcards.model),
+        gradient=lambda wildcards: study.pilots(wildcards).gradient.entry,
+        sample_seed=lambda wildcards: derive_seed(study.config.seed, "pilots", wildcards.dataset),
+        evaluation=lambda wildcards: study.evaluation(wildcards.model),
+        device=study.config.device,
+        states=lambda wildcards: states(study.opened_files(wildcards.model)),
+        versions=lambda wildcards: versions(
+            "measure_spectrum.py", *subject_modules(study.pilots(wildcards)), model=wildcards.model
+        ),
+    script:
+        "../scripts/measure_spectrum.py"
+
+
 rule attribute:
     """Attribute the drawn test rows with one method and gradient source."""
     input:
@@ -49,6 +85,7 @@ rule attribute:
             rules.prepare_data.output.train if study.needs_training_rows(evaluated(wildcards)) else []
         ),
         choice=lambda wildcards: study.choice_path(evaluated(wildcards)) or [],
+        spectrum=lambda wildcards: study.spectrum_path(evaluated(wildcards)) or [],
         # The weights do not change with what the network does with them.
         factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
         extensions=lambda wildcards: extension_files(study, described_modules(evaluated(wildcards))),
@@ -192,5 +229,6 @@ rule attributions:
         rules.data.input,
         MODEL_FILES,
         list(study.choices),
+        list(study.spectra),
         list(study.gradients),
         [cell.path for cell in study.cells],

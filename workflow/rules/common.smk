@@ -19,6 +19,7 @@ from approxgrad.gradients.source import SOURCES
 from approxgrad.methods.method import METHODS
 from approxgrad.models.kind import MODELS
 from approxgrad.study.choices import STEPS
+from approxgrad.study.spectra import SPECTRA
 from approxgrad.study.grid import ATTRIBUTIONS, GRADIENTS, keys_pattern, remove_gathered_shards, shards_of
 from approxgrad.running.lock import RUN_VARIABLE, run_alone
 from approxgrad.seeds import derive_seed
@@ -212,6 +213,6 @@ wildcard_constraints:
     method="[A-Za-z0-9_-]+",
     gradient="[A-Za-z0-9_.-]+",
     samples="[0-9]+",
-    points="inputs|path-[A-Za-z0-9.+-]+",
+    points="inputs|path-[A-Za-z0-9_.+-]+",
     source="[A-Za-z0-9_-]+",
     shard="[1-9][0-9]*-of-[1-9][0-9]*",

@@ -1,7 +1,33 @@
 from approxgrad.descriptions import written
-from approxgrad.evaluation.files import ERROR_PARTS, METRIC_TABLE, PUBLISHED_METRICS, RESIDUALS, cached_files
+from approxgrad.evaluation.files import (
+    ERROR_PARTS,
+    FAITHFULNESS,
+    METRIC_TABLE,
+    PUBLISHED_METRICS,
+    RESIDUALS,
+    cached_files,
+)
 from approxgrad.study.path_methods import complete_methods, path_cells
 from approxgrad.study.split_cells import split_cells, split_models
+
+
+# Whether a method has a matched truth on a data set, and what that follows from.
+def has_functions(wildcards):
+    return study.dataset(wildcards.dataset).has_functions
+
+
+def true_entries(wildcards):
+    own = study.dataset(wildcards.dataset)
+    return {"dataset": {"kind": own.name, **written(own)}, "method": study.method(wildcards.method).entry}
+
+
+def true_modules(wildcards):
+    described = [dataset_module(wildcards), METHODS.module(study.method(wildcards.method).name)]
+    return described if has_functions(wildcards) else []
+
+
+def faithful_modules(wildcards):
+    return [METHODS.module(study.method(wildcards.method).name), *kind_modules(wildcards.model)]
 
 
 rule evaluate:
@@ -13,8 +39,8 @@ rule evaluate:
         approximated=lambda wildcards: [
             cell.path for cell in study.approximated(wildcards.dataset, wildcards.model, wildcards.method)
         ],
-        extensions=METRIC_EXTENSIONS,
-        code=code("evaluate.py", "approxgrad.evaluation.metric_tables"),
+        extensions=lambda wildcards: METRIC_EXTENSIONS + extension_files(study, true_modules(wildcards)),
+        code=lambda wildcards: code("evaluate.py", "approxgrad.evaluation.metric_tables", *true_modules(wildcards)),
     output:
         metrics=METRIC_TABLE,
     log:
@@ -29,8 +55,11 @@ rule evaluate:
     params:
         made_by="approxgrad.evaluation.metric_tables:method_table",
         twin=lambda wildcards: study.twin(wildcards.model) or "",
-        states=states(METRIC_EXTENSIONS),
-        versions=versions("evaluate.py", "approxgrad.evaluation.metric_tables"),
+        truth=lambda wildcards: true_entries(wildcards) if has_functions(wildcards) else {},
+        states=lambda wildcards: states(METRIC_EXTENSIONS + extension_files(study, true_modules(wildcards))),
+        versions=lambda wildcards: versions(
+            "evaluate.py", "approxgrad.evaluation.metric_tables", *true_modules(wildcards)
+        ),
     script:
         "../scripts/evaluate.py"
 
@@ -39,6 +68,7 @@ use rule evaluate as evaluate_completeness with:
     """Compare the sum of the attributions with the difference of the outputs."""
     input:
         attributions=lambda wildcards: [cell.path for cell in path_cells(study, wildcards.dataset, wildcards.model)],
+        extensions=[],
         code=code("evaluate.py", "approxgrad.evaluation.completeness"),
     output:
         residuals=RESIDUALS,
@@ -49,6 +79,8 @@ use rule evaluate as evaluate_completeness with:
     params:
         made_by="approxgrad.evaluation.completeness:residuals_table",
         twin="",
+        truth={},
+        states=[],
         methods=lambda wildcards: [cell.method for cell in path_cells(study, wildcards.dataset, wildcards.model)],
         versions=versions("evaluate.py", "approxgrad.evaluation.completeness"),
 
@@ -88,12 +120,60 @@ use rule evaluate as evaluate_published with:
     params:
         made_by="approxgrad.evaluation.metric_tables:arrays_table",
         twin="",
+        truth={},
         steps=lambda wildcards: [file.step for file in cached_files(study, **wildcards)],
         # A file can be another one although it is older than what was made from the one before.
         states=lambda wildcards: states([*(file.path for file in cached_files(study, **wildcards)), *METRIC_EXTENSIONS]),
         scheme=lambda wildcards: study.config.cached_arrays[wildcards.source].scheme,
         arrays=lambda wildcards: written(study.config.cached_arrays[wildcards.source].arrays),
         versions=versions("evaluate.py", "approxgrad.evaluation.metric_tables"),
+
+
+rule evaluate_faithfulness:
+    """Ask the model how faithful the maps of a method are."""
+    input:
+        weights=lambda wildcards: weights_of(wildcards.dataset, wildcards.model),
+        test=rules.prepare_data.output.test,
+        training=rules.prepare_data.output.train,
+        exact=lambda wildcards: [
+            cell.path for cell in study.references(wildcards.dataset, wildcards.model, wildcards.method)
+        ],
+        approximated=lambda wildcards: [
+            cell.path for cell in study.approximated(wildcards.dataset, wildcards.model, wildcards.method)
+        ],
+        factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
+        extensions=lambda wildcards: extension_files(study, faithful_modules(wildcards)),
+        code=lambda wildcards: code("evaluate_faithfulness.py", *faithful_modules(wildcards)),
+    output:
+        faithfulness=FAITHFULNESS,
+    log:
+        "logs/evaluate_faithfulness/{dataset}/{model}/{method}.log",
+    benchmark:
+        "benchmarks/evaluate_faithfulness/{dataset}/{model}/{method}.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    threads: study.config.threads
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=GPU,
+    params:
+        model=lambda wildcards: model_entry(wildcards.model),
+        method=lambda wildcards: study.method(wildcards.method).entry,
+        options=written(study.config.faithfulness) if study.config.faithfulness else {},
+        twin=lambda wildcards: study.twin(wildcards.model) or "",
+        batch_size=lambda wildcards: study.model(wildcards.model).batch_size,
+        seed=lambda wildcards: derive_seed(study.config.seed, "faithfulness", wildcards.dataset),
+        device=study.config.device,
+        threads=study.config.threads,
+        states=lambda wildcards: states(
+            study.opened_files(wildcards.model) + extension_files(study, faithful_modules(wildcards))
+        ),
+        versions=lambda wildcards: versions(
+            "evaluate_faithfulness.py", *faithful_modules(wildcards), model=wildcards.model
+        ),
+    script:
+        "../scripts/evaluate_faithfulness.py"
 
 
 METRIC_FILES = [
@@ -104,7 +184,31 @@ OWN_REFERENCES = [
     (names, cell) for names in study.comparisons for cell in study.references(*names) if cell.model == names[1]
 ]
 PART_FILES = [ERROR_PARTS.format(dataset=dataset, model=model) for dataset, model in split_models(study)]
-INTERVALS = {"seed": study.config.seed, "uncertainty": written(study.config.uncertainty)}
+UNCERTAINTY = written(study.config.uncertainty)
+MATTERS = {"smallest_difference": UNCERTAINTY.pop("smallest_difference")}
+INTERVALS = {"seed": study.config.seed, "uncertainty": UNCERTAINTY}
+
+# Comparisons of models that are trained several times, and the files of their trainings.
+TRAINED = [
+    (dataset, study.repeats.get(model, model), model, method)
+    for dataset, model, method in study.comparisons
+    if study.repeats.get(model, model) in study.repeats.values()
+]
+
+FAITHFUL = [
+    FAITHFULNESS.format(dataset=dataset, model=model, method=method)
+    for dataset, model, method in study.comparisons
+    if study.config.faithfulness
+]
+
+
+# What the maps of a comparison are compared with, in each precision, as the tables of faithfulness name it.
+def faithful_references():
+    for names in study.comparisons:
+        twin = study.twin(names[1])
+        for cell in study.references(*names):
+            yield [*names, cell.gradient.dtype, cell.gradient.name + (f" of {twin}" if twin else "")]
+
 
 # Tables of the whole study by the names of their rules: what each says and is called, the file, the function that makes
 # it, its inputs and parameters.
@@ -136,7 +240,44 @@ TABLES = {
         "results/summary/paired",
         "approxgrad.evaluation.paired:pairs_table",
         {"metrics": METRIC_FILES},
-        INTERVALS | {"comparisons": study.comparisons},
+        INTERVALS | MATTERS | {"comparisons": study.comparisons},
+    ),
+    **(
+        {
+            "compare_trainings": (
+                "What holds over the trainings of a model.",
+                "over trainings",
+                "results/summary/trainings",
+                "approxgrad.evaluation.trainings:trainings_table",
+                {
+                    "metrics": [
+                        METRIC_TABLE.format(dataset=dataset, model=training, method=method)
+                        for dataset, _, training, method in TRAINED
+                    ]
+                },
+                INTERVALS | MATTERS | {"trained": TRAINED},
+            )
+        }
+        if TRAINED
+        else {}
+    ),
+    **(
+        {
+            "compare_faithfulness": (
+                "Faithfulness of approximated attributions beside that of what they are compared with.",
+                "faithfulness",
+                "results/summary/faithfulness",
+                "approxgrad.evaluation.faithful_sources:faithful_sources_table",
+                {"faithfulness": FAITHFUL, "metrics": METRIC_FILES},
+                INTERVALS
+                | {
+                    "comparisons": study.comparisons,
+                    "references": list(faithful_references()),
+                },
+            )
+        }
+        if FAITHFUL
+        else {}
     ),
     "tabulate_ranges": (
         "Smallest and largest value of the exact attributions.",
@@ -156,6 +297,19 @@ TABLES = {
             "exact": [cell.path for _, cell in OWN_REFERENCES],
         },
         {"comparisons": study.comparisons, "references": [names for names, _ in OWN_REFERENCES]},
+    ),
+    "choose_sources": (
+        "The best gradient source for a budget of evaluations.",
+        "best source for a budget",
+        "results/summary/best_sources",
+        "approxgrad.evaluation.budgets:best_sources",
+        {
+            "metrics": [
+                METRIC_TABLE.format(dataset=dataset, model=model, method=method)
+                for dataset, model, method in study.budgeted
+            ]
+        },
+        INTERVALS | {"comparisons": study.budgeted},
     ),
     "summarise_published": (
         "Mean, median, their intervals, spread and quartiles of every metric over the cached maps.",
@@ -208,6 +362,10 @@ for table, (line, label, path, function, inputs, parameters) in TABLES.items():
             "../scripts/tabulate.py"
 
 
+COMPARED_FAITHFULNESS = ["results/summary/faithfulness.parquet"] if FAITHFUL else []
+OVER_TRAININGS = ["results/summary/trainings.parquet"] if TRAINED else []
+
+
 rule metrics:
     """All metrics of the study, their summary, the gradient sources in pairs and the settings to use."""
     input:
@@ -216,5 +374,8 @@ rule metrics:
         PART_FILES,
         rules.summarise.output,
         rules.compare_sources.output,
+        OVER_TRAININGS,
+        COMPARED_FAITHFULNESS,
         rules.tabulate_ranges.output,
         rules.recommend_steps.output,
+        rules.choose_sources.output if study.budgeted else [],

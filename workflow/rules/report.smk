@@ -1,4 +1,8 @@
+from approxgrad.evaluation.files import RESIDUALS
 from approxgrad.figures.figure import short_reference
+from approxgrad.study.path_methods import complete_methods
+
+COMPLETE = sorted({(dataset, model) for dataset, model, _ in complete_methods(study) if model not in study.repeats})
 
 
 rule tell_story:
@@ -6,7 +10,10 @@ rule tell_story:
     input:
         summary=rules.summarise.output.parquet,
         paired=rules.compare_sources.output.parquet,
+        trainings=OVER_TRAININGS,
+        faithfulness=COMPARED_FAITHFULNESS,
         models=rules.tabulate_models.output.parquet,
+        residuals=[RESIDUALS.format(dataset=dataset, model=model) for dataset, model in COMPLETE],
         parts=PART_FILES,
         splits=expand(rules.prepare_data.output.test, dataset=study.datasets),
         templates=templates("page.css"),
@@ -30,6 +37,8 @@ rule tell_story:
         mem_mb=1000,
         runtime=30,
     params:
+        complete=COMPLETE,
+        repeats=study.repeats,
         labels=study.labels,
         families={dataset: study.families(dataset) for dataset in study.datasets},
         split=split_models(study),
@@ -47,10 +56,10 @@ rule build_explorer:
     input:
         metrics=[
             rules.evaluate.output.metrics.format(dataset=dataset, model=model, method=method)
-            for dataset, model, method in study.comparisons
+            for dataset, model, method in study.pictured
         ],
-        exact=[study.exact(*names).path for names in study.comparisons],
-        approximated=[cell.path for names in study.comparisons for cell in study.shown(*names)],
+        exact=[study.exact(*names).path for names in study.pictured],
+        approximated=[cell.path for names in study.pictured for cell in study.shown(*names)],
         templates=templates("page.css", "explorer.css", "explorer.html", "explorer.js"),
         extensions=METRIC_EXTENSIONS,
         code=code("build_explorer.py"),
@@ -84,7 +93,7 @@ rule build_explorer:
                     "against": short_reference(study, *names),
                 },
             }
-            for names in study.comparisons
+            for names in study.pictured
         ],
         states=[file_state(path) for path in templates("page.css", "explorer.css", "explorer.html", "explorer.js")],
         versions=versions("build_explorer.py"),
@@ -132,6 +141,7 @@ rule describe_run:
                 for name in (*cell.keys.values(), *cell.shard_names)
             }
             | {choice.points for choice in study.choices.values()}
+            | {name for pilots in study.spectra.values() for name in pilots.keys.values()}
         ),
         states=[file_state(path) for path in templates("page.css")],
         versions=versions("describe_run.py"),

@@ -26,6 +26,7 @@ with job(snakemake) as log:
         sample_seed=parameters.sample_seed,
         seed=parameters.seed,
         choice=snakemake.input.get("choice") or None,
+        spectrum=snakemake.input.get("spectrum") or None,
         compile_model=parameters.compile_model,
         device=device,
         **evaluation,

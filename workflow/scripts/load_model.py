@@ -20,15 +20,16 @@ with job(snakemake) as log:
     origin = {"provenance": provenance(snakemake, machine(device))}
     description = {"input_shape": test.feature_shape, "outputs": test.outputs, **parameters.architecture, **origin}
     with named_by({f"models.{snakemake.wildcards.model}.weights.file": snakemake.input.weights}):
-        measures = fitted_model(
+        weights, where = read_weights(snakemake.input.weights, parameters.source.get("sha256"))
+        measures, names = fitted_model(
             snakemake.output.weights,
             description,
-            read_weights(snakemake.input.weights, parameters.source.get("sha256")),
+            weights,
             snakemake.input.weights,
             test,
             device,
-            **looks(snakemake.config["models"][snakemake.wildcards.model]),
+            **looks(snakemake.config["models"], snakemake.wildcards.model),
         )
     log.info("test %s", measures)
-    log.summary = f"test {measures_summary(measures)}"
+    log.summary = ", ".join(filter(None, [f"test {measures_summary(measures)}", where, names]))
     measure_table(snakemake.output.measures, measures, len(test.target), {"source": parameters.source, **origin})

@@ -28,7 +28,7 @@ with job(snakemake) as log:
         train=read_split(train) if train else None,
         source=snakemake.input.get("source") or None,
         seed=parameters.seed,
-        **looks(snakemake.config["models"][snakemake.wildcards.model]),
+        **looks(snakemake.config["models"], snakemake.wildcards.model),
     )
     log.info("%s, test %s", known, measures)
     log.summary = f"test {measures_summary(measures)}"

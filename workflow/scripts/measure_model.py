@@ -17,8 +17,8 @@ with job(snakemake) as log:
     device = set_up_torch(parameters.device, parameters.torch_threads)
     test = read_split(snakemake.input.test)
     model = open_model(parameters.kind, parameters.opening, None, test.feature_shape, test.outputs, device)
-    entry = snakemake.config["models"][snakemake.wildcards.model]
-    measures = measured_model(model, test, device, **looks(entry))
+    evaluation = looks(snakemake.config["models"], snakemake.wildcards.model)
+    measures = measured_model(model, test, device, **evaluation)
     log.info("test %s", measures)
     log.summary = f"test {measures_summary(measures)}"
     metadata = {"model": {"kind": parameters.kind, **parameters.opening}, **recorded(model)}

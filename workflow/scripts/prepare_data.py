@@ -19,4 +19,5 @@ with job(snakemake) as log:
     for name, split in parts.items():
         write_split(snakemake.output[name], split, metadata)
         log.info("%s: %d rows of shape %s", name, len(split.target), split.feature_shape)
-    log.summary = ", ".join(f"{len(split.target):,} {name}" for name, split in parts.items()) + " rows"
+    notes = dict.fromkeys(note for split in parts.values() for note in split.notes)
+    log.summary = "; ".join([", ".join(f"{len(own.target):,} {name}" for name, own in parts.items()) + " rows", *notes])

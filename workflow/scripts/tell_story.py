@@ -11,9 +11,11 @@ from approxgrad.storage.files import write_atomically
 with job(snakemake):
     inputs, params = snakemake.input, snakemake.params
     splits = dict(zip(params.families, inputs.splits, strict=True))
-    described = {"labels": params.labels, "families": params.families, "references": params.references}
-    parts = read_parts(inputs.get("parts", ()), params.split)
-    facts = read_facts(inputs.summary, inputs.models, splits, inputs.paired, parts=parts, **described)
+    residuals = dict(zip(map(tuple, params.complete), inputs.get("residuals", []), strict=True))
+    described = {name: params.get(name) for name in ("labels", "families", "references", "repeats")}
+    described |= {name: next(iter(inputs.get(name, [])), None) for name in ("trainings", "faithfulness")}
+    described["parts"] = read_parts(inputs.get("parts", ()), params.split)
+    facts = read_facts(inputs.summary, inputs.models, splits, inputs.paired, residuals, **described)
     html = {
         snakemake.output.page: page("The story of this study", sections_html(tell(facts))),
         snakemake.output.start: sections_html(start(facts)),

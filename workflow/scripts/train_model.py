@@ -33,7 +33,7 @@ with job(snakemake) as log:
             parameters.training,
             device,
             seed=parameters.seed,
-            **looks(snakemake.config["models"][snakemake.wildcards.model]),
+            **looks(snakemake.config["models"], snakemake.wildcards.model),
             bar=bar,
         )
     log.info("learning curves\n%s", result.curves.to_string(index=False))

@@ -210,6 +210,82 @@ def test_classes_that_differ_in_case_are_two(write):
     assert prepare(write(contents))["train"].classes == ("Ant", "ant", "bee", "cow")
 
 
+# Folders as people lay them out
+
+
+def renamed(contents, **names):
+    """Return files with other first folders; one without a name is left out of their paths."""
+    found = {}
+    for name, content in contents.items():
+        part, _, rest = name.partition("/")
+        own = names.get(part, part)
+        found[f"{own}/{rest}" if own else rest.replace("/", f"/{part}-")] = content
+    return found
+
+
+def inside(folder, contents):
+    return {f"{folder}/{name}": content for name, content in contents.items()}
+
+
+def kept(parts):
+    """Return the images of each part by class, and see that each is the file that it says it is from."""
+    for part in parts.values():
+        assert part.classes == ("ant", "bee", "cow")
+        for origin, (red, number, _) in zip(part.origin.tolist(), identities(part), strict=True):
+            label, file = origin.split("/")[-2:]
+            assert COLOURS[label] == red
+            assert file.endswith(f"{number}.png")
+    return {name: len(part.target) for name, part in parts.items()}
+
+
+@pytest.mark.parametrize(
+    ("contents", "expected"),
+    [
+        (inside("photos", files()), (18, 6, 12)),
+        (inside("archive/of/photos", files()) | {"readme.txt": b""}, (18, 6, 12)),
+        (inside("photos", files()) | inside("__MACOSX/photos", files()), (18, 6, 12)),
+        (renamed(files(), train="Training", test="TEST"), (18, 6, 12)),
+        (renamed(files(), test="val"), (18, 6, 12)),
+        (files() | renamed(files(2, 2), train="valid", test="valid"), (24, 6, 12)),
+        (renamed(files(), train="", test=""), (18, 9, 9)),
+        (inside("photos", renamed(files(), train="", test="")) | {"photos/labels.csv": b""}, (18, 9, 9)),
+    ],
+    ids=["nested", "deep", "mac", "names", "val for test", "val", "no split", "nested without split"],
+)
+def test_usual_layouts(write, contents, expected):
+    assert tuple(kept(prepare(write(contents))).values()) == expected
+
+
+def test_a_class_can_be_called_train(write):
+    contents = {f"{name}/{n}.png": png(noise(4, 4)) for name in ("bus", "car", "train") for n in range(8)}
+    parts = prepare(write(contents), test=3)
+    assert parts["test"].classes == ("bus", "car", "train")
+    assert [len(part.target) for part in parts.values()] == [15, 6, 3]
+    assert parts["test"].origin.tolist() == sorted(parts["test"].origin)
+
+
+def test_what_systems_leave_in_folders_without_a_split(write):
+    contents = renamed(files(), train="", test="")
+    others = {
+        "ant/Thumbs.db": b"",
+        "bee/.DS_Store": b"",
+        ".git/config": b"",
+        "$RECYCLE.BIN/1.png": b"",
+        "cow/~$1.png": b"",
+    }
+    assert kept(prepare(write(contents | others))) == {"train": 18, "validation": 9, "test": 9}
+
+
+def test_the_listing_follows_the_layout(tmp_path):
+    folder = write_folder(tmp_path / "photos", inside("inner", renamed(files(), train="", test="")))
+    found = {listing_digest(folder)}
+    (folder / "inner" / "ant" / "new.png").write_bytes(b"x")
+    found.add(listing_digest(folder))
+    (folder / "inner" / "dog").mkdir()
+    found.add(listing_digest(folder))
+    assert len(found) == 3
+
+
 # Folders that are something else
 
 
@@ -220,9 +296,25 @@ def without(prefix):
 @pytest.mark.parametrize(
     ("contents", "expected"),
     [
-        (without("test/"), r": has no test/ with a folder for each class, only train$"),
+        (
+            without("test/"),
+            r": has no test/ with a folder for each class, only train; with `path` at train/ they are drawn",
+        ),
         (without("train/"), r": has no train/ with a folder for each class, only test$"),
-        ({f"photos/{name}": b"" for name in files()}, r": has no train/ .*, only photos$"),
+        ({f"photos/{name}": b"" for name in files()}, r": photos/train/ant/\d.png: is not an image"),
+        (
+            {f"{part}/{n}.png": b"" for part in ("train", "test") for n in range(9)},
+            r": has no train/ .*, only test, train$",
+        ),
+        (
+            without("test/") | {f"test/{n}.png": b"" for n in range(9)},
+            r": has no test/ with a folder for each class, only t",
+        ),
+        (files() | {"val/ant/1.png": b"", "valid/ant/1.png": b""}, r": has both val/ and valid/, expected one of them"),
+        (
+            {"inner.zip": b"x", "notes.txt": b""},
+            r": has no folder for each class, only inner.zip, notes.txt; unpack the",
+        ),
         (files() | {"test/dog/1.png": b""}, r": test/ has the class dog, expected one of train/: ant, bee, cow$"),
         (files() | {"train/dog/": b""}, r": train/dog contains no image$"),
         (files() | {"train/bee /1.png": b""}, r": has the folders 'train/bee' and 'train/bee ', which look the same"),

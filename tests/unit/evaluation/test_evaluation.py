@@ -146,7 +146,7 @@ def test_metrics_are_read_with_their_keys(tmp_path, exact):
     write_table(tmp_path / "metrics.parquet", evaluate_method([exact], [path]), {})
     frame = read_metrics(tmp_path / "metrics.parquet", "d", "m", "a")
     assert (frame[["dataset", "model", "method"]] == ["d", "m", "a"]).all(axis=None)
-    assert set(frame) == {*KEYS, "sample", *METRICS}
+    assert set(frame) == {*KEYS, "sample", "origin", *METRICS}
 
 
 def test_another_table_in_place_of_the_metrics_is_refused(tmp_path):
@@ -176,7 +176,29 @@ def test_summary_statistics_are_those_of_numpy():
             np.testing.assert_allclose([row["lower_quartile"], row["upper_quartile"]], np.quantile(x, [0.25, 0.75]))
             assert (row["n"], row["undefined"]) == (len(x), undefined)
             (interval,) = intervals([x], Bootstrap(0)).to_dict("records")
-            assert {name: row[name] for name in interval} == interval
+            np.testing.assert_array_equal([row[name] for name in interval], [*interval.values()])
+
+
+def test_a_summary_shows_the_tail_that_a_median_hides():
+    """Half of the errors are 10 %, so their median and both quartiles are, but one row is off by 125 %."""
+    errors = np.array([0.1] * 28 + [0.9, 1.25])
+    summary = summarise(metric_rows("forward", 0.5, errors), Bootstrap(0)).set_index("metric")
+    row = summary.loc["relative_error"]
+    assert (row["median"], row["upper_quartile"]) == (0.1, 0.1)
+    assert (row["worst"], row["worst_sample"]) == (1.25, 29)
+    assert row["tail"] == pytest.approx(np.quantile(errors, 0.95))
+    # The tail of a correlation is at its lower end.
+    assert summary.loc["pearson", "worst"] == 0.1
+    assert summary.loc["pearson", "tail"] == pytest.approx(1 - np.quantile(1 - errors, 0.95))
+
+
+def test_maps_without_signs_have_no_row_of_signs(tmp_path, exact):
+    values = metric_rows("forward", 0.5, np.linspace(0, 1, 8)).assign(sign_agreement=np.nan)
+    assert "sign_agreement" not in set(summarise(values, Bootstrap(0))["metric"])
+    other = values.assign(gradient="other", setting=1.0)
+    pairs = compare_sources(pd.concat([values, other]), Bootstrap(0))
+    assert len(pairs)
+    assert "sign_agreement" not in set(pairs["metric"])
 
 
 def test_a_measure_that_is_undefined_everywhere_is_summarised_without_numbers():

@@ -14,7 +14,7 @@ from approxgrad.evaluation.frames import KEYS
 from approxgrad.evaluation.metric_tables import summarise
 from approxgrad.evaluation.metrics import METRICS, compare
 from approxgrad.evaluation.paired import compare_sources
-from approxgrad.evaluation.uncertainty import Bootstrap, intervals
+from approxgrad.evaluation.uncertainty import FEWEST, Bootstrap, intervals
 from figure_data import described
 
 EPS = np.finfo(float).eps
@@ -97,6 +97,17 @@ def overlap_of(a, r):
     return 2 * sum(map(min, p, q)) / (sum(p) + sum(q))
 
 
+def scale_free_of(a, r):
+    """The sine of the angle, from the exact difference of squares."""
+    product, squares = sum(x * y for x, y in zip(a, r, strict=True)), sum(x * x for x in a) * sum(y * y for y in r)
+    return root(1 - product * product / squares) if squares else math.nan
+
+
+def factor_of(a, r):
+    square = sum(x * x for x in a)
+    return float(sum(x * y for x, y in zip(a, r, strict=True)) / square) if square and any(r) else math.nan
+
+
 def relative_error_of(a, r):
     reference = sum(y * y for y in r)
     return root(sum((x - y) ** 2 for x, y in zip(a, r, strict=True)) / reference) if reference else math.nan
@@ -108,6 +119,8 @@ EXACT = {
     "cosine": cosine_of,
     "mean_squared_error": lambda a, r: sum((x - y) ** 2 for x, y in zip(a, r, strict=True)) / len(a),
     "relative_error": relative_error_of,
+    "scale_free_error": scale_free_of,
+    "best_factor": factor_of,
     "sign_agreement": lambda a, r: sum(sign(x) == sign(y) for x, y in zip(a, r, strict=True)) / len(a),
     "top_overlap": overlap_of,
 }
@@ -124,9 +137,12 @@ def tolerance(name, a, r, expected):
     terms = 2 * (len(a) + 8) * EPS
     if name in ("mean_squared_error", "relative_error"):
         return terms * expected
+    if name == "best_factor":
+        # Relative to the sizes of the maps, as their product may cancel.
+        return terms * root(sum(y * y for y in r) / sum(x * x for x in a))
     if name == "pearson":
         return terms + 4 * EPS * (centring_error(a) + centring_error(r))
-    return terms if name in ("spearman", "cosine") else 2 * EPS
+    return terms if name in ("spearman", "cosine", "scale_free_error") else 2 * EPS
 
 
 @given(maps())
@@ -209,7 +225,7 @@ def test_intervals_hold_at_every_magnitude_and_in_every_order(columns, exponent,
     for column, row in zip(columns, plain.to_dict("records"), strict=True):
         values = column[~np.isnan(column)]
         ends = {name for name in row if name.endswith(("low", "high"))}
-        unknown = {0: set(row), 1: ends}.get(len(values), set())
+        unknown = set(row) if not len(values) else ends if len(values) < FEWEST else set()
         assert {name for name, value in row.items() if math.isnan(value)} == unknown
         if len(values):
             rounding = len(values) * EPS * np.abs(values).max()
@@ -233,7 +249,9 @@ def metric_tables(draw):
 @given(metric_tables())
 def test_summaries_are_those_of_every_group_by_itself(table):
     rows = summarise(table, FEW)
-    assert len(rows) == 3 * len(METRICS)
+    unsigned = sum(table.loc[table["family"] == name, "sign_agreement"].isna().all() for name in ("exact",))
+    unsigned += sum(own["sign_agreement"].isna().all() for _, own in table.dropna(subset="setting").groupby("setting"))
+    assert len(rows) == 3 * len(METRICS) - unsigned
     for row in rows.to_dict("records"):
         column = table.loc[table["gradient"] == row["gradient"], row["metric"]]
         values = column.dropna().to_numpy()
@@ -243,6 +261,15 @@ def test_summaries_are_those_of_every_group_by_itself(table):
             expected = [values.mean(), values.std(), *np.quantile(values, [0.25, 0.5, 0.75])]
         found = [row[name] for name in ("mean", "std", "lower_quartile", "median", "upper_quartile")]
         np.testing.assert_allclose(found, expected, rtol=0, atol=20 * EPS)
+        if len(values):
+            far = np.abs(values - METRICS[row["metric"]].best)
+            assert far.max() == abs(row["worst"] - METRICS[row["metric"]].best)
+            own = table.loc[(table["gradient"] == row["gradient"]) & (table["sample"] == row["worst_sample"])]
+            assert own[row["metric"]].tolist() == [row["worst"]]
+            assert abs(abs(row["tail"] - METRICS[row["metric"]].best) - np.quantile(far, 0.95)) <= 20 * EPS
+        else:
+            assert math.isnan(row["tail"])
+            assert math.isnan(row["worst"])
     assert not rows.duplicated([*KEYS, "metric"]).any()
 
 

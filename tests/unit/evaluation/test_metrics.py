@@ -33,6 +33,10 @@ def value(name, attribution, reference):
         ("spearman", [1, 1, 2], [1, 2, 3], 0.75**0.5),  # ranks 1.5, 1.5, 3
         ("mean_squared_error", [1, 2, 3], [1, 0, 0], 13 / 3),
         ("relative_error", [1, 2, 2], [0, 0, 2], 5**0.5 / 2),
+        ("scale_free_error", [1, 0], [1, 1], 0.5**0.5),
+        ("scale_free_error", [-2, -4, 6], [1, 2, -3], 0),
+        ("best_factor", [1, 0], [3, 4], 3),
+        ("best_factor", [-2, -4, 6], [1, 2, -3], -0.5),
         ("sign_agreement", [1, -1, 0, 0], [2, 1, 0, 1], 0.5),
         ("top_overlap", [9, 1, 1, 1], [-8, 1, 2, 3], 1),
         ("top_overlap", [9, 1, 1, 1], [1, 9, 2, 3], 0),
@@ -58,6 +62,8 @@ REFERENCES = {
     "cosine": lambda a, r: a @ r / np.sqrt((a @ a) * (r @ r)),
     "mean_squared_error": lambda a, r: sum((x - y) ** 2 for x, y in zip(a, r, strict=True)) / len(a),
     "relative_error": lambda a, r: np.sqrt(((a - r) @ (a - r)) / (r @ r)),
+    "scale_free_error": lambda a, r: np.linalg.norm((a @ r) / (a @ a) * a - r) / np.linalg.norm(r),
+    "best_factor": lambda a, r: np.linalg.lstsq(a[:, None], r)[0][0],
     "sign_agreement": lambda a, r: sum(x * y > 0 for x, y in zip(a, r, strict=True)) / len(a),
     "top_overlap": lambda a, r: len(set(np.abs(a).argsort()[-5:]) & set(np.abs(r).argsort()[-5:])) / 5,
 }
@@ -85,6 +91,39 @@ def test_ties_are_ranked_by_their_mean():
     assert_allclose(compare(a, r)["spearman"], expected, rtol=EPS)
 
 
+def test_a_constant_factor_is_no_wrong_pattern():
+    """A map at half the size with a little noise: half of it is lost, but its pattern is almost that of the other."""
+    _, reference = maps()
+    noise = 0.05 * np.random.default_rng(3).normal(size=reference.shape)
+    found = compare(0.5 * reference + noise, reference)
+    assert np.median(found["relative_error"]) > 0.45
+    assert (found["scale_free_error"] < 0.15).all()
+    assert_allclose(found["best_factor"], 2, rtol=0.1)
+
+
+def test_a_scale_free_error_does_not_drown_in_the_rounding_of_a_cosine():
+    a, r = maps()
+    off = a - (a * r).sum(axis=1, keepdims=True) / (r**2).sum(axis=1, keepdims=True) * r
+    off *= 1e-12 * np.linalg.norm(r, axis=1, keepdims=True) / np.linalg.norm(off, axis=1, keepdims=True)
+    # Off by the rounding of the sum of both, eps, against 1e-12.
+    assert_allclose(compare(r + off, r)["scale_free_error"], 1e-12, rtol=2e-3)
+    assert (compare(r + off, r)["cosine"] > 1 - 1e-15).all()
+
+
+def test_signs_of_maps_without_signs_are_not_compared():
+    a, r = maps()
+    assert np.isnan(compare(np.abs(a), r, signed=False)["sign_agreement"]).all()
+    others = compare(np.abs(a), r)
+    for name, values in compare(np.abs(a), r, signed=False).items():
+        if name != "sign_agreement":
+            assert_array_equal(values, others[name])
+
+
+def test_a_label_says_how_many_features_are_the_top():
+    assert METRICS["top_overlap"].label_of(12) == "Overlap of the top 2 of 12 features"
+    assert METRICS["pearson"].label_of(12) == METRICS["pearson"].label
+
+
 ZERO, CONSTANT, VARIED = [0, 0, 0], [0.1, 0.1, 0.1], [1, 2, 4]
 
 
@@ -94,8 +133,12 @@ ZERO, CONSTANT, VARIED = [0, 0, 0], [0.1, 0.1, 0.1], [1, 2, 4]
         (VARIED, VARIED, set()),
         (CONSTANT, VARIED, {"pearson", "spearman", "top_overlap"}),
         (VARIED, CONSTANT, {"pearson", "spearman", "top_overlap"}),
-        (ZERO, VARIED, {"pearson", "spearman", "top_overlap", "cosine"}),
-        (VARIED, ZERO, {"pearson", "spearman", "top_overlap", "cosine", "relative_error"}),
+        (ZERO, VARIED, {"pearson", "spearman", "top_overlap", "cosine", "scale_free_error", "best_factor"}),
+        (
+            VARIED,
+            ZERO,
+            {"pearson", "spearman", "top_overlap", "cosine", "relative_error", "scale_free_error", "best_factor"},
+        ),
         ([1, -1, 1], VARIED, {"top_overlap"}),
     ],
 )
@@ -136,16 +179,18 @@ def test_scales_of_the_maps(scale):
     a, r = maps()
     plain = compare(a, r)
     for scaled in (compare(scale * a, r), compare(a, scale * r)):
-        for name in [*CORRELATIONS, "sign_agreement", "top_overlap"]:
+        for name in [*CORRELATIONS, "scale_free_error", "sign_agreement", "top_overlap"]:
             assert_allclose(scaled[name], plain[name], rtol=EPS, atol=EPS)
     both = compare(scale * a, scale * r)
+    assert_allclose(compare(scale * a, r)["best_factor"], plain["best_factor"] / scale, rtol=EPS)
+    assert_allclose(both["best_factor"], plain["best_factor"], rtol=EPS)
     assert_allclose(both["relative_error"], plain["relative_error"], rtol=EPS)
     assert_allclose(both["mean_squared_error"], scale**2 * plain["mean_squared_error"], rtol=EPS)
     for name in CORRELATIONS:
         assert_allclose(compare(-scale * a, r)[name], -plain[name], rtol=EPS, atol=EPS)
 
 
-@pytest.mark.parametrize("name", [*CORRELATIONS, "relative_error"])
+@pytest.mark.parametrize("name", [*CORRELATIONS, "relative_error", "scale_free_error", "best_factor"])
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
 def test_ratios_stand_scales_whose_squares_leave_the_range(name, scale):
     a, r = maps()

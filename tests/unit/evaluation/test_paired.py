@@ -22,6 +22,10 @@ def compared(*frames, **options):
     return compare_sources(pd.concat(frames), Bootstrap(0, **options))
 
 
+def verdict(first, second, metric="pearson", **options):
+    return chosen(compared(rows("forward", 1.0, first), rows("forward", 2.0, second), **options), metric)["verdict"]
+
+
 def chosen(table, metric="relative_error"):
     (row,) = table[table["metric"] == metric].to_dict("records")
     return row
@@ -84,8 +88,10 @@ def test_better_is_what_is_nearer_to_the_best_value_of_the_metric(name):
 
 def test_directions_are_known_for_errors_and_correlations():
     low, high = np.full(5, 0.2), np.full(5, 0.7)
+    factors = {"best_factor": 1 + low}, {"best_factor": 1 - high}
+    low, high = (dict.fromkeys(METRICS, own) | factor for own, factor in zip((low, high), factors, strict=True))
     table = compared(rows("forward", 1.0, low), rows("forward", 2.0, high)).set_index("metric")["first_better"]
-    assert set(table[table == 1].index) == {"mean_squared_error", "relative_error"}
+    assert set(table[table == 1].index) == {"mean_squared_error", "relative_error", "scale_free_error", "best_factor"}
     assert set(table[table == 0].index) == {"pearson", "spearman", "cosine", "sign_agreement", "top_overlap"}
 
 
@@ -126,7 +132,8 @@ def test_a_measure_that_is_undefined_everywhere_has_no_numbers():
     assert (row["n"], row["undefined"]) == (0, 2)
     numbers = ["first_median", "median_difference", "low", "high", "first_better", "equal", "p_value", "p_adjusted"]
     assert np.isnan([row[name] for name in numbers]).all()
-    assert table.loc[table["metric"] != "pearson", numbers].notna().all(axis=None)
+    known = [name for name in numbers if name not in ("low", "high")]
+    assert table.loc[table["metric"] != "pearson", known].notna().all(axis=None)
 
 
 def test_only_sources_with_the_same_other_keys_are_compared():
@@ -172,6 +179,50 @@ def test_the_order_of_rows_makes_no_difference():
         compare_sources(table, Bootstrap(0)).sort_values(order, ignore_index=True) for table in (metrics, shuffled)
     ]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_medians_that_are_better_are_no_better_source():
+    """The first source is worse on most rows, but the few large gains lift its median above that of the second."""
+    second = np.concatenate([np.full(11, 0.1), np.linspace(0.5, 0.9, 10)])
+    first = np.concatenate([np.full(11, 0.95), second[11:] - 0.05])
+    first[:2] = 0.05
+    assert np.median(first) > np.median(second)
+    assert verdict(first, second) == "open"
+    flat = np.linspace(0.3, 0.9, 21)
+    shifted = np.roll(flat, -1) - 0.05
+    shifted[:1] = 2.0
+    assert verdict(flat, flat - 0.05) == "better"
+    assert verdict(flat - 0.05, flat) == "worse"
+
+
+def test_a_difference_below_the_smallest_that_matters_is_none():
+    """With many rows every difference is significant, however small."""
+    values = np.random.default_rng(4).uniform(0.2, 0.8, 300)
+    row = chosen(compared(rows("forward", 1.0, values + 1e-4), rows("forward", 2.0, values)), "pearson")
+    assert row["p_adjusted"] < 1e-50
+    assert row["verdict"] == "alike"
+    assert (
+        compare_sources(
+            pd.concat([rows("forward", 1.0, values + 1e-4), rows("forward", 2.0, values)]), Bootstrap(0), 1e-5
+        )["verdict"]
+        .isin(["better", "worse"])
+        .all()
+    )
+
+
+def test_a_verdict_waits_for_the_adjusted_p_value():
+    # Nine of ten rows: p = 0.021 by itself, not among all metrics.
+    values = np.linspace(0.2, 0.6, 10)
+    row = chosen(
+        compared(rows("forward", 1.0, values + np.repeat([0.1, -0.1], [9, 1])), rows("forward", 2.0, values)), "pearson"
+    )
+    assert row["p_value"] < 0.05 < row["p_adjusted"]
+    assert row["verdict"] == "open"
+
+
+def test_a_factor_is_better_where_it_is_nearer_to_one():
+    assert verdict(np.linspace(0.85, 0.95, 20), np.linspace(1.9, 2.1, 20), "best_factor") == "better"
+    assert verdict(np.linspace(2.9, 3.1, 20), np.linspace(1.9, 2.1, 20), "best_factor") == "worse"
 
 
 @pytest.mark.parametrize(("better", "worse"), [(0, 5), (5, 0), (7, 3), (4, 4), (150, 200), (0, 0)])

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from approxgrad.evaluation.uncertainty import COLUMNS_AT_ONCE, Bootstrap, intervals
+from approxgrad.evaluation.uncertainty import COLUMNS_AT_ONCE, FEWEST, Bootstrap, intervals
 
 ENDS = ["mean_low", "mean_high", "median_low", "median_high"]
 
@@ -97,12 +97,19 @@ def test_undefined_values_are_left_out():
 
 
 def test_too_few_values_have_no_interval():
-    result = intervals([np.array([]), np.array([np.nan]), np.array([2.5, np.nan]), np.array([1.0, 2.0])], Bootstrap(0))
+    few = np.append(np.arange(FEWEST - 1.0), np.nan)
+    result = intervals([np.array([]), np.array([np.nan]), few, np.arange(float(FEWEST))], Bootstrap(0))
     assert result.iloc[:2].isna().all(axis=None)
-    assert result.loc[2, ["mean", "median"]].tolist() == [2.5, 2.5]
+    assert result.loc[2, ["mean", "median"]].tolist() == [2, 2]
     assert result.loc[2, ENDS].isna().all()
-    # Two values say next to nothing: all between them is possible.
-    assert result.loc[3, ENDS].tolist() == [1, 2, 1, 2]
+    assert result.loc[3, ENDS].notna().all()
+
+
+def test_all_between_five_values_misses_the_median_too_often():
+    """The widest interval that five values have covers less than 95 %, that of six values more."""
+    columns = np.random.default_rng(0).normal(size=(20_000, FEWEST))
+    covered = [((own.min(axis=1) < 0) & (own.max(axis=1) > 0)).mean() for own in (columns[:, :-1], columns)]
+    assert covered[0] < 0.945 < 0.96 < covered[1]
 
 
 def test_without_columns_there_are_no_rows():
@@ -118,7 +125,7 @@ def test_many_ties_are_not_torn_apart_by_rounding(scale):
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.999])
 def test_an_interval_holds_its_estimate_and_stays_among_the_values(level):
-    columns = draw(exponential, 4, 50) + draw(normal, 25, 50) + [np.repeat([0.0, 1.0], [29, 1])]
+    columns = draw(exponential, 6, 50) + draw(normal, 25, 50) + [np.repeat([0.0, 1.0], [29, 1])]
     result = intervals(columns, Bootstrap(0, level))
     smallest, largest = (np.array([extreme(column) for column in columns]) for extreme in (np.min, np.max))
     for name in ("mean", "median"):

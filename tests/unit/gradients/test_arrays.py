@@ -13,10 +13,10 @@ ROWS = np.random.default_rng(0).normal(size=(5, 3))
 LABELS = np.array([0, 1, 1, 0, 1])
 WEIGHTS = np.array([[1.0, -2.0], [0.5, 3.0], [-1.5, 0.25]])
 CENTRAL = FiniteDifference(0.01, "central")
-# Of captum's weights of path points, which are rounded to float32.
-PATH = {"rtol": 2 * np.finfo(np.float32).eps, "atol": 1e-9}
 # Of a linear function in float64: roundings of outputs of size 15, over the step.
 CLOSE = {"rtol": 0, "atol": 100 * np.finfo(float).eps * 15 / 0.01}
+# The same times x - b, which is below 5.
+PATH = {"rtol": 0, "atol": 5 * CLOSE["atol"]}
 
 
 def frame(rows=ROWS, **options):

@@ -177,7 +177,9 @@ def test_captum_takes_it_as_its_gradient():
     method = IntegratedGradients(model)
     method.gradient_func = source = DirectionalDifference(0.01)
     own = attribute(model, x, target=0, method="integrated_gradients", gradient=source, n_steps=8)
-    torch.testing.assert_close(own, method.attribute(x, target=0, n_steps=8), rtol=0, atol=1e-9)
+    # captum's weights of the path are float32.
+    atol = 4 * torch.finfo(torch.float32).eps * float(own.abs().max())
+    torch.testing.assert_close(own, method.attribute(x, target=0, n_steps=8), rtol=0, atol=atol)
 
 
 # Refusals

@@ -77,6 +77,28 @@ def test_a_single_output_without_an_axis_is_that_of_a_regression(folder):
     assert opened(outputs=1)(torch.ones(2, 4)).tolist() == [[4.0], [4.0]]
 
 
+def test_other_inputs_have_values_from_the_configuration(folder):
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["c"]), helper.make_node("Mul", ["c", "b"], ["y"])]
+    inputs = [port("x", ["N", 4]), port("b", ["N", 3])]
+    saved(made(nodes, inputs, [port("y", ["N", 3])], {"w": WEIGHTS}), folder / "model.onnx")
+    own = kind(input="x", constants={"b": [1, 2, 0.5]})
+    assert own.faults() == []
+    rows = torch.randn(5, 4)
+    found = open_model("onnx", own.opening(), None, (4,), 3, CPU)(rows)
+    torch.testing.assert_close(found, rows @ torch.from_numpy(WEIGHTS) * torch.tensor([1, 2, 0.5]))
+    with pytest.raises(ModelError, match=r"name the explained one as input=, and give values of the others"):
+        opened()
+    with pytest.raises(ValueError, match=r"^constants: lack a value of b \(float32, shape \(N, 3\)\)$"):
+        opened(input="x")
+
+
+@pytest.mark.parametrize("value", ["one", True, None, [[1, 2], [3]], [1, "a"], float("nan"), {"a": 1}])
+def test_constants_that_are_no_numbers_are_refused(value):
+    assert kind(constants={"b": value}).faults() == [
+        "constants.b: expected a number, or lists of one length with numbers"
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

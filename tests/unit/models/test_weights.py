@@ -34,7 +34,7 @@ def weight_file(request, tmp_path):
 
 def test_weights_are_read_whatever_the_format(weight_file):
     path, state = weight_file
-    weights = read_weights(path)
+    weights, _ = read_weights(path)
     assert set(weights) == set(state)
     assert all(torch.equal(weights[name], state[name]) for name in state)
 
@@ -43,7 +43,7 @@ def test_fitted_model_computes_as_the_original_did(weight_file):
     path, state = weight_file
     original, model = network().eval(), network().eval()
     original.load_state_dict(state)
-    fit_weights(model, read_weights(path), str(path))
+    fit_weights(model, read_weights(path)[0], str(path))
     inputs = torch.randn(6, 4)
     assert torch.equal(model(inputs), original(inputs))
 
@@ -138,7 +138,7 @@ def test_of_names_that_share_a_tensor_any_will_do_and_extra_state_is_put_back(tm
     state.pop(dropped, None)
     torch.save(state, tmp_path / "weights.pt")
     model = Tied()
-    fit_weights(model, read_weights(tmp_path / "weights.pt"), "here")
+    fit_weights(model, read_weights(tmp_path / "weights.pt")[0], "here")
     assert torch.equal(model.a.weight, state["b.weight" if dropped == "a.weight" else "a.weight"])
     assert model.count == 7
 
@@ -209,3 +209,92 @@ def test_factory_must_return_a_module():
 def ordered(input_shape, outputs):
     """Stand for a factory that returns something else."""
     return OrderedDict()
+
+
+# Checkpoints as training scripts leave them
+
+
+def fitted(tmp_path, content):
+    """Fit what is saved as a torch file, see that the network computes as the original, and return what was said."""
+    torch.manual_seed(0)
+    original = network()
+    torch.save(content(original.state_dict()), tmp_path / "weights.pt")
+    state, where = read_weights(tmp_path / "weights.pt")
+    model = network()
+    names = fit_weights(model, state, "here")
+    inputs = torch.randn(6, 4)
+    assert torch.equal(model.eval()(inputs), original.eval()(inputs))
+    return where, names
+
+
+def prefixed(prefix, state):
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (lambda own: own, ("", "")),
+        (lambda own: {"state_dict": own, "epoch": 3}, ("weights from state_dict of the checkpoint", "")),
+        (
+            lambda own: {"model_state_dict": own, "optimizer_state_dict": {"state": {}, "lr": 0.1}, "loss": 0.2},
+            ("weights from model_state_dict of the checkpoint", ""),
+        ),
+        (lambda own: {"model": own, "args": {"lr": 1}}, ("weights from model of the checkpoint", "")),
+        (lambda own: {"net": own, "acc": 9.0}, ("weights from net of the checkpoint", "")),
+        (lambda own: {"model": {"state_dict": own, "n": 1}}, ("weights from model.state_dict of the checkpoint", "")),
+        (lambda own: prefixed("module.", own), ("", "names without module.")),
+        (lambda own: prefixed("_orig_mod.", own), ("", "names without _orig_mod.")),
+        (lambda own: prefixed("module._orig_mod.", own), ("", "names without module. and _orig_mod.")),
+        (lambda own: prefixed("model.", own), ("", "names without model.")),
+        (lambda own: prefixed("model.net.module.", own), ("", "names without model. and net. and module.")),
+        (
+            lambda own: {name.replace("0.", "0.module.") if name[0] == "0" else name: own[name] for name in own},
+            ("", "names without module."),
+        ),
+        (
+            lambda own: {"state_dict": prefixed("module.", own), "epoch": 1},
+            ("weights from state_dict of the checkpoint", "names without module."),
+        ),
+    ],
+)
+def test_usual_checkpoints_fit_and_are_told(tmp_path, content, said):
+    assert fitted(tmp_path, content) == said
+
+
+class Wrapped(nn.Module):
+    """A network whose own names begin with what is left out of others."""
+
+    def __init__(self):
+        super().__init__()
+        self.module = network()
+
+
+def test_names_that_fit_stay_as_they_are():
+    model = Wrapped()
+    assert fit_weights(model, Wrapped().state_dict(), "here") == ""
+    with pytest.raises(ModelError, match=r"missing module.0.weight.* unexpected 0.weight"):
+        fit_weights(model, network().state_dict(), "here")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"epoch": 3, "optimizer": {}}, r"is not a state dictionary, .*; it has the keys epoch, optimizer"),
+        ([torch.zeros(2)], r"is not a state dictionary, which maps names to tensors$"),
+        (
+            network(),
+            r"state dictionary of tensors only; where it was trained, write it with torch.save\(model.state_dict",
+        ),
+    ],
+)
+def test_what_holds_no_weights_is_told(tmp_path, content, expected):
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(ModelError, match=expected):
+        read_weights(tmp_path / "weights.pt")
+
+
+def test_names_that_two_weights_would_share_are_not_shortened():
+    state = prefixed("module.", network().state_dict()) | network().state_dict()
+    with pytest.raises(ModelError, match=r"does not fit Sequential: unexpected module.0.weight"):
+        fit_weights(network(), state, "here")

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 PAIR = ("synthetic_linear", "mlp")
 SPEED = Speed(start_up=2.0, forward=100.0, exact=10.0, training=0.001, gpu=False)
-INPUTS = {"synthetic_linear": Inputs((12,), 700, 12)}
+INPUTS = {"synthetic_linear": Inputs((12,), 700, 12, 12)}
 CALIBRATION = Calibration(0.5, {PAIR: SPEED}, {PAIR: 700 * 300}, threads=1)
 OUTPUTS = {"prepare_data": 3, "train_model": 3, "attribute": 1, "differentiate": 1, "derive": 1, "evaluate": 1} | {
     "plot_boxplots": 2
@@ -213,7 +213,7 @@ def test_prepared_data_tell_what_the_configuration_does_not(tmp_path, monkeypatc
     split = Split(features, np.zeros(3, np.float32), feature_shape=(4,))
     for part in ("train", "test"):
         write_split(tmp_path / "data" / "own" / f"{part}.parquet", split, {})
-    assert known_inputs(asked, "own") == Inputs((4,), 3, 2)
+    assert known_inputs(asked, "own") == Inputs((4,), 3, 2, 2)
     classes = Split(features, np.zeros(3, np.int64), feature_shape=(4,), classes=("a", "b"))
     write_split(tmp_path / "data" / "own" / "test.parquet", classes, {})
     assert known_inputs(asked, "own").outputs == 2

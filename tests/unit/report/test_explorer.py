@@ -107,6 +107,40 @@ def test_the_nearest_source_is_found_before_numbers_are_rounded(tmp_path):
     assert marked == {"pearson": ["2"], "relative_error": ["2", "10"], "cosine": []}
 
 
+def test_features_classes_and_origins_have_their_names(tmp_path):
+    names = {
+        "feature_names": ["age", "city=Lima", "city=Oslo", "rooms"],
+        "feature_groups": ["age", "city", "city", "rooms"],
+        "classes": ["no", "yes"],
+    }
+    results = [attributions((4,), step, samples=3) for step in (None, 0.5, 2.0)]
+    for result in results:
+        result.inputs[:, 1:3] = [[0, 1], [1, 0], [0, 1]]
+        result.metadata.update(names)
+    origin = np.array(["17", "4", "30"])
+    results = [dataclasses.replace(result, target=np.array([1, 0, 1]), origin=origin) for result in results]
+    exact, *others = written(tmp_path, results)
+    write_table(tmp_path / "metrics.parquet", evaluate_method([exact], others), {})
+    described = {"labels": LABELS, "families": FAMILIES, "is_image": False}
+    item = read_comparison(NAMES, tmp_path / "metrics.parquet", exact, others, **described)
+    assert item.metrics["origin"].tolist() == ["17", "4", "30"] * 2
+    found = data(item)
+    assert [row["feature"] for row in found["features"]] == ["age", "city", "rooms"]
+    assert found["shape"] == [1, 3]
+    assert [row["name"] for row in found["rows"]][:2] == [
+        "row 100, class yes, origin 17",
+        "row 101, class no, origin 4",
+    ]
+    assert [row["input"][1] for row in found["rows"]] == ["Oslo", "Lima", "Oslo"]
+    for row, own in zip(found["rows"], results[0].attribution, strict=True):
+        values = [own[0], own[1] + own[2], own[3]]
+        step = row["exact_scale"] / 2
+        np.testing.assert_allclose(np.array(row["exact"]) * row["exact_scale"], values, atol=2 * step)
+    chart = json.dumps(comparison_chart(item, found))
+    assert '"city"' in chart
+    assert "origin 17" in chart
+
+
 def test_undefined_metrics_are_left_out_of_boxes_and_points(tmp_path):
     item, _ = comparison(tmp_path, (5,), samples=4)
     item.metrics.loc[(item.metrics["setting"] == 2) & (item.metrics["sample"] == 101), "pearson"] = None

@@ -19,6 +19,8 @@ def test_an_attribution_is_summed_up_by_its_cost():
         attribution_summary(1200, exact, 0.4, exact=True) == "1,200 samples, 1,000 forward and backward passes, 2,500/s"
     )
     assert attribution_summary(0, metadata | {"model_evaluations": 0}, 0.0) == "0 samples, 0 evaluations"
+    shapley = metadata | {"setting_name": "", "model_evaluations": 0}
+    assert attribution_summary(20, shapley, 0.4) == "20 samples"
     assert gathering_summary(3, metadata) == "3 shards, 3,250 evaluations"
 
 

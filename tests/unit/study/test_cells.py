@@ -14,7 +14,7 @@ from approxgrad.models.model_files import build_model, load_model
 from approxgrad.models.saved import save_model
 from approxgrad.seeds import draw_samples
 from approxgrad.storage.attributions import SOURCE_COLUMNS, read_attributions, write_attributions
-from approxgrad.storage.splits import Split, write_split
+from approxgrad.storage.splits import Split, read_split, write_split
 from approxgrad.storage.step_tables import write_choice
 from approxgrad.storage.table_checks import TableError
 from approxgrad.study import cells, shards, subjects
@@ -56,6 +56,20 @@ def files(tmp_path):
     write_split(tmp_path / "train.parquet", split(20, 2, mean=(0.5,), std=(2.0,)), {})
     parts = {"weights": tmp_path / "weights.safetensors", "test": tmp_path / "test.parquet", "training": None}
     return {"model": {"kind": "mlp"}, **parts}
+
+
+def test_names_and_origins_travel_with_the_rows(files, tmp_path):
+    names = {"feature_names": tuple("abcd"), "feature_groups": ("a", "b", "b", "d")}
+    origin = np.array([str(10 * row) for row in range(8)])
+    write_split(tmp_path / "test.parquet", split(8, 1, origin=origin, notes=("something was done",), **names), {})
+    assert read_split(tmp_path / "test.parquet").notes == ("something was done",)
+    result = cell(files, {"attribution": "saliency"})
+    write_attributions(tmp_path / "own.parquet", result)
+    found = read_attributions(tmp_path / "own.parquet")
+    assert found.origin.tolist() == [str(10 * row) for row in found.sample]
+    assert (found.names.features, found.names.shown, found.names.classes) == (tuple("abcd"), ("a", "b", "d"), ())
+    totals = found.names.totals(found.attribution)
+    np.testing.assert_array_equal(totals[:, 1], found.attribution[:, 1] + found.attribution[:, 2])
 
 
 def gradient(scheme, step=0.5, dtype="float32"):
@@ -381,7 +395,12 @@ def test_baselines_have_one_number_or_one_for_each_feature(tmp_path):
     write_split(tmp_path / "train", train, {})
     mean = baseline_values("mean", tmp_path / "train", (FEATURES,))
     np.testing.assert_allclose(mean, train.model_inputs().mean(axis=0), rtol=0, atol=1e-6)
-    for values in (baseline_values("zero", None, shape), mean):
+    other = split(20, 3, mean=(0.5,), std=(2.0,))
+    write_split(tmp_path / "test", other, {})
+    test_mean = baseline_values("test_mean", tmp_path / "train", (FEATURES,), tmp_path / "test")
+    np.testing.assert_allclose(test_mean, other.model_inputs().mean(axis=0), rtol=0, atol=1e-6)
+    assert np.abs(test_mean - mean).max() > 0.01
+    for values in (baseline_values("zero", None, shape), mean, test_mean):
         assert values.dtype == np.float32
 
 
@@ -391,6 +410,7 @@ def test_baselines_have_one_number_or_one_for_each_feature(tmp_path):
         ([1.0, 2.0, 3.0], "baseline: got 3 numbers, expected 4, one for each feature"),
         ([1.0], "baseline: got 1 numbers, expected 4, one for each feature"),
         ("mean", "baseline: mean needs the training split"),
+        ("test_mean", "baseline: test_mean needs the test split"),
     ],
 )
 def test_unfit_baselines_are_refused(baseline, complaint):

@@ -9,18 +9,21 @@ import posixpath
 import re
 import stat
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from approxgrad.datasets.faults import DatasetError, listed, lookalikes, reading
+from approxgrad.datasets.faults import DatasetError, reading
+from approxgrad.datasets.image_layout import layout
 from approxgrad.messages import one_line
 from approxgrad.provenance.digests import LARGEST_READ, content_digest
 
-PARTS = ("train", "test")
 LARGEST_FILE = 256 * 2**20  # bytes of one image file, before decoding
 
-HIDDEN = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r"})
+HIDDEN = frozenset(
+    {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r", "picasa.ini", "zbthumbnail.info"}
+    | {"$recycle.bin", "system volume information", "lost+found", "__pycache__"}
+)
 """What systems leave in folders, in lower case, besides names that begin with a dot."""
 LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # errors of a link without an end
 ENTRY = b"PK\x01\x02"  # how an entry in the table of contents of a zip archive begins
@@ -32,15 +35,14 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def names(self) -> Iterator[str]:
-        """Yield the contents of the folder and its class folders, as relative paths; folders end in a slash."""
-        yield from (name for name, _ in _entries(self._path, ""))
-        yield from (name for name, _ in self.listing())
+    def entries(self, folder: str) -> list[str]:
+        """Return the names in a folder, which is empty or ends in a slash; those of folders end in a slash too."""
+        return sorted(name for name, _ in _entries(self._path / folder, folder))
 
     def listing(self) -> Iterator[tuple[str, os.stat_result]]:
         """Yield the class folders and their contents, with size and time."""
-        for part in PARTS:
-            for class_folder, state in _entries(self._path / part, f"{part}/"):
+        for part in layout(self, self._path).values():
+            for class_folder, state in _entries(self._path / part, part):
                 if class_folder.endswith("/"):
                     yield class_folder, state
                     yield from _entries(self._path / class_folder, class_folder)
@@ -76,8 +78,18 @@ class Archive:
                 # Compares its name with the one in front of the content.
                 archive.open(member).close()
             self._members[name] = member
+        self._children: dict[str, set[str]] = {}
+        for name in self._names():
+            pieces = [piece + "/" for piece in name.split("/")[:-1]] + [name.split("/")[-1]]
+            for place, piece in enumerate(filter(None, pieces)):
+                parent = "".join(pieces[:place])
+                self._children.setdefault(parent, set()).add(parent + piece)
 
-    def names(self) -> Iterator[str]:
+    def entries(self, folder: str) -> list[str]:
+        """Return the names in a folder, as of :meth:`Folder.entries`."""
+        return sorted(name for name in self._children.get(folder, ()) if not is_hidden(_last(name)))
+
+    def _names(self) -> Iterator[str]:
         """Yield the names of all members except links; folders end in a slash."""
         for name, member in self._members.items():
             if stat.S_ISLNK(member.external_attr >> 16):
@@ -86,9 +98,9 @@ class Archive:
                 yield name
 
     def _check_link(self, name: str) -> None:
-        """Refuse a link in a class folder that leads to another member; any other is ignored as a dangling one."""
+        """Refuse a link in a folder that leads to another member; any other is ignored as a dangling one."""
         pieces = name.split("/")
-        if pieces[0] not in PARTS or any(map(is_hidden, pieces)):
+        if len(pieces) < 2 or any(map(is_hidden, pieces)):
             return
         target = posixpath.normpath(posixpath.join(posixpath.dirname(name), self.read(name).decode(errors="replace")))
         if any(other == target or other.startswith(f"{target}/") for other in self._members):
@@ -118,44 +130,9 @@ def opened(path: Path) -> Iterator[Folder | Archive]:
         yield Archive(path, archive)
 
 
-def class_folders(names: Iterable[str], where: Path) -> dict[str, dict[str, list[str]]]:
-    """Return the names of the image files of each part (``train``, ``test``) by class, both in alphabetical order.
-
-    Hidden files, files left by systems and everything outside class folders are ignored. A DatasetError says which part
-    or class is missing, empty, in ``test`` only, looks like another one or contains a folder.
-    """
-    parts: dict[str, dict[str, list[str]]] = {part: {} for part in PARTS}
-    top: set[str] = set()
-    for name in sorted(names):
-        part, *rest = name.split("/")
-        if any(map(is_hidden, [part, *rest])):
-            continue
-        top.add(part)
-        if part not in parts or len(rest) < 2:
-            continue
-        images = parts[part].setdefault(rest[0], [])
-        if len(rest) > 2:
-            folder = one_line("/".join([part, *rest[:2]]))
-            raise DatasetError(f"{where}: {folder} is a folder, expected images in {part}/{one_line(rest[0])}")
-        if rest[1]:
-            images.append(name)
-    for part, classes in parts.items():
-        if not classes:
-            raise DatasetError(f"{where}: has no {part}/ with a folder for each class, only {listed(sorted(top))}")
-        empty = [name for name, images in classes.items() if not images]
-        if empty:
-            raise DatasetError(f"{where}: {part}/{one_line(empty[0])} contains no image")
-    for name, other in lookalikes({name: f"{part}/{name}" for part in reversed(PARTS) for name in parts[part]}):
-        raise DatasetError(
-            f"{where}: has the folders {name!a} and {other!a}, which look the same; expected one spelling"
-        )
-    known = listed(parts["train"])
-    unknown = sorted(set(parts["test"]) - set(parts["train"]))
-    if unknown:
-        raise DatasetError(f"{where}: test/ has the class {one_line(unknown[0])}, expected one of train/: {known}")
-    if len(parts["train"]) < 2:
-        raise DatasetError(f"{where}: train/ has the class {known} only, expected several")
-    return {part: dict(sorted(classes.items())) for part, classes in parts.items()}
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder was not put there by a person."""
+    return name.startswith((".", "~$")) or name.lower() in HIDDEN
 
 
 def listing_digest(path: Path) -> str:
@@ -176,11 +153,6 @@ def listing_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def is_hidden(name: str) -> bool:
-    """Return whether a file or folder was not put there by a person."""
-    return name.startswith(".") or name.lower() in HIDDEN
-
-
 def _entries(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the files and folders in a folder, if it is one, without devices and links that lead nowhere."""
     with reading(f"{one_line(folder)}: cannot be read"):
@@ -194,6 +166,10 @@ def _entries(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
             is_folder = stat.S_ISDIR(state.st_mode)
             if not is_hidden(entry.name) and (is_folder or stat.S_ISREG(state.st_mode)):
                 yield f"{prefix}{entry.name}{'/' if is_folder else ''}", state
+
+
+def _last(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]
 
 
 def _zip_file(path: Path) -> zipfile.ZipFile:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from approxgrad.datasets.drawing import LIMIT, UNLIMITED, VALIDATION, Amount, Limit, rest_faults, rows_of, stratified
 from approxgrad.datasets.faults import DatasetError, refuse
-from approxgrad.datasets.image_files import Archive, Folder, class_folders, opened
-from approxgrad.datasets.kind import DATASETS, DatasetKind
+from approxgrad.datasets.image_files import Archive, Folder, opened
+from approxgrad.datasets.image_layout import ALL, class_folders
+from approxgrad.datasets.kind import DATASETS, PARTS, DatasetKind
 from approxgrad.datasets.pixels import decoded, pillow_limits
 from approxgrad.descriptions import Integer, Text, option
 from approxgrad.messages import one_line
@@ -24,9 +25,12 @@ from approxgrad.storage.splits import Split
 Side = Annotated[Integer, option("", ge=1, le=4096)]
 
 PATH = (
-    "Folder or .zip file with images in train/<class>/ and test/<class>/. Hidden files are ignored. Images are turned"
-    " as their EXIF data say; transparent parts become white; animations and more than 8 bits per channel are refused."
+    "Folder or .zip file with images in train/<class>/ and test/<class>/, and perhaps val/<class>/, which stands for"
+    " test/ if that is missing; or just in <class>/, which are split at random. Hidden files are ignored. Images are"
+    " turned as their EXIF data say; transparent parts become white; animations and more than 8 bits per channel are"
+    " refused."
 )
+TEST = "Images that are attributed and tested on, if no folder holds them; a share below 1 of all, or a count."
 SIZE = "Height and width to which images are resized (shorter side) and cropped (centre)."
 
 
@@ -42,7 +46,8 @@ class ImageFolder(DatasetKind):
     path: Annotated[Text, option(PATH, min_length=1)]
     size: Annotated[tuple[Side, Side], option(SIZE)]
     channels: Annotated[Literal[3, 1], option("3 for colour, 1 for grey.")] = 3
-    validation: Annotated[Amount, option(VALIDATION)] = 0.1
+    validation: Annotated[Amount, option(f"{VALIDATION} Not used where a folder holds them.")] = 0.1
+    test: Annotated[Amount, option(TEST)] = 0.25
     limit: Annotated[Limit, option(LIMIT)] = UNLIMITED
 
     @property
@@ -69,29 +74,47 @@ class ImageFolder(DatasetKind):
         """Return the images; draws keep the proportions of the classes, and only the drawn images are decoded."""
         (path,) = sources
         with opened(path) as files, pillow_limits():
-            folders = class_folders(files.names(), path)
-            order = list(folders["train"])
-            (names, labels), (test_names, test_labels) = (_flat(folders[part], order) for part in ("train", "test"))
+            folders = class_folders(files, path)
+            order = list(next(iter(folders.values())))
+            images = {part: _flat(found, order) for part, found in folders.items()}
+            rows = self._drawn({part: labels for part, (_, labels) in images.items()}, path, order, seed)
             classes = tuple(map(one_line, order))
-            validation, rest = stratified(labels, rows_of(self.validation, len(names)), derive_seed(seed, "validation"))
-            refuse([f"{path}: {fault}" for fault in rest_faults("validation", len(rest))])
-            for lacking in sorted(set(range(len(classes))) - set(labels[rest].tolist())):
-                raise DatasetError(
-                    f"{path}: validation leaves no image of train/{classes[lacking]} to train on, expected one"
+            total = sum(len(own) for _, own in rows.values())
+            with progress_bar(total, "read images", "image") as bar:
+                parts = {}
+                for part, (origin, own) in rows.items():
+                    names, labels = images[origin]
+                    chosen = [names[row] for row in own]
+                    pixels = self._read(files, path, chosen, bar)
+                    parts[part] = self.split(pixels, labels[own], classes, origin=np.array(list(map(one_line, chosen))))
+                return parts
+
+    def _drawn(
+        self, labels: dict[str, NDArray[np.int64]], path: Path, order: list[str], seed: int
+    ) -> dict[str, tuple[str, NDArray[np.int64]]]:
+        """Return, for each part of the data set, the part of the folders that it is from and its images there."""
+        drawn = {part: (part, np.arange(len(own))) for part, own in labels.items()}
+        origin = ALL if ALL in labels else "train"
+        _, rest = drawn.pop(origin)
+        taken = []
+        for part, amount in (("test", self.test), ("validation", self.validation)):
+            if part not in drawn:
+                chosen, left = stratified(
+                    labels[origin][rest], rows_of(amount, len(labels[origin])), derive_seed(seed, part)
                 )
-            refuse(self.limit.faults(len(rest), len(test_names)))
-            train, _ = stratified(labels[rest], self.limit.train or len(rest), derive_seed(seed, "train"))
-            test, _ = stratified(test_labels, self.limit.test or len(test_names), derive_seed(seed, "test"))
-            drawn = {
-                "train": (names, labels, rest[train]),
-                "validation": (names, labels, validation),
-                "test": (test_names, test_labels, test),
-            }
-            with progress_bar(len(train) + len(validation) + len(test), "read images", "image") as bar:
-                return {
-                    part: self.split(self._read(files, path, [names[row] for row in rows], bar), numbers[rows], classes)
-                    for part, (names, numbers, rows) in drawn.items()
-                }
+                drawn[part], rest = (origin, rest[chosen]), rest[left]
+                taken.append(part)
+        refuse([f"{path}: {fault}" for fault in rest_faults(" and ".join(taken), len(rest))])
+        for lacking in sorted(set(range(len(order))) - set(labels[origin][rest].tolist())):
+            name = one_line(order[lacking]) if origin == ALL else f"{origin}/{one_line(order[lacking])}"
+            raise DatasetError(f"{path}: {' and '.join(taken)} leaves no image of {name} to train on, expected one")
+        drawn["train"] = (origin, rest)
+        refuse(self.limit.faults(len(rest), len(drawn["test"][1])))
+        for part, most in (("train", self.limit.train), ("test", self.limit.test)):
+            own, place = drawn[part]
+            kept, _ = stratified(labels[own][place], most or len(place), derive_seed(seed, part))
+            drawn[part] = (own, place[kept])
+        return {part: drawn[part] for part in PARTS}
 
     def _read(self, files: Folder | Archive, path: Path, names: list[str], bar: Any) -> NDArray[np.float32]:
         features = np.empty((len(names), *self.feature_shape), np.float32)

@@ -59,6 +59,18 @@ class DatasetKind(Description):
         """Whether the true effects of the features are known."""
         return False
 
+    def true_effects(self, features: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the true effect of every feature, and its slope, at any features: float64 (N, d) in the data's units.
+
+        To be defined where the effects are known as functions, and not at the test rows only.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether the true effects are known as functions."""
+        return type(self).true_effects is not DatasetKind.true_effects
+
     @property
     def fixed_scale(self) -> Normalisation:
         """The normalisation with the numbers of the configuration."""
@@ -76,13 +88,18 @@ class DatasetKind(Description):
         return written(self)
 
     def split(
-        self, features: NDArray[Any], target: NDArray[Any], classes: tuple[str, ...] = (), effects: Any = None
+        self,
+        features: NDArray[Any],
+        target: NDArray[Any],
+        classes: tuple[str, ...] = (),
+        effects: Any = None,
+        origin: NDArray[Any] | None = None,
     ) -> Split:
         """Return some rows as a part with the shape and the numbers of the configuration."""
         from approxgrad.storage.splits import Split
 
         scale = self.fixed_scale
-        return Split(features, target, effects, self.feature_shape or (), classes, scale.mean, scale.std)
+        return Split(features, target, effects, self.feature_shape or (), classes, scale.mean, scale.std, origin=origin)
 
     def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
         """Return the parts ``train``, ``validation`` and ``test`` from the files that :meth:`sources` names.

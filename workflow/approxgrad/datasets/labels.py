@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -19,14 +19,17 @@ FRACTIONS = 20
 """More different numbers with a fraction than this, or than half of the rows, are measurements and not classes."""
 
 
-def labels_of(values: NDArray[Any], where: str) -> Labels:
-    """Return a column of labels as Python's text, numbers or truth values, or raise a DatasetError."""
+def labels_of(values: NDArray[Any], where: str, rows: NDArray[np.int64]) -> Labels:
+    """Return a column of labels as Python's text, numbers or truth values, or raise a DatasetError.
+
+    The `rows` are the numbers of the rows in the file, for messages.
+    """
     if values.dtype.kind not in "biufOUTS":
         raise DatasetError(f"{where}: contains {values.dtype}, expected labels: text, numbers or truth values")
     labels = np.empty(len(values), object)
     missing = pd.isna(values)
     for row, label in enumerate(values.tolist()):
-        place = f"{where}, row {row + 1}"
+        place = f"{where}, row {rows[row]}"
         if isinstance(label, bytes):
             try:
                 label = label.decode()
@@ -62,8 +65,7 @@ def classes_of(
         first = next(iter(wheres.values()))
         raise DatasetError(f"{first}: target is always {one_line(found[0])}, expected several labels")
     numbers = {label: _number(label) for label in found if as_text or not isinstance(label, str)}
-    numeric = as_text and None not in numbers.values()
-    found.sort(key=(lambda label: (numbers[label], label)) if numeric else None)
+    found = ordered(found) if as_text else sorted(found)
     _check_discrete(numbers, sum(map(len, parts.values())), where)
     for label, other in lookalikes({str(label): str(label) for label in found}):
         raise DatasetError(
@@ -74,6 +76,12 @@ def classes_of(
     return tuple(map(one_line, found)), {
         name: np.fromiter((place[label] for label in labels), np.int64, len(labels)) for name, labels in parts.items()
     }
+
+
+def ordered(labels: Sequence[str]) -> list[str]:
+    """Return text by the size of the numbers that it spells if all of it does, else by letter."""
+    numbers = {label: _number(label) for label in labels}
+    return sorted(labels, key=None if None in numbers.values() else lambda label: (numbers[label], label))
 
 
 def _number(label: Any) -> Decimal | None:

@@ -52,7 +52,7 @@ def decoded(content: bytes, size: tuple[int, int], channels: int, where: str) ->
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 if _is_deep(image):
                     raise DatasetError(
-                        f"{where}: has more than 8 bits per channel (mode {image.mode}), which is not supported"
+                        f"{where}: has more than 8 bits per channel (mode {image.mode}); convert it to 8 bits"
                     )
                 # A photograph with an attached preview is one picture.
                 if image.format != "MPO" and getattr(image, "is_animated", False):

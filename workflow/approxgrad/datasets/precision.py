@@ -14,14 +14,20 @@ ROUNDED, MERGED = 1e-4, 1e-6
 """Rounding errors that are too large, as shares of a column's spread: in any case, and if they make values equal."""
 
 
-def single(values: NDArray[np.float64], given: NDArray[Any], where: str) -> NDArray[np.float32]:
-    """Return a column in single precision, or raise a DatasetError that quotes the value `given` at `where`."""
+def single(
+    values: NDArray[np.float64], given: NDArray[Any], where: str, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.float32]:
+    """Return a column in single precision, or raise a DatasetError that quotes the value `given` at `where`.
+
+    The `rows` are the numbers of the rows in the file; by default they count from 1.
+    """
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float32)
     wrong = np.flatnonzero(~np.isfinite(rounded))
     if wrong.size:
         got = one_line(repr(str(given[wrong[0]])), 60)
-        raise DatasetError(f"{where}, row {wrong[0] + 1}: got {got}, expected a finite number in single precision")
+        row = wrong[0] + 1 if rows is None else rows[wrong[0]]
+        raise DatasetError(f"{where}, row {row}: got {got}, expected a finite number in single precision")
     lost = _lost(values, rounded)
     if lost:
         raise DatasetError(

@@ -44,6 +44,15 @@ def effects(features: NDArray[np.float64], effect: str) -> NDArray[np.float64]:
     return np.asarray(shape * np.array(BETA[effect]) + OFFSET)
 
 
+def slopes(features: NDArray[np.float64], effect: str) -> NDArray[np.float64]:
+    """Return the derivative of every effect, both of shape (N, 12); it is 0 on a plateau, and at a jump."""
+    if effect == "linear":
+        shape = np.ones_like(features)
+    else:
+        shape = np.where(np.abs(features) >= TAIL_EDGE, 0.1 * np.abs(features), 0.0)
+    return np.asarray(shape * np.array(BETA[effect]))
+
+
 @dataclass(frozen=True)
 class Rows(Description):
     """Number of rows of each part."""
@@ -74,6 +83,10 @@ class Synthetic(DatasetKind):
     def training_rows(self) -> int:
         """Number of training rows."""
         return self.rows.train
+
+    def true_effects(self, features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return effects and slopes."""
+        return effects(features, self.effect), slopes(features, self.effect)
 
     def prepare(self, seed: int, sources: Sequence[Path] = ()) -> dict[str, Split]:
         """Return the generated parts; the seed draws the distribution's parameters, the features and the noise."""

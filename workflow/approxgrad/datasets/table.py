@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +14,33 @@ from approxgrad.datasets.drawing import Amount, rest_faults, rows_of, stratified
 from approxgrad.datasets.faults import DatasetError, refuse, unique_faults
 from approxgrad.datasets.kind import DATASETS, PARTS, DatasetKind
 from approxgrad.datasets.normalisation import Normalisation
-from approxgrad.datasets.precision import single
-from approxgrad.descriptions import Description, Text, option
+from approxgrad.datasets.table_columns import Wanted, check_names, chosen_columns, is_open
+from approxgrad.datasets.table_options import PLAIN_CSV, Arrays, Columns, CsvFormat, Files, Named, ending, ending_fault
+from approxgrad.descriptions import Text, option
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.splits import Split
 
 if TYPE_CHECKING:
-    from approxgrad.datasets.table_files import Rows
+    from approxgrad.datasets.table_rows import Rows
 
-SUFFIXES = (".csv", ".parquet")
-
+PATH = (
+    "One file with all rows: .csv, .tsv, .tab, .txt or .data (also compressed: .gz, .bz2, .xz, .zip), .parquet or .npz."
+)
+FEATURES = (
+    "Columns of the features: names, patterns such as `pixel*`, and ranges `first:last` in the order of the file; `all`"
+    " for every column with a name. The target, effects and what `without` names are left out of the last three."
+)
+CATEGORICAL = (
+    "Those of the features, as names or patterns, that hold categories: each becomes one feature of 0 and 1 for each of"
+    " its values, which figures and pages show as a group."
+)
+MISSING = (
+    "What is done where a value is missing, instead of refusing the file: `drop` leaves the row out, `mean` takes the"
+    " mean of the feature in the training rows (of a category, its share)."
+)
 TARGET = (
-    "Column of the target. In a classification, labels of .csv files are text as it stands there (01 and 1 are two"
-    " classes); in .parquet and .npz files numbers are numbers and text is text. Only an empty field is missing."
+    "Column of the target. In a classification, labels of text files are text as it stands there (01 and 1 are two"
+    " classes); in .parquet and .npz files numbers are numbers and text is text."
 )
 ARRAYS = (
     "Arrays of an .npz file, instead of columns: pairs of a matrix of features and a vector of targets for `all` rows,"
@@ -45,32 +59,6 @@ NORMALISATION = (
 )
 EFFECTS = "Columns of the features' true effects, in the order of the features, if they are known."
 
-Named = Annotated[Text, option("", min_length=1)]
-Columns = tuple[Text, ...]
-Pair = tuple[Text, Text]
-
-
-@dataclass(frozen=True)
-class Files(Description):
-    """One file for each part."""
-
-    train: Annotated[Named, option("Rows to train on.")]
-    test: Annotated[Named, option("Rows that are attributed and tested on.")]
-    validation: Annotated[
-        Named | None, option("Rows that choose the best epoch; by default some of the training rows.")
-    ] = None
-
-
-@dataclass(frozen=True)
-class Arrays(Description):
-    """Names of arrays: features and target of all rows or of each part, and effects."""
-
-    all: Annotated[Pair | None, option("Features and target of all rows, which are split at random.")] = None
-    train: Annotated[Pair | None, option("Features and target of the rows to train on.")] = None
-    validation: Annotated[Pair | None, option("Features and target of the rows that choose the best epoch.")] = None
-    test: Annotated[Pair | None, option("Features and target of the rows that are attributed and tested on.")] = None
-    effects: Annotated[Text | None, option("True effects of the features, for the rows of `all` or `test`.")] = None
-
 
 @DATASETS.add
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +71,13 @@ class Table(DatasetKind):
         Literal["classification", "regression"],
         option("Classification (the target is any kind of label) or regression (it is a number)."),
     ]
-    path: Annotated[Named | None, option("One .csv, .parquet or .npz file with all rows.")] = None
-    files: Annotated[Files | None, option("Instead of `path`, one .csv or .parquet file for each part.")] = None
-    features: Annotated[Columns | None, option("Columns of the features, which hold numbers.", min_length=1)] = None
+    path: Annotated[Named | None, option(PATH)] = None
+    files: Annotated[Files | None, option("Instead of `path`, one text or .parquet file for each part.")] = None
+    csv: Annotated[CsvFormat, option("How text files are written.")] = PLAIN_CSV
+    features: Annotated[Annotated[Columns, option("", min_length=1)] | Literal["all"] | None, option(FEATURES)] = None
+    without: Annotated[Columns, option("Columns, as names, patterns or ranges, that are no features.")] = ()
+    categorical: Annotated[Columns, option(CATEGORICAL)] = ()
+    missing: Annotated[Literal["drop", "mean"] | None, option(MISSING)] = None
     target: Annotated[Text | None, option(TARGET)] = None
     effects: Annotated[Columns | None, option(EFFECTS, min_length=1)] = None
     arrays: Annotated[Arrays | None, option(ARRAYS)] = None
@@ -108,7 +100,8 @@ class Table(DatasetKind):
     @property
     def feature_shape(self) -> tuple[int, ...] | None:
         """Number of features if they are named, as those of arrays are not."""
-        return (len(self.features),) if self.features else None
+        known = self.features and not is_open(self.features) and not self.categorical
+        return (len(self.features or ()),) if known else None
 
     @property
     def has_truth(self) -> bool:
@@ -122,10 +115,10 @@ class Table(DatasetKind):
         return super().faults() or (self._column_faults() if self.arrays is None else self._array_faults(self.arrays))
 
     def _array_faults(self, arrays: Arrays) -> list[str]:
-        if self.path is None or Path(self.path).suffix.lower() != ".npz":
+        if self.path is None or ending(self.path) != ".npz":
             return ["arrays: expected `path` with one .npz file"]
-        if any(value is not None for value in (self.features, self.target, self.effects)):
-            return ["arrays: stands instead of `features`, `target` and `effects`"]
+        if any((self.features, self.target, self.effects, self.without, self.categorical)):
+            return ["arrays: stands instead of `features`, `target`, `effects`, `without` and `categorical`"]
         if (arrays.all is None) == (arrays.train is None):
             return ["arrays: expected either `all` or `train` and `test`"]
         if (arrays.train is None) != (arrays.test is None):
@@ -134,38 +127,46 @@ class Table(DatasetKind):
 
     def _column_faults(self) -> list[str]:
         for key, path in self.own_files.items():
-            if Path(path).suffix.lower() not in SUFFIXES:
-                hint = ", or .npz together with `arrays`" if key == "path" else ""
-                return [f"{key}: got {path!r}, expected a file that ends in {' or '.join(SUFFIXES)}{hint}"]
+            if fault := ending_fault(key, path):
+                return [fault]
         if self.features is None or self.target is None:
             return ["features: expected `features` and `target`, names of columns"]
-        if self.target in self.features:
+        if self.features != "all" and self.target in self.features:
             return [f"target: got {self.target!r}, which is among the features"]
         effects = self.effects or ()
-        if effects and len(effects) != len(self.features):
-            return [f"effects: got {len(effects)} columns, expected {len(self.features)}"]
-        return unique_faults("features", self.features) + unique_faults("effects", effects)
+        if effects and self.categorical:
+            return ["effects: are of features, and a column of `categorical` becomes several"]
+        if effects and self.feature_shape and self.feature_shape != (len(effects),):
+            return [f"effects: got {len(effects)} columns, expected {self.feature_shape[0]}"]
+        named = () if self.features == "all" else self.features
+        faults = unique_faults("features", named) + unique_faults("effects", effects)
+        return faults or self.csv.faults(dict(self.own_files))
 
     def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
         """Return the rows; draws of a classification keep the proportions of the classes."""
         from approxgrad.datasets.labels import classes_of
+        from approxgrad.datasets.table_rows import filled, training_means
+        from approxgrad.datasets.table_scale import check_classes, check_spread, stored
 
-        parts = self._read(sources)
+        parts, groups = self._read(sources)
         classes: tuple[str, ...] = ()
         numbers = {name: np.zeros(len(rows.target), np.int64) for name, rows in parts.items()}
         if self.task == "classification":
             labels, wheres = ({name: getattr(rows, key) for name, rows in parts.items()} for key in ("target", "where"))
-            as_text = any(source.suffix.lower() == ".csv" for source in sources)
+            as_text = any(ending(source) not in (".parquet", ".npz") for source in sources)
             classes, numbers = classes_of(labels, wheres, as_text)
         targets = numbers if classes else {name: rows.target for name, rows in parts.items()}
         drawn = self._drawn(numbers, seed)
         if classes:
-            _check_classes(drawn, numbers, classes)
+            check_classes(drawn, numbers, classes)
         else:
-            _check_spread(drawn, parts)
+            check_spread(drawn, parts)
         origin, training = drawn["train"]
+        if self.missing == "mean":
+            means = training_means(parts[origin].features[training], parts[origin].columns)
+            parts = {name: replace(rows, features=filled(rows.features, means)) for name, rows in parts.items()}
         scale = self._scale(parts[origin].features[training], parts[origin].columns)
-        features = {name: _stored(rows, scale) for name, rows in parts.items()}
+        features = {name: stored(rows, scale) for name, rows in parts.items()}
         splits = {}
         for name, (origin, index) in drawn.items():
             effects = parts[origin].effects
@@ -177,32 +178,64 @@ class Table(DatasetKind):
                 classes=classes,
                 mean=scale.mean,
                 std=scale.std,
+                feature_names=parts[origin].names,
+                feature_groups=groups,
+                origin=parts[origin].numbers[index].astype(str),
+                notes=tuple(rows.note for rows in parts.values() if rows.note),
             )
         return splits
 
-    def _read(self, sources: Sequence[Path]) -> dict[str, Rows]:
-        """Return everything in the files: the part ``all``, or those of :data:`PARTS` that are there."""
-        from approxgrad.datasets.table_files import read_arrays, read_columns
+    def _read(self, sources: Sequence[Path]) -> tuple[dict[str, Rows], tuple[str, ...]]:
+        """Return the rows of each part (``all``, or :data:`PARTS`), and the column that each feature is from."""
+        from approxgrad.datasets.table_files import read_arrays
+        from approxgrad.datasets.table_rows import encoded, rows_of_arrays
 
+        parts: dict[str, Rows] = {}
         if self.arrays:
             explained = "all" if self.arrays.all else "test"
-            parts = {
-                name: read_arrays(sources[0], pair, self.arrays.effects if name == explained else None, self.task)
-                for name in ("all", *PARTS)
-                if (pair := getattr(self.arrays, name))
-            }
+            for name in ("all", *PARTS):
+                effects = self.arrays.effects if name == explained else None
+                if pair := getattr(self.arrays, name):
+                    arrays = read_arrays(sources[0], pair, effects)
+                    parts[name] = rows_of_arrays(sources[0], pair, arrays, effects, self.task, self.missing)
         else:
+            features: Wanted = self.features or ()
             names = ["all"] if self.path else [key.removeprefix("files.") for key in self.own_files]
-            parts = {}
             for name, path in zip(names, sources, strict=True):
-                effects = self.effects if name in ("all", "test") else None
-                parts[name] = read_columns(path, self.features or (), self.target or "", effects or (), self.task)
+                own = self.effects if name in ("all", "test") else None
+                parts[name] = self._read_columns(path, features, own or ())
+                # What the first file has under a pattern the others must have, and no more is taken.
+                features = parts[name].order
         first, *others = parts.values()
         for rows in others:
             count, expected = rows.features.shape[1], first.features.shape[1]
             if count != expected:
                 raise DatasetError(f"{rows.where}: has {count} features, expected {expected} as in {first.where}")
-        return parts
+        return encoded(parts)
+
+    def _read_columns(self, path: Path, wanted: Wanted, effects: Columns) -> Rows:
+        from approxgrad.datasets.table_files import read_columns
+        from approxgrad.datasets.table_rows import rows_of_columns
+
+        target = self.target or ""
+        features: Columns = ()
+        categorical: Columns = ()
+
+        def choose(found: list[str]) -> tuple[list[str], list[str]]:
+            nonlocal features, categorical
+            without = chosen_columns(self.without, found, path, key="without")
+            features = chosen_columns(wanted, found, path, without={target, *(self.effects or ()), *without})
+            check_names(path, [target, *effects], found)
+            categorical = chosen_columns(self.categorical, features, path, key="categorical")
+            if effects and len(effects) != len(features):
+                raise DatasetError(f"{path}: effects: got {len(effects)} columns for {len(features)} features")
+            text = [*categorical, *([target] if self.task == "classification" else [])]
+            return list(dict.fromkeys([*features, target, *effects])), text
+
+        columns = read_columns(path, choose, self.csv)
+        return rows_of_columns(
+            path, columns, features, target, effects, self.task, categorical=categorical, missing=self.missing
+        )
 
     def _drawn(self, strata: dict[str, NDArray[np.int64]], seed: int) -> dict[str, tuple[str, NDArray[np.int64]]]:
         """Return, for each part of the split, the part that was read and its rows there."""
@@ -220,50 +253,9 @@ class Table(DatasetKind):
         return {name: drawn[name] for name in PARTS}
 
     def _scale(self, features: NDArray[np.float64], columns: Sequence[str]) -> Normalisation:
-        if self.normalisation != "standardise":
-            refuse(self.fixed_scale.faults(features.shape[1]))
-            return self.fixed_scale
-        low, high = features.min(axis=0), features.max(axis=0)
-        with np.errstate(over="ignore", invalid="ignore"):
-            # A constant feature becomes exactly 0, which a mean with a rounding error would not give.
-            mean = np.where(low < high, features.mean(axis=0), low)
-            std = np.where(low < high, features.std(axis=0), 1.0)
-        wrong = np.flatnonzero(~(np.isfinite(std) & (std > 0)))
-        if wrong.size:
-            raise DatasetError(
-                f"{columns[wrong[0]]}: got values from {low[wrong[0]]:g} to {high[wrong[0]]:g}, "
-                "whose variance is not a number in double precision; expected others to standardise"
-            )
-        return Normalisation(tuple(mean.tolist()), tuple(std.tolist()))
+        from approxgrad.datasets.table_scale import standardising
 
-
-def _check_classes(
-    drawn: dict[str, tuple[str, NDArray[np.int64]]], numbers: dict[str, NDArray[np.int64]], classes: tuple[str, ...]
-) -> None:
-    origin, rows = drawn["train"]
-    count = sum(map(len, numbers.values()))
-    hint = f"; {len(classes)} labels in {count} rows may be numbers, `task: regression`"
-    for lacking in np.setdiff1d(np.arange(len(classes)), numbers[origin][rows]):
-        raise DatasetError(
-            f"target: no training row has the class {classes[lacking]}, expected each class there"
-            + (hint if len(classes) > count / 2 else "")
-        )
-
-
-def _check_spread(drawn: dict[str, tuple[str, NDArray[np.int64]]], parts: dict[str, Rows]) -> None:
-    """Refuse a regression with the same target in all rows that a model learns from or is measured on."""
-    for name in ("train", "test"):
-        origin, index = drawn[name]
-        target = parts[origin].target[index]
-        if len(target) > 1 and (target == target[0]).all():
-            where = parts[origin].where
-            raise DatasetError(f"{where}: target is always {target[0]:g} in the {name} rows, expected several values")
-
-
-def _stored(rows: Rows, scale: Normalisation) -> NDArray[np.floating[Any]]:
-    """Return the features in double precision if they are to be shifted or scaled, else in single precision."""
-    inputs = (rows.features - np.array(scale.mean)) / np.array(scale.std)
-    columns = zip(inputs.T, rows.features.T, rows.columns, strict=True)
-    models_see = np.stack([single(column, given, where) for column, given, where in columns], axis=1)
-    unchanged = not any(scale.mean) and set(scale.std) == {1.0}
-    return models_see if unchanged else rows.features
+        if self.normalisation == "standardise":
+            return standardising(features, columns)
+        refuse(self.fixed_scale.faults(features.shape[1]))
+        return self.fixed_scale

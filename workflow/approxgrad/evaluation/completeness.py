@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from approxgrad.evaluation.frames import source_columns
-from approxgrad.storage.attributions import OPTIONAL_COLUMNS, attribution_file
+from approxgrad.storage.attributions import END_COLUMNS, attribution_file
 from approxgrad.storage.table_checks import TableError, matrix
 
 
@@ -25,13 +25,13 @@ def residuals_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> pa.
     parts = []
     for path, method in zip(inputs["attributions"], params["methods"], strict=True):
         file = attribution_file(path, ["attribution"])
-        ends = file.read([name for name in ("sample", *OPTIONAL_COLUMNS) if name in file.schema.names])
-        if any(name not in file.schema.names or ends[name].null_count == len(ends) for name in OPTIONAL_COLUMNS):
+        ends = file.read([name for name in ("sample", *END_COLUMNS) if name in file.schema.names])
+        if any(name not in file.schema.names or ends[name].null_count == len(ends) for name in END_COLUMNS):
             raise TableError(f"{path}: lacks the outputs at input and baseline; attribute it again")
         rows = len(ends)
         pieces = (matrix(piece["attribution"], "attribution", path) for piece in file.pieces(["attribution"]))
         total = np.concatenate([maps.sum(axis=1, dtype=np.float64) for maps in pieces])
-        output, baseline_output = (ends[name].to_numpy() for name in OPTIONAL_COLUMNS)
+        output, baseline_output = (ends[name].to_numpy() for name in END_COLUMNS)
         gain = output - baseline_output
         residual = total - gain
         size = np.abs(gain)

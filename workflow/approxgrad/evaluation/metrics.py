@@ -27,6 +27,15 @@ class Metric:
     upper: float
     best: float  # the value of perfect agreement
     unit: str = ""  # of the values, where they have one
+    signs: bool = False  # whether it needs maps with signs; without them it is not reported
+
+    def distance(self, values: Array) -> Array:
+        """Return how far values are from perfect agreement."""
+        return np.asarray(np.abs(values - self.best))
+
+    def label_of(self, features: int) -> str:
+        """Return the label for maps of so many features."""
+        return self.label.format(top=top_count(features), features=features)
 
 
 METRICS: Registry[Metric] = Registry("metric", __package__, {})  # type: ignore[type-var]
@@ -75,6 +84,25 @@ def relative_error(attribution: Array, reference: Array) -> Array:
     """Return the Euclidean norm of the difference over that of the reference; undefined for a zero reference."""
     (error, error_scale), (size, size_scale) = map(_norm, (attribution - reference, reference))
     return np.asarray(np.ldexp(_divide(error, size), error_scale - size_scale))
+
+
+def scale_free_error(attribution: Array, reference: Array) -> Array:
+    """Return the relative error that is left when the map is multiplied by its :func:`best_factor`.
+
+    It is ``sqrt(1 - cos(a, r)**2)``, the sine of the angle between the maps, computed without the cancellation of that
+    formula. It is 0 for maps that differ by a factor, a negative one too, and undefined where one of them is zero.
+    """
+    a, r = _unit(attribution), _unit(reference)
+    along = (a * r).sum(axis=1, keepdims=True)
+    return np.asarray(np.minimum(np.linalg.norm(a - along * r, axis=1), 1))
+
+
+def best_factor(attribution: Array, reference: Array) -> Array:
+    """Return the factor c of the least ``|c a - r|``, which is ``(a r) / (a a)``; undefined where a map is zero."""
+    (_, scale), (_, size) = map(_norm, (attribution, reference))
+    a, r = (np.ldexp(values, -own[:, None]) for values, own in ((attribution, scale), (reference, size)))
+    factor = np.ldexp(_divide((a * r).sum(axis=1), (a**2).sum(axis=1)), size - scale)
+    return np.where((reference == 0).all(axis=1), np.nan, factor)
 
 
 def sign_agreement(attribution: Array, reference: Array) -> Array:
@@ -129,9 +157,14 @@ class _Top:
         return np.asarray(self.room * counts / np.maximum(self.tied.sum(axis=1), 1))
 
 
+def top_count(features: int) -> int:
+    """Return how many of so many features are the top tenth."""
+    return math.ceil(features / 10)
+
+
 def _top(values: Array) -> _Top:
     """Return the tenth of the largest of values that are not negative; zero is never among them."""
-    count = math.ceil(values.shape[1] / 10)
+    count = top_count(values.shape[1])
     smallest = np.partition(values, -count, axis=1)[:, [-count]]
     above, tied = values > smallest, (values == smallest) & (values > 0)
     return _Top(above, tied, np.where(tied.any(axis=1), count - above.sum(axis=1), 0))
@@ -160,26 +193,79 @@ for _metric in (
         math.inf,
         0,
     ),
-    Metric("sign_agreement", "Sign agreement", "How many features have the same sign?", sign_agreement, 0, 1, 1),
-    Metric("top_overlap", "Overlap of the top 10 %", "Are the largest features the same?", top_overlap, 0, 1, 1),
+    Metric(
+        "scale_free_error",
+        "Scale-free error",
+        "What is left of the relative error when the map is scaled best?",
+        scale_free_error,
+        0,
+        1,
+        0,
+    ),
+    Metric(
+        "best_factor",
+        "Best factor",
+        "With which factor is the map nearest to the reference?",
+        best_factor,
+        -math.inf,
+        math.inf,
+        1,
+    ),
+    Metric(
+        "sign_agreement",
+        "Sign agreement",
+        "How many features have the same sign?",
+        sign_agreement,
+        0,
+        1,
+        1,
+        signs=True,
+    ),
+    Metric(
+        "top_overlap",
+        "Overlap of the top {top} of {features} features",
+        "Are the largest features the same?",
+        top_overlap,
+        0,
+        1,
+        1,
+    ),
 ):
     METRICS.add(_metric)
 
 
-def compare(attribution: NDArray[np.floating], reference: NDArray[np.floating]) -> dict[str, Array]:
-    """Return every metric of :data:`METRICS`, computed in float64, for every row of two maps of one shape (N, d)."""
+def compare(
+    attribution: NDArray[np.floating], reference: NDArray[np.floating], *, signed: bool = True
+) -> dict[str, Array]:
+    """Return every metric of :data:`METRICS`, computed in float64, for every row of two maps of one shape (N, d).
+
+    Where maps are not `signed`, metrics of signs are NaN.
+    """
     if attribution.shape != reference.shape or attribution.ndim != 2:
         raise ValueError(
             f"reference: expected two maps of one shape (N, d), got {attribution.shape} and {reference.shape}"
         )
     a, r = np.asarray(attribution, float), np.asarray(reference, float)
-    return {name: metric.function(a, r) for name, metric in METRICS.items()}
+    nothing = np.full(len(a), np.nan)
+    return {name: metric.function(a, r) if signed or not metric.signs else nothing for name, metric in METRICS.items()}
+
+
+def reported(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of metrics with ``n`` samples each without those of signs that maps have none of."""
+    signs = table["metric"].isin([name for name, metric in METRICS.items() if metric.signs])
+    return table[~signs | (table["n"] > 0)].reset_index(drop=True)
 
 
 def _norm(values: Array) -> tuple[Array, NDArray[np.int_]]:
     """Return the Euclidean norm of every row as a number and an exponent of two, so that nothing leaves float64."""
     exponent = np.frexp(np.abs(values).max(axis=1))[1]
     return np.linalg.norm(np.ldexp(values, -exponent[:, None]), axis=1), exponent
+
+
+def _unit(values: Array) -> Array:
+    """Return every row with the norm 1; NaN for a row of zeros."""
+    scaled = _scaled(values)
+    return _divide(scaled, np.broadcast_to(np.linalg.norm(scaled, axis=1, keepdims=True), scaled.shape))
 
 
 def _scaled(values: Array) -> Array:

@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 from scipy.special import bdtr
 
 from approxgrad.evaluation.frames import KEYS, SOURCE, read_comparisons
-from approxgrad.evaluation.metrics import METRICS
+from approxgrad.evaluation.metrics import METRICS, reported
 from approxgrad.evaluation.uncertainty import Bootstrap, intervals
 
 WITHIN = [key for key in KEYS if key not in SOURCE or key == "dtype"]
 """Columns that are the same for both sources of a pair."""
+
+
+GAIN = ["median", "median_low", "median_high"]
+"""Median of the gains and its interval, as :func:`approxgrad.evaluation.uncertainty.intervals` names them."""
 
 
 def source_pairs(sources: pd.DataFrame) -> list[tuple[str, str, str]]:
@@ -47,7 +51,7 @@ def _alike(first: Any, second: Any) -> bool:
     return bool(same and first.chosen == second.chosen and first.setting_name == second.setting_name)
 
 
-def compare_sources(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
+def compare_sources(metrics: pd.DataFrame, bootstrap: Bootstrap, smallest: float = 0.01) -> pd.DataFrame:
     """Return the difference between two gradient sources in every metric, over the samples that both have.
 
     There is a row for each pair of :func:`source_pairs` and metric, with the columns :data:`WITHIN`: what the two
@@ -56,13 +60,20 @@ def compare_sources(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame
     shares of the ``n`` samples on which the first is nearer to the metric's best value, or as near; ``undefined``
     samples are left out because a metric is. ``p_value`` is that of :func:`sign_test`, ``p_adjusted`` after Holm's
     correction for all rows with the same :data:`WITHIN`.
+
+    The ``verdict`` weighs the gain of the first source within a sample: by how much it is nearer to the best value. It
+    is ``better`` or ``worse`` where the adjusted p-value is below 1 - level and the median gain at least `smallest`,
+    or the same below zero; ``alike`` where the whole interval of the median gain is smaller than that; else ``open``.
+    For a metric with a unit every difference matters.
     """
     pairs = _pairs(metrics)
     judged = _judged(pairs, metrics).groupby(["pair", "metric"], sort=False, observed=True)
     counts = judged.agg(
         size=("first", "size"), n=("difference", "count"), better=("better", "sum"), worse=("worse", "sum")
     )
-    estimates = intervals([values.to_numpy() for _, values in judged["difference"]], bootstrap)
+    estimates, gains = (
+        intervals([values.to_numpy() for _, values in judged[name]], bootstrap) for name in ("difference", "gain")
+    )
     better, worse, n = (counts[name].astype(int) for name in ("better", "worse", "n"))
     columns = {
         "first_median": judged["first"].median(),
@@ -75,17 +86,34 @@ def compare_sources(metrics: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame
         "n": n,
         "undefined": counts["size"] - n,
         "p_value": pd.Series(sign_test(better.to_numpy(), worse.to_numpy()), counts.index).where(n > 0),
+        **{name: gains[name].to_numpy() for name in GAIN},
     }
     table = pairs.merge(pd.DataFrame(columns, index=counts.index).reset_index(), on="pair").drop(columns="pair")
     groups = table.groupby(WITHIN, sort=False, dropna=False, observed=True)["p_value"]
-    return table.assign(p_adjusted=groups.transform(holm))
+    table = reported(table.assign(p_adjusted=groups.transform(holm)))
+    return table.assign(verdict=verdicts(table, 1 - bootstrap.level, smallest)).drop(columns=GAIN)
+
+
+def verdicts(table: pd.DataFrame, error: float, smallest: float) -> NDArray[np.str_]:
+    """Return the verdict on each row of a table with ``metric``, ``p_adjusted`` and the gain as :data:`GAIN`."""
+    units = {name: 0 if metric.unit else smallest for name, metric in METRICS.items()}
+    matters = table["metric"].map(units).astype(float)
+    median, low, high = (table[name].astype(float) for name in GAIN)
+    decided = table["p_adjusted"].astype(float) < error
+    chosen = [decided & (median > 0) & (median >= matters), decided & (median < 0) & (median <= -matters)]
+    alike = (-matters < low) & (high < matters) | (low == 0) & (high == 0)
+    return np.select([*chosen, alike], ["better", "worse", "alike"], "open")
 
 
 def pairs_table(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the table of :func:`compare_sources` for a rule, and how its intervals were computed."""
     bootstrap = Bootstrap(params["seed"], **params["uncertainty"])
     metrics = read_comparisons(inputs["metrics"], params["comparisons"])
-    return compare_sources(metrics, bootstrap), {"uncertainty": asdict(bootstrap)}
+    smallest = params["smallest_difference"]
+    return compare_sources(metrics, bootstrap, smallest), {
+        "uncertainty": asdict(bootstrap),
+        "smallest_difference": smallest,
+    }
 
 
 def _pairs(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -112,13 +140,14 @@ def _judged(pairs: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
         values = both[[f"{name} first", f"{name} second"]].to_numpy(float)
         # A metric that is undefined for one source counts for neither.
         values[np.isnan(values).any(axis=1)] = np.nan
-        distance = np.abs(values - metric.best)
+        distance = metric.distance(values)
         columns = {
             "pair": both["pair"],
             "metric": name,
             "first": values[:, 0],
             "second": values[:, 1],
             "difference": values[:, 0] - values[:, 1],
+            "gain": distance[:, 1] - distance[:, 0],
             "better": distance[:, 0] < distance[:, 1],
             "worse": distance[:, 0] > distance[:, 1],
         }

@@ -25,6 +25,10 @@ from approxgrad.seeds import derive_seed
 
 Array = NDArray[np.float64]
 
+FEWEST = 6
+"""Values below which there is no interval: between the smallest and the largest of n values the median lies with a
+probability of ``1 - 2**(1 - n)``, which is less than 95 % for five."""
+
 COLUMNS_AT_ONCE = 512  # bounds the memory for resampled means and medians, whatever the number of columns
 
 
@@ -52,16 +56,16 @@ def intervals(columns: Sequence[NDArray[np.floating]], bootstrap: Bootstrap) -> 
     """Return mean and median of every column with their intervals, one row per column.
 
     The columns are values of independent samples, each of shape (N,); lengths may differ. NaN is left out, and order is
-    ignored; columns with the same number of values share their resamples. The ends are NaN for fewer than two values,
-    everything is for none. Time: one matrix product, resamples x values x columns. Memory: 24 bytes x resamples x
-    values.
+    ignored; columns with the same number of values share their resamples. The ends are NaN for fewer values than
+    :data:`FEWEST`, everything is for none. Time: one matrix product, resamples x values x columns. Memory: 24
+    bytes x resamples x values.
     """
     defined = [np.asarray(column, float)[~np.isnan(column)] for column in columns]
     counts = np.array([len(column) for column in defined], int)
     names = ["mean", "mean_low", "mean_high", "median", "median_low", "median_high"]
     result = np.full((len(defined), len(names)), np.nan)
     for count in np.unique(counts[counts > 0]):
-        resamples = _resample(int(count), bootstrap) if count > 1 else None
+        resamples = _resample(int(count), bootstrap) if count >= FEWEST else None
         positions = np.flatnonzero(counts == count)
         for chunk in np.split(positions, range(COLUMNS_AT_ONCE, len(positions), COLUMNS_AT_ONCE)):
             values = np.sort(np.stack([defined[position] for position in chunk]), axis=1)

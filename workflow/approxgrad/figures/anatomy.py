@@ -61,11 +61,11 @@ class Anatomy(Figure):
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
         """Return labels and looks, and the methods with their labels."""
         methods = _methods(study, keys)
-        reference = study.exact(keys["dataset"], keys["model"], methods[0]).gradient
+        references = [study.exact(keys["dataset"], keys["model"], method).gradient for method in methods]
         exact = f"exact gradients of the same precision{twin_words(study, keys['model'])}"
         return super().params(study, keys) | {
             "methods": {name: study.labels["method"][name] for name in methods},
-            "against": exact if reference.is_exact else reference.name,
+            "against": ", ".join(dict.fromkeys(exact if own.is_exact else own.words for own in references)),
         }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
@@ -78,7 +78,8 @@ class Anatomy(Figure):
 
         names = [(keys["dataset"], keys["model"], method) for method in params["methods"]]
         curves = error_curves(read_comparisons(inputs["metrics"], names))
-        parts = read_parts(inputs.get("parts", ()), [(keys["dataset"], keys["model"])])
+        measured = inputs.get("parts") or []
+        parts = read_parts(measured, [(keys["dataset"], keys["model"])] * len(measured))
         numbers = curves if parts.empty else pd.concat([curves, parts], ignore_index=True)
         return anatomy(curves, params, parts), numbers
 

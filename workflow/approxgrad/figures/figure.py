@@ -66,13 +66,17 @@ class Figure:
 
     def files(self, study: Study) -> list[str]:
         """Return the files of all pictures."""
-        pictures = (self.path.format(**dict(zip(self.level, keys, strict=True))) for keys in self.targets(study))
+        pictures = (self.path.format(**keys) for keys in self._keys(study))
         return [f"{picture}.{ending}" for picture in pictures for ending in ("svg", "png", "csv")]
 
     def names(self, study: Study) -> dict[str, list[str]]:
         """Return the names that each key has among the pictures."""
-        targets = self.targets(study)
-        return {key: sorted({keys[place] for keys in targets}) for place, key in enumerate(self.level)}
+        return {key: sorted({keys[key] for keys in self._keys(study)}) for key in self.level}
+
+    def _keys(self, study: Study) -> list[dict[str, str]]:
+        """Return the keys of every picture that is drawn: of models that are trained several times, the first."""
+        named = (dict(zip(self.level, keys, strict=True)) for keys in self.targets(study))
+        return [keys for keys in named if keys.get("model") not in study.repeats]
 
     def targets(self, study: Study) -> Sequence[tuple[str, ...]]:
         """Return the keys of every picture."""
@@ -125,7 +129,7 @@ def reference_label(study: Study, method: str, dataset: str = "", model: str = "
         return words + twin_words(study, model)
     source = study.exact(dataset, model, method).gradient if model else None
     if source is not None and not source.is_exact:
-        return source.name
+        return source.words
     words = "exact gradients" if reference == method else f"exact {study.labels['method'][reference]}"
     return words + twin_words(study, model)
 
@@ -155,6 +159,7 @@ FIGURES: Registry[type[Figure]] = Registry(
         "completeness": "completeness",
         "anatomy": "anatomy",
         "twins": "twins",
+        "budget": "budget",
         "learning_curves": "learning_curves",
         "published": "published",
     },

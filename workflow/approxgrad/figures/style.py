@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from approxgrad.evaluation.truths import TRUTHS
 from approxgrad.storage.files import write_atomically
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ Families = Mapping[str, Mapping[str, Any]]
 
 COLUMN_WIDTH = 3.5  # Inches of one column of a journal, for which the text sizes are chosen.
 CROWDED = 8  # With more gradient sources, the tick labels stand upright.
+TICK_LETTERS = 12  # In a line of a tick label.
 
 STYLE: dict[Any, Any] = {
     "font.size": 7,
@@ -130,7 +132,7 @@ def sizes_in_words(counts: pd.Series[int]) -> str:
 
 def compared_rows(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that compare an approximated attribution with another one; a ValueError if there are none."""
-    rows = metrics[metrics["reference"] != "truth"]
+    rows = metrics[~metrics["reference"].isin(TRUTHS)]
     if rows.empty:
         raise ValueError("metrics: no rows whose reference is an attribution")
     return rows
@@ -207,7 +209,7 @@ def source_groups(rows: pd.DataFrame, families: Families) -> list[Group]:
             settings = sorted(set(rows.loc[rows["family"] == name, "setting"].dropna()))
             known = sorted({*looks["settings"], *rows.loc[rows["setting_name"] == setting_name, "setting"].dropna()})
             for setting in settings or [np.nan]:
-                label = setting_label(setting) if settings else looks["label"]
+                label = setting_label(setting) if settings else textwrap.fill(looks["label"], TICK_LETTERS)
                 shade = known.index(setting) / (len(known) - 1) if settings and len(known) > 1 else 1.0
                 colour = shaded(looks["colour"], shade)
                 sources.append(Source(name, setting, label, len(sources) + 0.6 * gap, colour))

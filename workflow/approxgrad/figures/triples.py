@@ -33,7 +33,7 @@ class Triple:
     approximated: NDArray[np.floating[Any]]
     inputs: NDArray[np.floating[Any]]
     signed: bool
-    target: int | None
+    target: str | None  # the name of the explained class, or its number
 
     @property
     def difference(self) -> NDArray[np.float64]:
@@ -80,7 +80,7 @@ def map_triples(columns: Sequence[Column]) -> list[list[Triple]]:
                 approximated=_channels(approximated, "attribution", sample),
                 inputs=_channels(approximated, "inputs", sample),
                 signed=approximated.metadata["signed"],
-                target=_value(approximated, "target", sample),
+                target=class_name(approximated, sample),
             )
             for method, approximated, exact in columns
         ]
@@ -117,6 +117,12 @@ def image(attributions: Attributions, sample: int) -> NDArray[np.float64]:
     mean, std = (np.reshape(normalisation[name], (-1, 1, 1)) for name in ("mean", "std"))
     picture = np.clip(channels * std + mean, 0, 1)
     return picture[0] if len(picture) == 1 else np.moveaxis(picture, 0, -1)
+
+
+def class_name(attributions: Attributions, sample: int) -> str | None:
+    """Return the name of the class that is explained of a sample, or its number; None where there are no classes."""
+    number, classes = _value(attributions, "target", sample), attributions.names.classes
+    return None if number is None else classes[number] if number < len(classes) else str(number)
 
 
 def _common(files: Sequence[Sequence[int]]) -> list[int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from approxgrad.evaluation.truths import TRUTHS
 from approxgrad.figures import style
 from approxgrad.figures.figure import FIGURES, ComparisonFigure, Keys
 
@@ -43,28 +44,32 @@ class Truth(ComparisonFigure):
 
 @style.applied_style()
 def truth_violins(metrics: pd.DataFrame, params: Mapping[str, Any]) -> tuple[Drawing, pd.DataFrame]:
-    """Draw the rows of a metric table whose reference is the truth; also return them."""
+    """Draw the rows of a metric table whose reference is the truth, or the matched truth; also return them."""
     from approxgrad.evaluation.metrics import METRICS
 
     labels, families, metric = params["labels"], params["families"], METRICS[METRIC]
-    rows = style.tidy(metrics[metrics["reference"] == "truth"], METRIC)
+    rows = style.tidy(metrics[metrics["reference"].isin(TRUTHS)], METRIC)
     kinds = {families[name]["exact"] for name in style.present_families(rows, families)}
     if False not in kinds:
         raise ValueError("metrics: no rows that compare an approximated attribution with the truth")
     groups = style.source_groups(rows, families)
-    figure, panels = style.source_figure(groups, 1, height=3.2)
+    known = [name for name in TRUTHS if (rows["reference"] == name).any()]
+    figure, panels = style.source_figure(groups, len(known), height=0.6 + 2.6 * len(known))
+    for line, name in zip(panels, known, strict=True):
+        own = rows[rows["reference"] == name]
+        for axes, group in zip(line, groups, strict=True):
+            ticks = []
+            for source in group.sources:
+                values, undefined = source.values(own, METRIC)
+                ticks.append(source.tick_label(len(values), undefined))
+                if len(values):
+                    _violin(axes, source, values)
+            style.source_axis(axes, group.sources, ticks)
+            axes.axhline(0, color=style.NOTE_GREY, linewidth=0.6, zorder=0.9)
+        line[0].set_ylim(1.05 * metric.lower, 1.05 * metric.upper)
+        line[0].set_ylabel(f"{metric.label}\nwith {TRUTHS[name]}")
     for axes, group in zip(panels[0], groups, strict=True):
-        ticks = []
-        for source in group.sources:
-            values, undefined = source.values(rows, METRIC)
-            ticks.append(source.tick_label(len(values), undefined))
-            if len(values):
-                _violin(axes, source, values)
-        style.source_axis(axes, group.sources, ticks)
-        axes.axhline(0, color=style.NOTE_GREY, linewidth=0.6, zorder=0.9)
         style.label_families(axes, group.sources, families)
-    panels[0, 0].set_ylim(1.05 * metric.lower, 1.05 * metric.upper)
-    panels[0, 0].set_ylabel(f"{metric.label} with the truth")
     exact = [params["against"]] if True in kinds else []
     compared = " and ".join([*exact, style.families_in_words(rows, families)])
     style.annotate(figure, labels, labels["method"], compared, note=NOTE)

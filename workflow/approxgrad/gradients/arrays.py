@@ -77,7 +77,7 @@ class Given:
         if isinstance(inputs, np.ndarray) or _is_frame(inputs):
             values = numbers(inputs, "inputs")
             self._dtype = inputs.dtype if _keeps_type(inputs) else values.dtype
-            module, own = _module(model), unwrapped(model)
+            module, own = _module(model), behind(model)
             if isinstance(own, TypedModel) and _is_frame(inputs):
                 own.check_columns(list(inputs.columns))
             self.inputs = _converted(values, model if module is None else module)
@@ -211,7 +211,7 @@ def _converted(values: Array, model: Any) -> Tensor:
         weight = next((own for own in model.parameters() if own.is_floating_point()), None)
         dtype, device = (None, device) if weight is None else (weight.dtype, weight.device)
     else:
-        own = unwrapped(model)
+        own = behind(model)
         if isinstance(own, TypedModel):
             dtype = getattr(torch, own.dtype.name) if own.dtype.kind == "f" else torch.float32
     if dtype is None or not (tensor.dtype.is_floating_point and dtype.is_floating_point):
@@ -224,11 +224,17 @@ def _converted(values: Array, model: Any) -> Tensor:
     return found.to(device)
 
 
-def _module(model: Any) -> Any:
-    """Return the torch module, or other function of torch, behind a callable; None if it is another function."""
+def behind(model: Any) -> Any:
+    """Return what is called behind the wrappers of this package and any ``functools.partial``."""
     model = unwrapped(model)
     while isinstance(model, functools.partial):
         model = model.func
+    return model
+
+
+def _module(model: Any) -> Any:
+    """Return the torch module, or other function of torch, behind a callable; None if it is another function."""
+    model = behind(model)
     if inspect.ismethod(model):
         model = model.__self__
     return model if isinstance(model, (nn.Module, torch.jit.ScriptFunction)) else None

@@ -8,13 +8,13 @@ from approxgrad.gradients.wrapping import ModelWrapper
 
 
 class CountedModel(ModelWrapper):
-    """A model that counts the inputs that it is given and moves a progress bar.
+    """A model that counts the inputs that it is given, and may move a progress bar.
 
     Parameters
     ----------
     model : callable
         The model; reachable as ``__wrapped__``.
-    bar : tqdm
+    bar : tqdm, optional
         Moved by the number of inputs of every batch.
 
     Attributes
@@ -23,7 +23,7 @@ class CountedModel(ModelWrapper):
         Inputs so far.
     """
 
-    def __init__(self, model: Any, bar: Any) -> None:
+    def __init__(self, model: Any, bar: Any = None) -> None:
         super().__init__(model)
         self._bar = bar
         self.evaluations = 0
@@ -36,4 +36,5 @@ class CountedModel(ModelWrapper):
     def advance(self, evaluations: int) -> None:
         """Count evaluations and move the bar."""
         self.evaluations += evaluations
-        self._bar.update(evaluations)
+        if self._bar is not None:
+            self._bar.update(evaluations)

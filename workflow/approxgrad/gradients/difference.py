@@ -55,6 +55,11 @@ def of_units(looks: dict[str, str]) -> dict[str, str]:
     return {"-".join(filter(None, [scheme, unit])): look for unit in ENDINGS for scheme, look in looks.items()}
 
 
+def in_units(step: Any, unit: str | None, limits: Mapping[str, Any]) -> Any:
+    """Return a step, or with the unit ``spread`` that multiple of each feature's spread, float64."""
+    return step * limits["spread"].double() if unit == "spread" else step
+
+
 class Differences(SourceKind):
     """What kinds have in common whose gradients are differences, along features or other directions."""
 
@@ -109,11 +114,7 @@ class Differences(SourceKind):
 
     def step(self, setting: Setting, limits: Mapping[str, Any]) -> Any:
         """Return a step as gradients take it: a number, a tensor with one for each feature, or ``path``."""
-        return setting * limits["spread"].double() if self.unit == "spread" else setting
-
-    def shared_cost(self, setting: Setting) -> int:
-        """Return 1 where the unperturbed output enters."""
-        return int(stencil(self.scheme).uses_base)
+        return in_units(setting, self.unit, limits)
 
 
 @SOURCES.add
@@ -204,6 +205,10 @@ class Difference(Differences):
         """Return d + 1, for the central scheme 2 d, or 2 d + 2 along a path; propagated ones are counted as dense."""
         shifts = stencil(self.scheme).shifts
         return len(shifts) * (features + 1) if self.along_path else super().cost(setting, features)
+
+    def shared_cost(self, setting: Setting) -> int | None:
+        """Return 1 where the unperturbed output enters."""
+        return int(stencil(self.scheme).uses_base)
 
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return a :class:`approxgrad.FiniteDifference`."""

@@ -1,52 +1,90 @@
-"""Gradients from differences along orthonormal directions, each of which moves all features at once."""
+"""Gradients from differences along directions that move many features at once: all of them, or those of a budget."""
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.bases import RandomCosines
-from approxgrad.gradients.batching import OUTPUT_SHARE, balanced_slices
-from approxgrad.gradients.checks import Model
+from approxgrad.gradients.bases import Basis, Groups, RandomCosines
+from approxgrad.gradients.batching import OUTPUT_SHARE, PATH_SHARE, balanced_slices
+from approxgrad.gradients.checks import Model, is_number
+from approxgrad.gradients.directional_rows import DirectionalRows
 from approxgrad.gradients.evaluated import BatchedGradient, Stream
 from approxgrad.gradients.evaluation import evaluation
-from approxgrad.gradients.moves import Directed, rounded_share
+from approxgrad.gradients.groups import checked_groups, numbered_groups
+from approxgrad.gradients.moves import rounded_share
 from approxgrad.gradients.perturbations import Steps, checked_steps, steps_of_features
-from approxgrad.gradients.stencils import Stencil, stencil
-from approxgrad.gradients.targets import Target
+from approxgrad.gradients.prediction import Estimate, Prediction
+from approxgrad.gradients.spectrum import BASES, Spectrum
+from approxgrad.gradients.spending import Spending, check_budget, path_points, spending
+from approxgrad.gradients.stencils import stencil
+from approxgrad.gradients.targets import Target, target_indices
 
+CPU = torch.device("cpu")
 # Arrays of 8-byte numbers that are in memory at once: of directions x features, and for each output.
-DIRECTION_BUFFERS, OUTPUT_BUFFERS = 8, 8
+DIRECTION_BUFFERS, OUTPUT_BUFFERS = 6, 8
+# Arrays of inputs x path points that are in memory at once.
+POINT_BUFFERS = 6
 # A feature whose moves lose more than this share to rounding is not moved: its derivative is lost.
 LOST_SHARE = 0.5
-# Share of the gradient that the rounding of the moves may take, and the most refinements until then.
-STEP_ERROR, REFINEMENTS = 1e-7, 50
+# A predicted cosine that is surely below this is announced as of no use.
+USELESS = 0.3
 
 
 class DirectionalDifference(BatchedGradient):
-    """Gradient from differences along a random orthonormal basis, where each step moves all features.
+    """Gradient from differences along directions that move many features: all, or those that a budget pays for.
 
     With directions u_k and a step h the derivatives ``D_k = (f_t(x + h u_k) - f_t(x - h u_k)) / 2 h`` give the gradient
-    ``sum_k D_k u_k``. The output of a quantised network is a staircase: a step along one feature crosses few stairs
-    unless it leaves the data, one along all features crosses many, each feature moving by ``h / sqrt(d)`` only. An
-    instance has the signature of captum's ``gradient_func``, as :class:`approxgrad.FiniteDifference`.
+    ``sum_k D_k u_k``. With fewer directions than features this is the part of the gradient that lies in their span, so
+    directions come first that most of the gradient can be expected in. The output of a quantised network is a
+    staircase: a step along one feature crosses few stairs unless it leaves the data, one along all features crosses
+    many, each feature moving by ``h / sqrt(d)`` only. An instance has the signature of captum's ``gradient_func``, as
+    :class:`approxgrad.FiniteDifference`.
 
     Parameters
     ----------
     step : float or Tensor
         Length h of a step, positive, in units of the features. A tensor that broadcasts to one input gives every
         feature a unit of its own: feature i is moved by ``h_i u_ki``. Several inputs may have a tuple.
-    scheme : str
-        ``forward``, ``backward`` or ``central``.
+    scheme : str, optional
+        ``forward``, ``backward`` or ``central``; by default central, or with a budget forward, which pays for nearly
+        twice as many directions.
+    budget : int, optional
+        Most evaluations that the gradient of one input may cost, without those that check the model; by default all
+        directions are taken. In Integrated Gradients it is for all points of the path
+        (:meth:`path_attributions`); captum's own methods ask for a gradient at each point, and pay for each.
+    basis : str
+        The directions. ``orthogonal``: random, orthonormal, each along nearly all features. ``cosine``: the cosine
+        transform of pictures, in opponent colours if they have three channels, or of series and tables. ``haar``:
+        Haar's wavelets. ``pixels``: single features in random order. ``random``: independent random directions, whose
+        estimate ``d / q sum_k D_k u_k`` is unbiased. See :mod:`approxgrad.gradients.products` for what is a picture.
+    order : "luma" or Spectrum
+        Which directions come first. ``luma``: low frequencies, and before those of colours those of all colours
+        together. A :class:`approxgrad.Spectrum` of the same basis: those that had the most energy in some pilots.
+    groups : Tensor, optional
+        In place of a basis: integers that broadcast to one input, or a tuple of these for several inputs. Features with
+        the same number move together, each by the same, as with captum's feature masks.
+    quality : float, optional
+        Predicted cosine between estimated and whole gradient, between 0 and 1, at which the budget is spent no further;
+        inputs are then differentiated one by one.
+    probes : int, optional
+        Random directions for the prediction, paid from the budget; by default 32, but at most one in twelve. With a
+        budget for all directions of the basis there are none.
+    path_points : int, optional
+        Points of a path that the budget is divided among; by default as :func:`approxgrad.gradients.spending.spending`.
     seed : int
-        Of the directions, which are the same for all inputs and on every device.
+        Of all that is random, which is the same for all inputs and on every device.
     batch_size, memory_budget, check_rows
-        As in :class:`approxgrad.gradients.evaluated.BatchedGradient`, which also describes the attributes.
+        As in :class:`approxgrad.gradients.evaluated.BatchedGradient`, which also describes further attributes.
+
+    Attributes
+    ----------
+    predicted : Prediction or None
+        What the last call with a budget or with groups spent on each input, and how much of the gradient it caught.
 
     Raises
     ------
@@ -55,19 +93,26 @@ class DirectionalDifference(BatchedGradient):
 
     Notes
     -----
-    Cost with d features: d + 1 evaluations per input for ``forward`` and ``backward``, 2 d for ``central``, and the
-    checks of :class:`approxgrad.FiniteDifference`; the directions add the work of a few matrix products of d x d. The
-    dtype rounds every entry of x + h u. The gradient is that of the steps that were really made: it solves ``M g = y``
-    with the made steps M and the differences y of the outputs, by refinement of the solution for exact steps. Where
-    rounding takes most of a feature's moves, the derivative is taken as 0, with a warning; a step that is lost in all
-    features is refused.
+    Cost per input for q directions and m probes: q + m + 1 evaluations for ``forward`` and ``backward``, 2 (q + m) for
+    ``central``, and the checks of :class:`approxgrad.FiniteDifference`; the directions add the work of a few products
+    of vectors of d features for each. The dtype rounds every entry of x + h u. The gradient is that of the steps that
+    were really made: it solves ``M g = y`` with the made steps M and the differences y of the outputs, by refinement of
+    the solution for exact steps. Where rounding takes most of a feature's moves, the derivative is taken as 0, with a
+    warning; a step that is lost in all features is refused.
     """
 
     def __init__(
         self,
-        step: Steps,
-        scheme: str = "central",
+        step: Steps = 0.1,
+        scheme: str | None = None,
         *,
+        budget: int | None = None,
+        basis: Literal["orthogonal", "cosine", "haar", "pixels", "random"] = "orthogonal",
+        order: Literal["luma"] | Spectrum = "luma",
+        groups: Tensor | tuple[Tensor, ...] | None = None,
+        quality: float | None = None,
+        probes: int | None = None,
+        path_points: int | None = None,
         seed: int = 0,
         batch_size: int | None = None,
         memory_budget: int | None = None,
@@ -77,13 +122,41 @@ class DirectionalDifference(BatchedGradient):
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
         self.step: Steps = checked_steps(step)
-        self.stencil = stencil(scheme)
-        self.scheme = scheme
-        self.seed = seed
+        self.scheme = ("central" if budget is None else "forward") if scheme is None else scheme
+        self.stencil = stencil(self.scheme)
+        check_budget(budget, probes, path_points, self.stencil)
+        if not isinstance(basis, str) or basis not in BASES:
+            raise ValueError(f"basis: got {basis!r}, expected one of {', '.join(BASES)}")
+        if isinstance(order, Spectrum) and basis != order.basis:
+            raise ValueError(f"order: is a spectrum of the basis {order.basis}, expected one of {basis}")
+        if not isinstance(order, Spectrum) and order != "luma":
+            raise ValueError(f"order: expected 'luma' or a Spectrum, got {order!r}")
+        checked_groups(groups)
+        if groups is not None and basis != "orthogonal":
+            raise ValueError("groups: are directions themselves; expected no basis beside them")
+        if quality is not None and not (is_number(quality) and 0 < quality < 1):
+            raise ValueError(f"quality: expected a number between 0 and 1, got {quality!r}")
+        if quality is not None and (budget is None or probes == 0):
+            raise ValueError("quality: needs a budget that it may spend, with probes that tell when to stop")
+        self.evaluations, self.basis, self.order, self.groups = budget, basis, order, groups
+        self.quality, self.probes, self.path_points, self.seed = quality, probes, path_points, seed
+        self.predicted: Prediction | None = None
 
     def __repr__(self) -> str:
         step = f"{self.step:g}" if isinstance(self.step, float) else "one for each feature"
-        return f"DirectionalDifference(step={step}, scheme={self.scheme!r}, seed={self.seed})"
+        what = ", groups" if self.groups is not None else f", basis={self.basis!r}" * (self.basis != "orthogonal")
+        paid = "" if self.evaluations is None else f", budget={self.evaluations}"
+        return f"DirectionalDifference(step={step}, scheme={self.scheme!r}{paid}{what}, seed={self.seed})"
+
+    @property
+    def along_path(self) -> bool:
+        """Whether Integrated Gradients leave the points of the path to :meth:`path_attributions`."""
+        return self.chooses_points
+
+    @property
+    def chooses_points(self) -> bool:
+        """Whether the points of a path follow from the budget."""
+        return self.evaluations is not None
 
     def __call__(
         self,
@@ -97,33 +170,110 @@ class DirectionalDifference(BatchedGradient):
         Raises
         ------
         ValueError
-            Also if the step is lost in every feature.
+            Also if the step is lost in every feature, or the budget does not pay for a single direction.
         """
         with evaluation():
             stream = self.stream(forward_fn, inputs, target_ind, additional_forward_args)
+            found, predicted = self._estimate(stream)
             widths = [point[0].numel() for point in stream.inputs]
-            basis = RandomCosines(sum(widths), self.seed, stream.device)
-            steps = steps_of_features(self.step, stream.inputs)
-            gradients = tuple(torch.empty_like(point, memory_format=torch.contiguous_format) for point in stream.inputs)
-            kept, error = self._kept(stream, steps)
-            share = int(OUTPUT_SHARE * self.budget(stream.device)) // 2
-            elements = share // (8 * DIRECTION_BUFFERS)
-            per_row = 8 * OUTPUT_BUFFERS * basis.features * len(self.stencil.shifts)
-            for part in balanced_slices(stream.rows, max(1, share // per_row)):
-                found = _Rows(stream, part, basis, steps, self.stencil, elements, kept).gradient(error)
-                for gradient, own in zip(gradients, found.split(widths, dim=1), strict=True):
-                    gradient[part] = own.to(gradient.dtype).reshape(gradient[part].shape)
+            gradients = tuple(
+                own.to(point.dtype).reshape(point.shape)
+                for own, point in zip(found.split(widths, dim=1), stream.inputs, strict=True)
+            )
+        self._tell(predicted)
         return gradients
 
-    def _kept(self, stream: Stream, steps: Tensor) -> tuple[Tensor | None, float]:
+    def path_attributions(
+        self, forward_fn: Model, inputs: Tensor, baselines: Tensor, target: Target, n_steps: int
+    ) -> Tensor:
+        """Return the Integrated Gradients attribution that a budget pays for, shaped like the inputs.
+
+        The points of the path are the middles of equal parts: `path_points`, or as many as the budget says, whatever
+        `n_steps`. All have the same directions.
+
+        Parameters
+        ----------
+        forward_fn, inputs, target
+            As in :meth:`__call__`; the inputs are a single tensor.
+        baselines : Tensor
+            Where paths begin, shaped like the inputs.
+        n_steps : int
+            Of no effect.
+        """
+        ends, starts = inputs.detach(), baselines.detach().to(inputs)
+        size = self._basis([ends.shape[1:]], CPU).size
+        points = self.path_points or path_points(self.evaluations, self.stencil, size)
+        spent = spending(self.evaluations, self.stencil, size, self.probes, points)
+        shares = (torch.arange(points, dtype=torch.float64, device=ends.device) + 0.5) / points
+        indices = target_indices(target, len(ends), ends.device)
+        each = POINT_BUFFERS * 8 * ends[0].numel() * points
+        results, parts = [], []
+        with evaluation():
+            for part in balanced_slices(len(ends), max(1, int(PATH_SHARE * self.budget(ends.device)) // each)):
+                ways = (ends[part].double() - starts[part].double()).unsqueeze(1)
+                along = starts[part].double().unsqueeze(1) + shares.reshape(-1, *[1] * (ends.ndim - 1)) * ways
+                own = None if indices is None else indices[part].repeat_interleave(points, dim=0)
+                stream = self.stream(forward_fn, along.flatten(0, 1).to(ends.dtype), own)
+                found, predicted = self._estimate(stream, spent)
+                results.append((ways.squeeze(1) * found.reshape(ends[part].shape)).to(ends.dtype))
+                parts.append(predicted)
+        self._tell(Prediction.joined(parts))
+        return torch.cat(results)
+
+    def _basis(self, shapes: Sequence[Sequence[int]], device: torch.device) -> Basis:
+        """Return the directions that there are for inputs of some shapes."""
+        if self.groups is not None:
+            return Groups(numbered_groups(self.groups, shapes, device))
+        if isinstance(self.order, Spectrum):
+            self.order.check(shapes)
+        return BASES[self.basis](shapes, self.seed, device)
+
+    def _estimate(self, stream: Stream, spent: Spending | None = None) -> tuple[Tensor, Prediction]:
+        """Return the mean gradient over the points of each input, which follow each other, and what is predicted of it.
+
+        The gradient is float64 of shape (inputs, d).
+        """
+        basis = self._basis([point.shape[1:] for point in stream.inputs], stream.device)
+        spent = spent or spending(self.evaluations, self.stencil, basis.size, self.probes)
+        order = self.order.order(basis) if isinstance(self.order, Spectrum) else basis.order()
+        order = order[: spent.directions]
+        steps = steps_of_features(self.step, stream.inputs)
+        kept, share = self._kept(stream, steps, basis.reach)
+        probes = RandomCosines(basis.features, self.seed + 1, stream.device) if spent.probes else basis
+        budget, points = self.budget(stream.device), spent.points
+        elements = int(PATH_SHARE * budget) // (2 * 8 * DIRECTION_BUFFERS)
+        per_input = 8 * OUTPUT_BUFFERS * points * (spent.directions + spent.probes + basis.features)
+        largest = 1 if self.quality else max(1, int(OUTPUT_SHARE * budget) // (2 * per_input))
+        found = []
+        for part in balanced_slices(stream.rows // points, largest):
+            rows = slice(part.start * points, part.stop * points)
+            own = DirectionalRows(stream, rows, steps, self.stencil, elements, kept)
+            found.append(own.estimate(basis, order, spent, probes, share, self.quality))
+        estimate = Estimate.joined(found)
+        return estimate.gradient * (steps.max() / steps), Prediction.of(estimate, basis, order, probes, spent)
+
+    def _tell(self, predicted: Prediction) -> None:
+        """Keep a prediction if there is anything to predict, and warn of a budget that is of no use."""
+        self.predicted = None if self.evaluations is None and self.groups is None else predicted
+        if self.evaluations is None or self.groups is not None or not float(predicted.upper.nanmedian()) < USELESS:
+            return
+        warnings.warn(
+            f"budget: {self.evaluations:,} evaluations are of little use here, where the estimate is predicted to have "
+            f"a cosine of {float(predicted.cosine.nanmedian()):.2f} with the whole gradient; groups= of features, such "
+            "as patches of pixels, take one evaluation each",
+            stacklevel=3,
+        )
+
+    def _kept(self, stream: Stream, steps: Tensor, reach: float | Tensor) -> tuple[Tensor | None, float]:
         """Return which features can be moved, of shape (N, d), and the largest share that rounding takes of them.
 
-        None stands for all of them.
+        None stands for all of them. The directions move features by about `reach` times their step.
         """
+        widths = [point[0].numel() for point in stream.inputs]
         shares = torch.cat(
             [
-                rounded_share(point.reshape(stream.rows, -1), own / math.sqrt(len(steps)))
-                for point, own in zip(stream.inputs, steps.split([p[0].numel() for p in stream.inputs]), strict=True)
+                rounded_share(point.reshape(stream.rows, -1), own)
+                for point, own in zip(stream.inputs, (steps * reach).split(widths), strict=True)
             ],
             dim=1,
         )
@@ -142,80 +292,6 @@ class DirectionalDifference(BatchedGradient):
         warnings.warn(
             f"step: lost in {kind} for {lost:,} of {kept.numel():,} derivatives, where rounding takes most of h u; "
             "they are taken as 0. A larger step, one step for each feature, or float64 helps",
-            stacklevel=3,
+            stacklevel=4,
         )
         return kept, float(shares[kept].max())
-
-
-class _Rows:
-    """Some rows of the inputs and what differences say about them; so many elements of directions are made at once."""
-
-    def __init__(
-        self,
-        stream: Stream,
-        rows: slice,
-        basis: RandomCosines,
-        steps: Tensor,
-        scheme: Stencil,
-        elements: int,
-        kept: Tensor | None,
-    ) -> None:
-        self._stream, self._rows, self._basis, self._steps = stream, rows, basis, steps
-        self._stencil, self._elements, self._kept = scheme, elements, kept
-        weights = [scheme.weights[shift] for shift in scheme.shifts]
-        self._weights = torch.tensor(weights, dtype=torch.float64, device=stream.device)
-        self._slices = balanced_slices(basis.features, max(1, min(basis.features, elements // basis.features)))
-
-    def gradient(self, share: float) -> Tensor:
-        """Return the gradient, float64 of shape (rows, d), if rounding takes at most this share of each move.
-
-        With directions U, moves S of each feature and the rounding E of the steps ``M = U S + E``, the solution for
-        exact steps is off by ``S^-1 U^T E`` times the gradient, and each refinement multiplies the error by that. U and
-        E are as good as independent, so its largest eigenvalue is the root mean square share over the features.
-        """
-        differences: list[Tensor] = []
-        base: Any = 0
-        total: Any = 0
-        for part in self._slices:
-            directions = self._basis.directions(part)
-            # With the first ones, so that the output at the inputs comes from evaluations like the others.
-            own_base = int(self._stencil.uses_base and part.start == 0)
-            outputs = self._outputs(directions * self._steps, part, own_base)
-            if own_base:
-                base = self._stencil.weights[0] * outputs[:, :1]
-            differences.append(outputs[:, own_base:].unflatten(1, (-1, len(self._weights))) @ self._weights + base)
-            total = total + differences[-1] @ directions
-        gradient: Tensor = total / self._steps
-        error = share
-        for _ in range(REFINEMENTS):
-            if error <= STEP_ERROR:
-                break
-            correction = self._correction(differences, gradient)
-            gradient += correction
-            sizes = gradient.norm(dim=1).clamp(min=torch.finfo(gradient.dtype).tiny)
-            error = share * float((correction.norm(dim=1) / sizes).max())
-        return gradient if self._kept is None else gradient * self._kept[self._rows]
-
-    def _outputs(self, moves: Tensor, part: slice, base: int) -> Tensor:
-        """Return the outputs along some directions, of shape (rows, base + K times shifts)."""
-        points = Directed(self._stencil, self._stream.inputs, moves, self._rows, part.start, base, self._kept)
-        return self._stream.evaluate(points).reshape(self._rows.stop - self._rows.start, -1)
-
-    def _correction(self, differences: list[Tensor], gradient: Tensor) -> Tensor:
-        """Return what a gradient lacks to explain the differences along the steps that were really made."""
-        total: Any = 0
-        for part, own in zip(self._slices, differences, strict=True):
-            directions = self._basis.directions(part)
-            made = self._made(directions * self._steps, part)
-            explained = [(steps @ gradient[rows].unsqueeze(2)).squeeze(2) for rows, steps in made]
-            total = total + (own - torch.cat(explained)) @ directions
-        correction: Tensor = total / self._steps
-        return correction
-
-    def _made(self, moves: Tensor, part: slice) -> Iterator[tuple[slice, Tensor]]:
-        """Yield the steps that were made along some directions: (rows, K, d), for a few rows at a time."""
-        first, few = self._rows.start, max(1, self._elements // (moves.numel() * len(self._weights)))
-        for rows in balanced_slices(self._rows.stop - first, few):
-            own = slice(first + rows.start, first + rows.stop)
-            made = Directed(self._stencil, self._stream.inputs, moves, own, part.start, kept=self._kept)
-            yield rows, made.made(self._weights)

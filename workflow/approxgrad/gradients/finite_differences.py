@@ -67,7 +67,7 @@ class FiniteDifference(Following):
     -----
     Cost with d features: d + 1 evaluations per input for ``forward`` and ``backward``, 2 d for ``central``. The checks
     of a call take at most 31 evaluations, at most 15 without `check_rows`, and more only if outputs differ. The
-    truncation error falls like h (central: h squared); the rounding error grows like eps |f_t| / h. Differences are
+    truncation error falls like h (central: h squared); the rounding error grows like eps ``|f_t|`` / h. Differences are
     taken in float64 and divided by ``(x + h e_i) - x`` as the dtype made it, so the only rounding is the model's own.
     A step that is lost in some features gives a warning, one that is lost in all is refused.
     """

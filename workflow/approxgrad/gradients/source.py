@@ -38,10 +38,16 @@ class SourceKind(Description):
         What a study varies: the name in tables, the title of an axis, and the letters in the names of sources.
     exact : bool
         Whether it is the exact gradient, which the other sources are compared with.
+    is_budget : bool
+        Whether the setting is the number of model evaluations.
+    predicts : bool
+        Whether it says how good the attributions are expected to be.
     colours, markers : dict
         How each family is drawn; others take what is left of the palette.
     implementation : str
         The module that computes it, where it is another one than describes it: jobs that use the source depend on it.
+    needs : str
+        What a model must offer (:attr:`approxgrad.models.kind.ModelKind.offers`); empty for evaluations alone.
     """
 
     name: ClassVar[str]
@@ -50,9 +56,12 @@ class SourceKind(Description):
     setting_label: ClassVar[str] = ""
     symbol: ClassVar[str] = ""
     exact: ClassVar[bool] = False
+    is_budget: ClassVar[bool] = False
+    predicts: ClassVar[bool] = False
     colours: ClassVar[dict[str, str]] = {}
     markers: ClassVar[dict[str, str]] = {}
     implementation: ClassVar[str] = ""
+    needs: ClassVar[str] = ""
 
     @property
     def family(self) -> str:
@@ -88,9 +97,16 @@ class SourceKind(Description):
         """Return the model evaluations for the gradient at one point; for an exact one, forward and backward passes."""
         raise NotImplementedError
 
-    def shared_cost(self, setting: Setting) -> int:
-        """Return how many of these are at the point itself, whatever the number of features."""
-        return 0
+    def path_cost(self, setting: Setting, features: int, points: int) -> int:
+        """Return the model evaluations for Integrated Gradients with so many points on the path."""
+        return points * self.cost(setting, features)
+
+    def shared_cost(self, setting: Setting) -> int | None:
+        """Return how many of these are at the point itself, where features can be differentiated one by one.
+
+        None stands for sources whose evaluations are all for all features.
+        """
+        return None
 
     @property
     def is_step(self) -> bool:
@@ -99,13 +115,18 @@ class SourceKind(Description):
 
     @property
     def along_path(self) -> bool:
-        """Whether steps are the increments of a path, so that only methods take the source that have such steps."""
+        """Whether it attributes along a whole path at once, so that only methods take it that can leave that to it."""
         return False
 
     @property
     def needs_spread(self) -> bool:
         """Whether jobs need the standard deviation of each feature over the training rows."""
         return False
+
+    @property
+    def pilot_rows(self) -> int:
+        """At how many training rows gradients are measured beforehand, whose spectrum jobs need."""
+        return 0
 
     @property
     def choice(self) -> dict[str, Any]:
@@ -121,7 +142,7 @@ class SourceKind(Description):
             What the study varies, a number if it was chosen at run time.
         **limits
             ``batch_size`` and ``memory_budget`` of an evaluation, each perhaps None, ``seed`` for what is drawn, and
-            ``spread``, a tensor shaped like one input, if the source needs it.
+            ``spread``, a tensor shaped like one input, or ``spectrum``, the path of a table, if the source needs it.
         """
         raise NotImplementedError
 
@@ -129,7 +150,17 @@ class SourceKind(Description):
 SOURCES: Registry[type[SourceKind]] = Registry(
     "gradient source",
     __package__,
-    {"exact": "source", "evaluated": "source", "difference": "difference", "orthogonal": "orthogonal"},
+    {
+        "exact": "source",
+        "evaluated": "source",
+        "difference": "difference",
+        "orthogonal": "orthogonal",
+        "directions": "budgeted_directions",
+        "smoothing": "published",
+        "sampling": "published",
+        "surrogate": "published",
+        "shapley": "shapley",
+    },
 )
 
 
@@ -209,6 +240,11 @@ class Source:
         return "-".join(words)
 
     @property
+    def words(self) -> str:
+        """The name for readers; that of a source without a setting is its label."""
+        return self.kind.label if self.setting is None else self.name
+
+    @property
     def family(self) -> str:
         """What sources that differ in their setting only have in common."""
         return self.kind.family
@@ -245,11 +281,6 @@ class Source:
     def evaluations(self, features: int) -> int:
         """Return the model evaluations for the gradient at one point."""
         return self.kind.cost(self.setting, features)
-
-    @property
-    def shared_evaluations(self) -> int:
-        """How many of them are at the point itself."""
-        return self.kind.shared_cost(self.setting)
 
 
 def exact_source(dtype: str = PRECISIONS[0]) -> Source:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from approxgrad.descriptions import Integer, option
-from approxgrad.methods.method import METHODS, BaselineValues, Method, Reference, baseline_words, titled
+from approxgrad.methods.method import METHODS, BaselineValues, Method, Reference, TrueEffects, baseline_words, titled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,16 +35,6 @@ class Ablation(Method):
     baseline: Annotated[BaselineValues, option(BASELINE + "a list.")] = "zero"
     evaluation: Annotated[Literal["dense", "propagated", "auto"], option(EVALUATION)] = "auto"
     reference: Reference = None
-
-    @property
-    def entry(self) -> dict[str, Any]:
-        """Without the reference, on which no number depends."""
-        return {key: value for key, value in super().entry.items() if key != "reference"}
-
-    @property
-    def reference_method(self) -> str | None:
-        """As configured."""
-        return self.reference
 
     def parts(self, shape: tuple[int, ...]) -> int:
         """Return how many parts an input has; a ValueError says why it cannot have them."""
@@ -160,6 +150,11 @@ class FeatureAblation(Ablation):
     def parts(self, shape: tuple[int, ...]) -> int:
         """Return the number of groups."""
         return len(set(self.groups(shape)[1]))
+
+    def true_attribution(self, inputs: Any, effects: TrueEffects) -> Any:
+        """Return what every effect gains from the baseline to the input, where features are replaced one by one."""
+        known = self.mask == "features" and effects.baseline is not None
+        return effects.values - effects.baseline if known else None
 
     def attribute(
         self, model: Any, inputs: Tensor, target: Any, gradient: Any, baselines: Tensor | None = None

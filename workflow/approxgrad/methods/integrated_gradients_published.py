@@ -26,22 +26,12 @@ class PublishedIntegratedGradients(PathMethod):
 
     reference: Reference = None
 
-    @property
-    def entry(self) -> dict[str, Any]:
-        """Without the reference, on which no number depends."""
-        return {key: value for key, value in super().entry.items() if key != "reference"}
-
-    @property
-    def reference_method(self) -> str | None:
-        """As configured."""
-        return self.reference
-
     def evaluations(self, source: Source, shape: tuple[int, ...], baseline_values: int = 1) -> int:
         """Return the evaluations: each distinct value of the baseline has a path of its own."""
-        each = source.evaluations(prod(shape))
-        if source.is_exact:
+        each, shared = source.evaluations(prod(shape)), source.kind.shared_cost(source.setting)
+        if shared is None:
             return self.n_steps * each * baseline_values
-        return self.n_steps * (each + (baseline_values - 1) * source.shared_evaluations)
+        return self.n_steps * (each + (baseline_values - 1) * shared)
 
     def attribute(
         self, model: Any, inputs: Tensor, target: Any, gradient: GradientSource, baselines: Tensor | None = None

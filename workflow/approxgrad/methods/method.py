@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class TrueEffects:
+    """The true effects of the features, and their slopes, at inputs (N, d), and the effects at the baseline (1, d)."""
+
+    values: Any
+    slopes: Any
+    baseline: Any = None
+
+
+@dataclass(frozen=True)
 class Method(Description):
     """An attribution method with its options, the fields of a subclass.
 
@@ -64,15 +73,28 @@ class Method(Description):
         """Whether the attribution follows from inputs and gradient alone."""
         return type(self).from_gradient is not Method.from_gradient
 
+    def true_attribution(self, inputs: Any, effects: TrueEffects) -> Any:
+        """Return the attribution of inputs (N, d) if the model were the sum of known effects; None if that is unknown.
+
+        For a function of the gradient it is the same function of the true slopes.
+        """
+        return self.from_gradient(inputs, effects.slopes) if self.derived else None
+
     @property
     def entry(self) -> dict[str, Any]:
         """The name and the options on which the numbers depend, as plain values for the parameters of a job."""
-        return {"attribution": self.name, **written(self)}
+        own = {"attribution": self.name, **written(self)}
+        # No number depends on what a map is compared with.
+        own.pop("reference", None)
+        return own
 
     @property
     def reference_method(self) -> str | None:
-        """Name, in a configuration, of the method whose exact attribution this one is compared with; None: its own."""
-        return None
+        """Name, in a configuration, of the method whose exact attribution this one is compared with; None: its own.
+
+        It is the option ``reference``, of methods that have it.
+        """
+        return getattr(self, "reference", None)
 
     def evaluations(self, source: Source, shape: tuple[int, ...], baseline_values: int = 1) -> int:
         """Return the model evaluations for the attribution of one input.
@@ -129,6 +151,7 @@ METHODS: Registry[type[Method]] = Registry(
     __package__,
     {
         "gradient": "gradient",
+        "smoothgrad": "smoothgrad",
         "saliency": "gradient_methods",
         "input_x_gradient": "gradient_methods",
         "integrated_gradients": "integrated_gradients",
@@ -139,15 +162,15 @@ METHODS: Registry[type[Method]] = Registry(
 )
 
 
-BaselineValues = Literal["zero", "mean"] | Number | tuple[Number, ...]
-"""A baseline in normalised features: zero, the mean of the training features, a number, or one for each feature."""
+BaselineValues = Literal["zero", "mean", "test_mean"] | Number | tuple[Number, ...]
+"""A baseline in normalised features: zero, the mean of training or test features, a number, or one for each feature."""
 
 
 def baseline_words(baseline: Any) -> list[str]:
     """Return a baseline in words; none for zero."""
     if baseline == "zero":
         return []
-    return ["own baseline" if isinstance(baseline, tuple) else f"{baseline} baseline"]
+    return ["own baseline" if isinstance(baseline, tuple) else f"{baseline} baseline".replace("_", " ")]
 
 
 def titled(label: str, *words: str) -> str:
@@ -165,7 +188,10 @@ class PathMethod(Method):
 
     baseline: Annotated[
         BaselineValues,
-        option("Start of the path in normalised features: zero, mean (of the training features), a number or a list."),
+        option(
+            "Start of the path in normalised features: zero, mean (of the training features), test_mean (of the test "
+            "features, as in the thesis), a number or a list."
+        ),
     ] = "zero"
     n_steps: Annotated[Integer, option("Points on the path.", ge=1, le=100000)] = 50
 
@@ -180,6 +206,10 @@ class PathMethod(Method):
     def points(self) -> int:
         """The points on the path."""
         return self.n_steps
+
+    def true_attribution(self, inputs: Any, effects: TrueEffects) -> Any:
+        """Return what every effect gains from the baseline to the input."""
+        return None if effects.baseline is None else effects.values - effects.baseline
 
     def factor(self, inputs: Any, baselines: Any) -> Any:
         """Return input minus baseline."""

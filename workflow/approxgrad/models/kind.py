@@ -14,6 +14,7 @@ from approxgrad.datasets.faults import text_faults
 from approxgrad.descriptions import Description, Flag, Integer, Registry, Text, option, written
 from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.models.origins import Training, Weights
+from approxgrad.models.trainings import Repeats
 from approxgrad.provenance.dependencies import user_files
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ WEIGHTS_FILE = "weights.file"
 EVALUATION = ("batch_size", "check_rows")
 """Options that every kind has: how jobs evaluate a model, whatever it is."""
 
-STUDY = (*EVALUATION, "twin")
+STUDY = (*EVALUATION, "twin", "repeats")
 """Options that every kind has, and that a model itself does not depend on."""
 
 ROWS_AT_ONCE = (
@@ -64,6 +65,8 @@ class ModelKind(Description):
         The kind for readers.
     differentiable : bool
         Whether a model has an exact gradient, by automatic differentiation.
+    keyed : bool
+        Whether `architecture: name/value` is another way to write the key with the kind's name.
     timed : bool
         Whether a plan may evaluate a model to tell how long jobs take.
     precisions : tuple of str
@@ -80,14 +83,21 @@ class ModelKind(Description):
         The option that names it.
     reference_model : str or None
         Name of another model of the study with whose exact gradient this one is compared.
+    repeats : int
+        How often a study trains the model; an option of kinds that it can train.
+    offers : tuple of str
+        What gradient sources may need besides evaluations, such as its trees.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     differentiable: ClassVar[bool] = True
     timed: ClassVar[bool] = True
+    keyed: ClassVar[bool] = False
     source_key: ClassVar[str] = ""
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS
+    repeats: ClassVar[int] = 1
+    offers: ClassVar[tuple[str, ...]] = ()
 
     batch_size: Annotated[Integer | None, option(ROWS_AT_ONCE, ge=1)] = None
     check_rows: Annotated[Flag, option(CHECK_ROWS)] = True
@@ -121,6 +131,11 @@ class ModelKind(Description):
     @property
     def source_model(self) -> str | None:
         """Name of another model of the study whose weights are needed to make the file."""
+        return None
+
+    @property
+    def rounding_model(self) -> str | None:
+        """Name of another model of the study that rounds like this one, so that its weights tell how much."""
         return None
 
     @property
@@ -223,6 +238,7 @@ class Network(ModelKind):
         option("How the model is trained (Adam; cross-entropy for classes, squared error for a regression)."),
     ] = None
     weights: Annotated[Weights | None, option("Weights that were trained elsewhere, instead of `training`.")] = None
+    repeats: Repeats = 1  # type: ignore[misc]
 
     @property
     def trained(self) -> bool:
@@ -260,6 +276,8 @@ class Network(ModelKind):
         if self.trained == self.fitted:
             how = "stands beside weights" if self.trained else "is missing"
             return [f"training: {how}, expected either training or weights"]
+        if self.repeats > 1 and not self.trained:
+            return ["repeats: is for a model with `training`; leave it out"]
         return text_faults(WEIGHTS_FILE, self.weights.file) if self.weights else []
 
     def build(self, input_shape: Shape, outputs: int) -> nn.Module:
@@ -284,6 +302,9 @@ MODELS: Registry[type[ModelKind]] = Registry(
         "mlp": "architectures",
         "resnet18": "architectures",
         "resnet50": "architectures",
+        "torchvision": "named_networks",
+        "timm": "named_networks",
+        "huggingface": "named_networks",
         "factory": "own_code",
         "function": "own_code",
         "onnx": "onnx_kind",

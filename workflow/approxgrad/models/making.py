@@ -22,6 +22,7 @@ from approxgrad.models.kind import EVALUATION, ModelError, ModelKind
 from approxgrad.models.model_files import build_model
 from approxgrad.models.saved import save_model, some_inputs, try_saving
 from approxgrad.models.training import TrainingResult, evaluate, train
+from approxgrad.models.trainings import entry_of
 from approxgrad.models.weights import fit_weights
 from approxgrad.storage.files import write_atomically
 from approxgrad.storage.splits import Split
@@ -93,8 +94,10 @@ def fitted_model(
     *,
     check_rows: bool = True,
     batch_size: int | None = None,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], str]:
     """Fit weights from elsewhere to a model, save it and return its measures on the test rows.
+
+    Also return the line of :func:`approxgrad.models.weights.fit_weights`.
 
     Parameters
     ----------
@@ -113,10 +116,10 @@ def fitted_model(
         If the weights do not fit, or the model cannot be saved and loaded again or fails a check.
     """
     model = build_model(**description)
-    fit_weights(model, weights, source)
+    note = fit_weights(model, weights, source)
     measures = measured_model(model.to(device), test, device, check_rows=check_rows, batch_size=batch_size)
     save_model(path, model, description, inputs=some_inputs(test, device))
-    return measures
+    return measures, note
 
 
 def made_model(
@@ -185,8 +188,9 @@ def measured_model(
     return measures
 
 
-def looks(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how jobs evaluate a model, from its entry in the configuration; its weights do not depend on it."""
+def looks(models: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return how jobs evaluate a model of the section of a configuration; its weights do not depend on it."""
+    entry = entry_of(models, name)
     return {name: entry[name] for name in EVALUATION if name in entry}
 
 

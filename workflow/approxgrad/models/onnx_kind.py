@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
 
 from approxgrad.datasets.faults import text_faults
 from approxgrad.descriptions import Text, option
@@ -29,8 +31,16 @@ class Onnx(ModelKind):
 
     onnx: Annotated[
         Text,
-        option("Path of an ONNX file. It has no gradient, so only approximated ones are studied. It takes one input."),
+        option("Path of an ONNX file. It has no gradient, so only approximated ones are studied."),
     ]
+    input: Annotated[Text | None, option("Name of the explained input; needed if there are several.")] = None
+    constants: Annotated[
+        dict[Text, Any],
+        option(
+            "Values of all other inputs by name: a number, or a list (of lists) of numbers. For an input with the rows'"
+            " own first axis it is the value for one row."
+        ),
+    ] = field(default_factory=dict)
     output: Annotated[Text | None, option("Name of the output; needed if there are several of floats.")] = None
     transform: Transform = None
     runtime: Annotated[
@@ -50,8 +60,12 @@ class Onnx(ModelKind):
         return {"onnx": [self.onnx, *map(str, sorted(beside))]}
 
     def faults(self) -> list[str]:
-        """Return a line if the path is not text."""
-        return text_faults("onnx", self.onnx)
+        """Return a line if the path is not text, and for each constant that is not made of numbers."""
+        wrong = [name for name, value in self.constants.items() if not _numeric(value)]
+        return [
+            *text_faults("onnx", self.onnx),
+            *(f"constants.{name}: expected a number, or lists of one length with numbers" for name in wrong),
+        ]
 
     def open(
         self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype, file: Path | None = None
@@ -72,3 +86,12 @@ class Onnx(ModelKind):
         path, given = own.pop("onnx"), wanted_outputs(own.pop("outputs", None), outputs)
         model = OnnxModel(path, threads=torch.get_num_threads(), **own)
         return opened_black_box(model, f"onnx {path}", shape, given, device, dtype)
+
+
+def _numeric(value: Any) -> bool:
+    """Return whether a value is a finite number, or an array of them as lists."""
+    try:
+        found = np.asarray(value)
+    except ValueError:  # lists of several lengths
+        return False
+    return found.dtype.kind in "iuf" and bool(np.isfinite(found).all())

@@ -14,6 +14,7 @@ from torch import Tensor
 from approxgrad.descriptions import read
 from approxgrad.gradients.arrays import TypedModel
 from approxgrad.gradients.targets import as_outputs
+from approxgrad.gradients.wrapping import unwrapped
 from approxgrad.models.evaluating import TRIED_ROWS, evaluated, explained, own_function
 from approxgrad.models.kind import MODELS, ModelError, Network, Shape
 from approxgrad.models.model_files import load_model
@@ -128,8 +129,13 @@ def opened_black_box(
 
 def recorded(model: Callable[[Tensor], Tensor]) -> dict[str, Any]:
     """Return what the metadata of results say of a model that no file describes; errors are those of the model."""
-    own = next((part for part in getattr(model, "args", ()) if isinstance(part, TypedModel)), None)
+    own = opened(model)
     return {} if own is None else own.record()
+
+
+def opened(model: Callable[[Tensor], Tensor]) -> TypedModel | None:
+    """Return the model outside torch that :func:`opened_black_box` made a callable of; None for another callable."""
+    return next((part for part in getattr(unwrapped(model), "args", ()) if isinstance(part, TypedModel)), None)
 
 
 def _trial_rows(shape: Shape, device: torch.device, dtype: torch.dtype) -> Tensor:

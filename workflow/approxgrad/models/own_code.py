@@ -20,9 +20,26 @@ FUNCTION = "^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
 """A module and what is defined in it; a module in the working directory comes before an installed one."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class OptionedNetwork(Network):
+    """A network that code outside this package makes with options of its own."""
+
+    options: Annotated[dict[Any, Any], option("Keyword arguments of what makes it.")] = field(default_factory=dict)
+
+    def faults(self) -> list[str]:
+        """Return also the options that are not keyword arguments, or that a file of weights cannot hold."""
+        faults = super().faults()
+        for name, value in self.options.items():
+            if isinstance(name, str) and name.isidentifier():
+                faults += _value_faults(value, f"options.{name}")
+            else:
+                faults.append(f"options: got the name {name!r}, expected one that Python takes for an argument")
+        return faults
+
+
 @MODELS.add
 @dataclass(frozen=True, kw_only=True)
-class Factory(Network):
+class Factory(OptionedNetwork):
     """A network that a function of the user's returns."""
 
     name: ClassVar[str] = "factory"
@@ -35,22 +52,11 @@ class Factory(Network):
             pattern=FUNCTION,
         ),
     ]
-    options: Annotated[dict[Any, Any], option("Keyword arguments of the factory.")] = field(default_factory=dict)
 
     @property
     def module(self) -> str:
         """The module of the factory."""
         return self.factory.partition(":")[0]
-
-    def faults(self) -> list[str]:
-        """Return also the options that are not keyword arguments, or that a file of weights cannot hold."""
-        faults = super().faults()
-        for name, value in self.options.items():
-            if isinstance(name, str) and name.isidentifier():
-                faults += _value_faults(value, f"options.{name}")
-            else:
-                faults.append(f"options: got the name {name!r}, expected one that Python takes for an argument")
-        return faults
 
     def build(self, input_shape: Shape, outputs: int) -> nn.Module:
         """Return what the function makes.

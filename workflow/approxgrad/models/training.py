@@ -171,7 +171,8 @@ def evaluate(
     dict of str to float
         Classes: ``loss`` (mean cross-entropy) and ``accuracy``, for which outputs that are not finite are wrong.
         Outputs that are probabilities in every row are taken for these, not smaller than the rounding of their type.
-        Regression: ``loss`` (mean squared error), ``root_mean_squared_error`` and ``r2``.
+        Regression: ``loss`` (mean squared error), ``root_mean_squared_error`` and ``r2``; where true effects are known
+        also ``possible_r2``, that of their sum, which nothing but noise keeps from 1.
 
     Raises
     ------
@@ -197,7 +198,16 @@ def evaluate(
             "loss": mean_squared_error,
             "root_mean_squared_error": mean_squared_error**0.5,
             "r2": 1 - float((residual**2).sum() / (spread**2).sum()),
+            **_possible(split),
         }
+
+
+def _possible(split: Split) -> dict[str, float]:
+    """Return the share of the target's variance that its true effects explain, for a constant that fits best."""
+    if split.effects is None or np.ptp(split.target) == 0:
+        return {}
+    noise = split.target.astype(float) - split.effects.sum(axis=1, dtype=float)
+    return {"possible_r2": 1 - float(noise.var() / split.target.var(dtype=float))}
 
 
 def _logits(outputs: Tensor) -> Tensor:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from approxgrad.gradients.arrays import Given, numbers
+from approxgrad.gradients.arrays import Given, behind, numbers
 from approxgrad.gradients.checks import check_inputs, is_number
 from approxgrad.gradients.targets import OutputSelector, Target, target_indices
 from approxgrad.models.evaluating import explained
 from approxgrad.models.kind import ModelError
 from approxgrad.models.libraries import needing
+from approxgrad.models.opening import opened
 from approxgrad.models.tree_ensembles import Array, Ensemble
 from approxgrad.models.tree_model import TreeModel
 from approxgrad.models.tree_tables import Table
@@ -63,8 +64,10 @@ def tree_shap(model: TreeModel, inputs: Any, background: Any, target: Target = N
     Computed by the library shap, from the trees and not from evaluations: time grows with rows, background rows, trees
     and leaves.
     """
-    if not isinstance(model, TreeModel):
-        raise TypeError(f"model: expected a TreeModel, got {type(model).__name__}")
+    own = behind(model)
+    if not isinstance(own, TreeModel):
+        raise TypeError(f"model: expected a TreeModel, got {type(own).__name__}")
+    model = own
     if model.transform is not None or (model.ensemble.boosted and model.output in ("probability", "prediction")):
         own = "transform" if model.transform is not None else "output"
         raise ModelError(
@@ -82,6 +85,43 @@ def tree_shap(model: TreeModel, inputs: Any, background: Any, target: Target = N
     mean = np.asarray(model(starts), np.float64).mean(axis=0)
     _check_sum(values, explained_outputs, mean[column])
     return given.returned(torch.from_numpy(values).reshape(given.inputs.shape).to(given.inputs))
+
+
+class ShapleyValues:
+    """:func:`tree_shap` with the baselines of a path, in the place of a gradient source."""
+
+    along_path = True
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Refuse to be a gradient.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
+        raise ValueError("gradient: Shapley values are attributions, so they take the place of Integrated Gradients")
+
+    def path_attributions(
+        self, model: Any, inputs: torch.Tensor, baselines: torch.Tensor, target: Target, n_steps: int
+    ) -> torch.Tensor:
+        """Return the values of inputs (N, ...) from their baselines; the number of steps does not matter.
+
+        Raises
+        ------
+        ModelError
+            As :func:`tree_shap`, or if the model is no ensemble of trees.
+        """
+        own = opened(model) or behind(model)
+        if not isinstance(own, TreeModel):
+            raise ModelError("model: has no trees, of which TreeSHAP could be computed")
+        indices = target_indices(target, len(inputs))
+        starts, number = baselines.flatten(1).unique(dim=0, return_inverse=True)
+        found = torch.empty_like(inputs)
+        for place, start in enumerate(starts):
+            rows = number == place
+            found[rows] = tree_shap(own, inputs[rows], start, None if indices is None else indices[rows])
+        return found
 
 
 def _flat(inputs: torch.Tensor, model: TreeModel) -> Array:
@@ -154,7 +194,7 @@ def _ranked(tables: list[Table], *rows: Array) -> tuple[list[Table], list[Array]
     ranks, ranked_rows = np.zeros(len(feature)), [np.zeros(own.shape) for own in rows]
     order = np.argsort(feature, kind="stable")
     used, starts = np.unique(feature[order], return_index=True)
-    for number, places in zip(used, np.split(order, starts[1:]), strict=True):
+    for number, places in zip(used, np.split(order, starts)[1:], strict=True):
         own = np.unique(threshold[places])
         ranks[places] = np.searchsorted(own, threshold[places])
         for values, found in zip(rows, ranked_rows, strict=True):

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from approxgrad.datasets.faults import text_faults
 from approxgrad.descriptions import Description, Integer, Number, Text, option
+from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.models.kind import MODELS, ModelError, ModelKind, Shape
+from approxgrad.models.trainings import Repeats
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +55,7 @@ class Trees(ModelKind):
     name: ClassVar[str] = "trees"
     label: ClassVar[str] = "trees"
     differentiable: ClassVar[bool] = False
+    offers: ClassVar[tuple[str, ...]] = ("trees",)
 
     trees: Annotated[
         Literal["scikit-learn", "xgboost", "lightgbm"],
@@ -66,6 +69,7 @@ class Trees(ModelKind):
             " a pickle is refused, because it can run any code."
         ),
     ] = None
+    repeats: Repeats = 1  # type: ignore[misc]
     output: Annotated[
         Literal["logits", "probability"] | None,
         option("What is explained of classes; by default the logits of boosted trees and the probability of forests."),
@@ -75,6 +79,13 @@ class Trees(ModelKind):
     def makes(self) -> str:
         """The file of an ensemble that the study trains."""
         return "" if self.training is None else FILES[self.trees]
+
+    @property
+    def precisions(self) -> tuple[str, ...]:  # type: ignore[override]  # differs between libraries
+        """Single precision alone where thresholds are compared in it; a file of scikit-learn says that itself."""
+        forest = self.training is not None and self.training.ensemble == "forest"
+        single = self.trees == "xgboost" or (self.trees == "scikit-learn" and forest)
+        return PRECISIONS[:1] if single else PRECISIONS
 
     @property
     def needs_training_rows(self) -> bool:
@@ -93,6 +104,8 @@ class Trees(ModelKind):
             return [f"training: {how}, expected either training or file"]
         if self.training is not None and self.training.ensemble == "forest" and self.training.learning_rate is not None:
             return ["training.learning_rate: is for boosting, a forest has none; leave it out"]
+        if self.repeats > 1 and self.training is None:
+            return ["repeats: is for an ensemble with `training`; leave it out"]
         return [] if self.file is None else text_faults("file", self.file)
 
     def make(

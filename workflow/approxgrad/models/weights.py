@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,24 @@ NAMES_IN_MESSAGE = 3
 EXTRA_STATE = "_extra_state"
 """Ending of the names under which modules keep values that are not tensors."""
 
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
+"""Keys of a checkpoint that its state dictionary stands under, the first that is there."""
+
+ADDED = ("module", "_orig_mod")
+"""Parts of names that torch adds: for several devices, and for compiled modules."""
+
+HOW_TO_SAVE = "where it was trained, write it with torch.save(model.state_dict(), path)"
+
 UNREADABLE: tuple[type[Exception], ...] = (*DAMAGES, SafetensorError)
 """What both readers raise; torch's asks safetensors too, for files with such a name."""
 
 
-def read_weights(path: Path | str, sha256: str | None = None) -> dict[str, Any]:
-    """Return the tensors of a safetensors file or a torch state dictionary, whichever the content is.
+def read_weights(path: Path | str, sha256: str | None = None) -> tuple[dict[str, Any], str]:
+    """Return the tensors of a safetensors file or a torch state dictionary, and a line about where they were in it.
 
-    A torch file is read with ``weights_only``, which builds tensors and containers and runs no code.
+    Which of them it is, the content says. A torch file is read with ``weights_only``, which builds tensors and
+    containers and runs no code. In a checkpoint the state dictionary is found under its usual keys, :data:`WRAPPERS`;
+    otherwise the line is empty.
 
     Parameters
     ----------
@@ -53,7 +64,7 @@ def read_weights(path: Path | str, sha256: str | None = None) -> dict[str, Any]:
                 raise ModelError(f"{path}: has SHA-256 {found}, expected {sha256}")
         check_weights(path)
         try:
-            return load_file(path)
+            return load_file(path), ""
         except SafetensorError:
             _check_records(path)
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -64,14 +75,27 @@ def read_weights(path: Path | str, sha256: str | None = None) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({one_line(error.strerror or error)})") from None
     except UNREADABLE:
-        raise ModelError(f"{path}: is neither safetensors nor a state dictionary of tensors only") from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(
-        isinstance(value, Tensor) or str(name).endswith(EXTRA_STATE) for name, value in state.items()
-    ):
-        raise ModelError(f"{path}: is not a state dictionary, which maps names to tensors")
-    return state
+        raise ModelError(
+            f"{path}: is neither safetensors nor a state dictionary of tensors only; {HOW_TO_SAVE}"
+        ) from None
+    found, keys = state, []
+    while not _is_state(found):
+        inside = [key for key in WRAPPERS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
+        if not inside:
+            raise ModelError(f"{path}: is not a state dictionary, which maps names to tensors{_held_keys(state)}")
+        keys.append(inside[0])
+        found = found[inside[0]]
+    return dict(found), f"weights from {'.'.join(keys)} of the checkpoint" if keys else ""
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(own, Tensor) or str(name).endswith(EXTRA_STATE) for name, own in value.items()
+    )
+
+
+def _held_keys(state: Any) -> str:
+    return f"; it has the keys {one_line(_some([str(key) for key in state]))}" if isinstance(state, Mapping) else ""
 
 
 def _check_records(path: Path) -> None:
@@ -84,10 +108,11 @@ def _check_records(path: Path) -> None:
         raise ModelError(f"{path}: is damaged: the checksum of {one_line(damaged)} does not fit")
 
 
-def fit_weights(model: nn.Module, weights: dict[str, Any], source: str) -> None:
-    """Put weights into a model.
+def fit_weights(model: nn.Module, weights: dict[str, Any], source: str) -> str:
+    """Put weights into a model, and return a line about what was left out of their names; empty if nothing was.
 
-    Of names that share one tensor, such as tied weights, a file may hold any.
+    Of names that share one tensor, such as tied weights, a file may hold any. Names that do not fit are tried without
+    what torch adds to them (:data:`ADDED`) and without what they all begin with.
 
     Parameters
     ----------
@@ -106,11 +131,37 @@ def fit_weights(model: nn.Module, weights: dict[str, Any], source: str) -> None:
     """
     with explained(f"{source}: the state dictionary of the model cannot be read"):
         own = model.state_dict()
+    weights, note = _plain_names(weights, own)
     faults = _faults(own, weights, {name for name, _ in model.named_parameters()})
     if faults:
         raise ModelError(f"{source}: does not fit {type(model).__name__}: {'; '.join(faults)}")
     with switched(model, training=True), explained(f"{source}: cannot be put into {type(model).__name__}"):
         model.load_state_dict(weights, strict=False)
+    return note
+
+
+def _plain_names(weights: dict[str, Any], own: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return weights by the names of a model as far as these can be told, and what was left out of the names."""
+    removed: list[str] = []
+    bare = {".".join(part for part in name.split(".") if part not in ADDED): value for name, value in weights.items()}
+    if not weights.keys() <= own.keys() and len(bare) == len(weights) and _fitting(bare, own) > _fitting(weights, own):
+        removed = [part for part in ADDED if any(part in name.split(".") for name in weights)]
+        weights = bare
+    outer: list[str] = []
+    inner = weights
+    while inner and not _fitting(inner, own) and len({name.partition(".")[0] for name in inner}) == 1:
+        if not all("." in name for name in inner):
+            break
+        outer.append(next(iter(inner)).partition(".")[0])
+        inner = {name.partition(".")[2]: value for name, value in inner.items()}
+    if outer and _fitting(inner, own):
+        removed += outer
+        weights = inner
+    return weights, f"names without {' and '.join(f'{part}.' for part in removed)}" if removed else ""
+
+
+def _fitting(weights: Mapping[str, Any], own: Mapping[str, Any]) -> int:
+    return sum(name in own for name in weights)
 
 
 def _faults(own: dict[str, Any], weights: dict[str, Any], learned: set[str]) -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from approxgrad.study.study import Study
 
 GRADIENT = "gradient"  # stands in the place of a method for gradients that several methods share
+PILOTS = "pilots"  # and for those at training rows, by which directions are ordered
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Inputs:
 
     shape: tuple[int, ...] | None = None  # of one input
     training_rows: int | None = None
-    mean_values: int | None = None  # distinct values of the mean input, the baseline of some methods
+    mean_values: int | None = None  # distinct values of the mean training input, the baseline of some methods
+    test_mean_values: int | None = None  # the same of the mean test input
     outputs: int = 1  # of a model; 1 where only the files tell
 
     @property
@@ -59,13 +61,15 @@ def known_inputs(study: Study, dataset: str) -> Inputs:
     test, train = (Path("data", dataset, f"{part}.parquet") for part in ("test", "train"))
     shape, rows = kind.feature_shape, kind.training_rows
     values, outputs = None if shape is None else prod(shape), 1
+    test_values = values
     if test.exists():
         document = TableFile(test).metadata
         shape, outputs = tuple(document["feature_shape"]), len(document["classes"]) or 1
+        test_values = len(np.unique(read_mean_input(test)))
     if train.exists():
         rows = TableFile(train).rows
         values = len(np.unique(read_mean_input(train)))
-    return Inputs(shape, rows, values, outputs)
+    return Inputs(shape, rows, values, test_values, outputs)
 
 
 def evaluations(study: Study, inputs: Mapping[str, Inputs]) -> list[Evaluation]:
@@ -82,6 +86,10 @@ def evaluations(study: Study, inputs: Mapping[str, Inputs]) -> list[Evaluation]:
             count = _evaluations(method, cell, known, shard) if path in evaluating else 0
             counts = (0, count) if cell.gradient.is_exact else (count, 0)
             found.append(Evaluation(path, cell.path, cell.dataset, cell.model, task, False, cell.samples, *counts))
+    for path, pilots in study.spectra.items():
+        features = inputs[pilots.dataset].features
+        count = None if features is None else pilots.evaluations(features)
+        found.append(Evaluation(path, path, pilots.dataset, pilots.model, PILOTS, False, pilots.samples, count, 0))
     for path, choice in study.choices.items():
         count = _most_evaluations(choice, inputs[choice.dataset].features)
         keys = choice.dataset, choice.model, choice.points
@@ -104,6 +112,8 @@ def _baseline_values(baseline: Any, inputs: Inputs) -> int | None:
     """Return how many distinct float32 values a baseline has."""
     if baseline == "mean":
         return inputs.mean_values
+    if baseline == "test_mean":
+        return inputs.test_mean_values
     return len(np.unique(np.asarray(baseline, np.float32))) if isinstance(baseline, tuple) else 1
 
 

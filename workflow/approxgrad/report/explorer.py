@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from approxgrad.evaluation.frames import read_shown
 from approxgrad.evaluation.metrics import METRICS
+from approxgrad.evaluation.truths import TRUTHS
 from approxgrad.figures.boxes import jitter
-from approxgrad.figures.triples import image
+from approxgrad.figures.triples import class_name, image
 from approxgrad.report import wording
-from approxgrad.report.findings import TRUTH
 from approxgrad.storage.attributions import Attributions, read_attributions
 from approxgrad.storage.table_checks import TableError
 
@@ -34,7 +34,7 @@ MOST_SAMPLES, MAP_BUDGET = 12, 350_000
 SIDES, FEWEST_SAMPLES = (48, 32, 24, 16), 3
 """Longest sides of a map: the largest with room for some samples. A larger map is coarsened by averaging blocks."""
 QUANTILES = {"low": 0.05, "lower": 0.25, "median": 0.5, "upper": 0.75, "high": 0.95}
-REFERENCES = {False: "the reference attribution", True: "the true effects"}
+REFERENCE = "the reference attribution"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Comparison:
         """Return the shape of a map that is coarsened to a longest side."""
         shape = self.exact.metadata["feature_shape"]
         if not self.is_image:
-            return [1, math.prod(shape)]
+            return [1, len(self.exact.names.shown) or math.prod(shape)]
         block = math.ceil(max(shape[1:]) / side)
         return [math.ceil(length / block) for length in shape[1:]]
 
@@ -103,26 +103,30 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
 
     ``boxes``: a row for each reference and source, with the distribution of each metric. ``points``: a row for each of
     them and sample, with the values. ``scales``: for each reference and metric, the ends of an axis and whether it is
-    logarithmic. ``shape`` of a map. ``rows``: for each sample with maps, the input and the exact map. ``differences``:
-    a row for each of these samples and approximated source. Maps are integers with the factor that gives their values.
+    logarithmic. ``shape`` of a map, and the ``features`` of a table by number. ``rows``: for each sample with maps, the
+    input and the exact map. ``differences``: a row for each of these samples and approximated source. Maps are integers
+    with the factor that gives their values.
     """
     present = [set(result.sample.tolist()) for result in item.approximated]
     mapped = [int(n) for n in item.exact.sample if all(n in known for known in present)][: room.samples]
     kept = [int(sample) for sample in dict.fromkeys(item.metrics["sample"])][: room.points]
     boxes: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
-    for truth, rows in item.metrics.groupby(item.metrics["reference"] == TRUTH):
-        own, dots = _distributions(item, rows, kept)
-        boxes += [row | {"reference": REFERENCES[bool(truth)]} for row in own]
-        points += [row | {"reference": REFERENCES[bool(truth)], "mapped": row["sample"] in mapped} for row in dots]
+    words = item.metrics["reference"].map(TRUTHS).fillna(REFERENCE)
+    for reference in filter(set(words).__contains__, (REFERENCE, *TRUTHS.values())):
+        own, dots = _distributions(item, item.metrics[words == reference], kept)
+        boxes += [row | {"reference": reference} for row in own]
+        points += [row | {"reference": reference, "mapped": row["sample"] in mapped} for row in dots]
     side = room.side
     exact = _maps(item, item.exact, mapped, side)
     extra = {} if item.exact.truth is None else {"truth": item.exact.truth[_rows(item.exact, mapped)].astype(float)}
+    features = [] if item.is_image else item.exact.names.shown or tuple(map(str, range(1, item.map_shape(side)[1] + 1)))
     return {
         "boxes": boxes,
         "points": points,
         "scales": _scales(boxes, points),
         "shape": item.map_shape(side),
+        "features": [{"number": number, "feature": name} for number, name in enumerate(features, 1)],
         "rows": [
             {
                 "sample": sample,
@@ -143,8 +147,9 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
 
 
 def _name(item: Comparison, sample: int) -> str:
-    target = item.exact.target
-    return f"row {sample}" + ("" if target is None else f", class {target[_rows(item.exact, [sample])[0]]}")
+    target, origin = class_name(item.exact, sample), item.exact.origin
+    parts = [f"row {sample}", *([f"class {target}"] if target is not None else [])]
+    return ", ".join(parts + ([] if origin is None else [f"origin {origin[_rows(item.exact, [sample])[0]]}"]))
 
 
 def _distributions(
@@ -187,11 +192,11 @@ def _scales(boxes: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, An
             own += [row[name] for row in points if row["reference"] == reference]
             values = [value for value in own if value is not None]
             low, high = (min(values), max(values)) if values else (0.0, 1.0)
-            error = math.isinf(metric.upper)
+            error = metric.best == metric.lower
             logarithmic = error and low > 0 and high / low > 100
             if logarithmic:
                 low, high = math.log10(low), math.log10(high)
-            elif not error:
+            elif math.isfinite(metric.lower) and not error:
                 low = min(low, high - 0.1)
             margin = 0.03 * (high - low) or abs(high) or 1.0
             ends = {"low": _rounded(low - margin), "high": _rounded(high + margin)}
@@ -208,7 +213,7 @@ def _maps(item: Comparison, result: Attributions, samples: list[int], side: int)
     """Return the maps of some samples: of an image (H, W), summed over the channels; otherwise (d,)."""
     values = np.asarray(result.attribution[_rows(result, samples)], np.float64)
     if not item.is_image:
-        return list(values)
+        return list(item.exact.names.totals(values))
     maps = values.reshape(len(samples), *result.metadata["feature_shape"]).sum(axis=1)
     return [_coarse(pixels, side) for pixels in maps]
 
@@ -216,10 +221,23 @@ def _maps(item: Comparison, result: Attributions, samples: list[int], side: int)
 def _input(item: Comparison, sample: int, side: int) -> list[Any]:
     """Return the colours of an image as hexadecimal text, or the values of the features."""
     if not item.is_image:
-        return [_rounded(value) for value in item.exact.inputs[_rows(item.exact, [sample])[0]]]
+        return _feature_values(item, _rows(item.exact, [sample])[0])
     pixels = np.rint(255 * _coarse(image(item.exact, sample), side)).astype(np.uint8)
     colours = np.broadcast_to(pixels[..., None], (*pixels.shape, 3)) if pixels.ndim == 2 else pixels
     return [colour.tobytes().hex() for colour in colours.reshape(-1, 3)]
+
+
+def _feature_values(item: Comparison, row: int) -> list[Any]:
+    """Return the inputs of a table's row: a number for each feature, and its category for a group of features."""
+    names, values = item.exact.names, item.exact.inputs[row]
+    if not names.groups:
+        return [_rounded(value) for value in values]
+    shown: list[Any] = []
+    for group in names.shown:
+        own = [place for place, name in enumerate(names.groups) if name == group]
+        largest = names.features[max(own, key=lambda place: values[place])]
+        shown.append(largest.removeprefix(f"{group}=") if largest != group else _rounded(values[own[0]]))
+    return shown
 
 
 def _coarse(pixels: Array, side: int) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -64,7 +65,9 @@ def explorer_page(comparisons: Sequence[Comparison]) -> str:
 
 def comparison_chart(item: Comparison, data: dict[str, Any]) -> dict[str, Any]:
     """Return the Vega-Lite specification of a comparison with the data of :func:`chart_data` inside."""
-    labels = {name: metric.label for name, metric in METRICS.items()}
+    features = math.prod(item.exact.metadata["feature_shape"])
+    known = [name for name in METRICS if item.metrics[name].notna().any()]
+    labels = {name: METRICS[name].label_of(features) for name in known or METRICS}
     rows = {row["sample"]: row["name"] for row in data["rows"]}
     sources = {row["source"]: row["source"] for row in data["differences"]}
     references = {name: name for name in data["scales"]}
@@ -80,8 +83,8 @@ def comparison_chart(item: Comparison, data: dict[str, Any]) -> dict[str, Any]:
         views["source"] | {"value": [{"source": middle}], "bind": {"source": _list("Gradient source", sources)}},
         views["sample"] | {"value": [{"sample": next(iter(rows))}], "bind": {"sample": _list("Test row", rows)}},
     ]
-    datasets = {name: data[name] for name in ("boxes", "points", "rows", "differences")}
-    datasets["metrics"] = [{"metric": name, "label": labels[name], "best": METRICS[name].best} for name in METRICS]
+    datasets = {name: data[name] for name in ("boxes", "points", "rows", "differences", "features")}
+    datasets["metrics"] = [{"metric": name, "label": labels[name], "best": METRICS[name].best} for name in labels]
     return fixed | {"params": parameters, "datasets": datasets}
 
 
@@ -222,9 +225,11 @@ def _bars(has_truth: bool, against: str) -> alt.VConcatChart:
         .transform_calculate(**{"size": "abs(datum.exact)", "true effect": "datum.truth", against: "datum.exact"})
         .transform_window(rank="rank()", sort=largest, groupby=["sample"])
         .transform_filter(f"datum.rank <= {MOST_FEATURES}")
+        .transform_lookup("number", alt.LookupData(alt.NamedData("features"), "number", ["feature"]))
     )
-    tooltip = [alt.Tooltip("number:O", title="feature"), alt.Tooltip("input:Q", title="its value", format=".4g")]
-    x = alt.X("number:O", title="feature", axis=alt.Axis(labelAngle=0))
+    tooltip = [alt.Tooltip("feature:N"), alt.Tooltip("input:N", title="its value")]
+    in_order = alt.EncodingSortField("number", order="ascending")
+    x = alt.X("feature:N", title="feature", sort=in_order, axis=alt.Axis(labelAngle=-40, labelLimit=120))
     colour = alt.Color(
         "kind:N", scale=alt.Scale(domain=[*kinds], range=[*kinds.values()]), legend=alt.Legend(orient="top", title=None)
     )
@@ -261,7 +266,8 @@ def _measures() -> Any:
     def chosen(name: str) -> alt.Chart:
         own = alt.Chart(alt.NamedData(name)).transform_filter("datum.reference == reference").transform_filter(SOURCE)
         metrics = alt.LookupData(alt.NamedData("metrics"), "metric", ["label"])
-        return own.transform_fold([*METRICS], as_=["metric", "value"]).transform_lookup("metric", metrics)
+        values = own.transform_fold([*METRICS], as_=["metric", "value"])
+        return values.transform_lookup("metric", metrics).transform_filter("datum.label")
 
     row = chosen("points").transform_filter(SAMPLE)
     median = chosen("boxes").transform_calculate(value="datum.value.median")

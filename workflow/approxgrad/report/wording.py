@@ -39,9 +39,12 @@ def percent(share: float) -> str:
 
 
 def setting(value: float | None, family: Mapping[str, Any]) -> str:
-    """Return a setting with its symbol, "h = 0.01"; one whose name is in the plural is counted: "64 evaluations"."""
-    if value is None:
-        return "no setting"
+    """Return a setting with its symbol, "h = 0.01"; one whose name is in the plural is counted: "64 evaluations".
+
+    A family without settings, whose value is None or NaN, is called by its label.
+    """
+    if value is None or math.isnan(value):
+        return str(family["label"])
     text = setting_label(value)
     name = str(family["setting_name"])
     return f"{text} {name}" if name.endswith("s") else f"{family['symbol']} = {text}"

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from approxgrad.evaluation.truths import TRUTHS
+
 
 def attribution_summary(samples: int, metadata: Mapping[str, Any], seconds: float, exact: bool = False) -> str:
     """Return the key numbers of an attribution: samples, model evaluations and their rate, and lost steps.
@@ -16,7 +18,8 @@ def attribution_summary(samples: int, metadata: Mapping[str, Any], seconds: floa
     count = metadata["model_evaluations"]
     unit = "forward and backward passes" if exact else "evaluations"
     rate = [f"{count / seconds:,.0f}/s"] if seconds else []
-    return ", ".join([f"{samples:,} samples", f"{count:,} {unit}", *rate, *_lost_steps(metadata)])
+    cost = [f"{count:,} {unit}", *rate] if count or metadata["setting_name"] else []
+    return ", ".join([f"{samples:,} samples", *cost, *_lost_steps(metadata)])
 
 
 def gathering_summary(shards: int, metadata: Mapping[str, Any]) -> str:
@@ -49,7 +52,7 @@ def evaluation_summary(table: Any) -> str:
     errors: dict[str, list[float]] = {}
     columns = (table[name].to_pylist() for name in ("gradient", "reference", "relative_error"))
     for gradient, reference, error in zip(*columns, strict=True):
-        if reference != "truth" and error is not None:
+        if reference not in TRUTHS and error is not None:
             errors.setdefault(gradient, []).append(error)
     if not errors:
         return "no relative error is defined"

@@ -28,6 +28,10 @@ class Split:
     classes: tuple[str, ...] = ()  # names; empty for a regression
     mean: tuple[float, ...] = (0.0,)  # of each channel (first axis of the feature shape), or a single number
     std: tuple[float, ...] = (1.0,)
+    feature_names: tuple[str, ...] = ()  # where the features have names
+    feature_groups: tuple[str, ...] = ()  # the column that each feature is from, where several are from one
+    origin: NDArray[np.str_] | None = None  # (N,): the row of a table, from 1 on, or the file, that a row is from
+    notes: tuple[str, ...] = ()  # what was done to the source, a line each
 
     @property
     def outputs(self) -> int:
@@ -44,7 +48,14 @@ class Split:
     def rows(self, index: NDArray[np.int64]) -> Split:
         """Return the chosen rows."""
         effects = None if self.effects is None else self.effects[index]
-        return replace(self, features=self.features[index], target=self.target[index], effects=effects)
+        origin = None if self.origin is None else self.origin[index]
+        return replace(self, features=self.features[index], target=self.target[index], effects=effects, origin=origin)
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """The names of features and classes as entries of metadata; without those that there are none of."""
+        own = {"feature_names": self.feature_names, "feature_groups": self.feature_groups, "classes": self.classes}
+        return {key: list(names) for key, names in own.items() if names}
 
 
 def write_split(path: Path | str, split: Split, metadata: Mapping[str, Any]) -> None:
@@ -52,11 +63,15 @@ def write_split(path: Path | str, split: Split, metadata: Mapping[str, Any]) -> 
     columns = {"features": fixed_lists(split.features), "target": pa.array(split.target)}
     if split.effects is not None:
         columns["effects"] = fixed_lists(split.effects)
+    if split.origin is not None:
+        columns["origin"] = pa.array(split.origin, pa.string())
     document = {
         **metadata,
         "feature_shape": list(split.feature_shape),
         "classes": list(split.classes),
         "normalisation": {"mean": list(split.mean), "std": list(split.std)},
+        **split.words,
+        "notes": list(split.notes),
     }
     write_table(path, pa.table(columns), document)
 
@@ -67,9 +82,11 @@ def read_split(path: Path | str) -> Split:
     try:
         effects = matrix(table["effects"], "effects", path) if "effects" in table.column_names else None
         features = matrix(table["features"], "features", path)
-        return _split(features, table["target"].to_numpy(), effects, document, path)
+        split = _split(features, table["target"].to_numpy(), effects, document, path)
     except KeyError as missing:
         raise TableError(f"{path}: lacks {missing}, so it is no part of a data set") from None
+    origin = table["origin"].to_numpy().astype(str) if "origin" in table.column_names else None
+    return replace(split, origin=origin)
 
 
 def read_mean_input(path: Path | str) -> NDArray[np.float32]:
@@ -134,10 +151,12 @@ def _split(
     try:
         shape = tuple(int(side) for side in document["feature_shape"])
         mean, std = (tuple(map(float, document["normalisation"][key])) for key in ("mean", "std"))
-        classes = tuple(map(str, document["classes"]))
+        classes, names, groups, notes = (
+            tuple(map(str, document.get(key, ()))) for key in ("classes", "feature_names", "feature_groups", "notes")
+        )
     except (TypeError, ValueError):
         raise TableError(f"{path}: has metadata that do not describe a data set") from None
-    split = Split(features, target, effects, shape, classes, mean, std)
+    split = Split(features, target, effects, shape, classes, mean, std, names, groups, None, notes)
     _check_split(split, path)
     return split
 
@@ -147,6 +166,9 @@ def _check_split(split: Split, path: Path | str) -> None:
     shape, width, target = split.feature_shape, split.features.shape[1], split.target
     if not shape or min(shape) < 1 or math.prod(shape) != width:
         raise TableError(f"{path}: has {width} features, which do not fill the shape {shape}")
+    for key, names in (("feature_names", split.feature_names), ("feature_groups", split.feature_groups)):
+        if len(names) not in (0, width):
+            raise TableError(f"{path}: has {len(names)} {key} for {width} features")
     for key, values in (("mean", split.mean), ("std", split.std)):
         if len(values) not in (1, shape[0]) or not np.isfinite(values).all() or (key == "std" and min(values) <= 0):
             raise TableError(f"{path}: normalisation.{key} does not fit the shape {shape}")

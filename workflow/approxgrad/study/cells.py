@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,16 @@ from approxgrad.models.opening import recorded
 from approxgrad.progress import progress_bar
 from approxgrad.storage.attributions import Attributions
 from approxgrad.storage.step_tables import read_choice
-from approxgrad.study.derived import rounding_ratios, source_columns
+from approxgrad.study.derived import rounding_ratios, rounding_step, source_columns
 from approxgrad.study.shards import WHOLE, Shard, merged, shard_blocks
-from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, feature_spread, read_subject
+from approxgrad.study.subjects import (
+    MEBIBYTE,
+    Subject,
+    baseline_values,
+    explained_target,
+    feature_spread,
+    read_subject,
+)
 
 
 def attribute_cell(
@@ -45,6 +53,7 @@ def attribute_cell(
     device: torch.device,
     seed: int = 0,
     choice: Path | str | None = None,
+    spectrum: Path | str | None = None,
     batch_size: int | None = None,
     check_rows: bool = True,
     compile_model: bool = False,
@@ -74,6 +83,8 @@ def attribute_cell(
         For whatever the gradient source draws.
     choice : path, optional
         Table with the chosen step, needed for ``auto``: :func:`approxgrad.study.chosen_steps.choose_model_step`.
+    spectrum : path, optional
+        Table of the spectrum, needed for sources with pilots: :mod:`approxgrad.gradients.spectrum_tables`.
     batch_size : int, optional
         Rows for each evaluation of the model; by default as many as fit into the memory.
     check_rows : bool
@@ -99,17 +110,19 @@ def attribute_cell(
     inputs = part.model_inputs()
     baselines = None
     if hasattr(own, "baseline"):
-        values = baseline_values(own.baseline, training, part.feature_shape)
+        values = baseline_values(own.baseline, training, part.feature_shape, test)
         baselines = torch.from_numpy(values).to(device)
     chosen = read_choice(choice, source.kind.choice["scheme"]) if source.chosen and choice is not None else None
     setting = chosen["step"] if chosen else source.number
     if source.chosen and chosen is None:
         raise ValueError("step: auto needs the table of a chosen step")
-    needed = {"spread": feature_spread(training, part.feature_shape)} if source.kind.needs_spread else {}
+    needed: dict[str, Any] = {"spectrum": spectrum}
+    if source.kind.needs_spread:
+        needed["spread"] = feature_spread(training, part.feature_shape)
     budget = None if memory_mib is None else memory_mib * MEBIBYTE
     varied = source.setting if setting is None else setting
     made = source.kind.gradient(varied, batch_size=batch_size, memory_budget=budget, seed=seed, **needed)
-    if source.kind.along_path:
+    if setting is None and source.kind.along_path and source.kind.setting_name:
         setting = 1 / own.points
     network = subject.network
     if compile_model and not source.is_exact and isinstance(network, torch.nn.Module):
@@ -141,12 +154,23 @@ def attribute_cell(
     metadata = {
         "feature_shape": list(part.feature_shape),
         "normalisation": {"mean": list(part.mean), "std": list(part.std)},
+        **part.words,
         "method": dict(method),
         "signed": own.signed,
+        # For what the attribution would be if the model were the truth.
+        **(
+            {"baseline_values": baselines.flatten().tolist()}
+            if baselines is not None and part.effects is not None
+            else {}
+        ),
         "gradient": source.name,
         **source_columns(source, setting, per_sample),
         "compiled": network is not subject.network,
         "rounding_ratios": done.ratios,
+        "predicted": done.predicted,
+        "rounding_step": rounding_step(
+            source, setting, needed.get("spread"), _increments(own, subject, samples, baselines)
+        ),
         "step_choice": chosen,
         "model_evaluations": counted.evaluations,
         "check_evaluations": getattr(made, "check_evaluations", ready.evaluations),
@@ -167,8 +191,17 @@ def attribute_cell(
         metadata=merged([metadata]) if shard is None else metadata,
         output=done.output,
         baseline_output=done.baseline_output,
+        origin=part.origin,
     )
     return attributions, done.seconds
+
+
+def _increments(method: Method, subject: Subject, samples: int, baselines: torch.Tensor | None) -> NDArray[np.float64]:
+    """Return the increments of the path of each of the drawn rows, whichever a shard has; none without a path."""
+    if baselines is None or not method.path_steps:
+        return np.empty((0, subject.features))
+    ends = subject.split.rows(subject.rows(samples)).model_inputs()
+    return (ends - baselines.cpu().numpy()).reshape(samples, -1).astype(float) / method.points
 
 
 def _propagation(made: Any, dtype: str) -> dict[str, Any]:
@@ -197,6 +230,7 @@ class _Results:
     output: NDArray[np.float64] | None = None
     baseline_output: NDArray[np.float64] | None = None
     ratios: list[float] = field(default_factory=list)
+    predicted: dict[str, list[list[float | None]]] = field(default_factory=dict)
     batch_sizes: list[int] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -222,10 +256,18 @@ def _attribute_block(
     with warnings.catch_warnings():
         # Counted, recorded with the result, and told in the summary.
         warnings.filterwarnings("ignore", "step: lost", UserWarning)
+        # Predictions are recorded with the result, and drawn.
+        warnings.filterwarnings("ignore", "budget: .* of little use", UserWarning)
         found = attribute_with(work.method, model, points, target, work.gradient, work.baselines)
     done.seconds += time.perf_counter() - start
     done.maps[rows] = maps = found.flatten(1).cpu().numpy()
     done.batch_sizes.append(getattr(work.gradient, "used_batch_size", None) or 1)
+    factors = work.method.factor(points, 0 if work.baselines is None else work.baselines)
+    if work.source.kind.predicts:
+        for name, values in work.gradient.predictions(work.method, points, factors).items():
+            rows_of_three = torch.stack(values, dim=1).tolist()
+            own = [[value if isfinite(value) else None for value in three] for three in rows_of_three]
+            done.predicted.setdefault(name, []).extend(own)
     # The outputs are not among the evaluations of the attribution, which does not need them.
     if work.baselines is not None and done.output is not None and done.baseline_output is not None:
         ends = path_ends(work.network, points, work.baselines, target, work.size)
@@ -233,5 +275,4 @@ def _attribute_block(
     elif done.output is not None:
         done.output[rows] = explained_outputs(work.network, points, target, work.size)
     if work.source.is_exact and done.output is not None:
-        factors = work.method.factor(points, 0 if work.baselines is None else work.baselines)
         done.ratios += rounding_ratios(done.output[rows], factors.flatten(1).cpu().numpy(), maps).tolist()

@@ -77,7 +77,8 @@ def choose_model_step(
     part = subject.split.rows(subject.rows(count))
     path: dict[str, Any] = {}
     if path_options:
-        baseline = torch.from_numpy(baseline_values(path_options["baseline"], training, part.feature_shape))
+        start = baseline_values(path_options["baseline"], training, part.feature_shape, test)
+        baseline = torch.from_numpy(start)
         path = {"baselines": baseline.to(device), "n_steps": path_options["n_steps"]}
     points, model_in_units = subject.points(part), ready
     if wanted.kind.needs_spread:

@@ -54,6 +54,14 @@ class Section:
             return given if isinstance(given, str) and given in self.registry else None
         return next((name for name in self.registry if name in entry and not self.names_by_key(name)), None)
 
+    def expanded(self, entry: Any) -> Any:
+        """Return an entry with `timm: resnet18` in place of `architecture: timm/resnet18`, for kinds that allow it."""
+        given = entry.get(self.key) if isinstance(entry, Mapping) else None
+        kind, slash, value = given.partition("/") if isinstance(given, str) else ("", "", "")
+        if not slash or kind not in self.registry or not getattr(self.registry[kind], "keyed", False) or kind in entry:
+            return entry
+        return {kind: value, **self.options(entry)}
+
     def options(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of an entry, without the key that names its kind."""
         return {key: value for key, value in entry.items() if key != self.key}
@@ -109,7 +117,7 @@ def configured(config: Mapping[str, Any]) -> Config:
         entries = raw.get(name)
         members[name] = {}
         for entry, options in sorted(entries.items()) if isinstance(entries, dict) else ():
-            own = _member(section, joined(name, entry), options, faults)
+            own = _member(section, joined(name, entry), section.expanded(options), faults)
             if own is not None:
                 members[name][entry] = own
     if faults or result is None:

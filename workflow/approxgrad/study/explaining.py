@@ -61,6 +61,9 @@ def explain(
     for fault in error.errors():
         # A union adds the names of its members to the place, and keys of a mapping are marked.
         path, value = _followed(fault["loc"], options)
+        if not fault["loc"]:
+            # What options say together: the message begins with the name of one.
+            return [joined(key, one_line(fault["ctx"]["error"]))]
         missing = fault["type"] in ("missing", "unexpected_keyword_argument")
         place = (*path, fault["loc"][-1]) if missing and path != tuple(fault["loc"]) else path
         found.setdefault((place, fault["loc"][-1] == KEY), []).append({**fault, "value": value})

@@ -63,6 +63,7 @@ def faults(config: Config) -> list[str]:
         _source_faults,
         _method_faults,
         _path_faults,
+        _need_faults,
         _precision_faults,
         reference_faults,
         _sample_faults,
@@ -100,23 +101,33 @@ def _method_faults(config: Config) -> list[str]:
 
 
 def _path_faults(config: Config) -> list[str]:
-    """Return the experiments whose sources need the path of a method, where no method has one."""
+    """Return the experiments whose sources attribute along a whole path, where no method leaves that to them."""
     faults = []
     for number, experiment in enumerate(config.experiments):
         methods = [name for name in experiment.methods if not config.methods[name].path_steps]
         paths = sorted(source.name for source in approximations(config, experiment) if source.kind.along_path)
         if paths and len(methods) == len(experiment.methods):
             faults.append(
-                f"experiments[{number}].gradients: {paths[0]} takes the increments of a path as its steps, which "
-                f"{', '.join(methods)} {'have' if len(methods) > 1 else 'has'} none of; add a method of the kind "
-                "integrated_gradients, or leave the step path out"
+                f"experiments[{number}].gradients: {paths[0]} attributes along a whole path, which is not for "
+                f"{', '.join(methods)}; add a method of the kind integrated_gradients, or leave it out"
             )
         if methods and experiment.reference in paths:
             faults.append(
-                f"experiments[{number}].reference: {experiment.reference} takes the increments of a path as its steps, "
-                f"which {methods[0]} has none of, so it is no reference for it; expected another source"
+                f"experiments[{number}].reference: {experiment.reference} attributes along a whole path, which is not "
+                f"for {methods[0]}, so it is no reference for it; expected another source"
             )
     return faults
+
+
+def _need_faults(config: Config) -> list[str]:
+    """Return the experiments whose sources need what a model does not offer."""
+    return [
+        f"experiments[{number}].gradients: {name} needs {needs}, which {model} does not have; leave one of them out"
+        for number, experiment in enumerate(config.experiments)
+        for model, name in product(experiment.models, experiment.gradients)
+        for needs in filter(None, [config.gradients[name].needs])
+        if needs not in config.models[model].offers
+    ]
 
 
 def _precision_faults(config: Config) -> list[str]:

@@ -21,7 +21,7 @@ FILE = re.compile(
 )
 """Folders and files of this workflow's layout; others are never touched."""
 
-BY_PATH = ("attributions", "gradients", "shards", "steps")
+BY_PATH = ("attributions", "gradients", "shards", "spectra", "steps")
 """Folders of results of which a study knows every file."""
 
 BY_KEYS = ("completeness", "figures", "learning_curves", "metrics", "models", "test_metrics")
@@ -42,12 +42,12 @@ def leftovers(study: Study) -> list[Path]:
         Sorted, relative to the working directory.
     """
     made = {cell.path for cell in study.cells} | {path for cell in study.evaluating for path in cell.jobs}
-    made |= {*study.gradients, *study.choices}
+    made |= {*study.gradients, *study.choices, *study.spectra}
     # What several models share stands under the name of their twin.
     twins = [(dataset, study.twin(model) or model, method) for dataset, model, method in study.comparisons]
     keys = {names[:number] for names in [*study.models, *study.comparisons, *twins] for number in (1, 2, 3)}
     found = [path for path in _files(BY_PATH) if path.as_posix() not in made]
-    found += [path for path in _files(BY_KEYS) if _values(path) not in keys]
+    found += [path for path in _files(BY_KEYS) if _values(path) not in keys or _was_another_form(path, study)]
     return sorted([*found, *_unused_data(study)])
 
 
@@ -74,6 +74,12 @@ def _files(folders: Iterable[str]) -> Iterator[Path]:
         if levels and all(map(FOLDER.fullmatch, levels)):
             paths = (Path(folder, name) for name in names if FILE.fullmatch(name))
             yield from (path for path in paths if not path.is_symlink())
+
+
+def _was_another_form(path: Path, study: Study) -> bool:
+    """Return whether a file was made of a model that is now made as a file of another name."""
+    names = _values(path)
+    return path.parts[1] == "models" and len(names) == 2 and path.as_posix() != study.model_file(*names)
 
 
 def _values(path: Path) -> tuple[str, ...]:

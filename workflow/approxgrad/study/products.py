@@ -11,6 +11,7 @@ from approxgrad.study.grid import Cell
 from approxgrad.study.references import approximations, exact_model, plain_sources, reference_method, stand_ins
 from approxgrad.study.sections import Config, Experiment
 
+Names = tuple[str, str, str]
 Key = tuple[str, str, str, Source]
 
 
@@ -50,12 +51,12 @@ def product_cells(config: Config, shards: Callable[[str, Method, Source, int], i
     return list(cells.values()), faults
 
 
-def _own(config: Config, experiment: Experiment, replaced: Mapping[tuple[str, str], Source]) -> list[tuple[Key, int]]:
+def _own(config: Config, experiment: Experiment, replaced: Mapping[Names, Source]) -> list[tuple[Key, int]]:
     """Return what an experiment asks for of its own models, with the number of samples."""
     own, found = approximations(config, experiment), []
     for dataset, model, method in product(experiment.datasets, experiment.models, experiment.methods):
         samples = experiment.samples_by_method.get(method, experiment.samples)
-        stand_in = replaced.get((dataset, model))
+        stand_in = replaced.get((dataset, model, reference_method(config, method)))
         found += [((dataset, model, *one), samples) for one in _asked(config, model, method, own, stand_in)]
     return found
 

@@ -58,6 +58,10 @@ def _entry(section: Section, kind: str, definitions: dict[str, Any]) -> dict[str
     if section.names_by_key(kind):
         own["properties"] = {section.key: {"const": kind}, **own.get("properties", {})}
         own["required"] = [section.key, *own.get("required", [])]
+    if getattr(section.registry[kind], "keyed", False):
+        own["properties"] = {section.key: {"type": "string", "pattern": f"^{kind}/"}, **own["properties"]}
+        own["required"].remove(kind)
+        own["oneOf"] = [{"required": [section.key]}, {"required": [kind]}]
     return own
 
 

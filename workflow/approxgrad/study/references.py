@@ -15,14 +15,22 @@ def exact_model(config: Config, model: str) -> str | None:
     return model if config.models[model].differentiable else config.models[model].reference_model
 
 
-def stand_ins(config: Config) -> dict[tuple[str, str], Source]:
-    """Return the sources that models are compared with which have no exact model, by data set and model."""
+def reference_method(config: Config, method: str) -> str:
+    """Return the method whose exact attribution a method is compared with."""
+    return config.methods[method].reference_method or method
+
+
+def stand_ins(config: Config) -> dict[tuple[str, str, str], Source]:
+    """Return the sources that models without an exact model are compared with, by data set, model and method.
+
+    The method is the one whose attribution others are compared with.
+    """
     found = {}
     for experiment in config.experiments:
         named = {source.name: source for source in approximations(config, experiment)}
-        for dataset, model in product(experiment.datasets, experiment.models):
+        for dataset, model, method in product(experiment.datasets, experiment.models, experiment.methods):
             if exact_model(config, model) is None and experiment.reference is not None:
-                found[dataset, model] = named[experiment.reference]
+                found[dataset, model, reference_method(config, method)] = named[experiment.reference]
     return found
 
 
@@ -34,11 +42,6 @@ def approximations(config: Config, experiment: Experiment) -> list[Source]:
 def exact_sources(used: list[Source]) -> list[Source]:
     """Return the exact gradient in each precision of some sources."""
     return [exact_source(dtype) for dtype in PRECISIONS if dtype in {source.dtype for source in used}]
-
-
-def reference_method(config: Config, method: str) -> str:
-    """Return the method that a method is compared with, itself or another one."""
-    return config.methods[method].reference_method or method
 
 
 def plain_sources(config: Config, model: str, method: str, used: list[Source]) -> list[Source]:
@@ -106,16 +109,17 @@ def _lacking(config: Config) -> Iterator[str]:
 
 def _others(config: Config) -> Iterator[str]:
     """Yield the experiments that compare a model with another source than elsewhere."""
-    named: dict[tuple[str, str], str | None] = {}
+    named: dict[tuple[str, str, str], str | None] = {}
     for number, experiment in enumerate(config.experiments):
-        if not any(takes_source(config, method) for method in experiment.methods):
-            continue
-        for dataset, model in product(experiment.datasets, experiment.models):
-            known = named.setdefault((dataset, model), experiment.reference)
+        for dataset, model, method in product(experiment.datasets, experiment.models, experiment.methods):
+            if not takes_source(config, method):
+                continue
+            key = dataset, model, reference_method(config, method)
+            known = named.setdefault(key, experiment.reference)
             if exact_model(config, model) is None and known != experiment.reference:
                 yield (
                     f"experiments[{number}].reference: got {experiment.reference}, elsewhere it is {known} for "
-                    f"{dataset}, {model}; expected one"
+                    f"{', '.join(key)}; expected one"
                 )
 
 

@@ -31,6 +31,7 @@ WHOLE = (1, 1)
 
 MAY_DIFFER = {"model_evaluations", "check_evaluations", "lost_steps", "batch_size", "device", "versions"} | {
     "rounding_ratios",
+    "predicted",
     "service",
 }
 """Entries of the metadata that are not the same in all shards of a cell."""
@@ -66,7 +67,7 @@ def shard_blocks(samples: int, per_sample: int, shard: Shard = WHOLE) -> list[sl
 
 
 def _block_size(per_sample: int) -> int:
-    return max(1, BLOCK_EVALUATIONS // per_sample)
+    return max(1, BLOCK_EVALUATIONS // max(1, per_sample))
 
 
 def shard_name(shard: Shard) -> str:
@@ -132,6 +133,11 @@ def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     result["batch_size"] = min((size for size in values["batch_size"] if size is not None), default=None)
     result["device"] = _joined(values["device"])
     result["versions"] = {name: _joined([own[name] for own in values["versions"]]) for name in result["versions"]}
+    # A shard without samples has no predictions, and most sources make none.
+    predicted = [own for document in documents if (own := document.get("predicted"))]
+    result.pop("predicted", None)
+    if predicted:
+        result["predicted"] = {name: [row for own in predicted for row in own[name]] for name in predicted[0]}
     ratios = [ratio for own in values["rounding_ratios"] for ratio in own]
     result["rounding_scale"] = float(np.median(ratios)) if ratios else None
     if "provenance" in result:

@@ -19,7 +19,9 @@ from approxgrad.study.grid import Cell, SharedGradient
 from approxgrad.study.looks import families, labels
 from approxgrad.study.products import product_cells
 from approxgrad.study.references import exact_model, reference_method, stand_ins
+from approxgrad.study.repeats import repeat_faults, repeated
 from approxgrad.study.shards import shard_count
+from approxgrad.study.spectra import Pilots, all_pilots, cell_pilots
 
 GRADIENT = METHODS["gradient"]()
 """What shared gradients are attributions of."""
@@ -39,7 +41,9 @@ class Study:
     Attributes
     ----------
     config : Config
-        Its sections as typed classes.
+        Its sections as typed classes; every training of a model is one of the models.
+    repeats : dict of str to str
+        The model of each training after its first.
     cells : list of Cell
         All attributions.
 
@@ -57,6 +61,9 @@ class Study:
         self.config = configured(config)
         refuse(name_faults(self.config))
         refuse(faults(self.config))
+        refuse(repeat_faults(self.config))
+        self._written = self.config
+        self.config, self.repeats = repeated(self.config)
         self.cells, unlike = product_cells(self.config, self._shard_count)
         refuse(unlike)
         self._by_key = {tuple(cell.keys.items()): cell for cell in [*self.cells, *self.gradients.values()]}
@@ -64,7 +71,7 @@ class Study:
     @property
     def document(self) -> dict[str, Any]:
         """The configuration as plain values, with defaults filled in."""
-        return document(self.config)
+        return document(self._written)
 
     def dataset(self, name: str) -> DatasetKind:
         """Return the description of a data set."""
@@ -137,6 +144,21 @@ class Study:
         """The settings that are chosen at run time, each once, by the path of its table."""
         return step_choices((cell, self.cell_method(cell)) for cell in self.evaluating)
 
+    @cached_property
+    def spectra(self) -> dict[str, Pilots]:
+        """The spectra that are measured at training rows, by the path of their table."""
+        return all_pilots(self.evaluating)
+
+    def pilots(self, wildcards: Any) -> Pilots:
+        """Return the pilots of the spectrum that a rule's wildcards name."""
+        own = dict(wildcards.items())
+        return next(pilots for pilots in self.spectra.values() if pilots.keys == own)
+
+    def spectrum_path(self, cell: Cell) -> str:
+        """Return the path of the spectrum that a cell takes its order from; empty if it needs none."""
+        pilots = cell_pilots(cell)
+        return "" if pilots is None else pilots.path
+
     def choice(self, wildcards: Any) -> Choice:
         """Return the choice of a setting that a rule's wildcards name."""
         own = dict(wildcards.items())
@@ -165,6 +187,18 @@ class Study:
         return _unique((cell.dataset, cell.model, cell.method) for cell in self._compared)
 
     @cached_property
+    def pictured(self) -> list[Names]:
+        """The comparisons that pages and pictures show: of models that are trained several times, the first."""
+        return [names for names in self.comparisons if names[1] not in self.repeats]
+
+    @cached_property
+    def budgeted(self) -> list[Names]:
+        """The comparisons with a source whose setting is a number of evaluations."""
+        return _unique(
+            (cell.dataset, cell.model, cell.method) for cell in self._compared if cell.gradient.kind.is_budget
+        )
+
+    @cached_property
     def _compared(self) -> list[Cell]:
         return [cell for cell in self.cells if not self.is_reference(cell)]
 
@@ -172,7 +206,8 @@ class Study:
         """Whether others are compared with a cell, and not it with another."""
         if not self.method(cell.method).takes_gradients:
             return self.twin(cell.model) is None and self.reference(cell.method) == cell.method
-        return cell.gradient in (self._stand_ins.get((cell.dataset, cell.model)), exact_source(cell.gradient.dtype))
+        key = cell.dataset, cell.model, self.reference(cell.method)
+        return cell.gradient in (self._stand_ins.get(key), exact_source(cell.gradient.dtype))
 
     @cached_property
     def reference_cells(self) -> list[Cell]:
@@ -199,7 +234,7 @@ class Study:
         """Return the cell that a method is compared with, in a precision or the lowest."""
         dtype = dtype or self.approximated(dataset, model, method)[0].gradient.dtype
         reference = self.reference(method)
-        source = self._stand_ins.get((dataset, model)) or exact_source(dtype)
+        source = self._stand_ins.get((dataset, model, reference)) or exact_source(dtype)
         if not self.method(reference).takes_gradients:
             source = evaluated_source(dtype)
         own = Cell(dataset, self.twin(model) or model, reference, source, 0)
@@ -230,7 +265,10 @@ class Study:
     @cached_property
     def labels(self) -> dict[str, dict[str, str]]:
         """Names of this study for readers, by `dataset`, `model` and `method`."""
-        return labels(self.config)
+        own = labels(self.config)
+        for name, model in self.repeats.items():
+            own["model"][name] = f"{own['model'][model]}, training {name.rpartition('-')[2]}"
+        return own
 
     def is_image(self, dataset: str) -> bool:
         """Whether the inputs of a data set can be shown as pictures."""
@@ -272,7 +310,7 @@ class Study:
         return own is not None and (own.dataset, own.model, method) in self.comparisons
 
     @cached_property
-    def _stand_ins(self) -> dict[tuple[str, str], Source]:
+    def _stand_ins(self) -> dict[Names, Source]:
         return stand_ins(self.config)
 
     def _shard_count(self, dataset: str, method: Method, source: Source, samples: int) -> int:

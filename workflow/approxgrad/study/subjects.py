@@ -138,28 +138,35 @@ def feature_spread(training: Path | str | None, shape: tuple[int, ...]) -> torch
 
 
 def baseline_values(
-    baseline: str | float | list[float], training: Path | str | None, shape: tuple[int, ...]
+    baseline: str | float | list[float],
+    training: Path | str | None,
+    shape: tuple[int, ...],
+    test: Path | str | None = None,
 ) -> NDArray[np.float32]:
     """Return a baseline in normalised features: a single number, or one for every feature.
 
     Parameters
     ----------
     baseline : str, float or list of float
-        ``zero``, ``mean`` (of the training features), a number, or one number for each feature.
+        ``zero``, ``mean`` (of the training features), ``test_mean``, a number, or one number for each feature.
     training : path or None
         The training split, for ``mean``.
     shape : tuple of int
         Shape of one input.
+    test : path, optional
+        The test split, for ``test_mean``.
 
     Raises
     ------
     ValueError
         If a list does not have one number for each feature.
     """
-    if baseline == "mean":
-        if training is None:
-            raise ValueError("baseline: mean needs the training split")
-        return read_mean_input(training)
+    means = {"mean": ("training", training), "test_mean": ("test", test)}
+    if isinstance(baseline, str) and baseline in means:
+        part, path = means[baseline]
+        if path is None:
+            raise ValueError(f"baseline: {baseline} needs the {part} split")
+        return read_mean_input(path)
     values = np.asarray(0 if baseline == "zero" else baseline, np.float32)
     if values.ndim == 0:
         return values.reshape((1,) * len(shape))

@@ -9,6 +9,7 @@ from approxgrad.study.choices import Choice
 from approxgrad.study.configuration import ConfigError
 from approxgrad.study.grid import Cell
 from approxgrad.study.named_files import array_faults
+from approxgrad.study.spectra import Pilots
 from approxgrad.study.study import Study
 
 NO_CHOICE = "none, because the study chooses no step"
@@ -22,7 +23,12 @@ def check_targets(study: Study, arguments: Sequence[str]) -> None:
     ConfigError
         Naming the part of the path and what is allowed there.
     """
-    every: list[Cell | Choice] = [*study.cells, *study.gradients.values(), *study.choices.values()]
+    every: list[Cell | Choice | Pilots] = [
+        *study.cells,
+        *study.gradients.values(),
+        *study.choices.values(),
+        *study.spectra.values(),
+    ]
     allowed: dict[str, list[str]] = {"points": []}
     for cell in every:
         for key, name in cell.keys.items():
@@ -51,14 +57,15 @@ def check_targets(study: Study, arguments: Sequence[str]) -> None:
             raise ConfigError(f"{argument}: no experiment combines these; see `experiments` in the configuration")
 
 
-def _cells(study: Study, folder: Sequence[str]) -> Iterable[Cell | Choice]:
+def _cells(study: Study, folder: Sequence[str]) -> Iterable[Cell | Choice | Pilots]:
     """Return what the files in a folder of results are made for."""
-    known: dict[str, Iterable[Cell | Choice]] = {
+    known: dict[str, Iterable[Cell | Choice | Pilots]] = {
         "attributions": study.cells,
         "figures": study.cells,
         "gradients": study.gradients.values(),
         "shards": study.evaluating,
         "steps": study.choices.values(),
+        "spectra": study.spectra.values(),
     }
     compared = (cell for cell in study.cells if not study.is_reference(cell))
     return known.get(folder[0] if folder else "", compared)

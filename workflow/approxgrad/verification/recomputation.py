@@ -17,7 +17,7 @@ from approxgrad.study.defaults import default_files, over_defaults, read_default
 if TYPE_CHECKING:
     from approxgrad.study.study import Study
 
-UPSTREAM = ("data", "results/models", "results/steps")
+UPSTREAM = ("data", "results/models", "results/spectra", "results/steps")
 """Folders that attributions are computed from. Chosen settings are among them: a machine that rounds differently may
 choose others, and no map would be near the old one."""
 

@@ -1,0 +1,46 @@
+"""What the features and classes of a data set are called, as metadata of files say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the features and classes of a data set are called; empty where they have no names.
+
+    Attributes
+    ----------
+    features : tuple of str
+        A name for each feature.
+    groups : tuple of str
+        The column that each feature is from, where several are from one.
+    classes : tuple of str
+        A name for each class.
+    """
+
+    features: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The names of what is shown of a map: each column once."""
+        return tuple(dict.fromkeys(self.groups)) or self.features
+
+    def totals(self, maps: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Return maps (N, d) with one value for each column, the sum over its features; without groups as they are."""
+        if not self.groups:
+            return maps
+        return np.stack([maps[:, [own == name for own in self.groups]].sum(axis=1) for name in self.shown], axis=1)
+
+
+def names_of(metadata: Mapping[str, Any]) -> Names:
+    """Return what the metadata of a result say of names."""
+    keys = ("feature_names", "feature_groups", "classes")
+    return Names(*(tuple(map(str, metadata.get(key, ()))) for key in keys))
