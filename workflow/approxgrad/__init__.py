@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from approxgrad.gradients.directions import DirectionalDifference
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
+    from approxgrad.gradients.path_estimates import GEEX, GEFA
+    from approxgrad.gradients.random_directions import SPSA, GaussianSmoothing
     from approxgrad.gradients.spectrum import Spectrum
+    from approxgrad.gradients.surrogates import KernelShap, Lime
     from approxgrad.methods.attribution import attribute
     from approxgrad.methods.group_totals import group_totals
     from approxgrad.methods.original import ApproxAttribution
@@ -30,11 +33,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "GEEX",
+    "GEFA",
+    "SPSA",
     "ApproxAttribution",
     "CompiledModel",
     "DirectionalDifference",
     "ExactGradient",
     "FiniteDifference",
+    "GaussianSmoothing",
+    "KernelShap",
+    "Lime",
     "OnnxModel",
     "ServiceModel",
     "Spectrum",
@@ -56,10 +65,16 @@ _MODULES = {
     "DirectionalDifference": "approxgrad.gradients.directions",
     "ExactGradient": "approxgrad.gradients.exact",
     "FiniteDifference": "approxgrad.gradients.finite_differences",
+    "GEEX": "approxgrad.gradients.path_estimates",
+    "GEFA": "approxgrad.gradients.path_estimates",
+    "GaussianSmoothing": "approxgrad.gradients.random_directions",
+    "KernelShap": "approxgrad.gradients.surrogates",
+    "Lime": "approxgrad.gradients.surrogates",
     "OnnxModel": "approxgrad.models.onnx_model",
+    "SPSA": "approxgrad.gradients.random_directions",
     "ServiceModel": "approxgrad.models.services.service_model",
-    "StepChoice": "approxgrad.steps.choice",
     "Spectrum": "approxgrad.gradients.spectrum",
+    "StepChoice": "approxgrad.steps.choice",
     "TreeModel": "approxgrad.models.tree_model",
     "attribute": "approxgrad.methods.attribution",
     "choose_step": "approxgrad.steps.choice",

@@ -1,5 +1,12 @@
 from approxgrad.descriptions import written
-from approxgrad.evaluation.files import ERROR_PARTS, METRIC_TABLE, PUBLISHED_METRICS, RESIDUALS, cached_files
+from approxgrad.evaluation.files import (
+    ERROR_PARTS,
+    FAITHFULNESS,
+    METRIC_TABLE,
+    PUBLISHED_METRICS,
+    RESIDUALS,
+    cached_files,
+)
 from approxgrad.study.path_methods import complete_methods, path_cells
 from approxgrad.study.split_cells import split_cells, split_models
 
@@ -17,6 +24,10 @@ def true_entries(wildcards):
 def true_modules(wildcards):
     described = [dataset_module(wildcards), METHODS.module(study.method(wildcards.method).name)]
     return described if has_functions(wildcards) else []
+
+
+def faithful_modules(wildcards):
+    return [METHODS.module(study.method(wildcards.method).name), *kind_modules(wildcards.model)]
 
 
 rule evaluate:
@@ -118,6 +129,53 @@ use rule evaluate as evaluate_published with:
         versions=versions("evaluate.py", "approxgrad.evaluation.metric_tables"),
 
 
+rule evaluate_faithfulness:
+    """Ask the model how faithful the maps of a method are."""
+    input:
+        weights=lambda wildcards: weights_of(wildcards.dataset, wildcards.model),
+        test=rules.prepare_data.output.test,
+        training=rules.prepare_data.output.train,
+        exact=lambda wildcards: [
+            cell.path for cell in study.references(wildcards.dataset, wildcards.model, wildcards.method)
+        ],
+        approximated=lambda wildcards: [
+            cell.path for cell in study.approximated(wildcards.dataset, wildcards.model, wildcards.method)
+        ],
+        factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
+        extensions=lambda wildcards: extension_files(study, faithful_modules(wildcards)),
+        code=lambda wildcards: code("evaluate_faithfulness.py", *faithful_modules(wildcards)),
+    output:
+        faithfulness=FAITHFULNESS,
+    log:
+        "logs/evaluate_faithfulness/{dataset}/{model}/{method}.log",
+    benchmark:
+        "benchmarks/evaluate_faithfulness/{dataset}/{model}/{method}.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    threads: study.config.threads
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=GPU,
+    params:
+        model=lambda wildcards: model_entry(wildcards.model),
+        method=lambda wildcards: study.method(wildcards.method).entry,
+        options=written(study.config.faithfulness) if study.config.faithfulness else {},
+        twin=lambda wildcards: study.twin(wildcards.model) or "",
+        batch_size=lambda wildcards: study.model(wildcards.model).batch_size,
+        seed=lambda wildcards: derive_seed(study.config.seed, "faithfulness", wildcards.dataset),
+        device=study.config.device,
+        threads=study.config.threads,
+        states=lambda wildcards: states(
+            study.opened_files(wildcards.model) + extension_files(study, faithful_modules(wildcards))
+        ),
+        versions=lambda wildcards: versions(
+            "evaluate_faithfulness.py", *faithful_modules(wildcards), model=wildcards.model
+        ),
+    script:
+        "../scripts/evaluate_faithfulness.py"
+
+
 METRIC_FILES = [
     METRIC_TABLE.format(dataset=dataset, model=model, method=method) for dataset, model, method in study.comparisons
 ]
@@ -136,6 +194,21 @@ TRAINED = [
     for dataset, model, method in study.comparisons
     if study.repeats.get(model, model) in study.repeats.values()
 ]
+
+FAITHFUL = [
+    FAITHFULNESS.format(dataset=dataset, model=model, method=method)
+    for dataset, model, method in study.comparisons
+    if study.config.faithfulness
+]
+
+
+# What the maps of a comparison are compared with, in each precision, as the tables of faithfulness name it.
+def faithful_references():
+    for names in study.comparisons:
+        twin = study.twin(names[1])
+        for cell in study.references(*names):
+            yield [*names, cell.gradient.dtype, cell.gradient.name + (f" of {twin}" if twin else "")]
+
 
 # Tables of the whole study by the names of their rules: what each says and is called, the file, the function that makes
 # it, its inputs and parameters.
@@ -186,6 +259,24 @@ TABLES = {
             )
         }
         if TRAINED
+        else {}
+    ),
+    **(
+        {
+            "compare_faithfulness": (
+                "Faithfulness of approximated attributions beside that of what they are compared with.",
+                "faithfulness",
+                "results/summary/faithfulness",
+                "approxgrad.evaluation.faithful_sources:faithful_sources_table",
+                {"faithfulness": FAITHFUL, "metrics": METRIC_FILES},
+                INTERVALS
+                | {
+                    "comparisons": study.comparisons,
+                    "references": list(faithful_references()),
+                },
+            )
+        }
+        if FAITHFUL
         else {}
     ),
     "tabulate_ranges": (
@@ -271,6 +362,7 @@ for table, (line, label, path, function, inputs, parameters) in TABLES.items():
             "../scripts/tabulate.py"
 
 
+COMPARED_FAITHFULNESS = ["results/summary/faithfulness.parquet"] if FAITHFUL else []
 OVER_TRAININGS = ["results/summary/trainings.parquet"] if TRAINED else []
 
 
@@ -283,6 +375,7 @@ rule metrics:
         rules.summarise.output,
         rules.compare_sources.output,
         OVER_TRAININGS,
+        COMPARED_FAITHFULNESS,
         rules.tabulate_ranges.output,
         rules.recommend_steps.output,
         rules.choose_sources.output if study.budgeted else [],

@@ -11,6 +11,7 @@ rule tell_story:
         summary=rules.summarise.output.parquet,
         paired=rules.compare_sources.output.parquet,
         trainings=OVER_TRAININGS,
+        faithfulness=COMPARED_FAITHFULNESS,
         models=rules.tabulate_models.output.parquet,
         residuals=[RESIDUALS.format(dataset=dataset, model=model) for dataset, model in COMPLETE],
         parts=PART_FILES,

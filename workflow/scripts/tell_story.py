@@ -13,7 +13,7 @@ with job(snakemake):
     splits = dict(zip(params.families, inputs.splits, strict=True))
     residuals = dict(zip(map(tuple, params.complete), inputs.get("residuals", []), strict=True))
     described = {name: params.get(name) for name in ("labels", "families", "references", "repeats")}
-    described["trainings"] = next(iter(inputs.get("trainings", [])), None)
+    described |= {name: next(iter(inputs.get(name, [])), None) for name in ("trainings", "faithfulness")}
     described["parts"] = read_parts(inputs.get("parts", ()), params.split)
     facts = read_facts(inputs.summary, inputs.models, splits, inputs.paired, residuals, **described)
     html = {

@@ -4,6 +4,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from approxgrad.evaluation.uncertainty import Bootstrap
 from approxgrad.figures.budget import Budget, curves
 from small_studies import difference, entry, study
 
@@ -48,6 +49,7 @@ def test_it_reads_attributions_that_have_predictions():
     params = Budget().params(OWN, KEYS)
     assert params["budgets"] == ["cosine", "cosine-pilots2", "spsa"]
     assert params["attribution"] == "saliency"
+    assert Bootstrap(**params["intervals"]) == Bootstrap(OWN.config.seed)
 
 
 def test_sources_with_a_budget_are_lines_and_others_marks():

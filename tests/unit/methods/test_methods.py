@@ -6,7 +6,7 @@ from approxgrad.gradients.difference import Difference
 from approxgrad.gradients.source import Exact, Source
 from approxgrad.methods.method import METHODS
 
-NEEDED = {"occlusion": {"window": 2}}
+NEEDED = {"smoothgrad": {"sigma": 0.1}, "occlusion": {"window": 2}}
 SCHEMES = ("forward", "backward", "central")
 SOURCES = {"exact": Source(Exact())} | {name: Source(Difference(name, (0.5,)), 0.5) for name in SCHEMES}
 
@@ -40,6 +40,7 @@ def test_what_the_methods_offer():
     }
     assert offers == {
         "gradient": (True, False, False, False, True),
+        "smoothgrad": (True, False, False, False, True),
         "saliency": (False, False, False, False, True),
         "input_x_gradient": (True, False, False, False, True),
         "integrated_gradients": (True, True, True, False, True),
@@ -54,8 +55,9 @@ def test_what_the_methods_offer():
 @pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].takes_gradients])
 def test_the_factor_is_what_the_gradient_is_multiplied_with(name):
     inputs, baselines = np.array([[1.5, -2.0]]), np.array([[0.5, 1.0]])
-    expected = {"gradient": 1 + 0 * inputs, "saliency": 1 + 0 * inputs, "input_x_gradient": inputs}
-    factor = METHODS[name]().factor(inputs, baselines)
+    ones = 1 + 0 * inputs
+    expected = {"gradient": ones, "smoothgrad": ones, "saliency": ones, "input_x_gradient": inputs}
+    factor = METHODS[name](**NEEDED.get(name, {})).factor(inputs, baselines)
     np.testing.assert_array_equal(factor, expected.get(name, inputs - baselines))
 
 
@@ -86,7 +88,7 @@ def test_titles_tell_methods_of_one_kind_apart(name, options, title):
 
 
 def test_methods_are_compared_with_another_one_if_they_name_it():
-    for name in ("integrated_gradients_published", "occlusion", "feature_ablation"):
+    for name in ("gradient", "integrated_gradients_published", "occlusion", "feature_ablation"):
         named = METHODS[name](reference="own", **NEEDED.get(name, {}))
         assert named.reference_method == "own"
         assert "reference" not in named.entry

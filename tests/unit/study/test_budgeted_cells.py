@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from approxgrad import DirectionalDifference
+from approxgrad.gradients import directions
 from approxgrad.gradients.budgeted_directions import Directions
 from approxgrad.gradients.published import Sampling, Smoothing, Surrogate
 from approxgrad.gradients.source import Source
@@ -155,6 +156,13 @@ def test_a_derived_map_has_its_own_prediction(files, spectrum, tmp_path):
     for name in ("saliency", "input_x_gradient"):
         metadata = derive_cell(tmp_path / "part-0.parquet", {"attribution": name}).metadata
         assert metadata["predicted"] == {name: whole.metadata["predicted"][name]}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_budget_that_is_of_little_use_gives_no_warning_in_a_job(files, monkeypatch):
+    monkeypatch.setattr(directions, "USELESS", 1.1)
+    found = cell(files, kind=Directions("pixels", (10,)), budget=20).metadata["predicted"]["gradient"]
+    assert len(found) == SAMPLES
 
 
 def test_nothing_is_known_of_few_directions_without_probes(files):

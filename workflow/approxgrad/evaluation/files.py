@@ -17,6 +17,9 @@ RESIDUALS = "results/completeness/dataset={dataset}/model={model}/part-0.parquet
 ERROR_PARTS = "results/error_parts/dataset={dataset}/model={model}/part-0.parquet"
 """Rounding and truncation of a model's attributions, where both are measured."""
 
+FAITHFULNESS = "results/faithfulness/dataset={dataset}/model={model}/method={method}/part-0.parquet"
+"""Faithfulness of the maps of every sample of a data set, model and method."""
+
 TEST_MEASURES = "results/test_metrics/dataset={dataset}/model={model}/part-0.parquet"
 """Path of the measures of a model on the test rows."""
 

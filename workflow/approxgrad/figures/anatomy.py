@@ -78,7 +78,8 @@ class Anatomy(Figure):
 
         names = [(keys["dataset"], keys["model"], method) for method in params["methods"]]
         curves = error_curves(read_comparisons(inputs["metrics"], names))
-        parts = read_parts(inputs.get("parts", ()), [(keys["dataset"], keys["model"])])
+        measured = inputs.get("parts") or []
+        parts = read_parts(measured, [(keys["dataset"], keys["model"])] * len(measured))
         numbers = curves if parts.empty else pd.concat([curves, parts], ignore_index=True)
         return anatomy(curves, params, parts), numbers
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from approxgrad.descriptions import written
 from approxgrad.figures import style
 from approxgrad.figures.figure import FIGURES, ComparisonFigure, Keys
 
@@ -43,10 +42,15 @@ class Budget(ComparisonFigure):
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
         """Return labels and looks, the families that have a budget, and how intervals are computed."""
         own = [cell.gradient.kind for cell in study.approximated(*keys.values())]
+        intervals = study.config.uncertainty
         return super().params(study, keys) | {
             "budgets": sorted({kind.family for kind in own if kind.is_budget}),
             "attribution": study.method(keys["method"]).name,
-            "intervals": {"seed": study.config.seed, **written(study.config.uncertainty)},
+            "intervals": {
+                "seed": study.config.seed,
+                "level": intervals.level,
+                "resamples": intervals.resamples,
+            },
         }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:

@@ -36,16 +36,6 @@ class Ablation(Method):
     evaluation: Annotated[Literal["dense", "propagated", "auto"], option(EVALUATION)] = "auto"
     reference: Reference = None
 
-    @property
-    def entry(self) -> dict[str, Any]:
-        """Without the reference, on which no number depends."""
-        return {key: value for key, value in super().entry.items() if key != "reference"}
-
-    @property
-    def reference_method(self) -> str | None:
-        """As configured."""
-        return self.reference
-
     def parts(self, shape: tuple[int, ...]) -> int:
         """Return how many parts an input has; a ValueError says why it cannot have them."""
         raise NotImplementedError

@@ -53,9 +53,9 @@ def attribute(
     target : Target, array or Series
         The output that is explained, in any form of :data:`approxgrad.gradients.targets.Target`.
     method : str
-        A name from :data:`approxgrad.methods.method.METHODS`: ``gradient``, ``saliency``, ``input_x_gradient``,
-        ``integrated_gradients``, ``integrated_gradients_published``, ``occlusion``, ``feature_ablation`` or one of your
-        own.
+        A name from :data:`approxgrad.methods.method.METHODS`: ``gradient``, ``smoothgrad``, ``saliency``,
+        ``input_x_gradient``, ``integrated_gradients``, ``integrated_gradients_published``, ``occlusion``,
+        ``feature_ablation`` or one of your own.
     gradient : GradientSource or "exact"
         ``"exact"`` for automatic differentiation, or a :class:`approxgrad.FiniteDifference`. Occlusion and feature
         ablation take none.

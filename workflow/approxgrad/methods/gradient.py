@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from approxgrad.methods.method import METHODS, Method
+from approxgrad.methods.method import METHODS, Method, Reference
 
 
 @METHODS.add
@@ -15,6 +15,8 @@ class Gradient(Method):
 
     name: ClassVar[str] = "gradient"
     label: ClassVar[str] = "Gradient"
+
+    reference: Reference = None
 
     def from_gradient(self, inputs: Any, gradient: Any) -> Any:
         """Return the gradient."""

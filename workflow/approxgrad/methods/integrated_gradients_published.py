@@ -26,16 +26,6 @@ class PublishedIntegratedGradients(PathMethod):
 
     reference: Reference = None
 
-    @property
-    def entry(self) -> dict[str, Any]:
-        """Without the reference, on which no number depends."""
-        return {key: value for key, value in super().entry.items() if key != "reference"}
-
-    @property
-    def reference_method(self) -> str | None:
-        """As configured."""
-        return self.reference
-
     def evaluations(self, source: Source, shape: tuple[int, ...], baseline_values: int = 1) -> int:
         """Return the evaluations: each distinct value of the baseline has a path of its own."""
         each, shared = source.evaluations(prod(shape)), source.kind.shared_cost(source.setting)

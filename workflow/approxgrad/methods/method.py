@@ -83,12 +83,18 @@ class Method(Description):
     @property
     def entry(self) -> dict[str, Any]:
         """The name and the options on which the numbers depend, as plain values for the parameters of a job."""
-        return {"attribution": self.name, **written(self)}
+        own = {"attribution": self.name, **written(self)}
+        # No number depends on what a map is compared with.
+        own.pop("reference", None)
+        return own
 
     @property
     def reference_method(self) -> str | None:
-        """Name, in a configuration, of the method whose exact attribution this one is compared with; None: its own."""
-        return None
+        """Name, in a configuration, of the method whose exact attribution this one is compared with; None: its own.
+
+        It is the option ``reference``, of methods that have it.
+        """
+        return getattr(self, "reference", None)
 
     def evaluations(self, source: Source, shape: tuple[int, ...], baseline_values: int = 1) -> int:
         """Return the model evaluations for the attribution of one input.
@@ -145,6 +151,7 @@ METHODS: Registry[type[Method]] = Registry(
     __package__,
     {
         "gradient": "gradient",
+        "smoothgrad": "smoothgrad",
         "saliency": "gradient_methods",
         "input_x_gradient": "gradient_methods",
         "integrated_gradients": "integrated_gradients",

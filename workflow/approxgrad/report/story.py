@@ -11,6 +11,7 @@ import pandas as pd
 
 from approxgrad.evaluation.truths import TRUTHS
 from approxgrad.report import wording
+from approxgrad.report.faithful import faithful_in_short, faithfulness_table
 from approxgrad.report.findings import Curve, Facts, Median
 from approxgrad.report.judging import WHO, truth_in_short, truth_table, variants_in_short, variants_table, who
 from approxgrad.report.pages import Section, Table
@@ -79,6 +80,7 @@ def tell(facts: Facts) -> list[Section]:
         Section("Rounding and truncation, measured", table=parts_table(facts)),
         Section("Variants beside what they are compared with", table=variants_table(facts)),
         Section("The truth, where it is known", table=truth_table(facts)),
+        Section("Faithfulness", table=faithfulness_table(facts)),
         Section("What holds for other trainings", table=stability_table(facts)),
         Section("How to read the numbers", points=READING),
     ]
@@ -152,6 +154,7 @@ def _in_short(facts: Facts) -> list[tuple[str, str]]:
         ("Exact is not perfect:", _quadrature_in_short(facts)),
         *variants_in_short(facts),
         *truth_in_short(facts),
+        *faithful_in_short(facts),
         *stable_in_short(facts),
     ]
     return [(lead, text) for lead, text in texts if text]

@@ -176,7 +176,7 @@ def attribute_cell(
         "check_evaluations": getattr(made, "check_evaluations", ready.evaluations),
         "lost_steps": getattr(made, "lost_steps", 0),
         "batch_size": min(done.batch_sizes, default=None),
-        **_propagation(made),
+        **_propagation(made, source.dtype),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "versions": {"approxgrad": __version__, "torch": torch.__version__, "numpy": np.__version__},
@@ -204,7 +204,7 @@ def _increments(method: Method, subject: Subject, samples: int, baselines: torch
     return (ends - baselines.cpu().numpy()).reshape(samples, -1).astype(float) / method.points
 
 
-def _propagation(made: Any) -> dict[str, Any]:
+def _propagation(made: Any, dtype: str) -> dict[str, Any]:
     """Return what is known of propagated differences; nothing for other sources."""
     if getattr(made, "used_evaluation", None) != "propagated":
         return {}
@@ -213,6 +213,7 @@ def _propagation(made: Any) -> dict[str, Any]:
         "saved_operations": made.saved_operations,
         "without_rule": list(made.without_rule),
         "base_dtype": "float64",
+        "change_dtype": getattr(made, "arithmetic", None) or dtype,
     }
 
 
@@ -255,6 +256,8 @@ def _attribute_block(
     with warnings.catch_warnings():
         # Counted, recorded with the result, and told in the summary.
         warnings.filterwarnings("ignore", "step: lost", UserWarning)
+        # Predictions are recorded with the result, and drawn.
+        warnings.filterwarnings("ignore", "budget: .* of little use", UserWarning)
         found = attribute_with(work.method, model, points, target, work.gradient, work.baselines)
     done.seconds += time.perf_counter() - start
     done.maps[rows] = maps = found.flatten(1).cpu().numpy()

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator
 
 from approxgrad.descriptions import Description, Flag, Integer, Number, Once, Text, option
+from approxgrad.methods.method import BaselineValues
 from approxgrad.study.names import check_name
 
 Name = Annotated[
@@ -33,6 +34,19 @@ class Uncertainty(Description):
     smallest_difference: Annotated[
         Number, option("Difference of a correlation or relative error from which on one source is called better.", ge=0)
     ] = 0.01
+
+
+@dataclass(frozen=True)
+class Faithfulness(Description):
+    """How the model is asked about the maps: deletion and insertion of features, and infidelity."""
+
+    samples: Annotated[Integer, option("Test rows, the first of those that are attributed.", ge=1)] = 20
+    steps: Annotated[Integer, option("Steps in which the features are removed.", ge=1, le=10000)] = 20
+    baseline: Annotated[BaselineValues, option("What removed features are replaced by, as for paths.")] = "mean"
+    perturbations: Annotated[Integer, option("Moves of the input, for the infidelity.", ge=2, le=100000)] = 50
+    noise: Annotated[
+        Number, option("Standard deviation of the moves, in units of the model's inputs; Gaussian.", gt=0)
+    ] = 0.1
 
 
 @dataclass(frozen=True)
@@ -138,6 +152,10 @@ class Config(Description):
         Number, option("The maps are drawn at the setting nearest to this one, on a logarithmic scale.", gt=0)
     ] = 0.1
     uncertainty: Annotated[Uncertainty, option("Intervals in the summary tables.")] = field(default_factory=Uncertainty)
+    faithfulness: Annotated[
+        Faithfulness | None,
+        option("Whether, and how, the model is asked how faithful the maps are; without it, it is not."),
+    ] = None
     verify: Annotated[Verify, option("What `snakemake verify` computes again.")] = field(default_factory=Verify)
     cached_arrays: Annotated[dict[Name, CachedArrays], option("Maps cached by others, for `published`.")] = field(
         default_factory=dict

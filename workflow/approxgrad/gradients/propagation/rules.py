@@ -86,15 +86,13 @@ class Rule:
 class Pointwise(Rule):
     """An elementwise function of one tensor, from the table of formulas."""
 
-    dearer = 2
-
     def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
         super().__init__(graph, node, dtype)
         options = [self.constant(self.argument(place)) for place in range(1, len(node.args))]
         entry = ELEMENTWISE[node.target](*options, **node.kwargs) if node.args[0] in self.moving else None
         if entry is None or len(self.moving) != 1:
             raise NoRuleError
-        self.entry = entry
+        self.entry, self.dearer = entry, entry.passes
 
     def keep(self, values: Sequence[Any], result: Any) -> Any:
         """Return the maps of the formula."""

@@ -1,0 +1,108 @@
+"""Faithfulness of maps: closed forms on linear models, and what a worse map loses."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from approxgrad.evaluation.faithful_sources import MEASURES, compare_faithfulness
+from approxgrad.evaluation.faithfulness import areas, curves, infidelities
+from approxgrad.evaluation.uncertainty import Bootstrap
+from figure_data import described
+
+WEIGHTS = torch.tensor([4.0, -2.0, 1.0, 0.5, -0.25])
+
+
+def linear(points):
+    return (points @ WEIGHTS).double().numpy()
+
+
+def bent(points):
+    return ((points @ WEIGHTS) + torch.sin(3 * points).sum(dim=1)).double().numpy()
+
+
+def inputs(rows=6, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(rows, 5)).astype(np.float32))
+
+
+def test_the_output_falls_by_the_largest_contributions_first():
+    x, baseline = inputs(), torch.full((5,), 0.5)
+    contributions = ((x - baseline) * WEIGHTS).double().numpy()
+    falls, rises = curves(linear, x, contributions, baseline, 5)
+    expected = np.cumsum(-np.sort(-contributions, axis=1), axis=1)
+    np.testing.assert_allclose(falls[:, 0], 0, atol=0)
+    # Sums of five terms in single precision.
+    np.testing.assert_allclose(falls[:, 1:], expected, atol=1e-5)
+    np.testing.assert_allclose(rises[:, 1:], expected, atol=1e-5)
+    np.testing.assert_allclose(areas(np.tile([0.0, 1, 1, 1, 1, 1], (1, 1)), 5), 0.9)
+
+
+def test_no_order_is_more_faithful_to_a_linear_model_than_that_of_its_contributions():
+    x, baseline, generator = inputs(40), torch.zeros(5), np.random.default_rng(3)
+    best = (x * WEIGHTS).double().numpy()
+    own = [areas(found, 5) for found in curves(linear, x, best, baseline, 5)]
+    other = [areas(found, 5) for found in curves(linear, x, generator.normal(size=best.shape), baseline, 5)]
+    for known, worse in zip(own, other, strict=True):
+        assert (known >= worse - 1e-5).all()
+        assert np.median(known - worse) > 0.3
+
+
+def test_steps_may_be_fewer_or_more_than_the_features():
+    x = inputs()
+    for steps in (1, 2, 7, 50):
+        falls, _ = curves(linear, x, x.numpy(), torch.zeros(5), steps)
+        assert falls.shape == (6, steps + 1)
+        np.testing.assert_allclose(falls[:, -1], linear(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [torch.ones(6, 5), inputs(seed=4)])
+def test_the_gradient_of_a_linear_model_tells_every_move(factor):
+    x, noise = inputs(), 0.1 * torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
+    exact = WEIGHTS * factor
+    spread = float(((noise @ WEIGHTS) ** 2).mean())
+    assert (infidelities(linear, x, exact, factor, noise) < 1e-5 * spread).all()
+    # Its size does not matter, its pattern does.
+    assert (infidelities(linear, x, 7 * exact, factor, noise) < 1e-5 * spread).all()
+    wrong = exact.flip(1) * 1.0
+    assert (infidelities(linear, x, wrong, factor, noise) > 0.1 * spread).all()
+
+
+def test_rows_do_not_touch_each_other():
+    x, noise = inputs(), torch.randn(8, 5, generator=torch.Generator().manual_seed(1))
+    maps = inputs(seed=9)
+    ones = torch.ones_like(x)
+    whole = infidelities(bent, x, maps, ones, noise)
+    alone = [infidelities(bent, x[row : row + 1], maps[row : row + 1], ones[:1], noise)[0] for row in range(6)]
+    np.testing.assert_allclose(whole, alone, rtol=1e-4)
+
+
+def table(values):
+    """The measures of sources of one comparison, by the name and setting of the source."""
+    parts = []
+    for (family, setting), own in values.items():
+        frame = pd.DataFrame(dict.fromkeys(MEASURES, own)).assign(**described(family, setting), sample=range(len(own)))
+        parts.append(frame.assign(dataset="d", model="m", method="a"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_an_approximation_is_judged_by_the_same_rows_of_the_reference():
+    exact = np.random.default_rng(5).uniform(1, 9, 20)
+    found = compare_faithfulness(
+        table({("exact", None): exact, ("forward", 1.0): exact - 0.1, ("forward", 0.1): exact}),
+        {("d", "m", "a", "float32"): "exact"},
+        Bootstrap(0, resamples=200),
+    ).set_index(["gradient", "measure"])
+    assert found.loc[("forward-h1", "deletion"), "verdict"] == "worse"
+    # Less of it is better.
+    assert found.loc[("forward-h1", "infidelity"), "verdict"] == "better"
+    assert found.loc[("forward-h1", "deletion"), "gain"] == pytest.approx(-0.1)
+    assert set(found.loc["forward-h0.1", "verdict"]) == {"open"}
+    assert set(found.loc["exact", "verdict"]) == {""}
+    # A difference of two medians would drown in the spread of the rows.
+    assert found.loc[("forward-h1", "deletion"), "low"] < found.loc[("exact", "deletion"), "median"]
+
+
+def test_a_measure_without_values_is_left_out():
+    values = table({("exact", None): np.ones(8), ("forward", 1.0): np.ones(8)}).assign(infidelity=np.nan)
+    found = compare_faithfulness(values, {("d", "m", "a", "float32"): "exact"}, Bootstrap(0, resamples=200))
+    assert set(found["measure"]) == {"deletion", "insertion"}
