@@ -30,7 +30,7 @@ bench: setup ## Time the engine beside its peers; writes docs/performance.md
 	$(BIN)/python -m bench
 
 docs: setup ## Build the documentation site into docs/_build/html
-	$(BIN)/python docs/columns.py
+	$(BIN)/python docs/columns.py && $(BIN)/python docs/figures.py
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 test: setup ## Run all tests but those of soak

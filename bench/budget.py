@@ -112,12 +112,18 @@ def agreement(
         yield entry | {"r": middle, "first_quartile": low, "third_quartile": high, "seconds": spent}
 
 
-def table(case: Case, exact: dict[str, Tensor], budgets: list[int]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each estimator, budget and method, and for plain finite differences."""
+def table(
+    case: Case, exact: dict[str, Tensor], budgets: list[int], wanted: list[str] | None
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each estimator, or those that are wanted, budget and method, and for all directions."""
     for budget in budgets:
         for name, made in estimators(case, path=False).items():
+            if wanted is not None and name not in wanted:
+                continue
             along = estimators(case, path=True)[name]
             yield from agreement(case, exact, name, budget, made(budget), along(budget))
+    if wanted is not None:
+        return
     whole = case.images[0].numel() + 1
     yield from agreement(case, exact, "finite differences", whole, FiniteDifference(STEP))
     yield from agreement(case, exact, "cosine, luma", whole, DirectionalDifference(STEP, budget=whole, basis="cosine"))
@@ -190,6 +196,7 @@ def main() -> None:
     parser.add_argument("--budgets", type=int, nargs="+", default=[200, 500, 1000])
     parser.add_argument("--images", type=int, default=20, help="of the table (default: 20)")
     parser.add_argument("--predicted-images", type=int, default=40, help="of the predictions (default: 40)")
+    parser.add_argument("--estimators", nargs="+", help="of the table (default: all, and finite differences)")
     parser.add_argument("--only", choices=["table", "predictions"], help="leave the other part out")
     parser.add_argument("--output", type=Path, help="folder for budget.csv and budget-predicted.csv")
     arguments = parser.parse_args()

@@ -110,8 +110,9 @@ def test_targets_of_make_in_a_page_are_there(page):
     assert set(asked) <= targets
 
 
-def test_the_data_dictionary_is_what_the_code_says():
-    spec = spec_from_file_location("columns_page", REPOSITORY / "docs" / "columns.py")
+@pytest.mark.parametrize("name", ["columns", "figures"])
+def test_pages_made_from_code_are_what_it_says(name):
+    spec = spec_from_file_location(f"{name}_page", REPOSITORY / "docs" / f"{name}.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.PAGE.read_text() == module.page(), "run: python docs/columns.py"
+    assert module.PAGE.read_text() == module.page(), f"run: python docs/{name}.py"

@@ -128,7 +128,7 @@ def test_a_budget_for_all_directions_leaves_nothing_to_predict(budget):
 @pytest.mark.parametrize("name", sorted(BASES))
 def test_batches_and_memory_change_nothing_but_rounding(name):
     model, x = softplus_mlp(12), points(7, 12)
-    arguments = {"budget": 11, "basis": name}
+    arguments = {"budget": 11, "basis": name, "probes": 2}
     whole = DirectionalDifference(0.1, **arguments)
     expected = whole(model, x, 1)[0]
     for others in ({"batch_size": 1}, {"batch_size": 5}, {"memory_budget": 1}):

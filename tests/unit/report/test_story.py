@@ -89,6 +89,14 @@ def test_the_table_of_agreement_has_the_best_setting_and_the_ends():
     assert (row["correlation"], table(facts(errors))[0]["correlation"]) == ("0.800", "undefined")
 
 
+def test_rows_without_a_correlation_are_told_even_where_a_setting_has_none_with_one():
+    """At the smallest step of a forest all maps are zeros: it has no median, but its rows must not vanish."""
+    correlations = rows(CNN, {0.001: float("nan"), 1: 0.7}).assign(n=[0, 48], undefined=[50, 2])
+    errors = rows(CNN, {0.001: 1.0, 1: 0.5}, metric="relative_error")
+    (row,) = table(facts(correlations, errors))
+    assert row["undefined"] == "50 of 50"
+
+
 def test_settings_that_are_no_steps_and_several_families_read_well():
     errors = [
         rows(CNN, {0.1: 0.3}, metric="relative_error"),
@@ -256,6 +264,7 @@ def test_the_largest_error_that_costs_no_faithfulness_is_told():
     keys = dict(zip(("dataset", "model", "method"), CNN, strict=True)) | {"dtype": "float32"}
     asked = [
         {"gradient": gradient, "measure": measure, "relative_error": error, "gain": gain, "verdict": verdict}
+        | {"n": 20}
         for gradient, error, gain, verdict in (
             ("exact", float("nan"), float("nan"), ""),
             ("forward-h0.1", 0.19, -0.01, "open"),
@@ -266,6 +275,8 @@ def test_the_largest_error_that_costs_no_faithfulness_is_told():
     told = facts(rows(CNN, {0.1: 0.9, 1: 0.5}), faithfulness=pd.DataFrame(asked).assign(**keys))
     said = text(told, start).replace("\N{NO-BREAK SPACE}", " ")
     assert "less faithful than those of its reference for 1 of 2 sources" in said
+    few = facts(rows(CNN, {0.1: 0.9}), faithfulness=pd.DataFrame(asked).assign(**keys, n=3))
+    assert "less faithful" not in text(few)
     assert "without such a loss is 19.0 % (Saliency of the CNN on digits, forward-h0.1)." in said
     first, second = table(told, "Faithfulness")
     assert (first["source"], first["deletion"], first["infidelity"]) == ("forward-h0.1", "−0.0100 (open)", "")

@@ -159,8 +159,8 @@ def recommended_settings(
     The `rounding_scales` of :func:`textbook_step` are by data set, model, method and precision; without one there is no
     textbook step. After the columns of :data:`CURVE` stand the fields of :class:`Convergence` and of its branches, with
     ``jump`` (below one for a smooth model, far above one where the error falls off at the kinks of a network),
-    ``textbook_step``, ``chosen_setting``, ``chosen_error``, ``settings`` (how many were compared) and ``n`` (samples).
-    What does not exist is missing.
+    ``textbook_step``, ``chosen_setting``, ``chosen_error``, ``settings`` (how many were compared), ``at_edge`` (whether
+    the best is the smallest or the largest of several) and ``n`` (samples). What does not exist is missing.
     """
     rows = []
     for key, curve in error_curves(metrics).groupby(CURVE, observed=True, sort=False):
@@ -185,6 +185,9 @@ def _recommendation(curve: pd.DataFrame, own: Stencil | None, dtype: str, scale:
         "chosen_setting": chosen["setting"].iloc[0] if len(chosen) else np.nan,
         "chosen_error": chosen["error"].iloc[0] if len(chosen) else np.nan,
         "settings": len(fixed),
+        "at_edge": bool(
+            found and len(fixed) > 1 and found.best_setting in (fixed["setting"].min(), fixed["setting"].max())
+        ),
         "n": curve["n"].max(),
     }
 

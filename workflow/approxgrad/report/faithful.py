@@ -8,16 +8,20 @@ from typing import Any
 import pandas as pd
 
 from approxgrad.evaluation.faithful_sources import MEASURES, NAMES
+from approxgrad.evaluation.uncertainty import FEWEST
 from approxgrad.report import wording
 from approxgrad.report.findings import Facts
 from approxgrad.report.pages import Table
 
 
 def _compared(facts: Facts) -> pd.DataFrame:
-    """Return the rows of sources that are compared with a reference, one for each source and measure."""
+    """Return the rows of sources that are compared with a reference, one for each source and measure.
+
+    Fewer samples than an interval needs cannot show that anything is worse.
+    """
     if facts.faithfulness is None:
         return pd.DataFrame()
-    return facts.faithfulness[facts.faithfulness["verdict"] != ""]
+    return facts.faithfulness[(facts.faithfulness["verdict"] != "") & (facts.faithfulness["n"] >= FEWEST)]
 
 
 def faithful_in_short(facts: Facts) -> list[tuple[str, str]]:

@@ -46,7 +46,10 @@ class Facts:
         They are of the agreement with the reference or, where it is named, with one of
         :data:`approxgrad.evaluation.truths.TRUTHS`.
         """
-        rows = self._rows(metric, truth, exact=False).sort_values("setting", kind="stable")
+        every = self._rows(metric, truth, exact=False).sort_values("setting", kind="stable")
+        rows = every[every["median"].notna()]
+        # A setting at which no row is defined has no median, but it must not go without a word.
+        undefined: dict[Any, int] = every.groupby([*COMPARED, "family"], observed=True)["undefined"].max().to_dict()
         found = {}
         for names, group in rows.groupby([*COMPARED, "family"], sort=False, observed=True):
             dataset, model, method, family = map(str, names)
@@ -57,14 +60,14 @@ class Facts:
                 gradients=tuple(group["gradient"]),
                 medians=tuple(map(_median, group.to_dict("records"))),
                 samples=int((group["n"] + group["undefined"]).max()),
-                undefined=int(group["undefined"].max()),
+                undefined=int(undefined[names]),
             )
         order = self.summary[[*COMPARED, "family"]].drop_duplicates().itertuples(index=False, name=None)
         return [found[names] for names in order if names in found]
 
     def exact_medians(self, metric: str, truth: str) -> dict[tuple[str, ...], float]:
         """Return the median agreement of exact attributions with a truth by data set, model and method."""
-        rows = self._rows(metric, truth, exact=True)
+        rows = self._rows(metric, truth, exact=True).dropna(subset="median")
         return {
             tuple(map(str, names)): float(value)
             for *names, value in rows[[*COMPARED, "median"]].itertuples(index=False)
@@ -102,7 +105,7 @@ class Facts:
         return f"{self.labels['model'][model]}{between}{self.labels['dataset'][dataset]}"
 
     def _rows(self, metric: str, truth: str, *, exact: bool) -> pd.DataFrame:
-        rows = self.summary[self.summary["median"].notna() & (self.summary["metric"] == metric)]
+        rows = self.summary[self.summary["metric"] == metric]
         rows = rows[rows["reference"] == truth if truth else ~rows["reference"].isin(TRUTHS)]
         kinds = [
             self.families[name][family]["exact"] for name, family in zip(rows["dataset"], rows["family"], strict=True)
