@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SNAKEMAKE_FILES := Snakefile workflow/rules
 
-.PHONY: help plan run redraw report verify bench test soak lint format setup lock clean
+.PHONY: help plan run redraw report verify bench docs test soak lint format setup lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -28,6 +28,10 @@ verify: setup ## Compute a random part of the default study again and compare
 
 bench: setup ## Time the engine beside its peers; writes docs/performance.md
 	$(BIN)/python -m bench
+
+docs: setup ## Build the documentation site into docs/_build/html
+	$(BIN)/python docs/columns.py && $(BIN)/python docs/figures.py
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 test: setup ## Run all tests but those of soak
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
@@ -57,9 +61,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 lock: ## Pin the newest dependencies again (needs uv)
-	uv pip compile pyproject.toml --extra study --extra dev --constraint envs/constraints.txt --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra study --extra dev --extra docs --constraint envs/constraints.txt --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade \
 		--output-file requirements.lock
 
 clean: ## Remove everything that a run produced; keeps .venv
-	rm -rf data results logs benchmarks .snakemake report.html
+	find data results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	rm -rf logs benchmarks .snakemake report.html docs/_build

@@ -7,6 +7,7 @@ The folder has the weights ``models/cifar10_cnn.safetensors`` and ``models/cifar
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ STEP = 0.1
 PILOTS = 5
 PATH_POINTS = 50  # of exact Integrated Gradients
 COVERAGE = (200, 500, 1000, 2000)
+CPU = torch.device("cpu")
 
 Maps = dict[str, Callable[[Tensor, Tensor], Tensor]]
 MAPS: Maps = {"saliency": lambda g, x: g.abs(), "input_x_gradient": lambda g, x: g * x}
@@ -37,13 +39,17 @@ Source = Callable[..., tuple[Tensor, ...]]
 
 @dataclass(frozen=True)
 class Case:
-    """A network with the images that it is asked about, exact maps, and spectra that order directions."""
+    """A network, images that it is asked about, and spectra that order directions: of gradients, and along paths."""
 
     name: str
     model: nn.Module
     images: Tensor
     labels: Tensor
-    spectra: dict[str, Spectrum]
+    spectra: dict[str, tuple[Spectrum, Spectrum]]
+
+    def first(self, count: int) -> Case:
+        """Return the case with its first images only."""
+        return dataclasses.replace(self, images=self.images[:count], labels=self.labels[:count])
 
     def exact(self) -> dict[str, Tensor]:
         """Return exact maps of all methods, and the gradient."""
@@ -52,13 +58,13 @@ class Case:
         return {"gradient": gradient, PATH: path, **{name: of(gradient, self.images) for name, of in MAPS.items()}}
 
 
-def estimators(case: Case) -> dict[str, Callable[[int], Source]]:
-    """Return what makes a source for a budget, by name."""
+def estimators(case: Case, path: bool) -> dict[str, Callable[[int], Source]]:
+    """Return what makes a source for a budget, by name; for a path, the spectrum is that along paths."""
 
     def directions(basis: str, **options: Any) -> Callable[[int], Source]:
         return lambda budget: DirectionalDifference(STEP, budget=budget, basis=basis, **options)  # type: ignore[arg-type]
 
-    orders = {f"cosine, {name}": directions("cosine", order=own) for name, own in case.spectra.items()}
+    orders = {f"cosine, {name}": directions("cosine", order=own[path]) for name, own in case.spectra.items()}
     return {
         "cosine, luma": directions("cosine"),
         **orders,
@@ -72,27 +78,33 @@ def estimators(case: Case) -> dict[str, Callable[[int], Source]]:
 def cases(folder: Path, names: list[str], count: int) -> Iterator[Case]:
     """Yield the networks with some images; the pilots of the spectra are other images."""
     images, labels = drawn_images(folder, count + PILOTS)
-    pilots, own = (images[count:], labels[count:]), (images[:count], labels[:count])
-    exact = {
-        name: Spectrum.measured(network(folder, name), *pilots, gradient=ExactGradient()) for name in ARCHITECTURES
-    }
+    pilots, classes = images[count:], labels[count:]
+
+    def spectra(model: nn.Module, gradient: Source) -> tuple[Spectrum, Spectrum]:
+        # Paths begin at zero: their middle is half the image.
+        first, second = (Spectrum.measured(model, share * pilots, classes, gradient=gradient) for share in (1, 0.5))
+        return first, second
+
     for name in names:
         model = network(folder, name)
-        measured = Spectrum.measured(model, *pilots, gradient=DirectionalDifference(STEP, "forward", basis="cosine"))
-        print(f"{name}: {PILOTS} pilots cost {measured.evaluations:,} evaluations", flush=True)
+        measured = spectra(model, DirectionalDifference(STEP, "forward", basis="cosine"))
+        print(f"{name}: {PILOTS} pilots cost {measured[0].evaluations:,} evaluations", flush=True)
         (other,) = set(ARCHITECTURES) - {name}
-        yield Case(name, model, *own, {"pilots": measured, "another model's spectrum": exact[other]})
+        exact = spectra(network(folder, other), ExactGradient())
+        own = {"pilots": measured, "another model's spectrum": exact}
+        yield Case(name, model, images[:count], labels[:count], own)
 
 
-def agreement(case: Case, exact: dict[str, Tensor], name: str, source: Source, budget: int, path: bool) -> Any:
-    """Yield the agreement of each map of a source with the exact one: median and quartiles."""
+def agreement(
+    case: Case, exact: dict[str, Tensor], name: str, budget: int, source: Source, along: Source | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the agreement of each map of a source with the exact one; the second source is for paths."""
     start = time.process_time()
     gradient = source(case.model, case.images, case.labels)[0]
     spent = time.process_time() - start
     maps = {method: of(gradient, case.images) for method, of in MAPS.items()}
-    if path:
-        points = {} if isinstance(source, DirectionalDifference) else {"n_steps": 1}
-        maps[PATH] = attribute(case.model, case.images, target=case.labels, method=PATH, gradient=source, **points)
+    if along is not None:
+        maps[PATH] = attribute(case.model, case.images, target=case.labels, method=PATH, gradient=along)
     for method, found in maps.items():
         r = correlation(found.double().flatten(1), exact[method].double().flatten(1))
         low, middle, high = r.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist()
@@ -100,21 +112,26 @@ def agreement(case: Case, exact: dict[str, Tensor], name: str, source: Source, b
         yield entry | {"r": middle, "first_quartile": low, "third_quartile": high, "seconds": spent}
 
 
-def table(case: Case, exact: dict[str, Tensor], budgets: list[int]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each estimator, budget and method, and for plain finite differences."""
+def table(
+    case: Case, exact: dict[str, Tensor], budgets: list[int], wanted: list[str] | None
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each estimator, or those that are wanted, budget and method, and for all directions."""
     for budget in budgets:
-        for name, made in estimators(case).items():
-            yield from agreement(case, exact, name, made(budget), budget, path=True)
-    features = case.images[0].numel()
-    whole = features + 1
-    plain = FiniteDifference(STEP)
-    yield from agreement(case, exact, "finite differences", plain, whole, path=False)
-    yield from agreement(case, exact, "cosine, luma", estimators(case)["cosine, luma"](whole), whole, path=False)
+        for name, made in estimators(case, path=False).items():
+            if wanted is not None and name not in wanted:
+                continue
+            along = estimators(case, path=True)[name]
+            yield from agreement(case, exact, name, budget, made(budget), along(budget))
+    if wanted is not None:
+        return
+    whole = case.images[0].numel() + 1
+    yield from agreement(case, exact, "finite differences", whole, FiniteDifference(STEP))
+    yield from agreement(case, exact, "cosine, luma", whole, DirectionalDifference(STEP, budget=whole, basis="cosine"))
 
 
-def coverage(case: Case, exact: Tensor) -> Iterator[dict[str, Any]]:
-    """Yield for each budget how often the predicted interval holds the real cosine, and how wide it is."""
-    real = exact.double().flatten(1)
+def coverage(case: Case) -> Iterator[dict[str, Any]]:
+    """Yield for each budget how often predicted intervals hold the real cosine and agreement, and how wide they are."""
+    real = ExactGradient()(case.model, case.images, case.labels)[0].double().flatten(1)
     for budget in COVERAGE:
         source = DirectionalDifference(STEP, budget=budget, basis="cosine")
         found = source(case.model, case.images, case.labels)[0].double().flatten(1)
@@ -135,7 +152,12 @@ def coverage(case: Case, exact: Tensor) -> Iterator[dict[str, Any]]:
             "half_width": ((predicted.upper - predicted.lower) / 2).median(),
             **maps,
         }
-        entry = {"model": case.name, "budget": budget, "images": len(cosine), "probes": predicted.probes}
+        entry = {
+            "model": case.name,
+            "budget": budget,
+            "images": len(cosine),
+            "probes": predicted.probes,
+        }
         yield entry | {name: float(value) for name, value in values.items()}
 
 
@@ -166,9 +188,6 @@ def overhead(case: Case, repeats: int = 5) -> dict[str, Any]:
     return {"model": case.name, "share": own.median(), "min": own.min(), "max": own.max()}
 
 
-CPU = torch.device("cpu")
-
-
 def main() -> None:
     """Measure, print the tables and write them."""
     parser = argparse.ArgumentParser(prog="python -m bench.budget", description=__doc__)
@@ -177,6 +196,8 @@ def main() -> None:
     parser.add_argument("--budgets", type=int, nargs="+", default=[200, 500, 1000])
     parser.add_argument("--images", type=int, default=20, help="of the table (default: 20)")
     parser.add_argument("--predicted-images", type=int, default=40, help="of the predictions (default: 40)")
+    parser.add_argument("--estimators", nargs="+", help="of the table (default: all, and finite differences)")
+    parser.add_argument("--only", choices=["table", "predictions"], help="leave the other part out")
     parser.add_argument("--output", type=Path, help="folder for budget.csv and budget-predicted.csv")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from approxgrad import FiniteDifference, ServiceModel, attribute
+from approxgrad import DirectionalDifference, FiniteDifference, ServiceModel, attribute
 from approxgrad.models.kind import ModelError
 from servers import LARGEST_BATCH, SHAPE, UnavailableError, mlserver, triton, write_cnn
 
@@ -58,6 +58,44 @@ def test_attributions_are_those_in_process(server, here, protocol):
     # The same runtime computes both, in batches whose size may differ: roundings of outputs of about 1 over h.
     assert (found - expected).abs().max() <= 4 * 2**-23 / 0.01 * rows.abs().max()
     assert torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.999
+
+
+class Stopping:
+    """A model that is stopped after some rows."""
+
+    def __init__(self, model, rows):
+        self.model, self.left = model, rows
+
+    def __call__(self, rows):
+        self.left -= len(rows)
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.model(rows)
+
+
+def test_a_budget_is_paid_once_although_the_work_is_stopped_and_begun_again(server, here, tmp_path):
+    _, addresses = server
+    rows = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))
+
+    def explained(model):
+        source = DirectionalDifference(budget=200, basis="cosine", batch_size=50, check_rows=False)
+        return attribute(model, rows, target=3, gradient=source, check_rows=False)
+
+    sent = []
+    for stop in (120, 10**9, 10**9):
+        with served(addresses, "grpc", cache=tmp_path, check_rows=False) as model:
+            before = model.rows_sent
+            if stop < 1000:
+                with pytest.raises(KeyboardInterrupt):
+                    explained(Stopping(model, stop))
+            else:
+                found = explained(model)
+            sent.append(model.rows_sent - before)
+    # Batches of 50 rows, of which two were answered before the end; the last run has all answers.
+    assert sent[0] == 100
+    assert sum(sent[:2]) == 200
+    assert sent[2] == 0
+    assert torch.nn.functional.cosine_similarity(found.flatten(), explained(here).flatten(), dim=0) > 0.999
 
 
 def test_a_batch_above_the_largest_is_cut(server, here):

@@ -49,8 +49,8 @@ def test_pins_are_within_the_ranges_of_the_package():
         assert all(requirement.specifier.contains(version) for version in versions), requirement
 
 
-def test_development_needs_what_every_extra_brings_but_a_queue():
-    extras = set(PROJECT["optional-dependencies"]) - {"slurm"}
+def test_development_needs_what_every_extra_brings_but_a_queue_and_a_site():
+    extras = set(PROJECT["optional-dependencies"]) - {"slurm", "docs"}
     assert required("dev") == required(*extras)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from approxgrad.models.origins import Training
+from approxgrad.study.configuration import SECTIONS
 from approxgrad.study.sections import Config
 
 TOP, TRAINING = (", ".join(sorted(field.name for field in fields(section))) for section in (Config, Training))
@@ -17,7 +18,10 @@ METHODS = (
     "input_x_gradient, integrated_gradients, integrated_gradients_mean, integrated_gradients_published, "
     "integrated_gradients_published_mean, saliency"
 )
-GRADIENTS = "all_features, along_path, central, central_in_spreads, forward, forward_on_tables, precisions, tenth"
+GRADIENTS = (
+    "all_features, along_path, central, central_in_spreads, central_small, chosen, forward, forward_on_tables, "
+    "precisions, tenth"
+)
 STEP = "expected a number of at least 1e-30, auto or path"
 FINITE = "expected a finite number, auto or path"
 NAME = "expected: Letters, digits, _ and -, starting with a letter or digit."
@@ -109,7 +113,7 @@ CONFIGS = [
     bad(
         "an option that a method does not have",
         {"methods": {"saliency": {"colour": 1}}},
-        "methods.saliency.colour: unknown key, expected one of attribution",
+        "methods.saliency.colour: unknown key, expected one of attribution, signed",
     ),
     bad("a key of two lines", {"a\nb": 1}, f"'a\\nb': unknown key, expected one of {TOP}"),
     bad("text for a number", {"seed": "zero"}, "seed: got 'zero', expected an integer"),
@@ -140,7 +144,7 @@ CONFIGS = [
     bad(
         "a source of no kind",
         {"gradients": {"own": {"steps": [1]}}},
-        "gradients.own: expected the key difference or the key orthogonal",
+        f"gradients.own: expected {' or '.join(f'the key {name}' for name in SECTIONS['gradients'].kinds)}",
     ),
     bad(
         "a method twice",
@@ -208,7 +212,7 @@ CONFIGS = [
     bad(
         "a baseline in words",
         {"methods": {"integrated_gradients": {"baseline": "meen"}}},
-        "methods.integrated_gradients.baseline: got 'meen', expected zero, mean, a finite number or a list",
+        "methods.integrated_gradients.baseline: got 'meen', expected zero, mean, test_mean, a finite number or a list",
     ),
     bad(
         "a normalisation of another length",
@@ -261,8 +265,7 @@ CONFIGS = [
     bad(
         "a table of an unknown kind",
         table(path="t.xlsx"),
-        "datasets.own.path: got 't.xlsx', expected a file that ends in .csv or .parquet, "
-        "or .npz together with `arrays`",
+        "datasets.own.path: got 't.xlsx', a spreadsheet; save the sheet as .csv (in Excel: Save As, CSV UTF-8)",
     ),
     bad("a target among the features", table(target="a"), "datasets.own.target: got 'a', which is among the features"),
     bad(

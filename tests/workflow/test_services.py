@@ -1,5 +1,6 @@
 """A study of a model behind a service: it is planned without the service, and goes on without paying twice."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -48,13 +49,14 @@ def study(folder, address):
         "gradients": {
             "forward": {"difference": "forward", "steps": [0.5]},
             "fine": {"difference": "central", "steps": [0.01]},
+            "few": {"directions": "cosine", "budgets": [8], "pilots": 1},
         },
         "experiments": [
             {
                 "datasets": ["synthetic_linear"],
                 "models": ["served"],
                 "methods": ["saliency"],
-                "gradients": ["forward", "fine"],
+                "gradients": ["forward", "fine", "few"],
                 "reference": "central-h0.01",
                 "samples": 4,
             }
@@ -99,6 +101,8 @@ def test_a_study_that_was_interrupted_goes_on_and_pays_nothing_twice(tmp_path):
         outcome = place.run("attributions", cores=1, STUDY_TOKEN=TOKEN)
         assert outcome.code == 0, outcome.text
         paid = sum(service.asked)
+        few = maps(place, "cosine-pilots1-n8").schema.metadata[b"approxgrad"]
+        assert json.loads(few)["model_evaluations"] == 4 * 8
         # All again: only probes are asked.
         outcome = place.run("attributions", "--forcerun", "attribute", "differentiate", cores=1, STUDY_TOKEN=TOKEN)
         assert outcome.code == 0, outcome.text

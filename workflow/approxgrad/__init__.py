@@ -9,11 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from approxgrad.evaluation.results import read_results
+    from approxgrad.explaining.explanation import explain
+    from approxgrad.figures.plotting import plot_attribution
     from approxgrad.gradients.directions import DirectionalDifference
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
+    from approxgrad.gradients.path_estimates import GEEX, GEFA
+    from approxgrad.gradients.random_directions import SPSA, GaussianSmoothing
     from approxgrad.gradients.spectrum import Spectrum
+    from approxgrad.gradients.surrogates import KernelShap, Lime
     from approxgrad.methods.attribution import attribute
+    from approxgrad.methods.group_totals import group_totals
     from approxgrad.methods.original import ApproxAttribution
     from approxgrad.models.compilation import CompiledModel
     from approxgrad.models.onnx_model import OnnxModel
@@ -26,11 +33,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "GEEX",
+    "GEFA",
+    "SPSA",
     "ApproxAttribution",
     "CompiledModel",
     "DirectionalDifference",
     "ExactGradient",
     "FiniteDifference",
+    "GaussianSmoothing",
+    "KernelShap",
+    "Lime",
     "OnnxModel",
     "ServiceModel",
     "Spectrum",
@@ -38,7 +51,11 @@ __all__ = [
     "TreeModel",
     "attribute",
     "choose_step",
+    "explain",
+    "group_totals",
+    "plot_attribution",
     "read_provenance",
+    "read_results",
     "tree_shap",
 ]
 
@@ -48,14 +65,24 @@ _MODULES = {
     "DirectionalDifference": "approxgrad.gradients.directions",
     "ExactGradient": "approxgrad.gradients.exact",
     "FiniteDifference": "approxgrad.gradients.finite_differences",
+    "GEEX": "approxgrad.gradients.path_estimates",
+    "GEFA": "approxgrad.gradients.path_estimates",
+    "GaussianSmoothing": "approxgrad.gradients.random_directions",
+    "KernelShap": "approxgrad.gradients.surrogates",
+    "Lime": "approxgrad.gradients.surrogates",
     "OnnxModel": "approxgrad.models.onnx_model",
+    "SPSA": "approxgrad.gradients.random_directions",
     "ServiceModel": "approxgrad.models.services.service_model",
-    "StepChoice": "approxgrad.steps.choice",
     "Spectrum": "approxgrad.gradients.spectrum",
+    "StepChoice": "approxgrad.steps.choice",
     "TreeModel": "approxgrad.models.tree_model",
     "attribute": "approxgrad.methods.attribution",
     "choose_step": "approxgrad.steps.choice",
+    "explain": "approxgrad.explaining.explanation",
+    "group_totals": "approxgrad.methods.group_totals",
+    "plot_attribution": "approxgrad.figures.plotting",
     "read_provenance": "approxgrad.provenance.document",
+    "read_results": "approxgrad.evaluation.results",
     "tree_shap": "approxgrad.models.tree_shap",
 }
 

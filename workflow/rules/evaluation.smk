@@ -1,6 +1,14 @@
 from approxgrad.descriptions import written
-from approxgrad.evaluation.files import FAITHFULNESS, METRIC_TABLE, PUBLISHED_METRICS, RESIDUALS, cached_files
+from approxgrad.evaluation.files import (
+    ERROR_PARTS,
+    FAITHFULNESS,
+    METRIC_TABLE,
+    PUBLISHED_METRICS,
+    RESIDUALS,
+    cached_files,
+)
 from approxgrad.study.path_methods import complete_methods, path_cells
+from approxgrad.study.split_cells import split_cells, split_models
 
 
 # Whether a method has a matched truth on a data set, and what that follows from.
@@ -75,6 +83,26 @@ use rule evaluate as evaluate_completeness with:
         states=[],
         methods=lambda wildcards: [cell.method for cell in path_cells(study, wildcards.dataset, wildcards.model)],
         versions=versions("evaluate.py", "approxgrad.evaluation.completeness"),
+
+
+use rule evaluate as split_errors with:
+    """Split the errors of attributions into rounding and truncation, by those of a source without rounding."""
+    input:
+        rounded=lambda wildcards: [cells[0].path for cells in split_cells(study, wildcards.dataset, wildcards.model)],
+        unrounded=lambda wildcards: [cells[1].path for cells in split_cells(study, wildcards.dataset, wildcards.model)],
+        exact=lambda wildcards: [cells[2].path for cells in split_cells(study, wildcards.dataset, wildcards.model)],
+        code=code("evaluate.py", "approxgrad.evaluation.splitting"),
+    output:
+        parts=ERROR_PARTS,
+    log:
+        "logs/split_errors/{dataset}/{model}.log",
+    benchmark:
+        "benchmarks/split_errors/{dataset}/{model}.tsv"
+    params:
+        made_by="approxgrad.evaluation.splitting:parts_table",
+        twin="",
+        methods=lambda wildcards: [cells[0].method for cells in split_cells(study, wildcards.dataset, wildcards.model)],
+        versions=versions("evaluate.py", "approxgrad.evaluation.splitting"),
 
 
 use rule evaluate as evaluate_published with:
@@ -155,6 +183,7 @@ METRIC_FILES = [
 OWN_REFERENCES = [
     (names, cell) for names in study.comparisons for cell in study.references(*names) if cell.model == names[1]
 ]
+PART_FILES = [ERROR_PARTS.format(dataset=dataset, model=model) for dataset, model in split_models(study)]
 UNCERTAINTY = written(study.config.uncertainty)
 MATTERS = {"smallest_difference": UNCERTAINTY.pop("smallest_difference")}
 INTERVALS = {"seed": study.config.seed, "uncertainty": UNCERTAINTY}
@@ -342,6 +371,7 @@ rule metrics:
     input:
         [cell.path for cell in study.cells],
         METRIC_FILES,
+        PART_FILES,
         rules.summarise.output,
         rules.compare_sources.output,
         OVER_TRAININGS,

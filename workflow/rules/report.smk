@@ -14,6 +14,7 @@ rule tell_story:
         faithfulness=COMPARED_FAITHFULNESS,
         models=rules.tabulate_models.output.parquet,
         residuals=[RESIDUALS.format(dataset=dataset, model=model) for dataset, model in COMPLETE],
+        parts=PART_FILES,
         splits=expand(rules.prepare_data.output.test, dataset=study.datasets),
         templates=templates("page.css"),
         extensions=METRIC_EXTENSIONS,
@@ -40,6 +41,7 @@ rule tell_story:
         repeats=study.repeats,
         labels=study.labels,
         families={dataset: study.families(dataset) for dataset in study.datasets},
+        split=split_models(study),
         references={
             method: study.reference(method) for _, _, method in study.comparisons if study.reference(method) != method
         },

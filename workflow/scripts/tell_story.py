@@ -1,6 +1,7 @@
 """The story of the study: a page, and the part of it that the report starts with."""
 
 import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.evaluation.splitting import read_parts
 from approxgrad.report.findings import read_facts
 from approxgrad.report.pages import page, sections_html
 from approxgrad.report.story import start, tell
@@ -13,6 +14,7 @@ with job(snakemake):
     residuals = dict(zip(map(tuple, params.complete), inputs.get("residuals", []), strict=True))
     described = {name: params.get(name) for name in ("labels", "families", "references", "repeats")}
     described |= {name: next(iter(inputs.get(name, [])), None) for name in ("trainings", "faithfulness")}
+    described["parts"] = read_parts(inputs.get("parts", ()), params.split)
     facts = read_facts(inputs.summary, inputs.models, splits, inputs.paired, residuals, **described)
     html = {
         snakemake.output.page: page("The story of this study", sections_html(tell(facts))),

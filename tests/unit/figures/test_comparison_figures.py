@@ -178,6 +178,17 @@ def test_completeness_shows_the_size_of_every_residual_of_both_variants():
     assert correct.patches[-1].get_facecolor()[:3] == published.patches[-1].get_facecolor()[:3] == pytest.approx(colour)
 
 
+def test_completeness_of_sources_with_other_settings_has_the_same_axis():
+    budgets = residuals(METHODS[0], [1]).assign(**described("directions", 64))
+    rows = pd.concat(
+        [residuals(METHODS[0], [0.5, 1]), budgets, residuals(METHODS[1], [0.5]), budgets.assign(method=METHODS[1])]
+    )
+    figure = completeness_boxplots(rows, complete(METHODS, 0.5, 1))[0]
+    assert len(figure.axes) == 4
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    assert {axes.get_yscale() for axes in figure.axes} == {"log"}
+
+
 def test_zero_and_undefined_residuals_are_counted_instead_of_drawn():
     rows = residuals(METHODS[0], [0.5])
     rows.loc[[0, 1, 2], "relative_residual"] = [0, 0, np.nan]

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from approxgrad.evaluation.metrics import compare
 from approxgrad.figures import style
@@ -210,3 +211,15 @@ def test_a_column_and_a_common_sample_are_needed():
         attribution_maps([], LOOKS)
     with pytest.raises(ValueError, match="columns: the attributions have no sample in common"):
         attribution_maps([("saliency", attributions([5]), exact([6]))], LOOKS)
+
+
+def test_a_long_title_is_wrapped_and_has_room():
+    columns = [("saliency", attributions([5]), attributions([5], "central", 0.001, seed=1))]
+    short = attribution_maps(columns, LOOKS)
+    long = attribution_maps(columns, LOOKS | {"labels": LOOKS["labels"] | {"model": "a model with a long name " * 4}})
+    (title,) = [text for text in long.texts if text.get_text().startswith("Attribution maps")]
+    FigureCanvasAgg(long).draw()
+    box = title.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= long.bbox.width
+    assert box.y0 > max(axes.get_window_extent().y1 for axes in long.axes)
+    assert long.get_figheight() > short.get_figheight()

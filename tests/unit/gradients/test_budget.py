@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_a_budget_for_all_directions_leaves_nothing_to_predict(budget):
 @pytest.mark.parametrize("name", sorted(BASES))
 def test_batches_and_memory_change_nothing_but_rounding(name):
     model, x = softplus_mlp(12), points(7, 12)
-    arguments = {"budget": 11, "basis": name}
+    arguments = {"budget": 11, "basis": name, "probes": 2}
     whole = DirectionalDifference(0.1, **arguments)
     expected = whole(model, x, 1)[0]
     for others in ({"batch_size": 1}, {"batch_size": 5}, {"memory_budget": 1}):
@@ -211,6 +212,23 @@ def test_the_agreement_of_a_map_is_predicted_from_what_is_missed():
         median, lower, upper = source.predicted.of_map(function, draws=100)
         assert float((median - real).mean().abs()) < 0.05
         assert float(((lower <= real) & (real <= upper)).double().mean()) > 0.8
+
+
+def test_the_missing_part_is_expected_where_the_estimate_is_large():
+    rows, side = 60, 24
+    place = torch.linspace(-2, 2, side, dtype=torch.float64).square()
+    bump = torch.exp(-3 * (place[:, None] + place)).flatten()
+    own = weights(rows, side**2) * bump
+
+    def model(x, number):
+        return (x.flatten(1) * own[number.long()]).sum(dim=1)
+
+    source = DirectionalDifference(0.5, budget=200, basis="cosine", check_rows=False)
+    found = source(model, points(rows, 1, side, side), None, (torch.arange(rows),))[0].flatten(1)
+    real = correlation(found.abs(), own.abs())
+    evenly = dataclasses.replace(source.predicted, _envelope=torch.ones_like)
+    off, off_evenly = (float((one.of_map(abs)[0] - real).mean().abs()) for one in (source.predicted, evenly))
+    assert off < off_evenly / 2
 
 
 # Paths

@@ -337,8 +337,8 @@ model.check()
             time.sleep(0.02)
         begin = time.monotonic()
         os.kill(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=10)
-        assert time.monotonic() - begin < 3
+        _, err = process.communicate(timeout=15)
+        assert time.monotonic() - begin < 15
         assert err.rstrip().endswith("KeyboardInterrupt")
 
 

@@ -2,13 +2,17 @@
 
 import logging
 import pickle
+import shutil
+import ssl
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from approxgrad import ServiceModel
 from approxgrad.models.kind import ModelError
-from stub_services import FEATURES, Service, grpc_service, http_service
+from stub_services import FEATURES, Handler, Service, grpc_service, http_service
 
 ROWS = np.ones((2, FEATURES), np.float32)
 TOKEN = "s3cr3t-t0ken"
@@ -113,3 +117,68 @@ def test_redirects_without_end_or_to_other_schemes_are_refused():
         service.elsewhere = "file:///etc"
         with pytest.raises(ModelError, match=r"redirects to file:///etc/v2/.*, which is not followed"):
             model(ROWS)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate of this machine that it has signed itself, and the key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl, which makes a certificate")
+    paths = [tmp_path_factory.mktemp("tls") / name for name in ("certificate.pem", "key.pem")]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", paths[0], "-keyout", paths[1]]
+    subprocess.run(made, check=True, capture_output=True)
+    return paths
+
+
+def test_a_certificate_of_ones_own_is_trusted_where_the_environment_names_it(certificate, monkeypatch):
+    secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    secure.load_cert_chain(*certificate)
+    with http_service() as (service, address):
+        service.server.socket = secure.wrap_socket(service.server.socket, server_side=True)
+        https = address.replace("http:", "https:")
+        with pytest.raises(
+            ModelError, match=r"the encrypted connection failed .*self-signed.*; the environment variable"
+        ):
+            ServiceModel(https, **QUICK)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        assert ServiceModel(https, **QUICK)(ROWS).shape[0] == len(ROWS)
+
+
+def test_an_unknown_certificate_is_refused_at_once_by_grpc(certificate):
+    import grpc
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    own = grpc.ssl_server_credentials([tuple(path.read_bytes() for path in reversed(certificate))])
+    port = server.add_secure_port("127.0.0.1:0", own)
+    server.start()
+    try:
+        with pytest.raises(ModelError, match=r"failed \(CERTIFICATE_VERIFY_FAILED.*GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"):
+            ServiceModel(f"grpcs://127.0.0.1:{port}", **QUICK, patience=60)
+    finally:
+        server.stop(None)
+
+
+def test_requests_go_through_the_proxy_that_the_environment_names(monkeypatch):
+    asked = []
+
+    def forwarding(answer):
+        def own(handler):
+            asked.append(handler.path)
+            handler.path = "/" + handler.path.split("/", 3)[-1]
+            answer(handler)
+
+        return own
+
+    for name in ("do_GET", "do_POST"):
+        monkeypatch.setattr(Handler, name, forwarding(getattr(Handler, name)))
+    for name in ("NO_PROXY", "no_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with http_service() as (service, address):
+        monkeypatch.setenv("http_proxy", address.replace("http://", "http://me:word@"))
+        ServiceModel("http://models.example.invalid", **QUICK)(ROWS)
+        assert all(path.startswith("http://models.example.invalid/v2/models/m") for path in asked)
+        assert "proxy-authorization" in {key.lower() for key in service.headers[-1]}
+        monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+        with pytest.raises(ModelError, match=r"names a proxy that begins with socks5://, expected http:// or https://"):
+            ServiceModel("http://models.example.invalid", **QUICK)

@@ -9,12 +9,13 @@ import pytest
 import torch
 from sklearn import datasets
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from approxgrad import FiniteDifference, TreeModel, attribute, tree_shap
 from approxgrad.models.kind import ModelError
-from tree_models import FEATURES, NAMES, PIPED, data, fitted, unfitted
+from tree_models import FEATURES, NAMES, PIPED, data, fitted, unfitted, xgboost
 
 
 def shapley(model, row, start, target):
@@ -147,6 +148,29 @@ def test_values_that_do_not_sum_to_the_change_are_refused(monkeypatch):
     monkeypatch.setattr(type(model.ensemble), "tables", lambda own: tables(own)[:-1])
     with pytest.raises(ModelError, match=r"but the output changes by .*; this release of shap does not understand"):
         tree_shap(model, rows[:3], 0)
+
+
+def test_trees_without_a_split_have_no_values():
+    constant = xgboost.XGBRegressor(n_estimators=3, n_jobs=1).fit(data(0)[0], np.ones(120))
+    np.testing.assert_array_equal(tree_shap(TreeModel(constant), data(0)[0][:3], 0), np.zeros((3, FEATURES)))
+
+
+def test_a_pipeline_in_a_pipeline_is_explained_as_one():
+    rows, target = data(0)
+    inner, outer = unfitted("boosting", 0), MinMaxScaler()
+    own = make_pipeline(outer, make_pipeline(StandardScaler(), inner)).fit(rows.astype(float), target)
+    flat = make_pipeline(outer, StandardScaler(), inner).fit(rows.astype(float), target)
+    np.testing.assert_allclose(*(tree_shap(TreeModel(model), rows[:3], 0) for model in (own, flat)), rtol=1e-6)
+    mixing = make_pipeline(outer, make_pipeline(PCA(3), inner)).fit(rows.astype(float), target)
+    with pytest.raises(ModelError, match=r"the step pca \(PCA\) of the pipeline may mix features"):
+        tree_shap(TreeModel(mixing), rows[:3], 0)
+
+
+def test_trees_that_correct_another_model_are_refused():
+    rows, target = data(0)
+    model = unfitted("boosting", 0).set_params(init=LinearRegression()).fit(rows, target)
+    with pytest.raises(ModelError, match=r"^model: begins with a LinearRegression \(init\), which TreeSHAP"):
+        tree_shap(TreeModel(model), rows[:3], 0)
 
 
 @pytest.mark.parametrize(("scheme", "gap"), [("forward", 0.1), ("central", 0.03)])

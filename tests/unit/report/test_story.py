@@ -374,3 +374,20 @@ def test_no_share_but_zero_is_told_as_zero(share, expected):
 )
 def test_numbers_have_three_significant_digits(value, expected):
     assert wording.number(value) == expected
+
+
+def test_what_rules_is_told_where_it_is_measured():
+    names = {"dataset": "digits", "model": "cnn", "method": CNN[2], "family": "forward", "setting_name": "step"}
+    errors = {"rounding": [0.5, 0.001], "truncation": [1e-6, 0.2]}
+    parts = [
+        {**names, "dtype": "float32", "setting": step, "part": part, "error": error}
+        for part, own in errors.items()
+        for step, error in zip((0.0001, 1.0), own, strict=True)
+    ]
+    told = facts(rows(CNN, {0.0001: 0.998, 1: 0.71}), parts=pd.DataFrame(parts))
+    words = text(told)
+    assert "rounding rules up to h = 0.0001 and truncation from h = 1 on" in words
+    (row,) = table(told, "Rounding and truncation, measured")
+    *_, last, largest, first, other = row.values()
+    assert (last, largest, first, other) == ("h = 0.0001", "50.0 %", "h = 1", "20.0 %")
+    assert "Rounding and truncation" not in text(facts(rows(CNN, {0.1: 0.9, 1: 0.7})))

@@ -104,6 +104,47 @@ def test_directions_that_there_are_not():
         choose_step(waves, ROWS, directions="diagonal")
 
 
+@pytest.fixture(scope="module")
+def digits_in_int8(tmp_path_factory):
+    """A trained network of digits, its static int8 form in an ONNX file, and some rows with their targets."""
+    for name in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    from sklearn.datasets import load_digits
+
+    from approxgrad.models.onnx_model import OnnxModel
+    from approxgrad.models.quantising import write_static
+
+    data = load_digits()
+    rows, labels = torch.tensor(data.data / 8 - 1, dtype=torch.float32), torch.tensor(data.target)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    optimiser = torch.optim.Adam(network.parameters(), 0.01)
+    for _ in range(100):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(network(rows), labels).backward()
+        optimiser.step()
+    path = tmp_path_factory.mktemp("int8") / "model.onnx"
+    # Twice the range of the rows, so that steps do not leave it.
+    write_static(path, network.eval(), 2 * rows[:200].numpy(), wide=False, method="minmax", per_channel=True)
+    return network, OnnxModel(path), rows[:8], labels[:8]
+
+
+@pytest.mark.parametrize("directions", ["features", "orthogonal"])
+@pytest.mark.parametrize("scheme", ["forward", "central"])
+def test_the_step_of_a_small_int8_network_is_near_the_best(scheme, directions, digits_in_int8):
+    network, model, rows, labels = digits_in_int8
+    source = FiniteDifference if directions == "features" else DirectionalDifference
+    exact = attribute(network, rows, target=labels)
+
+    def error(step):
+        found = attribute(model, rows, target=labels, gradient=source(step, scheme))
+        return float(((found - exact).norm(dim=1) / exact.norm(dim=1)).median())
+
+    choice = choose_step(model, rows, labels, scheme, directions=directions)
+    assert choice.regime == "staircase"
+    assert error(choice.step) <= 2 * min(map(error, np.geomspace(0.05, 8, 9).tolist()))
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("directions", ["features", "orthogonal"])
 @pytest.mark.parametrize("scheme", ["forward", "central"])

@@ -1,15 +1,7 @@
-"""Cells of a study whose method takes no gradients: what they are and are compared with, and how they are made."""
+"""Cells of methods that take no gradients: which there are, and what they are compared with."""
 
-import numpy as np
 import pytest
-import torch
-from captum.attr import Occlusion
 
-from approxgrad.gradients.source import evaluated_source
-from approxgrad.models.model_files import build_model
-from approxgrad.models.saved import save_model
-from approxgrad.storage.splits import Split, write_split
-from approxgrad.study.cells import attribute_cell
 from small_studies import difference, entry, faults, key, study, without_sources
 
 METHODS = {
@@ -101,38 +93,3 @@ def test_methods_that_take_gradients_need_a_source():
         "experiments[0].gradients: gradient_x_input takes gradients, or is compared with a method that does; name at "
         "least one source"
     )
-
-
-@pytest.mark.parametrize("evaluation", ["dense", "propagated"])
-def test_a_cell_is_captums_and_says_how_it_was_made(tmp_path, evaluation):
-    torch.manual_seed(0)
-    description = {"architecture": "cnn", "input_shape": (1, 8, 8), "outputs": 3}
-    network = build_model(**description)
-    save_model(tmp_path / "weights.safetensors", network, description)
-    random = np.random.default_rng(0)
-    features = random.normal(size=(6, 64)).astype(np.float32)
-    split = Split(features, feature_shape=(1, 8, 8), target=np.arange(6) % 3, classes=("a", "b", "c"))
-    write_split(tmp_path / "test.parquet", split, {})
-    method = {"attribution": "occlusion", "window": 3, "stride": 2, "baseline": 0.25, "evaluation": evaluation}
-    made, _ = attribute_cell(
-        model={"kind": "cnn"},
-        weights=tmp_path / "weights.safetensors",
-        test=tmp_path / "test.parquet",
-        training=None,
-        method=method,
-        gradient=evaluated_source().entry,
-        samples=3,
-        sample_seed=1,
-        memory_mib=None,
-        device=torch.device("cpu"),
-    )
-    part = split.rows(made.sample)
-    images = torch.from_numpy(part.model_inputs()).double()
-    expected = Occlusion(network.double().eval()).attribute(
-        images, (1, 3, 3), strides=(1, 2, 2), baselines=0.25, target=torch.from_numpy(part.target)
-    )
-    error = torch.from_numpy(made.attribution).double() - expected.flatten(1)
-    assert float(error.norm() / expected.norm()) < (1e-4 if evaluation == "dense" else 2e-6)
-    assert made.metadata["model_evaluations"] == 3 * made.metadata["evaluations"] == 3 * (4 * 4 + 1)
-    assert made.metadata["gradient"] == "evaluated"
-    assert made.metadata.get("evaluation") == ("propagated" if evaluation == "propagated" else None)

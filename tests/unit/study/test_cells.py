@@ -416,19 +416,3 @@ def test_baselines_have_one_number_or_one_for_each_feature(tmp_path):
 def test_unfit_baselines_are_refused(baseline, complaint):
     with pytest.raises(ValueError, match=f"^{complaint}$"):
         baseline_values(baseline, None, (1, 2, 2))
-
-
-@pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
-def test_propagated_differences_of_a_cell(files, method):
-    options = {"attribution": method} | ({"n_steps": PATH_STEPS} if method != "saliency" else {})
-    dense = cell(files, options, "central")
-    entry = {"kind": "difference", "difference": "central", "steps": [0.5], "evaluation": "propagated"}
-    found = cell(files, options, "central", gradient=entry)
-    np.testing.assert_allclose(found.attribution, dense.attribution, rtol=1e-4, atol=1e-6)
-    metadata = found.metadata
-    assert metadata["family"] == "central_propagated"
-    assert metadata["gradient"] == "central_propagated-h0.5"
-    assert metadata["model_evaluations"] == dense.metadata["model_evaluations"]
-    assert (metadata["evaluation"], metadata["base_dtype"], metadata["without_rule"]) == ("propagated", "float64", [])
-    assert metadata["saved_operations"] > 0
-    assert "evaluation" not in dense.metadata

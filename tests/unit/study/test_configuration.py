@@ -53,7 +53,7 @@ def test_defaults_are_filled_in_and_the_argument_is_left_alone():
     filled = document(own)
     assert filled["datasets"]["made"]["rows"] == {"train": 700, "validation": 300, "test": 300}
     assert filled["methods"]["ig"] == {"attribution": "integrated_gradients", "baseline": "zero", "n_steps": 50}
-    assert filled["methods"]["saliency"] == {"attribution": "saliency"}
+    assert filled["methods"]["saliency"] == {"attribution": "saliency", "signed": False}
     assert filled["models"]["mlp"]["architecture"] == "mlp"
     difference = {"difference": "central", "steps": [1.0], "dtypes": ["float32"], "evaluation": "dense"}
     assert filled["gradients"] == {"own": difference}

@@ -14,8 +14,9 @@ CELL = "results/attributions/dataset=d/model=m/method=ig/gradient={}/part-0.parq
 SHARD = "results/shards/attributions/dataset=d/model=m/method=ig/gradient=forward-h1/shard-{}.parquet"
 SHARED = "results/gradients/dataset=d/model=m/samples=5/gradient=exact/part-0.parquet"
 STEP = "results/steps/dataset=d/model=m/points=inputs/gradient=forward-auto/part-0.parquet"
+SPECTRUM = "results/spectra/dataset=d/model=m/gradient=cosine-pilots5/part-0.parquet"
 MADE = [
-    *(CELL.format("forward-h1"), SHARD.format("1-of-2"), SHARED, STEP),
+    *(CELL.format("forward-h1"), SHARD.format("1-of-2"), SHARED, STEP, SPECTRUM),
     *("results/metrics/dataset=d/model=m/method=ig/part-0.parquet", "results/figures/dataset=d/model=m/anatomy.svg"),
     "results/summary/summary.csv",
     "results/figures/dataset=d/overview.svg",
@@ -24,6 +25,7 @@ MADE = [
 ]
 OTHER = [
     *(CELL.format("forward-h2"), SHARD.format("1-of-3"), SHARED.replace("=5", "=6"), STEP.replace("inputs", "path")),
+    SPECTRUM.replace("pilots5", "pilots2"),
     *("results/metrics/dataset=d/model=m/method=old/part-0.parquet", "results/figures/dataset=old/model=m/anatomy.svg"),
     *(
         "results/models/dataset=d/model=old/weights.safetensors",
@@ -56,7 +58,13 @@ def study(tmp_path, monkeypatch):
     cut = cell(CELL.format("forward-h1"), SHARD.format("1-of-2"), SHARD.format("2-of-2"))
     kind = SimpleNamespace(sources=lambda name: ["data/source/test.parquet"])
     return SimpleNamespace(
-        **{"cells": [cut], "evaluating": [cut, cell(SHARED)], "gradients": {SHARED: None}, "choices": {STEP: None}},
+        **{
+            "cells": [cut],
+            "evaluating": [cut, cell(SHARED)],
+            "gradients": {SHARED: None},
+            "choices": {STEP: None},
+            "spectra": {SPECTRUM: None},
+        },
         **{"datasets": ["d"], "models": [("d", "m")], "comparisons": [("d", "m", "ig")], "dataset": lambda name: kind},
         twin=lambda model: "twin",
         model_file=lambda dataset, model: f"results/models/dataset={dataset}/model={model}/model.onnx",
@@ -72,7 +80,7 @@ def test_just_the_files_of_other_configurations_are_found_and_removed(study):
     assert [path.as_posix() for path in found] == sorted(OTHER)
     counts = remove(found)
     assert counts == {"results/attributions": 1, "results/figures": 3, "results/gradients": 1, "results/metrics": 1} | {
-        f"results/{name}": 1 for name in ("shards", "steps", "test_metrics")
+        f"results/{name}": 1 for name in ("shards", "spectra", "steps", "test_metrics")
     } | {"results/models": 3}
     assert files() == {*MADE, *OWN}
     assert not Path("results/test_metrics").exists()

@@ -129,6 +129,7 @@ def test_steps_in_spreads_are_multiples_of_each_features_standard_deviation(file
         source.seed = SEED
     np.testing.assert_allclose(result.attribution, attributed(files, result, source), rtol=1e-4, atol=1e-6)
     assert result.metadata["setting"] == 0.3
+    assert result.metadata["rounding_step"] == pytest.approx(0.3 * float(spread().min()), rel=1e-5)
 
 
 def test_steps_in_spreads_need_the_training_rows(files):
@@ -198,6 +199,8 @@ def test_steps_along_the_path_cost_what_the_plan_says(files, scheme):
     source = FiniteDifference("path", scheme)
     expected = attributed(files, result, source, method="integrated_gradients", n_steps=5)
     np.testing.assert_allclose(result.attribution, expected, rtol=1e-5, atol=1e-6)
+    lengths = np.linalg.norm(result.inputs, axis=1)
+    assert result.metadata["rounding_step"] == pytest.approx(np.median(lengths) / 5 / np.sqrt(FEATURES), rel=1e-5)
 
 
 def test_only_methods_with_such_steps_have_cells_with_them():

@@ -16,6 +16,7 @@ from approxgrad.study.study import Study
 from approxgrad.verification.comparison import (
     Finding,
     VerificationError,
+    _like,
     _table_difference,
     cell_tolerance,
     conclusion,
@@ -80,11 +81,13 @@ def test_the_tolerance_grows_with_the_terms_of_the_sums_and_the_inverse_of_the_s
     assert map_tolerance(path, "float32", np.inf) == np.inf
 
 
-def asked(method="saliency", **source):
+def asked(method="saliency", models=None, experiments=None, **source):
     entry = {"datasets": ["synthetic_linear"], "models": ["mlp"], "methods": [method], "gradients": ["own"]}
     own = {"own": {"difference": "forward", "steps": [0.1]} | source}
     config = yaml.safe_load(CONFIG.read_text())
-    return Study(config | {"gradients": own, "experiments": [entry | {"samples": 2}]})
+    own_experiments = experiments or [entry | {"samples": 2}]
+    config |= {"gradients": own, "experiments": own_experiments} | ({} if models is None else {"models": models})
+    return Study(config)
 
 
 @pytest.fixture
@@ -93,12 +96,13 @@ def tolerance(tmp_path, monkeypatch, maps):
     monkeypatch.chdir(tmp_path)
     save_model("weights.safetensors", build_model(**MLP), MLP)
 
-    def found(scale, weights="weights.safetensors", **source):
+    def found(scale, weights="weights.safetensors", step=0.1, **source):
         study = asked(**source)
         exact, cell = study.cells
         Path(exact.path).parent.mkdir(parents=True, exist_ok=True)
         attributions(exact.path, maps, rounding_scale=scale)
-        return cell_tolerance(study, cell, weights, attributions(tmp_path / "again.parquet", maps))
+        again = attributions(tmp_path / "again.parquet", maps, rounding_step=step)
+        return cell_tolerance(study, cell, weights, again)
 
     return found
 
@@ -111,9 +115,21 @@ def test_without_a_tolerance_only_equal_maps_agree(tolerance, maps, scale):
     assert "no tolerance is known" in map_difference(maps, np.nextafter(maps, np.float32(9)), unknown)
 
 
-def test_there_is_no_tolerance_for_models_without_weights_and_settings_that_are_no_steps(tolerance):
+@pytest.mark.parametrize("step", [None, 0.0])
+def test_there_is_no_tolerance_for_models_without_weights_and_without_steps(tolerance, step):
     assert tolerance(5.0, weights=None) == np.inf
-    assert tolerance(5.0, step_unit="spread") == np.inf
+    assert tolerance(5.0, step=step) == np.inf
+    assert tolerance(5.0, step=0.2, step_unit="spread") == pytest.approx(2 * 7 * EPS * 26)
+
+
+@pytest.mark.parametrize(("form", "rounds"), [("onnx", True), ("int8-static", False)])
+def test_a_network_in_an_onnx_file_rounds_like_the_one_that_it_comes_from(form, rounds):
+    models = yaml.safe_load(CONFIG.read_text())["models"] | {"own": {"exported": {"of": "mlp", "as": form}}}
+    experiment = {"datasets": ["synthetic_linear"], "models": ["own"], "methods": ["saliency"], "gradients": ["own"]}
+    study = asked(models=models, experiments=[experiment | {"samples": 2}])
+    cell = next(cell for cell in study.cells if cell.model == "own")
+    expected = "results/models/dataset=synthetic_linear/model=mlp/weights.safetensors" if rounds else None
+    assert _like(study, cell) == expected
 
 
 def test_files_are_those_that_a_cell_comes_from():

@@ -106,9 +106,8 @@ class ImageFolder(DatasetKind):
                 taken.append(part)
         refuse([f"{path}: {fault}" for fault in rest_faults(" and ".join(taken), len(rest))])
         for lacking in sorted(set(range(len(order))) - set(labels[origin][rest].tolist())):
-            raise DatasetError(
-                f"{path}: {' and '.join(taken)} leaves no image of {one_line(order[lacking])} to train on, expected one"
-            )
+            name = one_line(order[lacking]) if origin == ALL else f"{origin}/{one_line(order[lacking])}"
+            raise DatasetError(f"{path}: {' and '.join(taken)} leaves no image of {name} to train on, expected one")
         drawn["train"] = (origin, rest)
         refuse(self.limit.faults(len(rest), len(drawn["test"][1])))
         for part, most in (("train", self.limit.train), ("test", self.limit.test)):

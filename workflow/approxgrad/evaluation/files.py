@@ -14,6 +14,9 @@ METRIC_TABLE = "results/metrics/dataset={dataset}/model={model}/method={method}/
 RESIDUALS = "results/completeness/dataset={dataset}/model={model}/part-0.parquet"
 """Completeness residuals of the path methods of a model."""
 
+ERROR_PARTS = "results/error_parts/dataset={dataset}/model={model}/part-0.parquet"
+"""Rounding and truncation of a model's attributions, where both are measured."""
+
 FAITHFULNESS = "results/faithfulness/dataset={dataset}/model={model}/method={method}/part-0.parquet"
 """Faithfulness of the maps of every sample of a data set, model and method."""
 

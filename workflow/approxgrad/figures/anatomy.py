@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from approxgrad.evaluation.files import METRIC_TABLE
+from approxgrad.evaluation.files import ERROR_PARTS, METRIC_TABLE
 from approxgrad.figures import style
 from approxgrad.figures.figure import FIGURES, Figure, Keys, twin_words
 from approxgrad.gradients.precisions import PRECISIONS
+from approxgrad.study.split_cells import split_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,10 +28,15 @@ COLUMNS = 3
 LINES: dict[str, Any] = dict(zip(PRECISIONS, ["-", (0, (4, 1.5))], strict=True))
 BEST: dict[str, Any] = {"marker": "*", "markersize": 9, "markeredgecolor": style.BLACK, "markeredgewidth": 0.6}
 CHOSEN: dict[str, Any] = {"marker": "D", "markersize": 4.5, "markerfacecolor": "white", "markeredgewidth": 1.2}
+MEASURED: dict[str, Any] = {"linestyle": (0, (4, 1.2, 1, 1.2)), "linewidth": 1.2}
 GUIDE: dict[str, Any] = {"color": style.BLACK, "linestyle": (0, (1, 1.2)), "linewidth": 1.1, "zorder": 5}
 NOTE = (
     "Line: median of the n samples. Band: quartiles. Dotted: power laws with the exponents of the panel (left, right "
     "of the minimum), fitted to at least three points of a branch."
+)
+
+PARTS_NOTE = (
+    "Measured: rounding is dense minus propagated differences of one step; the error of propagated ones is truncation."
 )
 
 
@@ -49,7 +55,8 @@ class Anatomy(Figure):
     def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
         """Return the metric tables of all methods."""
         methods = _methods(study, keys)
-        return {"metrics": [METRIC_TABLE.format(**keys, method=method) for method in methods]}
+        split = [ERROR_PARTS.format(**keys)] if split_cells(study, keys["dataset"], keys["model"]) else []
+        return {"metrics": [METRIC_TABLE.format(**keys, method=method) for method in methods], "parts": split}
 
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
         """Return labels and looks, and the methods with their labels."""
@@ -63,12 +70,18 @@ class Anatomy(Figure):
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
         """Return the error curves of the metric tables."""
+        import pandas as pd
+
         from approxgrad.evaluation.convergence import error_curves
         from approxgrad.evaluation.frames import read_comparisons
+        from approxgrad.evaluation.splitting import read_parts
 
         names = [(keys["dataset"], keys["model"], method) for method in params["methods"]]
         curves = error_curves(read_comparisons(inputs["metrics"], names))
-        return anatomy(curves, params), curves
+        measured = inputs.get("parts") or []
+        parts = read_parts(measured, [(keys["dataset"], keys["model"])] * len(measured))
+        numbers = curves if parts.empty else pd.concat([curves, parts], ignore_index=True)
+        return anatomy(curves, params, parts), numbers
 
 
 def _is_varied(study: Study, dataset: str, model: str, method: str) -> bool:
@@ -83,12 +96,13 @@ def _methods(study: Study, keys: Keys) -> list[str]:
 
 
 @style.applied_style()
-def anatomy(curves: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
+def anatomy(curves: pd.DataFrame, params: Mapping[str, Any], split: pd.DataFrame | None = None) -> Drawing:
     """Draw error curves (:func:`approxgrad.evaluation.convergence.error_curves`) on logarithmic axes.
 
     For each family and precision there is a line of the medians over the samples, with the quartiles as a band, the
     power laws of its branches with their exponents, its best setting, and the one chosen at run time where there is
-    one. The panels are the `methods` in the parameters; a ValueError names one without rows.
+    one. Where `split` (:func:`approxgrad.evaluation.splitting.parts_table`) tell rounding and truncation, these are
+    drawn in place of power laws. The panels are the `methods` in the parameters; a ValueError names one without rows.
     """
     families, methods = params["families"], params["methods"]
     kinds = {
@@ -112,7 +126,8 @@ def anatomy(curves: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
     positive = False
     for axes, (method, kind) in zip(panels.flat, wanted, strict=False):
         rows = parts[method, kind]
-        short = _panel(axes, rows, families, handles)
+        own = None if split is None or split.empty else split[split["method"] == method]
+        short = _panel(axes, rows, families, handles, own)
         positive = positive or bool((rows["error"] > 0).any())
         title = [methods[method], style.sizes_in_words(rows["n"])]
         if short:
@@ -132,11 +147,18 @@ def anatomy(curves: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
     marks_last = sorted(handles.values(), key=lambda handle: handle.get_linestyle() == "None")
     top.legend(handles=marks_last, loc="center", ncols=max(2, columns))
     varied = " and ".join(dict.fromkeys(curves["setting_name"]))
-    style.annotate(figure, params["labels"], f"Error against {varied}", f"against {params['against']}", note=NOTE)
+    note = NOTE if split is None or split.empty else f"{NOTE} {PARTS_NOTE}"
+    style.annotate(figure, params["labels"], f"Error against {varied}", f"against {params['against']}", note=note)
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, families: style.Families, handles: dict[str, Line2D]) -> list[str]:
+def _panel(
+    axes: Axes,
+    rows: pd.DataFrame,
+    families: style.Families,
+    handles: dict[str, Line2D],
+    parts: pd.DataFrame | None = None,
+) -> list[str]:
     """Draw the curves of one method, add what is new to the legend and return the curves without slopes."""
     from approxgrad.evaluation.convergence import convergence
 
@@ -156,10 +178,16 @@ def _panel(axes: Axes, rows: pd.DataFrame, families: style.Families, handles: di
                 x, fixed["lower_quartile"], fixed["upper_quartile"], color=colour, alpha=0.18, linewidth=0
             )
             found = convergence(x, fixed["error"], dtype)
-            _mark(axes, found, colour, handles, looks["setting_name"])
             words = f"{name.replace('_', ' ')} {dtype}"
+            own = None if parts is None else parts[parts["dtype"] == dtype]
+            split = None if own is None else own[own["family"] == name]
+            measured = own is not None and name in {*own["family"], *own["unrounded"]}
+            _mark(axes, found, colour, handles, looks["setting_name"], laws=not measured)
             branches = [found.rounding, found.truncation]
-            if any(branches):
+            if split is not None and measured:
+                for part, text in _draw_rounding(axes, split, looks, handles).items() if len(split) else ():
+                    exponents[f"{words}, {part}"] = text, colour
+            elif any(branches):
                 slopes = ", ".join("none" if branch is None else f"{branch.slope:.2f}" for branch in branches)
                 exponents[words] = (slopes, colour)
             else:
@@ -172,24 +200,41 @@ def _panel(axes: Axes, rows: pd.DataFrame, families: style.Families, handles: di
     axes.set_xscale("log")
     axes.grid(which="major")
     if exponents:
-        _write_exponents(axes, exponents)
+        _write_exponents(axes, exponents, "exponents" if parts is None else "exponents, or what rules")
     return missing
 
 
-def _mark(axes: Axes, found: Convergence, colour: str, handles: dict[str, Line2D], varied: str) -> None:
+def _draw_rounding(
+    axes: Axes, parts: pd.DataFrame, looks: Mapping[str, Any], handles: dict[str, Line2D]
+) -> dict[str, str]:
+    """Draw measured rounding, and return at which settings it rules, and truncation."""
+    from approxgrad.evaluation.splitting import ROUNDING, TRUNCATION, ruled
+
+    own = parts[parts["part"] == ROUNDING].sort_values("setting")
+    label = f"rounding of {looks['label']}, measured"
+    (handles[label],) = axes.plot(own["setting"], own["error"], color=looks["colour"], label=label, **MEASURED)
+    ends = zip((ROUNDING, TRUNCATION), "≤≥", ruled(parts), strict=True)
+    return {
+        part: f"{looks['symbol']} {sign} {style.setting_label(end)}" for part, sign, end in ends if not np.isnan(end)
+    }
+
+
+def _mark(
+    axes: Axes, found: Convergence, colour: str, handles: dict[str, Line2D], varied: str, *, laws: bool = True
+) -> None:
     """Mark the best setting and draw the power laws of the branches."""
     axes.plot(found.best_setting, found.best_error, linestyle="none", color=colour, zorder=6, **BEST)
     label = f"best {varied} of the study"
     handles.setdefault(label, _legend_mark(label, BEST, color="white"))
     for branch in (found.rounding, found.truncation):
-        if branch is not None:
+        if branch is not None and laws:
             ends = np.array([branch.low, branch.high])
             axes.plot(ends, branch.error(ends), **GUIDE)
 
 
-def _write_exponents(axes: Axes, exponents: dict[str, tuple[str, str]]) -> None:
+def _write_exponents(axes: Axes, exponents: dict[str, tuple[str, str]], title: str) -> None:
     """Write the exponents of every curve in its colour below the rounding branch, where there is room."""
-    lines = [("exponents:", style.BLACK)]
+    lines = [(f"{title}:", style.BLACK)]
     lines += [(f"{name}: {text}", colour) for name, (text, colour) in exponents.items()]
     for place, (text, colour) in enumerate(reversed(lines)):
         axes.text(0.02, 0.02 + 0.06 * place, text, transform=axes.transAxes, fontsize=5.5, color=colour, zorder=8)

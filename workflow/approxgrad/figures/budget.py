@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from approxgrad.descriptions import written
 from approxgrad.figures import style
 from approxgrad.figures.figure import FIGURES, ComparisonFigure, Keys
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
     from approxgrad.study.study import Study
@@ -19,6 +19,7 @@ NOTE = (
     "Line: median of the n samples. Bar: its {level:g} % interval. Single marks: sources without a budget, at their "
     "best setting. {predicted}The reference is what the attribution is compared with, whatever a source estimates."
 )
+ROOM = 0.06  # Share of a logarithmic axis that the label of a tick needs.
 PREDICTED = "Dotted line and band: what a source predicts without the reference, with its 90 % interval. "
 
 
@@ -41,10 +42,15 @@ class Budget(ComparisonFigure):
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
         """Return labels and looks, the families that have a budget, and how intervals are computed."""
         own = [cell.gradient.kind for cell in study.approximated(*keys.values())]
+        intervals = study.config.uncertainty
         return super().params(study, keys) | {
             "budgets": sorted({kind.family for kind in own if kind.is_budget}),
             "attribution": study.method(keys["method"]).name,
-            "intervals": {"seed": study.config.seed, **written(study.config.uncertainty)},
+            "intervals": {
+                "seed": study.config.seed,
+                "level": intervals.level,
+                "resamples": intervals.resamples,
+            },
         }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
@@ -54,6 +60,8 @@ class Budget(ComparisonFigure):
         from approxgrad.evaluation.uncertainty import Bootstrap
 
         found = agreements(read_metrics(inputs["metrics"], **keys), Bootstrap(**params["intervals"]))
+        # What costs no evaluations has no place on the axis.
+        found = found[found["evaluations"] > 0]
         approximated = found[[not params["families"][family]["exact"] for family in found["family"]]]
         paths = inputs.get("predicted") or []
         predicted = predicted_agreements([paths] if isinstance(paths, str) else paths, params["attribution"])
@@ -74,35 +82,46 @@ def curves(lines: pd.DataFrame, marks: pd.DataFrame, params: Mapping[str, Any]) 
     families, labels = params["families"], params["labels"]
     figure = style.new_figure(1.6 * style.COLUMN_WIDTH, 3.6)
     axes = figure.subplots()
-    for rows, line in ((lines, "-"), (marks, "none")):
-        for name in style.present_families(rows, families):
-            own, look = rows[rows["family"] == name].sort_values("evaluations"), families[name]
-            axes.errorbar(
-                own["evaluations"],
-                own["median"],
-                yerr=[(own["median"] - own["low"]).fillna(0), (own["high"] - own["median"]).fillna(0)],
-                color=look["colour"],
-                marker=look["marker"],
-                linestyle=line,
-                markersize=4 if line == "-" else 6,
-                markerfacecolor=look["colour"] if line == "-" else "white",
-                linewidth=1.1,
-                elinewidth=0.7,
-                capsize=1.5,
-                label=look["label"],
-            )
-    known = lines.dropna(subset="predicted")
-    for name in style.present_families(known, families):
-        own, colour = known[known["family"] == name].sort_values("evaluations"), families[name]["colour"]
-        axes.plot(own["evaluations"], own["predicted"], color=colour, linestyle=":", linewidth=1.1, zorder=1.5)
-        ends = own["predicted_low"], own["predicted_high"]
-        axes.fill_between(own["evaluations"], *ends, color=colour, alpha=0.15, linewidth=0)
+    drawn: set[str] = set()
+    for name in style.present_families(lines, families):
+        colour = families[name]["colour"]
+        # A variant of a source that is there already.
+        _source(axes, lines, name, families, linestyle="--" if colour in drawn else "-", markersize=4)
+        drawn.add(colour)
+    for name in style.present_families(marks, families):
+        _source(axes, marks, name, families, linestyle="none", markersize=6, markerfacecolor="white")
     axes.set_xscale("log")
+    ticks = _ticks([*lines["setting"], *marks["evaluations"]])
+    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axes.minorticks_off()
     axes.set(xlabel="model evaluations for each input", ylabel=f"{METRICS[AGREEMENT].label} (median)")
     axes.grid(which="major")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=2.5)
-    note = NOTE.format(level=100 * params["intervals"]["level"], predicted=PREDICTED if len(known) else "")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=2.8)
+    words = PREDICTED if lines["predicted"].notna().any() else ""
+    note = NOTE.format(level=100 * params["intervals"]["level"], predicted=words)
     numbers = pd.concat([lines, marks], ignore_index=True)
     title = f"against {params['against']}, {style.sizes_in_words(numbers['n'])}"
     style.annotate(figure, labels, labels["method"], title, note=note)
     return figure, numbers
+
+
+def _source(axes: Axes, rows: pd.DataFrame, name: str, families: style.Families, **looks: Any) -> None:
+    """Draw the medians of a family with their intervals, and what it predicted."""
+    own, colour = rows[rows["family"] == name].sort_values("evaluations"), families[name]["colour"]
+    ends = [(own["median"] - own["low"]).fillna(0), (own["high"] - own["median"]).fillna(0)]
+    looks = {"markerfacecolor": colour, "linewidth": 1.1, "elinewidth": 0.7, "capsize": 1.5, **looks}
+    described = {"color": colour, "marker": families[name]["marker"], "label": families[name]["label"]}
+    axes.errorbar(own["evaluations"], own["median"], yerr=ends, **described, **looks)
+    axes.plot(own["evaluations"], own["predicted"], color=colour, linestyle=":", linewidth=1.3, zorder=1.5)
+    band = own["predicted_low"], own["predicted_high"]
+    axes.fill_between(own["evaluations"], *band, color=colour, alpha=0.12, linewidth=0)
+
+
+def _ticks(values: list[float]) -> list[float]:
+    """Return the values whose labels have room beside each other."""
+    ticks: list[float] = []
+    span = max(values) / min(values)
+    for value in sorted(set(values)):
+        if not ticks or value / ticks[-1] > span**ROOM:
+            ticks.append(value)
+    return ticks

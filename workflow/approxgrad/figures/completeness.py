@@ -73,8 +73,10 @@ def completeness_boxplots(residuals: pd.DataFrame, params: Mapping[str, Any]) ->
         for axes, group in zip(line, groups, strict=True):
             _panel(axes, numbers[numbers["method"] == method], group.sources)
             style.label_families(axes, group.sources, families)
-            axes.sharey(panels[0, 0])
         several = any(style.labelled_families(group.sources, families) for group in groups)
+        # The panels of a line share its axis already.
+        if line[0] is not panels[0, 0]:
+            line[0].sharey(panels[0, 0])
         line[0].set_title(label, loc="left", pad=14 if several else 4)
         line[0].set_ylabel("|relative residual|")
     sizes = np.abs(numbers["relative_residual"].to_numpy(float))

@@ -31,6 +31,7 @@ SIGNED, UNSIGNED = "RdBu_r", "Reds"
 # Inches. Panels have fixed places, so that pixels are equally large in all of them.
 PANEL, GAP, GROUP_GAP = 0.58, 0.05, 0.14
 LEFT, TOP, BELOW, NOTE_LINE = 0.45, 0.85, 0.4, 0.11
+TITLE_LINES, TITLE_LINE = 3, 0.14  # lines of a title for which there is room, and the height of each further one
 
 
 @FIGURES.add
@@ -105,11 +106,13 @@ def attribution_maps(columns: Sequence[Column], params: Mapping[str, Any]) -> Dr
     width = max(style.COLUMN_WIDTH, LEFT + PANEL + GROUP_GAP + len(columns) * group)
     against = _against(columns, params["families"])
     note = textwrap.fill(_note(channels, against), int(20 * width))
-    height = TOP + len(rows) * (panel + BELOW) + NOTE_LINE * (note.count("\n") + 2)
+    title = _title(columns, params, int(16 * width))
+    top = TOP + TITLE_LINE * max(0, title.count("\n") + 1 - TITLE_LINES)
+    height = top + len(rows) * (panel + BELOW) + NOTE_LINE * (note.count("\n") + 2)
     figure = style.new_figure(width, height, layout=None)
     figure.text(0.5, 0.05 / height, note, ha="center", va="bottom", fontsize=6, color=style.NOTE_GREY)
     for number, triples in enumerate(rows):
-        bottom = height - TOP - (number + 1) * (panel + BELOW) + BELOW
+        bottom = height - top - (number + 1) * (panel + BELOW) + BELOW
         original = _panel(figure, LEFT, bottom, panel, "input" if number == 0 else "")
         original.imshow(image(columns[0][1], triples[0].sample), cmap="gray", vmin=0, vmax=1)
         target = (
@@ -120,7 +123,8 @@ def attribution_maps(columns: Sequence[Column], params: Mapping[str, Any]) -> Dr
             left = LEFT + PANEL + GROUP_GAP + position * group
             names = (against, "approximated", "difference") if number == 0 else ("", "", "")
             _draw_triple(figure, triple, left, bottom, panel, names)
-    _label(figure, columns, params, group)
+    figure.text(0.5, 1 - 0.06 / height, title, ha="center", va="top", fontsize=8)
+    _label(figure, columns, params, group, top)
     return figure
 
 
@@ -179,15 +183,21 @@ def _bar(figure: Drawing, drawn: AxesImage, left: float, bottom: float, width: f
     bar.outline.set_linewidth(0.4)
 
 
-def _label(figure: Drawing, columns: Sequence[Column], params: Mapping[str, Any], group: float) -> None:
-    """Name the methods above their columns, and what is shown above all."""
+def _label(figure: Drawing, columns: Sequence[Column], params: Mapping[str, Any], group: float, top: float) -> None:
+    """Name the methods above their columns."""
     width, height = figure.get_size_inches()
-    labels, sources = params["labels"], [_source_words(own.metadata, params["families"]) for _, own, _ in columns]
+    sources = [_source_words(own.metadata, params["families"]) for _, own, _ in columns]
     same = len(set(sources)) == 1
     for position, ((method, _, _), source) in enumerate(zip(columns, sources, strict=True)):
         middle = LEFT + PANEL + GROUP_GAP + position * group + (3 * PANEL + 2 * GAP) / 2
         title = params["methods"][method] if same else f"{params['methods'][method]} ({source})"
-        figure.text(middle / width, 1 - (TOP - 0.15) / height, textwrap.fill(title, 36), ha="center", va="bottom")
+        figure.text(middle / width, 1 - (top - 0.15) / height, textwrap.fill(title, 36), ha="center", va="bottom")
+
+
+def _title(columns: Sequence[Column], params: Mapping[str, Any], letters: int) -> str:
+    """Return what is shown, in lines of at most so many letters."""
+    labels, sources = params["labels"], [_source_words(own.metadata, params["families"]) for _, own, _ in columns]
+    same = len(set(sources)) == 1
     lines = [
         "Attribution maps",
         f"data set: {labels['dataset']}, model: {labels['model']}",
@@ -198,7 +208,7 @@ def _label(figure: Drawing, columns: Sequence[Column], params: Mapping[str, Any]
         lines[-1] += f"; reference: {', '.join(references)}"
     elif params.get("twin"):
         lines[-1] += f"; exact: gradients{params['twin']}"
-    figure.text(0.5, 1 - 0.06 / height, "\n".join(lines), ha="center", va="top", fontsize=8)
+    return "\n".join(textwrap.fill(line, letters) for line in lines)
 
 
 def _source_words(metadata: Mapping[str, Any], families: style.Families) -> str:

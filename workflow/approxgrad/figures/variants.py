@@ -29,7 +29,7 @@ class Variants(ComparisonFigure):
     label: ClassVar[str] = "published against correct"
 
     def targets(self, study: Study) -> list[tuple[str, ...]]:
-        """Return the comparisons with the exact attribution of another method, which is approximated itself."""
+        """Return the approximations of the exact attribution of another method that is itself approximated."""
         return [
             (dataset, model, method)
             for dataset, model, method in study.comparisons

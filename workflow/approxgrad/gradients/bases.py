@@ -45,6 +45,13 @@ class Basis:
         """Return energies of the directions, of shape (size,), averaged over directions that are alike."""
         return energies
 
+    def envelope(self, gradients: Tensor) -> Tensor:
+        """Return how large missing parts of gradients are to be expected at each feature: both of shape (N, d).
+
+        Only ratios within a row mean something.
+        """
+        return torch.ones_like(gradients)
+
     def numbers(self, part: Numbers) -> Tensor:
         """Return the numbers of some directions."""
         return torch.arange(self.size, device=self.device)[part]
@@ -185,6 +192,14 @@ class Joined(Basis):
         for own, place in zip(self._bases, places, strict=True):
             place[own.order()] = torch.arange(own.size, dtype=torch.float64, device=self.device) / own.size
         return torch.cat(places).argsort(stable=True)
+
+    def envelope(self, gradients: Tensor) -> Tensor:
+        """Return sizes that each basis expects, with the energy that its part of a gradient has."""
+        parts = gradients.split([own.features for own in self._bases], dim=1)
+        found = [own.envelope(part) for own, part in zip(self._bases, parts, strict=True)]
+        energies = [part.square().mean(dim=1, keepdim=True) for part in parts]
+        means = [own.square().mean(dim=1, keepdim=True).clamp(min=1e-300) for own in found]
+        return torch.cat([own * (e / m).sqrt() for own, e, m in zip(found, energies, means, strict=True)], dim=1)
 
     def smoothed(self, energies: Tensor) -> Tensor:
         """Return energies that each basis has averaged over its own directions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -158,16 +159,30 @@ class Difference(Differences):
     dtypes: Dtypes = ("float32",)
     step_unit: Unit = None
     evaluation: Annotated[Literal["dense", "propagated"], option(EVALUATION)] = "dense"
+    arithmetic: Annotated[
+        Literal["float64", "bfloat16", "float16"] | None,
+        option("Precision in which propagated changes are computed; by default that of the model."),
+    ] = None
 
     def __post_init__(self) -> None:
         for word, why in UNFIT.items():
             if self.propagated and word in self.steps:
                 raise ValueError(f"steps: {word} {why}; expected numbers with evaluation: propagated")
+        if self.arithmetic is not None and not self.propagated:
+            raise ValueError("arithmetic: is that of propagated changes; expected evaluation: propagated")
 
     @property
     def propagated(self) -> bool:
         """Whether differences are propagated through the layers of a network."""
         return self.evaluation == "propagated"
+
+    @property
+    def unrounded(self) -> SourceKind | None:
+        """Propagated differences with the same options, in the precision of the model."""
+        if self.arithmetic == "float64" or any(word in self.steps for word in UNFIT):
+            return None
+        other = dataclasses.replace(self, evaluation="propagated", arithmetic=None)
+        return None if other == self else other
 
     @property
     def along_path(self) -> bool:
@@ -177,12 +192,14 @@ class Difference(Differences):
     @property
     def family(self) -> str:
         """The scheme, that differences are propagated, and what steps are multiples of."""
-        return "-".join(filter(None, [f"{self.scheme}{'_propagated' * self.propagated}", self.unit]))
+        words = [self.scheme, *(["propagated"] if self.propagated else []), *filter(None, [self.arithmetic])]
+        return "-".join(filter(None, ["_".join(words), self.unit]))
 
     @property
     def label(self) -> str:
         """The scheme for readers, and what steps are multiples of."""
-        return f"{'propagated ' * self.propagated}{self.difference} differences{ENDINGS[self.unit]}"
+        digits = "" if self.arithmetic is None else f" in {self.arithmetic}"
+        return f"{'propagated ' * self.propagated}{self.difference} differences{digits}{ENDINGS[self.unit]}"
 
     def cost(self, setting: Setting, features: int) -> int:
         """Return d + 1, for the central scheme 2 d, or 2 d + 2 along a path; propagated ones are counted as dense."""
@@ -197,6 +214,6 @@ class Difference(Differences):
         """Return a :class:`approxgrad.FiniteDifference`."""
         own: dict[str, Any] = {name: limits.get(name) for name in ("batch_size", "memory_budget")}
         if self.propagated:
-            own["evaluation"] = self.evaluation
+            own |= {"evaluation": self.evaluation, "arithmetic": self.arithmetic}
         step = self.step(setting, limits)
         return import_module(self.implementation).FiniteDifference(step, self.difference, **own)

@@ -72,7 +72,7 @@ class DirectionalDifference(BatchedGradient):
         Predicted cosine between estimated and whole gradient, between 0 and 1, at which the budget is spent no further;
         inputs are then differentiated one by one.
     probes : int, optional
-        Random directions for the prediction, paid from the budget; by default 32, but at most an eighth of all. With a
+        Random directions for the prediction, paid from the budget; by default 32, but at most one in twelve. With a
         budget for all directions of the basis there are none.
     path_points : int, optional
         Points of a path that the budget is divided among; by default as :func:`approxgrad.gradients.spending.spending`.
@@ -174,13 +174,13 @@ class DirectionalDifference(BatchedGradient):
         """
         with evaluation():
             stream = self.stream(forward_fn, inputs, target_ind, additional_forward_args)
-            found, self.predicted = self._estimate(stream)
+            found, predicted = self._estimate(stream)
             widths = [point[0].numel() for point in stream.inputs]
             gradients = tuple(
                 own.to(point.dtype).reshape(point.shape)
                 for own, point in zip(found.split(widths, dim=1), stream.inputs, strict=True)
             )
-        self._warn(self.predicted)
+        self._tell(predicted)
         return gradients
 
     def path_attributions(
@@ -217,8 +217,7 @@ class DirectionalDifference(BatchedGradient):
                 found, predicted = self._estimate(stream, spent)
                 results.append((ways.squeeze(1) * found.reshape(ends[part].shape)).to(ends.dtype))
                 parts.append(predicted)
-        self.predicted = Prediction.joined(parts)
-        self._warn(self.predicted)
+        self._tell(Prediction.joined(parts))
         return torch.cat(results)
 
     def _basis(self, shapes: Sequence[Sequence[int]], device: torch.device) -> Basis:
@@ -240,7 +239,7 @@ class DirectionalDifference(BatchedGradient):
         order = order[: spent.directions]
         steps = steps_of_features(self.step, stream.inputs)
         kept, share = self._kept(stream, steps, basis.reach)
-        probes = RandomCosines(basis.features, self.seed + 1, stream.device)
+        probes = RandomCosines(basis.features, self.seed + 1, stream.device) if spent.probes else basis
         budget, points = self.budget(stream.device), spent.points
         elements = int(PATH_SHARE * budget) // (2 * 8 * DIRECTION_BUFFERS)
         per_input = 8 * OUTPUT_BUFFERS * points * (spent.directions + spent.probes + basis.features)
@@ -253,8 +252,9 @@ class DirectionalDifference(BatchedGradient):
         estimate = Estimate.joined(found)
         return estimate.gradient * (steps.max() / steps), Prediction.of(estimate, basis, order, probes, spent)
 
-    def _warn(self, predicted: Prediction) -> None:
-        """Tell the user of a budget that is of no use."""
+    def _tell(self, predicted: Prediction) -> None:
+        """Keep a prediction if there is anything to predict, and warn of a budget that is of no use."""
+        self.predicted = None if self.evaluations is None and self.groups is None else predicted
         if self.evaluations is None or self.groups is not None or not float(predicted.upper.nanmedian()) < USELESS:
             return
         warnings.warn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from approxgrad.gradients.source import PATH
 from approxgrad.gradients.stencils import stencil
 from approxgrad.gradients.targets import Target
 
+ARITHMETICS = ("float64", "bfloat16", "float16")
 # Arrays of 8-byte numbers, one for each evaluation of the rows that are differentiated together, in memory at once.
 OUTPUT_BUFFERS = 14
 
@@ -52,6 +54,9 @@ class FiniteDifference(Following):
         layers of a ``torch.nn.Module``, where nothing cancels, and only where the perturbation has an effect: see
         ``docs/propagation.md``. ``auto`` does so where it takes fewer operations. What was done and what it saved
         stands in the attributes of :class:`approxgrad.gradients.following.Following`.
+    arithmetic : str, optional
+        Precision in which propagated changes are computed: ``float64``, ``bfloat16`` or ``float16``; by default that of
+        the inputs.
 
     Raises
     ------
@@ -62,7 +67,7 @@ class FiniteDifference(Following):
     -----
     Cost with d features: d + 1 evaluations per input for ``forward`` and ``backward``, 2 d for ``central``. The checks
     of a call take at most 31 evaluations, at most 15 without `check_rows`, and more only if outputs differ. The
-    truncation error falls like h (central: h squared); the rounding error grows like eps |f_t| / h. Differences are
+    truncation error falls like h (central: h squared); the rounding error grows like eps ``|f_t|`` / h. Differences are
     taken in float64 and divided by ``(x + h e_i) - x`` as the dtype made it, so the only rounding is the model's own.
     A step that is lost in some features gives a warning, one that is lost in all is refused.
     """
@@ -77,6 +82,7 @@ class FiniteDifference(Following):
         check_rows: bool = True,
         nominal: bool = False,
         evaluation: Evaluation = "dense",
+        arithmetic: Literal["float64", "bfloat16", "float16"] | None = None,
     ) -> None:
         super().__init__(batch_size, memory_budget=memory_budget, check_rows=check_rows)
         self.along_path = isinstance(step, str) and step == PATH
@@ -89,11 +95,17 @@ class FiniteDifference(Following):
         self.scheme = scheme
         self.nominal = nominal
         self.evaluation = checked_evaluation(evaluation)
+        if arithmetic not in (None, *ARITHMETICS):
+            raise ValueError(f"arithmetic: got {arithmetic!r}, expected one of {', '.join(ARITHMETICS)}")
+        if arithmetic is not None and evaluation != "propagated":
+            raise ValueError("arithmetic: is that of propagated changes; expected evaluation='propagated'")
+        self.arithmetic = arithmetic
 
     def __repr__(self) -> str:
         step = f"{self.step:g}" if isinstance(self.step, float) else "one for each feature"
         step = PATH if self.along_path else step
         how = "" if self.evaluation == "dense" else f", evaluation={self.evaluation!r}"
+        how += "" if self.arithmetic is None else f", arithmetic={self.arithmetic!r}"
         return f"FiniteDifference(step={step}, scheme={self.scheme!r}{how})"
 
     def __call__(
@@ -189,7 +201,7 @@ class FiniteDifference(Following):
         if self.along_path:
             raise ValueError(PATH_ONLY)
         steps = steps_of_features(self.step, stream.inputs)
-        plan = self.plan(stream, self.evaluation)
+        plan = self.plan(stream, self.evaluation, **self._arithmetic(steps[features]))
         if plan is not None:
             from approxgrad.gradients.propagation.engine import derivatives
 
@@ -213,6 +225,13 @@ class FiniteDifference(Following):
                 "they are taken as 0. A larger step, one step for each feature, or float64 helps",
                 stacklevel=3,
             )
+
+    def _arithmetic(self, steps: Tensor) -> dict[str, Any]:
+        """Return the precision of the changes, and a power of two about as large as the largest step as their unit."""
+        if self.arithmetic is None or not len(steps):
+            return {}
+        unit = 1.0 if self.arithmetic == "float64" else 2.0 ** round(math.log2(float(steps.max())))
+        return {"arithmetic": getattr(torch, self.arithmetic), "unit": unit}
 
     def _combine(self, outputs: Tensor) -> Tensor:
         """Return the sums of the outputs of each row, weighted by the stencil."""

@@ -45,6 +45,9 @@ class PathEstimate(BatchedGradient):
     along_path: ClassVar[bool] = True
     """Whether it needs the whole path, and returns the attribution."""
 
+    chooses_points: ClassVar[bool] = True
+    """Whether it says itself how many points there are."""
+
     def __init__(
         self,
         budget: int,

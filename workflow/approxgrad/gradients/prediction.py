@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -103,15 +104,16 @@ class Prediction:
     upper: Tensor
     probes: int
     _gradient: Tensor = field(repr=False)
-    _outside: Callable[[Tensor, list[int]], Tensor] = field(repr=False)
+    _outside: Callable[[Tensor, Tensor], Tensor] = field(repr=False)
+    _envelope: Callable[[Tensor], Tensor] = field(repr=False)
 
     @classmethod
     def of(cls, estimate: Estimate, basis: Basis, order: Tensor, probes: Basis, spent: Spending) -> Prediction:
         """Return what random directions say of an estimate from directions of a basis in an order."""
         nearest = estimate.scale.unsqueeze(1) * estimate.gradient
-        energies, rest = estimate.cosines(probes), outside(basis, order)
+        energies, rest = estimate.cosines(probes), partial(outside, basis, order)
         evaluations = spent.evaluations(estimate.directions)
-        return cls(evaluations, estimate.directions, *energies, spent.probes, nearest, rest)
+        return cls(evaluations, estimate.directions, *energies, spent.probes, nearest, rest, basis.envelope)
 
     @classmethod
     def joined(cls, parts: Sequence[Prediction]) -> Prediction:
@@ -123,7 +125,8 @@ class Prediction:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the predicted agreement of a map with that of the whole gradient: median and interval, of shape (N,).
 
-        The missing part is drawn at random, with the energy that was predicted for it, and added to the estimate. The
+        The missing part is drawn at random, with the energy that was predicted for it, and added to the estimate: in
+        pictures and series where the estimate is large as well (:meth:`approxgrad.gradients.bases.Basis.envelope`). The
         agreement is Pearson's correlation, NaN where nothing is known.
 
         Parameters
@@ -136,42 +139,33 @@ class Prediction:
         """
         generator = torch.Generator().manual_seed(seed)
         (rows, features), device = self._gradient.shape, self._gradient.device
-        counts, place = self.directions.unique(return_inverse=True)
-        own, found = function(self._gradient), []
-        for part in balanced_slices(draws, max(1, ELEMENTS // (len(counts) * features))):
+        own, found, likely = function(self._gradient), [], self._envelope(self._gradient)
+        for part in balanced_slices(draws, max(1, ELEMENTS // (rows * features))):
             some = part.stop - part.start
-            noise = torch.randn(some, features, dtype=torch.float64, generator=generator)
+            noise = torch.randn(some, 1, features, dtype=torch.float64, generator=generator).to(device) * likely
             # The energy is as uncertain as its estimate.
-            normal = torch.randn(some, rows, max(1, self.probes), dtype=torch.float64, generator=generator)
-            sizes = (self.missed / normal.to(device).square().mean(dim=2)).sqrt()
-            drawn = self._outside(noise.to(device), counts.tolist())
-            drawn = drawn / drawn.norm(dim=2, keepdim=True).clamp(min=torch.finfo(drawn.dtype).tiny)
-            for number in range(some):
-                missing = sizes[number].unsqueeze(1) * drawn[:, number][place]
-                found.append(correlation(own, function(self._gradient + missing)))
+            normal = torch.randn(some, rows, max(1, self.probes), dtype=torch.float64, generator=generator).to(device)
+            sizes = (self.missed / normal.square().mean(dim=2)).sqrt().unsqueeze(2)
+            drawn = self._outside(noise.flatten(0, 1), self.directions.repeat(some)).reshape(some, rows, features)
+            missing = sizes * drawn / drawn.norm(dim=2, keepdim=True).clamp(min=torch.finfo(drawn.dtype).tiny)
+            found += [correlation(own, function(self._gradient + one)) for one in missing]
         quantiles = torch.tensor([0.5, (1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64, device=device)
         median, lower, upper = torch.stack(found).quantile(quantiles, dim=0)
         return median, lower, upper
 
 
-def outside(basis: Basis, order: Tensor) -> Callable[[Tensor, list[int]], Tensor]:
-    """Return a function that takes from vectors what lies in the span of the first directions of a basis.
+def outside(basis: Basis, order: Tensor, vectors: Tensor, counts: Tensor) -> Tensor:
+    """Return what of some vectors, of shape (V, d), does not lie in the span of the first directions of a basis.
 
-    It is called with vectors of shape (S, d) and numbers of directions in rising order, and returns the rest for each
-    number: shape (numbers, S, d).
+    `counts`, of shape (V,), says of how many directions for each vector. Nothing is taken away by directions that are
+    not orthonormal.
     """
-
-    def rest(vectors: Tensor, counts: list[int]) -> Tensor:
-        found, done = [], 0
-        for count in counts:
-            for part in balanced_slices(count - done, max(1, ELEMENTS // basis.features)) if basis.orthonormal else []:
-                directions = basis.directions(order[done + part.start : done + part.stop])
-                vectors = vectors - (vectors @ directions.T) @ directions
-            done = count
-            found.append(vectors)
-        return torch.stack(found)
-
-    return rest
+    most = int(counts.max()) if basis.orthonormal else 0
+    for part in balanced_slices(most, max(1, ELEMENTS // basis.features)):
+        directions = basis.directions(order[part])
+        taken = torch.arange(part.start, part.stop, device=counts.device) < counts.unsqueeze(1)
+        vectors = vectors - (vectors @ directions.T * taken) @ directions
+    return vectors
 
 
 def _joined(kind: type[T], parts: Sequence[T]) -> T:
@@ -183,7 +177,7 @@ def _joined(kind: type[T], parts: Sequence[T]) -> T:
 def correlation(one: Tensor, other: Tensor) -> Tensor:
     """Return Pearson's correlation of each row of two matrices."""
     one, other = (own - own.mean(dim=1, keepdim=True) for own in (one, other))
-    return (one * other).sum(dim=1) / (one.norm(dim=1) * other.norm(dim=1))
+    return ((one * other).sum(dim=1) / (one.norm(dim=1) * other.norm(dim=1))).clamp(-1, 1)
 
 
 def _chi_squared(degrees: int) -> tuple[float, float]:

@@ -17,6 +17,9 @@ OPPONENT = ((1.0, 1.0, 1.0), (1.0, -1.0, 0.0), (1.0, 1.0, -2.0))
 CHROMA = 3.0
 """How much later a frequency of colours comes than the same one of luma, to which eyes and networks attend more."""
 
+WINDOW = 8
+"""Share of a side, to both sides of a place, in which the size of a gradient is taken for the same."""
+
 
 class Axis(Protocol):
     """Functions of n values along one axis."""
@@ -111,6 +114,14 @@ class Products(Basis):
     def order(self) -> Tensor:
         """Return the directions with the lowest frequencies first."""
         return self._frequencies.argsort(stable=True)
+
+    def envelope(self, gradients: Tensor) -> Tensor:
+        """Return the root mean square of gradients around each place: fine parts are missing where coarse ones are."""
+        energies = gradients.square().reshape(-1, *self._shape).mean(dim=1, keepdim=True)
+        reach = [side // WINDOW for side in self._shape[1:]]
+        sizes = [2 * own + 1 for own in reach]
+        mean = nn.functional.avg_pool2d(energies, sizes, stride=1, padding=reach, count_include_pad=False)
+        return mean.sqrt().expand(-1, *self._shape).reshape(gradients.shape)
 
 
 class CosinePictures(Products):

@@ -60,6 +60,9 @@ class RandomDirections(BatchedGradient):
     along_path: ClassVar[bool] = True
     """Whether Integrated Gradients leave the points of the path to :meth:`path_attributions`."""
 
+    chooses_points: ClassVar[bool] = True
+    """Whether it says itself how many points there are."""
+
     def __init__(
         self,
         budget: int,

@@ -88,6 +88,11 @@ class SourceKind(Description):
         own: dict[str, Any] = {self.varied: (setting,)} if self.varied else {}
         return dataclasses.replace(self, **own, **({"dtypes": (dtype,)} if hasattr(self, "dtypes") else {}))
 
+    @property
+    def unrounded(self) -> SourceKind | None:
+        """The kind that differs from this one by rounding alone, and has next to none, if there is one."""
+        return None
+
     def cost(self, setting: Setting, features: int) -> int:
         """Return the model evaluations for the gradient at one point; for an exact one, forward and backward passes."""
         raise NotImplementedError

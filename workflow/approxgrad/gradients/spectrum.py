@@ -76,7 +76,8 @@ class Spectrum:
         ----------
         model, pilots, target, additional_forward_args
             As for :class:`approxgrad.FiniteDifference`: a few inputs like those that are to be explained, of the same
-            model or of another one that sees alike.
+            model or of another one that sees alike. For Integrated Gradients they are better taken from the middle of
+            their paths.
         gradient : GradientSource
             What differentiates the model at the pilots, such as ``FiniteDifference(0.1)``.
         basis : str

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # Plans count evaluations without torch.
 PROBES = 32
 """Random directions for a prediction: enough for a relative standard deviation of a quarter of the missed energy."""
 
-PROBE_SHARE = 8
+PROBE_SHARE = 12
 """At most one direction of so many is a random one for the prediction."""
 
 
@@ -51,9 +51,7 @@ def spending(budget: int | None, stencil: Stencil, size: int, probes: int | None
         return Spending(size, 0, points, stencil)
     own = min(PROBES, affordable // PROBE_SHARE) if probes is None else probes
     if affordable <= own:
-        raise ValueError(
-            f"budget: {budget} does not pay for a direction beside {own} probes at each of {points} points"
-        )
+        raise ValueError(f"budget: {budget} does not pay for a direction and {own} probes at each of {points} points")
     return Spending(min(size, affordable - own), own, points, stencil)
 
 

@@ -15,7 +15,12 @@ from approxgrad.gradients.evaluated import BatchedGradient, GradientSource
 from approxgrad.gradients.prepared import PreparedModel, prepared
 from approxgrad.gradients.source import Evaluated, Exact
 from approxgrad.gradients.targets import Target, target_indices
+from approxgrad.methods.bound import Bound
 from approxgrad.methods.method import METHODS, Method
+from approxgrad.methods.path_ends import path_ends
+
+RESIDUAL_ROWS = 32
+"""Inputs that are evaluated at once for a residual."""
 
 STUDY_OPTIONS = ("baseline", "reference")
 """Options that only the configuration of a study has; here a path begins at `baselines`."""
@@ -29,6 +34,8 @@ def attribute(
     method: str = "saliency",
     gradient: GradientSource | str = "exact",
     check_rows: bool = True,
+    additional_forward_args: Any = None,
+    return_residual: bool = False,
     **options: Any,
 ) -> Any:
     """Attribute an output of a model to its input features.
@@ -41,7 +48,8 @@ def attribute(
         Floating-point, shape (N, ...); integers of arrays and data frames are taken as float64. For arrays and data
         frames a module of torch, or a model that says which numbers it takes, is called with tensors of its own type;
         the inputs are rounded to it once, before the steps are made. A plain function is called with arrays, or with
-        data frames that have the same columns (:class:`approxgrad.gradients.arrays.Given`).
+        data frames that have the same columns (:class:`approxgrad.gradients.arrays.Given`). For a model of several
+        inputs, a tuple of tensors of one type and with the same N.
     target : Target, array or Series
         The output that is explained, in any form of :data:`approxgrad.gradients.targets.Target`.
     method : str
@@ -55,9 +63,17 @@ def attribute(
         Whether to refuse a model whose output for a row depends on chance, on other rows or on their number
         (:func:`approxgrad.gradients.rows.check_rows`). A source with ``batch_size=1`` suits models that depend on the
         batch.
+    additional_forward_args : Any
+        Further arguments of the model, a tuple if there are several, as captum takes them. A tensor whose first axis
+        has length N is taken row by row, and each row is then attributed by itself.
+    return_residual : bool
+        For methods that are complete, whether to return also by how much the attributions miss the change of the output
+        from the baseline to the input: their sum minus that change, one number for each input. It takes two evaluations
+        for each.
     **options
-        Those of the method. All but functions of the gradient take `baselines` (number, or tensor, array, series or
-        data frame that broadcasts to the inputs, default 0); the Integrated Gradients methods `n_steps` (number of path
+        Those of the method. `signed=True` keeps the sign of Saliency. All but functions of the gradient take
+        `baselines` (number, or tensor, array, series or data frame that broadcasts to the inputs, default 0; for
+        several inputs also a tuple with one for each); the Integrated Gradients methods `n_steps` (number of path
         points, default 50), occlusion `window` and `stride`, feature ablation `mask`
         (:mod:`approxgrad.methods.ablation_methods`).
 
@@ -65,7 +81,8 @@ def attribute(
     -------
     Tensor, array or DataFrame
         Attributions with the shape, dtype and device of `inputs`, or with index and columns. For integers and columns
-        of several types they are float64.
+        of several types they are float64. With `return_residual`, a pair of these and the residuals, float64 of shape
+        (N,), as tensor or array.
 
     Raises
     ------
@@ -91,6 +108,10 @@ def attribute(
     """
     if not callable(model):
         raise TypeError(f"model: expected a callable, got {type(model).__name__}")
+    bound, returned_as = None, inputs
+    if isinstance(inputs, tuple) or additional_forward_args is not None:
+        bound = Bound(model, inputs, additional_forward_args)
+        inputs = bound.joined
     given = Given(model, inputs)
     check_inputs(given.inputs)
     if not isinstance(method, str) or method not in METHODS:
@@ -101,20 +122,38 @@ def attribute(
         source = (Exact() if own.takes_gradients else Evaluated()).gradient(None)
     elif not own.takes_gradients:
         raise TypeError(f"gradient: {method} takes none; leave it out")
-    if "n_steps" in options and getattr(source, "chooses_points", False):
-        raise TypeError(
-            "n_steps: the points of the path follow from the gradient's budget; path_points= sets them there"
-        )
+    check_points(options, source)
     if not callable(source) and own.takes_gradients:
         raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference, got {gradient!r}")
-    starts = (
-        broadcast_baselines(given.baselines(options.get("baselines", 0)), given.inputs)
-        if hasattr(own, "baseline")
-        else None
-    )
-    explained = given.target(target)
-    found = attribute_with(own, given.model, given.inputs, explained, source, starts, check_rows=check_rows)
-    return given.returned(found)
+    if isinstance(returned_as, tuple) and not own.takes_gradients:
+        raise TypeError(f"inputs: {method} takes one tensor, got {len(returned_as)}")
+    if return_residual and not own.complete:
+        raise TypeError(f"return_residual: the attributions of {method} need not sum to a change of the output")
+    starts = None
+    if hasattr(own, "baseline"):
+        beginning = options.get("baselines", 0)
+        starts = bound.packed(beginning) if bound else broadcast_baselines(given.baselines(beginning), given.inputs)
+    indices = target_indices(given.target(target), len(given.inputs))
+    groups = bound.groups() if bound else [(slice(None), given.model)]
+    results, residuals = [], []
+    for rows, function in groups:
+        points, ends = given.inputs[rows], None if starts is None else starts[rows]
+        explained = None if indices is None else indices[rows]
+        results.append(attribute_with(own, function, points, explained, source, ends, check_rows=check_rows))
+        if return_residual and ends is not None:
+            residuals.append(_residual(function, points, ends, explained, results[-1]))
+    found = torch.cat(results)
+    returned = bound.returned(found) if bound else given.returned(found)
+    if not return_residual:
+        return returned
+    missed = torch.cat(residuals)
+    return returned, missed if isinstance(inputs, Tensor) else missed.numpy()
+
+
+def _residual(model: Model, points: Tensor, starts: Tensor, target: Target, attributions: Tensor) -> Tensor:
+    """Return the sum of the attributions of each input minus the change of the output, float64 of shape (N,)."""
+    output, at_start = path_ends(model, points, starts, target, RESIDUAL_ROWS)
+    return attributions.double().flatten(1).sum(dim=1).cpu() - torch.from_numpy(output - at_start)
 
 
 def attribute_with(
@@ -162,6 +201,12 @@ def prepared_model(
     return PreparedModel(
         model, (inputs,), (), indices, check_rows=check_rows, batch_size=None, budget=budget, faster=False
     )
+
+
+def check_points(options: dict[str, Any], gradient: Any) -> None:
+    """Refuse, by a TypeError, points of a path beside a gradient that chooses them."""
+    if "n_steps" in options and getattr(gradient, "chooses_points", False):
+        raise TypeError("n_steps: the points of the path follow from the gradient's budget; path_points= sets them")
 
 
 def configured_method(method: str, options: dict[str, Any]) -> Method:

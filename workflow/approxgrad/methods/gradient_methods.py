@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from approxgrad.descriptions import Flag, option
 from approxgrad.methods.method import METHODS, Method
 
 
@@ -15,11 +16,22 @@ class Saliency(Method):
 
     name: ClassVar[str] = "saliency"
     label: ClassVar[str] = "Saliency"
-    signed: ClassVar[bool] = False
+
+    signed: Annotated[Flag, option("Whether the gradient keeps its sign.")] = False  # type: ignore[misc]
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The options as they differ from the usual method."""
+        return super().entry if self.signed else {"attribution": self.name}
+
+    @property
+    def title(self) -> str:
+        """The label, and whether there are signs."""
+        return f"{self.label} (signed)" if self.signed else self.label
 
     def from_gradient(self, inputs: Any, gradient: Any) -> Any:
-        """Return the absolute gradient."""
-        return abs(gradient)
+        """Return the gradient, absolute unless it keeps its sign."""
+        return gradient if self.signed else abs(gradient)
 
 
 @METHODS.add

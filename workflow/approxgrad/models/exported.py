@@ -83,6 +83,11 @@ class Exported(ModelKind):
         return self.exported.of
 
     @property
+    def rounding_model(self) -> str | None:
+        """The network if its precision is the same; others jump where they round."""
+        return self.exported.of if self.exported.as_ == "onnx" else None
+
+    @property
     def reference_model(self) -> str:
         """The twin, by default the network."""
         return self.twin or self.exported.of

@@ -134,6 +134,11 @@ class ModelKind(Description):
         return None
 
     @property
+    def rounding_model(self) -> str | None:
+        """Name of another model of the study that rounds like this one, so that its weights tell how much."""
+        return None
+
+    @property
     def reference_model(self) -> str | None:
         """Name of the model with whose exact gradient this one is compared."""
         return self.twin

@@ -63,7 +63,18 @@ class GradientBoosting(Forest):
         return np.asarray(own(framed(rows, self.names)))
 
     def tables(self) -> list[Table]:
-        """Return the trees, which were fitted before the learning rate."""
+        """Return the trees, which were fitted before the learning rate.
+
+        Raises
+        ------
+        ModelError
+            If they correct another model than a constant.
+        """
+        start = getattr(self.model, "init_", None)
+        if start is not None and not (isinstance(start, str) or type(start).__name__.startswith("Dummy")):
+            raise ModelError(
+                f"model: begins with a {type(start).__name__} (init), which TreeSHAP of its trees leaves out"
+            )
         rate = self.model.learning_rate
         return [
             scikit_learn_table(member.tree_, rate, column=column)
@@ -127,7 +138,7 @@ class Piped(Ensemble):
         return np.asarray(found.toarray() if hasattr(found, "toarray") else found).astype(self.last.dtype)
 
     def seen(self, rows: Array) -> Array:
-        """Return the transformed rows."""
+        """Return the transformed rows as the last step sees them."""
         for name, step in self.first.steps:
             kind = step if isinstance(step, str) or step is None else type(step).__name__
             if kind not in (*SCALERS, "passthrough", None):
@@ -135,7 +146,7 @@ class Piped(Ensemble):
                     f"model: the step {name} ({kind}) of the pipeline may mix features, so TreeSHAP of the trees after "
                     f"it is none of the inputs; expected one of {', '.join(SCALERS)}"
                 )
-        return self._transformed(rows)
+        return self.last.seen(self._transformed(rows))
 
     def tables(self) -> list[Table]:
         """Return the trees of the last step."""

@@ -194,7 +194,7 @@ def _ranked(tables: list[Table], *rows: Array) -> tuple[list[Table], list[Array]
     ranks, ranked_rows = np.zeros(len(feature)), [np.zeros(own.shape) for own in rows]
     order = np.argsort(feature, kind="stable")
     used, starts = np.unique(feature[order], return_index=True)
-    for number, places in zip(used, np.split(order, starts[1:]), strict=True):
+    for number, places in zip(used, np.split(order, starts)[1:], strict=True):
         own = np.unique(threshold[places])
         ranks[places] = np.searchsorted(own, threshold[places])
         for values, found in zip(rows, ranked_rows, strict=True):

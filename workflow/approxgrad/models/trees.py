@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from approxgrad.datasets.faults import text_faults
 from approxgrad.descriptions import Description, Integer, Number, Text, option
+from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.models.kind import MODELS, ModelError, ModelKind, Shape
 from approxgrad.models.trainings import Repeats
 
@@ -78,6 +79,13 @@ class Trees(ModelKind):
     def makes(self) -> str:
         """The file of an ensemble that the study trains."""
         return "" if self.training is None else FILES[self.trees]
+
+    @property
+    def precisions(self) -> tuple[str, ...]:  # type: ignore[override]  # differs between libraries
+        """Single precision alone where thresholds are compared in it; a file of scikit-learn says that itself."""
+        forest = self.training is not None and self.training.ensemble == "forest"
+        single = self.trees == "xgboost" or (self.trees == "scikit-learn" and forest)
+        return PRECISIONS[:1] if single else PRECISIONS
 
     @property
     def needs_training_rows(self) -> bool:

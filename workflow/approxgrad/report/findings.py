@@ -31,6 +31,7 @@ class Facts:
     references: Mapping[str, str] = field(default_factory=dict)  # the method that another one is compared with
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of one input of each data set
     classes: Mapping[str, int] = field(default_factory=dict)  # their number, 0 for a regression
+    parts: pd.DataFrame = field(default_factory=pd.DataFrame)  # of errors, from approxgrad.evaluation.splitting
     paired: pd.DataFrame | None = None  # differences between gradient sources within a sample
     level: float | None = None  # of the intervals in the summary
     smallest: float = 0.0  # difference that matters, of the verdicts on pairs

@@ -15,6 +15,7 @@ from approxgrad.report.faithful import faithful_in_short, faithfulness_table
 from approxgrad.report.findings import Curve, Facts, Median
 from approxgrad.report.judging import WHO, truth_in_short, truth_table, variants_in_short, variants_table, who
 from approxgrad.report.pages import Section, Table
+from approxgrad.report.parts import parts_in_short, parts_table
 from approxgrad.report.stability import stability_table, stable_in_short
 
 QUESTION = (
@@ -76,6 +77,7 @@ def tell(facts: Facts) -> list[Section]:
     return [
         *start(facts),
         Section("Agreement with the reference", table=_agreement(facts)),
+        Section("Rounding and truncation, measured", table=parts_table(facts)),
         Section("Variants beside what they are compared with", table=variants_table(facts)),
         Section("The truth, where it is known", table=truth_table(facts)),
         Section("Faithfulness", table=faithfulness_table(facts)),
@@ -147,6 +149,7 @@ def _in_short(facts: Facts) -> list[tuple[str, str]]:
         ("At the best of the settings tried,", _best_of_all(facts, own)),
         ("The setting matters most", _largest_change(facts, own)),
         ("Where the best of the settings tried lies:", _where_the_best_is(errors)),
+        ("Rounding and truncation:", parts_in_short(facts)),
         ("A median is not all:", _longest_tail(facts, errors)),
         ("Exact is not perfect:", _quadrature_in_short(facts)),
         *variants_in_short(facts),

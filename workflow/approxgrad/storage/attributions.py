@@ -18,26 +18,27 @@ from approxgrad.storage.table_file import TableFile
 from approxgrad.storage.tables import lists
 
 # Lists in result files have no fixed size: readers give one schema to all data sets, which differ in features.
-ATTRIBUTION_SCHEMA = pa.schema(
-    [
-        ("sample", pa.int64()),
-        ("target", pa.int64()),
-        ("family", pa.string()),
-        ("setting", pa.float64()),
-        ("setting_name", pa.string()),
-        ("chosen", pa.bool_()),
-        ("dtype", pa.string()),
-        ("evaluations", pa.int64()),
-        # Float64 whatever a map was computed in: readers of a folder give all its files the schema of the first, which
-        # would round the others to it.
-        ("attribution", pa.list_(pa.float64())),
-        ("input", pa.list_(pa.float32())),
-        ("truth", pa.list_(pa.float32())),
-        ("output", pa.float64()),
-        ("baseline_output", pa.float64()),
-        ("origin", pa.string()),
-    ]
-)
+ATTRIBUTION_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
+    "sample": (pa.int64(), "Number of the row among the test rows, from 0 on."),
+    "target": (pa.int64(), "Number of the explained class; null for a model with one output."),
+    "family": (pa.string(), "Kind of the gradient source, such as `forward`."),
+    "setting": (pa.float64(), "What a study varies of it, such as the step; null for `exact`."),
+    "setting_name": (pa.string(), "What that is: `step`, `evaluations`, ...; empty for `exact`."),
+    "chosen": (pa.bool_(), "Whether the setting was chosen at run time (`auto`)."),
+    "dtype": (pa.string(), "Precision of the computation."),
+    "evaluations": (pa.int64(), "Model evaluations for the attribution of one row."),
+    # Float64 whatever a map was computed in: readers of a folder give all its files the schema of the first, which
+    # would round the others to it.
+    "attribution": (pa.list_(pa.float64()), "The map, flat."),
+    "input": (pa.list_(pa.float32()), "What the model was given: the normalised features, flat."),
+    "truth": (pa.list_(pa.float32()), "True effects of the features, where they are known."),
+    "output": (pa.float64(), "Explained output at the input, where a method or its reference needs it."),
+    "baseline_output": (pa.float64(), "The same at the baseline, for methods with a path."),
+    "origin": (pa.string(), "Row of the table, from 1 on without the header, or file of the image; null otherwise."),
+}
+"""Types of the columns, and a line about each."""
+
+ATTRIBUTION_SCHEMA = pa.schema([(name, kind) for name, (kind, _) in ATTRIBUTION_COLUMNS.items()])
 
 
 SOURCE_COLUMNS = ["family", "setting", "setting_name", "chosen", "dtype", "evaluations"]

@@ -27,9 +27,16 @@ from approxgrad.models.opening import recorded
 from approxgrad.progress import progress_bar
 from approxgrad.storage.attributions import Attributions
 from approxgrad.storage.step_tables import read_choice
-from approxgrad.study.derived import rounding_ratios, source_columns
+from approxgrad.study.derived import rounding_ratios, rounding_step, source_columns
 from approxgrad.study.shards import WHOLE, Shard, merged, shard_blocks
-from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, feature_spread, read_subject
+from approxgrad.study.subjects import (
+    MEBIBYTE,
+    Subject,
+    baseline_values,
+    explained_target,
+    feature_spread,
+    read_subject,
+)
 
 
 def attribute_cell(
@@ -161,12 +168,15 @@ def attribute_cell(
         "compiled": network is not subject.network,
         "rounding_ratios": done.ratios,
         "predicted": done.predicted,
+        "rounding_step": rounding_step(
+            source, setting, needed.get("spread"), _increments(own, subject, samples, baselines)
+        ),
         "step_choice": chosen,
         "model_evaluations": counted.evaluations,
         "check_evaluations": getattr(made, "check_evaluations", ready.evaluations),
         "lost_steps": getattr(made, "lost_steps", 0),
         "batch_size": min(done.batch_sizes, default=None),
-        **_propagation(made),
+        **_propagation(made, source.dtype),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "versions": {"approxgrad": __version__, "torch": torch.__version__, "numpy": np.__version__},
@@ -186,7 +196,15 @@ def attribute_cell(
     return attributions, done.seconds
 
 
-def _propagation(made: Any) -> dict[str, Any]:
+def _increments(method: Method, subject: Subject, samples: int, baselines: torch.Tensor | None) -> NDArray[np.float64]:
+    """Return the increments of the path of each of the drawn rows, whichever a shard has; none without a path."""
+    if baselines is None or not method.path_steps:
+        return np.empty((0, subject.features))
+    ends = subject.split.rows(subject.rows(samples)).model_inputs()
+    return (ends - baselines.cpu().numpy()).reshape(samples, -1).astype(float) / method.points
+
+
+def _propagation(made: Any, dtype: str) -> dict[str, Any]:
     """Return what is known of propagated differences; nothing for other sources."""
     if getattr(made, "used_evaluation", None) != "propagated":
         return {}
@@ -195,6 +213,7 @@ def _propagation(made: Any) -> dict[str, Any]:
         "saved_operations": made.saved_operations,
         "without_rule": list(made.without_rule),
         "base_dtype": "float64",
+        "change_dtype": getattr(made, "arithmetic", None) or dtype,
     }
 
 
@@ -237,6 +256,8 @@ def _attribute_block(
     with warnings.catch_warnings():
         # Counted, recorded with the result, and told in the summary.
         warnings.filterwarnings("ignore", "step: lost", UserWarning)
+        # Predictions are recorded with the result, and drawn.
+        warnings.filterwarnings("ignore", "budget: .* of little use", UserWarning)
         found = attribute_with(work.method, model, points, target, work.gradient, work.baselines)
     done.seconds += time.perf_counter() - start
     done.maps[rows] = maps = found.flatten(1).cpu().numpy()

@@ -87,3 +87,29 @@ def rounding_ratios(
     norms = np.linalg.norm(maps.astype(float), axis=1)
     errors = np.abs(outputs.astype(float)) * np.linalg.norm(factors.astype(float), axis=1)
     return np.asarray(errors[norms > 0] / norms[norms > 0])
+
+
+def rounding_step(source: Source, setting: float | None, spread: Any, increments: NDArray[np.float64]) -> float | None:
+    """Return the step by which errors of outputs are divided in an attribution; None where that is not known.
+
+    Parameters
+    ----------
+    source : Source
+        What differences are made with.
+    setting : float or None
+        Its step.
+    spread : Tensor or None
+        Standard deviations of the features, if steps are multiples of them: then it is the smallest step.
+    increments : ndarray
+        For steps that are the increments of paths, those of each row, of shape (N, d). With w = n times the increments,
+        n errors of |f| in each of d features are those of steps ``|w| / (n sqrt(d))``, the root mean square of the
+        increments; the median over the rows.
+    """
+    if setting is None or source.is_exact:
+        return None
+    if source.kind.along_path:
+        steps = np.sqrt(np.square(increments).mean(axis=1))
+        return float(np.median(steps)) if len(steps) else None
+    if source.kind.is_step:
+        return setting
+    return None if spread is None else float(setting * spread.min())

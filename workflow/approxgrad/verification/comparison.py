@@ -87,7 +87,7 @@ def verify_cell(
                 raise ProvenanceError(f"{path}: cannot be computed again ({failure})")
             now = read_provenance(again)
             same = all(recorded.get(name) == now.get(name) for name in CONDITIONS)
-            tolerance = None if same else cell_tolerance(study, cell, files.get("weights"), again)
+            tolerance = None if same else cell_tolerance(study, cell, files.get("weights") or _like(study, cell), again)
             found.append((path, "provenance", "; ".join(differences(_without(recorded), _without(now)))))
             found.append((path, "values", value_difference(path, again, tolerance)))
         if "metrics" in files:
@@ -116,9 +116,17 @@ def cell_tolerance(study: Study, cell: Cell, weights: Path | str | None, again: 
     document = read_table(again, [])[1]
     reference = study.exact(cell.dataset, cell.model, cell.method, cell.gradient.dtype)
     scale = read_table(reference.path, [])[1].get("rounding_scale")
-    # The error of the outputs is divided by a step; what other sources make of it is not known.
-    known = cell.gradient.kind.is_step and isinstance(scale, (int, float)) and 0 <= scale < math.inf
-    return map_tolerance(weights, cell.gradient.dtype, scale / document["setting"] if known else math.inf)
+    step = document.get("rounding_step")
+    growth = math.inf
+    if isinstance(scale, (int, float)) and 0 <= scale < math.inf and isinstance(step, (int, float)) and step > 0:
+        growth = scale / step
+    return map_tolerance(weights, cell.gradient.dtype, growth)
+
+
+def _like(study: Study, cell: Cell) -> str | None:
+    """Return the weights of a network that rounds like a model without weights of its own."""
+    other = study.model(cell.model).rounding_model
+    return None if other is None else study.model_file(cell.dataset, other)
 
 
 def map_tolerance(weights: Path | str, dtype: str, growth: float = 0.0) -> float:

@@ -19,7 +19,14 @@ TOLERANCE = 1e-3  # largest relative error of the differences, which rounding ne
 ROUNDINGS = 2**10  # roundings of the outputs by which differences in double precision may be off
 
 
-def check_agreement(plan: Plan, row: Tensor, output: Tensor, other: Tensor | None = None) -> int:
+def check_agreement(
+    plan: Plan,
+    row: Tensor,
+    output: Tensor,
+    other: Tensor | None = None,
+    steps: tuple[float, ...] = STEPS,
+    tolerance: float = TOLERANCE,
+) -> int:
     """Refuse, by an UntraceableError, a model whose propagated differences are not those of evaluations.
 
     Parameters
@@ -29,7 +36,11 @@ def check_agreement(plan: Plan, row: Tensor, output: Tensor, other: Tensor | Non
     output : Tensor
         What the model itself returns for the row.
     other : Tensor, optional
-        What the patches of the plan are replaced by; by default features are moved, by each of :data:`STEPS`.
+        What the patches of the plan are replaced by; by default features are moved.
+    steps : tuple of float
+        By how much they are moved.
+    tolerance : float
+        Largest relative error.
 
     Returns
     -------
@@ -42,26 +53,27 @@ def check_agreement(plan: Plan, row: Tensor, output: Tensor, other: Tensor | Non
             propagator = Propagator(plan, row, 1)
             _check_base(output.double(), propagator.output)
             if other is not None:
-                return 1 + _check_patches(plan, propagator, row, other)
-            return 1 + sum(_check_step(plan, propagator, row, number, step) for number, step in enumerate(STEPS))
+                return 1 + _check_patches(plan, propagator, row, other, tolerance)
+            trials = enumerate(steps)
+            return 1 + sum(_check_step(plan, propagator, row, number, step, tolerance) for number, step in trials)
     except (UntraceableError, MemoryError):
         raise
     except Exception as error:
         raise UntraceableError(f"a rule fails with {type(error).__name__}: {one_line(error)}") from error
 
 
-def _check_step(plan: Plan, propagator: Propagator, row: Tensor, number: int, step: float) -> int:
+def _check_step(plan: Plan, propagator: Propagator, row: Tensor, number: int, step: float, tolerance: float) -> int:
     features = _sample(plan, number, row.device)
     moves = torch.full((len(features),), step, dtype=torch.float64, device=row.device)
     found = row.new_zeros(len(features), *propagator.output.shape, dtype=torch.float64)
     for places, change in propagator.changes(features, moves):
         found[places] = change.double()
     points = row.double() + unit_moves(row.shape, features, moves, torch.float64)
-    _check_differences(plan, found, points, propagator.output)
+    _check_differences(plan, found, points, propagator.output, tolerance)
     return len(points)
 
 
-def _check_patches(plan: Plan, propagator: Propagator, row: Tensor, other: Tensor) -> int:
+def _check_patches(plan: Plan, propagator: Propagator, row: Tensor, other: Tensor, tolerance: float) -> int:
     assert plan.patches is not None
     generator = torch.Generator().manual_seed(0)
     if plan.windows is None:
@@ -76,7 +88,7 @@ def _check_patches(plan: Plan, propagator: Propagator, row: Tensor, other: Tenso
     for point, number in zip(points, numbers.tolist(), strict=True):
         box = plan.patches.box(number)
         point[0][box] = other[0][box].double()
-    _check_differences(plan, found.double(), points, propagator.output)
+    _check_differences(plan, found.double(), points, propagator.output, tolerance)
     return len(points)
 
 
@@ -97,9 +109,9 @@ def _check_base(own: Tensor, base: Tensor) -> None:
         raise UntraceableError("a copy of it in double precision computes something else")
 
 
-def _check_differences(plan: Plan, found: Tensor, points: Tensor, output: Tensor) -> None:
+def _check_differences(plan: Plan, found: Tensor, points: Tensor, output: Tensor, tolerance: float) -> None:
     expected = torch.stack([plan.network.graph.module(point) for point in points]) - output
     error, size = float((found - expected).norm()), float(expected.norm())
     rounding = ROUNDINGS * torch.finfo(torch.float64).eps * float(output.norm())
-    if not error <= TOLERANCE * size + rounding:
+    if not error <= tolerance * size + rounding:
         raise UntraceableError(f"trial differences are off by {error / size if size else error:.1g} of their size")

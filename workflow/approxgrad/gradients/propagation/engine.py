@@ -12,7 +12,7 @@ from approxgrad.gradients.checks import check_finite, layers
 from approxgrad.gradients.evaluated import BatchedGradient, Stream
 from approxgrad.gradients.evaluation import evaluation
 from approxgrad.gradients.prepared import PreparedModel, says_the_same
-from approxgrad.gradients.propagation.agreement import check_agreement
+from approxgrad.gradients.propagation.agreement import TOLERANCE, check_agreement
 from approxgrad.gradients.propagation.network import Network
 from approxgrad.gradients.propagation.patches import Patches
 from approxgrad.gradients.propagation.plan import Plan
@@ -25,6 +25,9 @@ from approxgrad.gradients.wrapping import unwrapped, wrappers
 PAYS = 1.1
 """Ratio of dense to propagated operations from which ``auto`` chooses propagation."""
 
+EPSILONS = 16
+"""Roundings of short numbers by which trial differences may be off."""
+
 _known: WeakKeyDictionary[PreparedModel, dict[tuple[object, ...], Plan]] = WeakKeyDictionary()
 
 
@@ -36,6 +39,8 @@ def plan_of(
     patches: Patches | None = None,
     other: Tensor | None = None,
     whole: bool = False,
+    arithmetic: torch.dtype | None = None,
+    unit: float = 1.0,
 ) -> Plan:
     """Return how differences are propagated through the model of a stream, checked when it is first used.
 
@@ -49,6 +54,10 @@ def plan_of(
         What is replaced, one at a time, by the patches of another row; by default single features are moved.
     whole : bool
         Whether to use no windows.
+    arithmetic : torch.dtype, optional
+        Precision of the changes; by default that of the inputs.
+    unit : float
+        What changes in short numbers are multiples of: :class:`approxgrad.gradients.propagation.network.Network`.
 
     Raises
     ------
@@ -60,17 +69,27 @@ def plan_of(
     if not says_the_same(stream.model, stream.ready):
         raise UntraceableError("a function around it combines its outputs")
     module, row = unwrapped(stream.model), stream.inputs[0][:1]
-    kind = (row.shape, row.dtype, row.device, patches, whole, *_weights(module))
+    kind = (row.shape, row.dtype, row.device, patches, whole, arithmetic, unit, *_weights(module))
     known = _known.setdefault(stream.ready, {})
     if kind in known:
         return known[kind]
     with evaluation():
-        plan = Plan(Network(Graph(module, row), row.dtype), patches)
-        plan = plan.on_whole_maps() if whole else plan
+        graph = Graph(module, row)
+
+        def planned(dtype: torch.dtype, unit: float = 1.0) -> Plan:
+            made = Plan(Network(graph, dtype, unit), patches)
+            return made.on_whole_maps() if whole else made
+
+        plan = planned(row.dtype)
         if plan.bound < least:
             return plan
         output = as_outputs(stream.ready(row.clone()))
     source.check_evaluations += check_agreement(plan, row, output, other)
+    if arithmetic is not None and arithmetic != row.dtype:
+        # The rules are right; their numbers may be too short for the network.
+        plan = planned(arithmetic, unit)
+        tolerance = max(TOLERANCE, EPSILONS * torch.finfo(arithmetic).eps)
+        source.check_evaluations += check_agreement(plan, row, output, other, (unit,), tolerance)
     known.clear()
     known[kind] = plan
     return plan

@@ -15,6 +15,8 @@ from approxgrad.gradients.propagation.tracing import Graph
 class Linear(Rule):
     """An operation that is linear in what moves: it acts on the changes, constants that are added become zero."""
 
+    linear = True
+
     numbers: tuple[tuple[int, str], ...] = ()
     """Places and names of numbers that are added."""
 
@@ -84,6 +86,8 @@ class Padded(Linear):
 class Interpolation(Rule):
     """An interpolation, in double precision: torch computes its weights in the precision of the values."""
 
+    linear = True
+
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Interpolate."""
         (d,) = changes
@@ -95,6 +99,7 @@ class Same(Rule):
     """An operation that returns what it is given."""
 
     dearer = 0
+    linear = True
 
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Return the change."""
@@ -105,6 +110,7 @@ class Reshaped(Rule):
     """Another shape of the same numbers, in whatever order of memory they are."""
 
     dearer = 0
+    linear = True
 
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Reshape."""
@@ -115,6 +121,7 @@ class Item(Rule):
     """One of several results."""
 
     dearer = 0
+    linear = True
 
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Return the change of that result."""
@@ -123,6 +130,8 @@ class Item(Rule):
 
 class Copied(Rule):
     """Values written over others, which are forgotten."""
+
+    linear = True
 
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Return the change of what is written."""
@@ -135,6 +144,8 @@ class Copied(Rule):
 
 class Written(Rule):
     """A slice of values written over; torch's vectorised form of it is wrong for an end that is counted from behind."""
+
+    linear = True
 
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Write the change of what is written, or zeros, over that of the values."""
@@ -151,6 +162,8 @@ class Written(Rule):
 
 class Rolled(Rule):
     """Values that roll along axes; torch has no vectorised form of it."""
+
+    linear = True
 
     def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
         super().__init__(graph, node, dtype)

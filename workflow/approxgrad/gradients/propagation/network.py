@@ -33,6 +33,8 @@ class Network:
         The network.
     dtype : torch.dtype
         Precision of the changes.
+    unit : float
+        What changes in short numbers, of 16 bits, are multiples of: they would underflow, or overflow, by themselves.
 
     Attributes
     ----------
@@ -40,9 +42,9 @@ class Network:
         The rule of each node, in order.
     """
 
-    def __init__(self, graph: Graph, dtype: torch.dtype) -> None:
-        self.graph, self.dtype = graph, dtype
-        self.rules: dict[fx.Node, Rule] = {node: rule_of(graph, node, dtype) for node in graph.nodes}
+    def __init__(self, graph: Graph, dtype: torch.dtype, unit: float = 1.0) -> None:
+        self.graph, self.dtype, self.unit = graph, dtype, unit
+        self.rules: dict[fx.Node, Rule] = {node: rule_of(graph, node, dtype, unit) for node in graph.nodes}
         self._fold()
         order = {node: place for place, node in enumerate(graph.nodes)}
         self._last = {
@@ -52,7 +54,7 @@ class Network:
     @property
     def without_rule(self) -> list[str]:
         """Names of the operations that have no rule, in order."""
-        return [str(node.target) for node, rule in self.rules.items() if isinstance(rule, Whole)]
+        return [str(node.target) for node, rule in self.rules.items() if isinstance(getattr(rule, "rule", rule), Whole)]
 
     def _fold(self) -> None:
         """Let convolutions do the work of batch norms with fixed statistics that alone read them."""
@@ -103,7 +105,7 @@ class Network:
 class Folded(Rule):
     """A batch norm whose factors are in the convolution before it."""
 
-    dearer, several = 0, True
+    dearer, several, linear = 0, True, True
 
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Return the change."""

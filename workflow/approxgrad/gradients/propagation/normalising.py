@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from approxgrad.gradients.propagation.elementwise import risen
 from approxgrad.gradients.propagation.rules import NoRuleError, Rule
 from approxgrad.gradients.propagation.tracing import Graph
 
@@ -99,6 +100,7 @@ class BatchNorm(Standardised):
             variance = self.argument(4)
             self.fixed = (torch.ones_like(variance) if weight is None else weight) / torch.sqrt(variance + self.eps)
             self._factors = per_channel(self.constant(self.fixed), axes)
+            self.linear = True
 
     def keep(self, values: Sequence[Any], result: Any) -> Any:
         """Return nothing where the statistics are fixed."""
@@ -168,7 +170,7 @@ class Softmax(LogSumExp):
         """Apply the formula."""
         (log_p,) = kept
         t = self.moved(changes[0], log_p)
-        return torch.exp(torch.maximum(log_p, log_p + t)) * -torch.expm1(-t.abs()) * t.sign()
+        return torch.exp(torch.maximum(log_p, log_p + t)) * risen(t.abs()) * t.sign()
 
     def moved(self, d: Tensor, log_p: Tensor) -> Tensor:
         """Return the change of log p."""

@@ -25,6 +25,7 @@ class Product(Rule):
         if len(node.args) != 2 or node.kwargs:
             raise NoRuleError
         self.dearer = sum(isinstance(own, fx.Node) for own in self._factors)
+        self.linear = self.dearer == 1
 
     def work(self, numbers: int) -> float:
         """Return the operations of one product."""
@@ -59,6 +60,7 @@ class Quotient(Rule):
         self._parts = [self.argument(0), self.argument(1)]
         if len(node.args) != 2 or node.kwargs:
             raise NoRuleError
+        self.linear = not isinstance(self._parts[1], fx.Node)
 
     def keep(self, values: Sequence[Any], result: Any) -> Any:
         """Return the quotient and the divisor."""
@@ -83,6 +85,8 @@ class Quotient(Rule):
 class Affine(Rule):
     """A matrix product with a constant matrix and an added vector: the product acts on the change."""
 
+    linear = True
+
     def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
         super().__init__(graph, node, dtype)
         if node.args[1] not in self.moving or len(self.moving) != 1 or node.kwargs or len(node.args) != 3:
@@ -100,6 +104,8 @@ class Affine(Rule):
 
 class Convolution(Rule):
     """A convolution without bias acts on the change, whose copies join the batch; `scale` is a folded batch norm."""
+
+    linear = True
 
     def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
         super().__init__(graph, node, dtype)

@@ -8,6 +8,7 @@ what it needs of each base point, and is then called with changes. Which operati
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -45,8 +46,11 @@ class Rule:
     several = False
     """Whether there are several results."""
 
-    exact = True
-    """Whether no digits are lost by subtracting two values."""
+    linear = False
+    """Whether the change of the result is linear in those that it is made of, whatever their size."""
+
+    unit = 1.0
+    """What changes are multiples of; :meth:`kept` maps are, too."""
 
     def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
         self.graph, self.node, self.dtype = graph, node, dtype
@@ -75,14 +79,12 @@ class Rule:
         return value.to(self.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
     def kept(self, *maps: Tensor) -> tuple[Tensor, ...]:
-        """Return maps in the precision of the changes."""
-        return tuple(own.to(self.dtype) for own in maps)
+        """Return maps in the precision and the unit of the changes."""
+        return tuple((own / self.unit if self.unit != 1 else own).to(self.dtype) for own in maps)
 
 
 class Pointwise(Rule):
     """An elementwise function of one tensor, from the table of formulas."""
-
-    dearer = 2
 
     def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
         super().__init__(graph, node, dtype)
@@ -90,7 +92,7 @@ class Pointwise(Rule):
         entry = ELEMENTWISE[node.target](*options, **node.kwargs) if node.args[0] in self.moving else None
         if entry is None or len(self.moving) != 1:
             raise NoRuleError
-        self.entry = entry
+        self.entry, self.dearer = entry, entry.passes
 
     def keep(self, values: Sequence[Any], result: Any) -> Any:
         """Return the maps of the formula."""
@@ -121,8 +123,6 @@ class Whole(Rule):
     A value that is no floating-point number, such as a mask, has no change: it is the new values themselves.
     """
 
-    exact = False
-
     def keep(self, values: Sequence[Any], result: Any) -> Any:
         """Return the values and the result."""
         return values, result
@@ -148,3 +148,54 @@ def _subtracted(moved: Any, value: Any, dtype: torch.dtype) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(_subtracted(own, base, dtype) for own, base in zip(moved, value, strict=True))
     return (moved - value).to(dtype) if value.is_floating_point() else moved
+
+
+class Wide(Rule):
+    """A rule that is computed in single precision, because changes in short numbers have a unit of their own."""
+
+    def __init__(self, rule: Rule, dtype: torch.dtype, unit: float) -> None:
+        super().__init__(rule.graph, rule.node, dtype)
+        self.rule, self.unit = rule, unit
+        self.dearer, self.several = rule.dearer, rule.several
+
+    def keep(self, values: Sequence[Any], result: Any) -> Any:
+        """Return what the rule keeps."""
+        return self.rule.keep(values, result)
+
+    def work(self, numbers: int) -> float:
+        """Return the operations of the rule."""
+        return self.rule.work(numbers)
+
+    def change(self, changes: Sequence[Any], kept: Any) -> Any:
+        """Apply the rule."""
+        own = [_converted(change, torch.float32, self.unit) for change in changes]
+        return _converted(self.rule.change(own, kept), self.dtype, 1 / self.unit)
+
+
+def _converted(change: Any, dtype: torch.dtype, factor: float) -> Any:
+    """Return a change in another precision, times a factor taken in single precision; masks as they are."""
+    if isinstance(change, (tuple, list)):
+        return tuple(_converted(own, dtype, factor) for own in change)
+    if change is None or not change.is_floating_point():
+        return change
+    return (change.float() * factor).to(dtype)
+
+
+def shortened(rule: Rule, dtype: torch.dtype, unit: float) -> Rule:
+    """Return a rule in single precision as one of changes in short numbers with a unit, unless it is linear.
+
+    What compares changes with distances between values stays short: these distances have the same unit.
+    """
+    if isinstance(rule, Pointwise):
+        entry, change = rule.entry, rule.entry.change
+        if entry.distances:
+            rule.dtype, rule.unit = dtype, unit
+        else:
+
+            def apply(d: Tensor, *maps: Tensor) -> Tensor:
+                converted: Tensor = _converted(change(d.float() * unit, *maps), dtype, 1 / unit)
+                return converted
+
+            rule.entry = replace(entry, change=apply, into=None)
+        return rule
+    return Wide(rule, dtype, unit)

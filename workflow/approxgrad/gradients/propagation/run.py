@@ -63,16 +63,16 @@ class Propagator:
         if self._plan.windows is None:
             source = self._network.graph.source
             for part in balanced_slices(len(features), copies_at_once(self._plan, self._budget)):
-                change = unit_moves(self._shape, features[part], moves[part], self._network.dtype)
+                change = unit_moves(self._shape, features[part], moves[part] / self._network.unit, self._network.dtype)
                 number = torch.arange(part.start, part.stop, device=self._device)
-                yield number, self._network.change(self._base, {source: change})
+                yield number, self._change({source: change})
             return
         places = torch.full((self._shape.numel() + 1,), -1, device=self._device)
         places[features] = torch.arange(len(features), device=self._device)
         for block in blocks(self._plan, self._budget):
             number = places[perturbed(block, self._plan).to(self._device)]
             if bool((number >= 0).any()):
-                yield self._part(block, self._start(self._plan.windows, number, moves), number)
+                yield self._part(block, self._start(self._plan.windows, number, moves / self._network.unit), number)
 
     def replaced(self, other: Tensor) -> Iterator[Part]:
         """Yield the changes of the output if each of the plan's patches is replaced by that of another input.
@@ -88,7 +88,7 @@ class Propagator:
         (y, x), channels = self._plan.windows.source, torch.arange(self._shape[1], device=self._device)
         shifts = torch.arange(patches.counts[0], device=self._device)[:, None] * patches.stride[0]
         inside = (channels >= shifts) & (channels < shifts + patches.window[0])
-        map_ = PaddedMap(difference.to(self._network.dtype), y, x, 0.0)
+        map_ = PaddedMap((difference / self._network.unit).to(self._network.dtype), y, x, 0.0)
         for block in blocks(self._plan, self._budget):
             number = perturbed(block, self._plan).to(self._device)
             data = difference.new_zeros(*number.shape, y.width, x.width, len(channels), dtype=self._network.dtype)
@@ -111,8 +111,8 @@ class Propagator:
         difference = other.double() - self._row.double()
         for part in balanced_slices(count, copies_at_once(self._plan, self._budget)):
             number = torch.arange(part.start, part.stop, device=self._device)
-            change = (difference * masks(number).unsqueeze(1)).to(self._network.dtype)
-            yield number, self._network.change(self._base, {self._network.graph.source: change})
+            change = (difference * masks(number).unsqueeze(1) / self._network.unit).to(self._network.dtype)
+            yield number, self._change({self._network.graph.source: change})
 
     def _part(self, block: Block, start: Window, number: Tensor) -> Part:
         """Return the changes of the output for the copies of a block that have a number."""
@@ -120,7 +120,12 @@ class Propagator:
         wholes = self._windowed(block, self._plan.windows, start)
         wanted = (number >= 0).flatten().nonzero().squeeze(1)
         chosen = {node: value.index_select(0, wanted) for node, value in wholes.items()}
-        return number.flatten()[wanted], self._network.change(self._base, chosen)
+        return number.flatten()[wanted], self._change(chosen)
+
+    def _change(self, changes: dict[fx.Node, Tensor]) -> Tensor:
+        """Return the change of the output in units of the output."""
+        found = self._network.change(self._base, changes)
+        return found if self._network.unit == 1 else found.double() * self._network.unit
 
     def _windowed(self, block: Block, windows: Windows, start: Window) -> dict[fx.Node, Tensor]:
         """Return the changes of all nodes where windows end, for all positions of a block."""

@@ -33,7 +33,7 @@ from approxgrad.gradients.propagation.normalising import (
 )
 from approxgrad.gradients.propagation.pooling import MaxPool
 from approxgrad.gradients.propagation.products import Affine, Convolution, Product, Quotient
-from approxgrad.gradients.propagation.rules import LogSigmoid, NoRuleError, Pointwise, Rule, Whole
+from approxgrad.gradients.propagation.rules import LogSigmoid, NoRuleError, Pointwise, Rule, Whole, shortened
 from approxgrad.gradients.propagation.tracing import Graph
 
 aten = torch.ops.aten
@@ -99,11 +99,27 @@ register(MaxPool, "adaptive_max_pool2d", "adaptive_max_pool3d")
 RULES |= dict.fromkeys(ELEMENTWISE, Pointwise)
 
 
-def rule_of(graph: Graph, node: fx.Node, dtype: torch.dtype) -> Rule:
-    """Return the rule of a node; :class:`Whole` where there is none, or for masks and other values without changes."""
+def rule_of(graph: Graph, node: fx.Node, dtype: torch.dtype, unit: float = 1.0) -> Rule:
+    """Return the rule of a node; :class:`Whole` where there is none, or for masks and other values without changes.
+
+    Parameters
+    ----------
+    graph, node
+        Where the operation is.
+    dtype, unit
+        Precision of the changes, and what they are multiples of in short numbers.
+    """
+    short = dtype.itemsize < torch.float32.itemsize
     try:
         if node.target is not operator.getitem and not all(own in graph.floating for own in graph.moving(node)):
             raise NoRuleError
-        return RULES[node.target](graph, node, dtype)
+        kind = RULES[node.target]
+        rule = kind(graph, node, dtype)
+        if not short or rule.linear:
+            return rule
+        if kind is MaxPool or kind is Largest:
+            rule.unit = unit
+            return rule
+        return shortened(kind(graph, node, torch.float32), dtype, unit)
     except (KeyError, NoRuleError):
-        return Whole(graph, node, dtype)
+        return shortened(Whole(graph, node, torch.float32), dtype, unit) if short else Whole(graph, node, dtype)

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from approxgrad.messages import one_line
+from approxgrad.models.kind import ModelError
 from approxgrad.models.libraries import needing
 from approxgrad.models.services.addresses import Headers, is_loopback, origin
 from approxgrad.models.services.calls import (
@@ -143,7 +144,8 @@ class Http:
             reply.release_conn()
         except errors.SSLError as error:
             raise RefusedError(
-                f"{self.caller.name}: the encrypted connection failed ({one_line(error, QUOTED)})"
+                f"{self.caller.name}: the encrypted connection failed ({one_line(error, QUOTED)}); the environment "
+                f"variable SSL_CERT_FILE names a file with the certificates to trust"
             ) from error
         except (
             errors.NameResolutionError,
@@ -213,6 +215,11 @@ class Http:
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         login = f"{parts.username}:{parts.password or ''}" if parts.username else None
         plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        if parts.scheme not in ("http", "https"):
+            raise ModelError(
+                f"{self.caller.name}: the environment names a proxy that begins with {parts.scheme or 'nothing'}://, "
+                "expected http:// or https://; no_proxy names hosts that need none"
+            )
         headers = self._library.make_headers(proxy_basic_auth=login)
         return self._library.ProxyManager(plain, maxsize=connections, proxy_headers=headers)
 

@@ -137,10 +137,16 @@ class GrpcV2(V2):
             raise TooLargeError(f"{self._name}: the request cannot be sent ({one_line(error, QUOTED)})") from error
 
     def _explained(self, error: Any) -> Exception:
-        code, said = error.code().name, one_line(self._headers.hide(error.details() or ""), QUOTED)
+        code, said = error.code().name, one_line(self._headers.hide(error.details() or ""), 2 * QUOTED)
         line = f"answers {code} ({said})" if said else f"answers {code}"
         if code == "RESOURCE_EXHAUSTED" and "larger than max" in said:
             return TooLargeError(f"{self._name}: {line}")
+        if code == "UNAVAILABLE" and "SSL_ERROR_SSL" in said:
+            said = said.rpartition("OPENSSL_internal:")[2]
+            return RefusedError(
+                f"{self._name}: the encrypted connection failed ({said}); the environment variable "
+                "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names a file with the certificates to trust"
+            )
         if code == "UNAVAILABLE" and any(word in said for word in ("connect", "resol", "DNS")):
             missing = "DNS" in said or "resol" in said
             line = "no such host" if missing else f"nothing answers at this address ({said})"

@@ -1,0 +1,221 @@
+import json
+import re
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from approxgrad import explain
+from approxgrad.explaining.command_line import main
+from approxgrad.explaining.opened import opened_model, read_input
+from approxgrad.explaining.picture import draw
+from approxgrad.gradients.rows import RowError
+from problems import points
+from stub_services import FEATURES, http_service
+
+pytestmark = pytest.mark.filterwarnings("ignore:budget:UserWarning")
+
+SHAPE = (3, 8, 8)
+
+
+class Counted(nn.Module):
+    """A small smooth network that counts its inputs; inputs of any shape, four outputs."""
+
+    def __init__(self, features=192):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer("weights", torch.randn(features, 4, generator=generator) / features**0.5)
+        self.rows = 0
+
+    def forward(self, x):
+        self.rows += len(x)
+        return torch.tanh(x.flatten(1) @ self.weights.to(x.dtype)) * torch.arange(1.0, 5)
+
+
+def image(*shape):
+    return points(*shape or SHAPE).float() / 2
+
+
+# In Python
+
+
+@pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "integrated_gradients", "gradient"])
+@pytest.mark.parametrize("budget", [60, 130, 1000])
+def test_no_more_is_paid_than_was_allowed_and_all_of_it_is_told(method, budget):
+    model = Counted().eval()
+    found = explain(model, image(), 2, budget=budget, method=method)
+    assert found.evaluations == model.rows <= budget
+    assert found.budget == budget
+    assert found.attribution.shape == SHAPE
+    assert found.output == pytest.approx(float(model(image()[None])[0, 2]))
+    assert 0 <= found.cosine_lower <= found.cosine <= found.cosine_upper <= 1
+    assert found.agreement_lower <= found.agreement <= found.agreement_upper <= 1
+    json.dumps(found.numbers(), allow_nan=False)
+
+
+def test_with_enough_it_is_the_exact_attribution():
+    model, x = Counted().double().eval(), image().double()
+    found = explain(model, x, budget=1000, step=1e-5)
+    points_ = x[None].clone().requires_grad_()
+    outputs = model(points_)
+    outputs[0, found.target].backward()
+    torch.testing.assert_close(found.attribution, (x * points_.grad)[0], rtol=0, atol=1e-5)
+    assert found.target == int(outputs.argmax())
+    assert (found.cosine, found.agreement) == pytest.approx((1, 1))
+
+
+@pytest.mark.parametrize("given", [image(), image()[None], image().numpy(), image()[None].numpy()])
+def test_images_come_alone_or_as_a_batch_of_one_and_as_tensors_or_arrays(given):
+    found = explain(Counted().eval(), given, budget=100)
+    assert type(found.attribution) is type(given)
+    assert tuple(found.attribution.shape) == SHAPE == found.image.shape
+
+
+@pytest.mark.parametrize("shape", [(12,), (4, 9), (1, 5, 7), (2, 3, 4, 4)])
+def test_other_inputs_are_explained_and_drawn(shape):
+    model = Counted(int(np.prod(shape))).eval()
+    given = image(*shape) if len(shape) < 4 else image(*shape)[None]
+    found = explain(model, given, budget=80)
+    assert tuple(found.attribution.shape) == shape
+    assert draw(found).axes
+
+
+def test_a_model_with_one_output_needs_no_target():
+    found = explain(lambda x: x.square().flatten(1).sum(dim=1), image().double(), budget=300)
+    assert found.target is None
+    assert "the only output" in str(found)
+
+
+def test_a_constant_model_has_no_predicted_quality():
+    found = explain(lambda x: torch.ones(len(x), 2), image(), budget=100)
+    assert "nothing is predicted" in str(found)
+    assert found.numbers()["agreement"] is None
+    draw(found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"budget": 9}, ValueError, "budget: 9 evaluations are too few, as looking at the model took"),
+        ({"budget": 1}, ValueError, "budget: expected at least 2"),
+        ({"target": 9}, ValueError, r"target: \[9\] is out of range"),
+        ({"target": -1}, ValueError, r"target: \[-1\] is out of range"),
+        ({"method": "integrated_gradients_published"}, ValueError, "method: got 'integrated_gradients_published'"),
+        ({"method": None}, ValueError, "method: got None"),
+    ],
+)
+def test_arguments_that_are_not_valid(arguments, error, message):
+    with pytest.raises(error, match=message):
+        explain(Counted().eval(), image(), **arguments)
+
+
+def test_images_that_are_not_valid():
+    with pytest.raises(ValueError, match="image: expected a single one, got shape"):
+        explain(Counted().eval(), torch.stack([image(), image()]))
+    with pytest.raises(TypeError, match="image: expected a tensor or an array, got str"):
+        explain(Counted().eval(), "ship.png")
+    with pytest.raises(RowError):
+        explain(lambda x: torch.rand(len(x), 2), image())
+
+
+# In the terminal
+
+
+@pytest.fixture
+def script(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch announces the end of TorchScript with every one
+        torch.jit.trace(Counted().eval(), image()[None]).save(str(tmp_path / "model.pt"))
+    return tmp_path / "model.pt"
+
+
+def picture_file(folder):
+    pixels = np.random.default_rng(0).integers(0, 255, (10, 12, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(folder / "picture.png")
+    return folder / "picture.png"
+
+
+def test_a_picture_and_the_numbers_beside_it(script, tmp_path, capsys):
+    output = tmp_path / "maps" / "map.png"
+    words = [script, picture_file(tmp_path), "--shape", 3, 8, 8, "--budget", 120, "--mean", 0.5, "--std", 0.2]
+    assert main(["explain", *map(str, words), "--output", str(output)]) == 0
+    said = capsys.readouterr()
+    assert "Gradient × Input of output" in said.out
+    with Image.open(output) as drawn:
+        assert min(drawn.size) > 300
+    numbers = json.loads(output.with_suffix(".json").read_text())
+    assert numbers["evaluations"] <= 120
+    assert np.load(output.with_suffix(".npy"), allow_pickle=False).shape == SHAPE
+
+
+def test_images_are_scaled_cut_and_normalised(tmp_path):
+    found = read_input(picture_file(tmp_path), SHAPE, mean=[0.5, 0.4, 0.3], std=[0.2])
+    assert (found.shape, found.dtype) == (SHAPE, np.float32)
+    plain = read_input(tmp_path / "picture.png", SHAPE)
+    assert 0 <= plain.min() < plain.max() <= 1
+    np.testing.assert_allclose(found, (plain - np.reshape([0.5, 0.4, 0.3], (3, 1, 1))) / 0.2, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_an_architecture(tmp_path):
+    from safetensors.torch import save_file
+    from torchvision.models import get_model
+
+    network = get_model("squeezenet1_1", weights=None, num_classes=7)
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    found = opened_model(str(tmp_path / "weights.safetensors"), (3, 32, 32), "squeezenet1_1")
+    rows = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(found(rows), network.eval()(rows))
+
+
+def test_onnx_files_say_their_shape(tmp_path, capsys):
+    onnx_models = pytest.importorskip("onnx_models")
+    onnx_models.saved(onnx_models.linear(), tmp_path / "linear.onnx")
+    np.save(tmp_path / "row.npy", np.array([1.0, 2.0, 3.0, 4.0], np.float32))
+    words = [tmp_path / "linear.onnx", tmp_path / "row.npy", "--output", tmp_path / "map.svg", "--target", 1]
+    assert main(["explain", *map(str, words)]) == 0
+    found = np.load(tmp_path / "map.npy")
+    np.testing.assert_allclose(found, np.array([1, 2, 3, 4]) * onnx_models.WEIGHTS[:, 1], rtol=1e-4)
+    assert "agreement with the whole map 1.00" in capsys.readouterr().out
+
+
+def test_services_are_asked_for_no_more_rows_than_the_budget(tmp_path, capsys):
+    np.save(tmp_path / "row.npy", np.arange(FEATURES, dtype=np.float64) / 4)
+    with http_service() as (service, address):
+        words = [address, tmp_path / "row.npy", "--budget", 60, "--model-name", "m", "--output", tmp_path / "m.png"]
+        code = main(["explain", *map(str, words)])
+    assert code == 0, capsys.readouterr().err
+    numbers = json.loads((tmp_path / "m.json").read_text())
+    # Beside the rows of the budget those that tell whether the service is still the same.
+    assert numbers["evaluations"] + 16 >= sum(service.asked) >= numbers["evaluations"] <= 60
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing.onnx", "picture.png"], r"nothing\.onnx: no such file"),
+        (["nothing.pt", "picture.png"], r"nothing\.pt: there is no such file"),
+        (["picture.png", "picture.png", "--shape", "3", "8", "8"], r"picture\.png: is no TorchScript file"),
+        (["model.pt", "picture.png"], r"picture\.png: is an image, and the model does not say .* give --shape"),
+        (["model.pt", "picture.png", "--shape", "5"], r"is an image, but the model takes inputs of shape \(5,\)"),
+        (["model.pt", "model.pt", "--shape", "3", "8", "8"], r"model\.pt: is not an image"),
+        (["model.pt", "absent.png", "--shape", "3", "8", "8"], r"absent\.png: cannot be read"),
+        (["model.pt", "picture.png", "--shape", "3", "8", "8", "--mean", "1", "2"], "mean: expected one number or 3"),
+        (["model.pt", "picture.png", "--shape", "3", "9", "9"], "model: fails for 1 torch.float32 row of shape"),
+        (["model.pt", "picture.png", "--shape", "3", "8", "8", "--budget", "9"], "budget: 9 evaluations are too few"),
+        (["model.pt", "picture.png", "--shape", "3", "8", "8", "--spectrum", "model.pt"], "is no spectrum"),
+        (["model.pt", "picture.png", "--transform", "log"], "transform: for services and ONNX files only"),
+        (["model.pt", "picture.png", "--architecture", "magic"], r"model\.pt: "),
+    ],
+)
+def test_faults_are_told_in_one_line(words, message, script, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture_file(tmp_path)
+    assert main(["explain", *words]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("approxgrad: ")
+    assert len(said.splitlines()) == 1
+    assert re.search(message, said), said
+    assert not (tmp_path / "map.png").exists()

@@ -1,0 +1,1 @@
+"""One input explained within a budget of evaluations: from Python and in the terminal."""

@@ -1,0 +1,112 @@
+"""``approxgrad explain MODEL INPUT``: a picture of what a model sees, for the evaluations that one has."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from approxgrad.explaining.explanation import explain
+from approxgrad.explaining.opened import opened_model, read_input
+from approxgrad.explaining.picture import save_picture
+from approxgrad.gradients.spectrum import Spectrum
+from approxgrad.messages import one_line
+from approxgrad.models.black_box import TRANSFORMS
+from approxgrad.storage.files import try_writing, write_atomically
+
+METHODS = ("input_x_gradient", "saliency", "integrated_gradients", "gradient")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    found = argparse.ArgumentParser(prog="approxgrad", description="Feature attributions from model evaluations.")
+    commands = found.add_subparsers(dest="command", required=True)
+    text = "explain one input within a budget of evaluations: a picture, and the numbers beside it"
+    own = commands.add_parser("explain", help=text, description=text)
+    own.add_argument("model", help="ONNX file, address of a service (grpc://, http://), weights, or TorchScript file")
+    own.add_argument("input", type=Path, help="image file, or array of one input (.npy)")
+    own.add_argument("--budget", type=int, default=1000, help="most evaluations of the model (default: 1000)")
+    own.add_argument("--output", type=Path, default=Path("map.png"), help="the picture (default: map.png)")
+    own.add_argument("--target", type=int, help="which output is explained (default: the largest)")
+    own.add_argument("--method", choices=METHODS, default=METHODS[0])
+    own.add_argument("--step", type=float, default=0.1, help="length of a step in the model's units (default: 0.1)")
+    own.add_argument("--quality", type=float, help="predicted cosine at which no more evaluations are made")
+    own.add_argument("--spectrum", type=Path, help="order of the directions, a file of approxgrad.Spectrum")
+    own.add_argument("--mean", type=float, nargs="+", default=[0.0], help="of pixels from 0 to 1 (default: 0)")
+    own.add_argument("--std", type=float, nargs="+", default=[1.0], help="likewise (default: 1)")
+    own.add_argument("--shape", type=int, nargs="+", help="channels, height and width, if the model does not say them")
+    own.add_argument("--architecture", help="for weights: a network of torchvision, or cnn, resnet18, resnet50")
+    own.add_argument("--outputs", type=int, help="number of its outputs (default: as the last weights)")
+    own.add_argument("--model-output", help="name of the output, if there are several")
+    own.add_argument("--model-name", help="name of the model at the service")
+    own.add_argument("--transform", choices=sorted(TRANSFORMS), help="makes logits of probabilities")
+    own.add_argument("--channels-last", action="store_true", help="the model takes height, width, channels")
+    own.add_argument("--no-row-check", action="store_true", help="save the evaluations that look at the model")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; faults are told in one line.
+
+    Returns
+    -------
+    int
+        0, or 1 after a fault.
+    """
+    given = parser().parse_args(arguments)
+    try:
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always", UserWarning)
+            _explain(given)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"approxgrad: {one_line(error)}", file=sys.stderr)
+        return 1
+    for line in dict.fromkeys(str(own.message) for own in noted if str(own.message).startswith("budget:")):
+        print(f"approxgrad: {line}", file=sys.stderr)
+    return 0
+
+
+def _explain(given: argparse.Namespace) -> None:
+    try_writing([given.output])
+    shape = tuple(given.shape) if given.shape else None
+    model = opened_model(
+        given.model,
+        shape,
+        given.architecture,
+        given.outputs,
+        output=given.model_output,
+        model=given.model_name,
+        transform=given.transform,
+        channels_last=given.channels_last,
+    )
+    own = getattr(model, "shape", None)
+    known = own if isinstance(own, tuple) and all(isinstance(size, int) for size in own) else None
+    image = read_input(given.input, shape or known, given.mean, given.std)
+    found = explain(
+        model,
+        image,
+        given.target,
+        budget=given.budget,
+        method=given.method,
+        step=given.step,
+        quality=given.quality,
+        order=Spectrum.load(given.spectrum) if given.spectrum else "luma",
+        check_rows=not given.no_row_check,
+    )
+    save_picture(found, given.output)
+    numbers = json.dumps(found.numbers(), indent=2) + "\n"
+    write_atomically(given.output.with_suffix(".json"), lambda path: path.write_text(numbers))
+    write_atomically(given.output.with_suffix(".npy"), partial(_save, found.values))
+    print(found)
+    print(f"{given.output}, with the numbers in {given.output.with_suffix('.json').name} and the map in .npy")
+
+
+def _save(values: np.ndarray, path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, values)
