@@ -36,8 +36,7 @@ NOTE = (
     "of the minimum), fitted to at least three points of a branch."
 )
 
-PARTS_UNDEFINED = "No error is defined: what attributions are compared with is zero."
-NOTE = (
+PARTS_NOTE = (
     "Measured: rounding is dense minus propagated differences of one step; the error of propagated ones is truncation."
 )
 
