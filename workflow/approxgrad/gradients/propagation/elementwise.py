@@ -192,8 +192,8 @@ def _legendre(count: int) -> tuple[list[float], list[float]]:
 def _gelu(approximate: str = "none") -> Elementwise:
     """Return x P(x) by the product rule: P is the normal distribution function, or s(2 k (x + 0.044715 x^3))."""
     if approximate == "none":
-        change = lambda d, a: d * torch.special.ndtr(a + d) + a * _normal(d, a)  # noqa: E731
-        return plain(change, passes=40 * NODES)
+        exact = lambda d, a: d * torch.special.ndtr(a + d) + a * _normal(d, a)  # noqa: E731
+        return plain(exact, passes=40 * NODES)
     k, c = math.sqrt(2 / math.pi), 0.044715
 
     def u(x: Tensor) -> Tensor:
