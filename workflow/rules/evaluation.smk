@@ -91,6 +91,7 @@ use rule evaluate as split_errors with:
         rounded=lambda wildcards: [cells[0].path for cells in split_cells(study, wildcards.dataset, wildcards.model)],
         unrounded=lambda wildcards: [cells[1].path for cells in split_cells(study, wildcards.dataset, wildcards.model)],
         exact=lambda wildcards: [cells[2].path for cells in split_cells(study, wildcards.dataset, wildcards.model)],
+        extensions=[],
         code=code("evaluate.py", "approxgrad.evaluation.splitting"),
     output:
         parts=ERROR_PARTS,
@@ -101,6 +102,8 @@ use rule evaluate as split_errors with:
     params:
         made_by="approxgrad.evaluation.splitting:parts_table",
         twin="",
+        truth={},
+        states=[],
         methods=lambda wildcards: [cells[0].method for cells in split_cells(study, wildcards.dataset, wildcards.model)],
         versions=versions("evaluate.py", "approxgrad.evaluation.splitting"),
 

@@ -401,7 +401,10 @@ def test_what_rules_is_told_where_it_is_measured():
     ]
     told = facts(rows(CNN, {0.0001: 0.998, 1: 0.71}), parts=pd.DataFrame(parts))
     words = text(told)
-    assert "rounding rules up to h = 0.0001 and truncation from h = 1 on" in words
+    assert "rounding rules up to h = 0.0001 and truncation rules from h = 1." in words
+    large = pd.DataFrame(parts)[lambda table: table["setting"] == 1]
+    only = text(facts(rows(CNN, {0.0001: 0.998, 1: 0.71}), parts=large))
+    assert "float32, truncation rules from h = 1." in only
     (row,) = table(told, "Rounding and truncation, measured")
     *_, last, largest, first, other = row.values()
     assert (last, largest, first, other) == ("h = 0.0001", "50.0 %", "h = 1", "20.0 %")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from approxgrad.study.study import Study
 
 COLUMNS = 3
+LONG = 30  # letters
 LINES: dict[str, Any] = dict(zip(PRECISIONS, ["-", (0, (4, 1.5))], strict=True))
 BEST: dict[str, Any] = {"marker": "*", "markersize": 9, "markeredgecolor": style.BLACK, "markeredgewidth": 0.6}
 CHOSEN: dict[str, Any] = {"marker": "D", "markersize": 4.5, "markerfacecolor": "white", "markeredgewidth": 1.2}
@@ -152,7 +153,9 @@ def anatomy(curves: pd.DataFrame, params: Mapping[str, Any], split: pd.DataFrame
         if place % columns == 0:
             axes.set_ylabel("relative L2 error of the attribution")
     marks_last = sorted(handles.values(), key=lambda handle: handle.get_linestyle() == "None")
-    top.legend(handles=marks_last, loc="center", ncols=max(2, columns))
+    # One panel has little room for two long labels side by side.
+    narrow = columns == 1 and max(map(len, handles), default=0) > LONG
+    top.legend(handles=marks_last, loc="center", ncols=max(2, columns), fontsize=5 if narrow else None)
     varied = " and ".join(dict.fromkeys(curves["setting_name"]))
     note = NOTE if split is None or split.empty else f"{NOTE} {PARTS_NOTE}"
     style.annotate(figure, params["labels"], f"Error against {varied}", f"against {params['against']}", note=note)

@@ -10,6 +10,8 @@ from approxgrad.report.findings import Facts
 from approxgrad.report.judging import WHO
 from approxgrad.report.pages import Table
 
+NOWHERE = "nowhere"
+
 
 def parts_table(facts: Facts) -> Table:
     """Return at which settings rounding and truncation rule."""
@@ -18,7 +20,7 @@ def parts_table(facts: Facts) -> Table:
         dataset, model, method, family, _, dtype = map(str, own)
         look, (last, first) = facts.families[dataset][family], ruled(curve)
         names = [facts.labels[key][name] for key, name in (("dataset", dataset), ("model", model), ("method", method))]
-        ends = ["nowhere" if math.isnan(end) else wording.setting(end, look) for end in (last, first)]
+        ends = [NOWHERE if math.isnan(end) else wording.setting(end, look) for end in (last, first)]
         largest = curve.groupby("part")["error"].max()
         sizes = [wording.percent(float(largest[part])) for part in (ROUNDING, TRUNCATION)]
         rows.append([*names, f"{look['label']}, {dtype}", ends[0], sizes[0], ends[1], sizes[1]])
@@ -37,7 +39,6 @@ def parts_in_short(facts: Facts) -> str:
     if not table.rows:
         return ""
     *who, label, last, _, first, _ = table.rows[0]
-    return (
-        f"measured apart; for {who[2]} of the {who[1]} on {who[0]} with {label}, rounding rules up to {last} and "
-        f"truncation from {first} on."
-    )
+    places = [("rounding rules up to", last), ("truncation rules from", first)]
+    told = " and ".join(f"{words} {place}" for words, place in places if place != NOWHERE)
+    return f"measured apart; for {who[2]} of the {who[1]} on {who[0]} with {label}, {told}."
