@@ -90,8 +90,8 @@ def test_only_methods_with_a_path_take_a_whole_attribution():
     made = study(entry(own, methods=["saliency", "integrated_gradients", "integrated_gradients_published"]))
     assert {cell.method for cell in made.cells if cell.gradient.name == "gefa-n10"} == {"integrated_gradients"}
     assert faults(entry(own)) == [
-        "experiments[0].gradients: gefa-n10 needs the path of a method, which saliency has none of; add a method of "
-        "the kind integrated_gradients, or leave gefa-n10 out"
+        "experiments[0].gradients: gefa-n10 attributes along a whole path, which is not for saliency; add a method of "
+        "the kind integrated_gradients, or leave it out"
     ]
 
 
