@@ -27,6 +27,7 @@ verify: setup ## Compute a random part of the default study again and compare
 	$(BIN)/snakemake --cores all verify
 
 bench: setup ## Time the engine beside its peers; writes docs/performance.md
+	$(BIN)/python -m bench.propagation
 	$(BIN)/python -m bench
 
 docs: setup ## Build the documentation site into docs/_build/html

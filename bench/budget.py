@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from approxgrad import DirectionalDifference, ExactGradient, FiniteDifference, Spectrum, attribute
 from approxgrad.gradients.prediction import correlation
+from approxgrad.gradients.wrapping import ModelWrapper
 from bench.trained import ARCHITECTURES, drawn_images, network
 
 STEP = 0.1
 PILOTS = 5
 PATH_POINTS = 50  # of exact Integrated Gradients
 COVERAGE = (200, 500, 1000, 2000)
-CPU = torch.device("cpu")
 
 Maps = dict[str, Callable[[Tensor, Tensor], Tensor]]
 MAPS: Maps = {"saliency": lambda g, x: g.abs(), "input_x_gradient": lambda g, x: g * x}
@@ -75,8 +75,8 @@ def estimators(case: Case, path: bool) -> dict[str, Callable[[int], Source]]:
     }
 
 
-def cases(folder: Path, names: list[str], count: int) -> Iterator[Case]:
-    """Yield the networks with some images; the pilots of the spectra are other images."""
+def cases(folder: Path, names: list[str], count: int, ordered: bool) -> Iterator[Case]:
+    """Yield the networks with some images, and spectra if directions are to be ordered; their pilots are others."""
     images, labels = drawn_images(folder, count + PILOTS)
     pilots, classes = images[count:], labels[count:]
 
@@ -87,6 +87,9 @@ def cases(folder: Path, names: list[str], count: int) -> Iterator[Case]:
 
     for name in names:
         model = network(folder, name)
+        if not ordered:
+            yield Case(name, model, images[:count], labels[:count], {})
+            continue
         measured = spectra(model, DirectionalDifference(STEP, "forward", basis="cosine"))
         print(f"{name}: {PILOTS} pilots cost {measured[0].evaluations:,} evaluations", flush=True)
         (other,) = set(ARCHITECTURES) - {name}
@@ -161,15 +164,15 @@ def coverage(case: Case) -> Iterator[dict[str, Any]]:
         yield entry | {name: float(value) for name, value in values.items()}
 
 
-def overhead(case: Case, repeats: int = 5) -> dict[str, Any]:
+def overhead(case: Case, repeats: int = 5) -> str:
     """Return how much processor time directions take beside the evaluations, which are timed in the same run."""
 
-    class Timed(nn.Module):
+    class Timed(ModelWrapper):
         seconds = 0.0
 
-        def forward(self, images: Tensor) -> Any:
+        def __call__(self, images: Tensor) -> Any:
             start = time.process_time()
-            found = case.model(images)
+            found = self.__wrapped__(images)
             self.seconds += time.process_time() - start
             return found
 
@@ -177,15 +180,12 @@ def overhead(case: Case, repeats: int = 5) -> dict[str, Any]:
     ready = source.prepare(case.model, (case.images[:2],), (), case.labels[:2, None])
     shares = []
     for _ in range(repeats):
-        timed = Timed().eval()
-        plain = DirectionalDifference(
-            STEP, budget=1000, basis="cosine", check_rows=False, batch_size=ready.rows_at_once(CPU, source.budget(CPU))
-        )
+        timed = Timed(ready)
         start = time.process_time()
-        plain(timed, case.images[:2], case.labels[:2])
+        source(timed, case.images[:2], case.labels[:2])
         shares.append((time.process_time() - start - timed.seconds) / timed.seconds)
     own = pd.Series(shares)
-    return {"model": case.name, "share": own.median(), "min": own.min(), "max": own.max()}
+    return f"{own.median():.1%} ({own.min():.1%} to {own.max():.1%})"
 
 
 def main() -> None:
@@ -211,19 +211,16 @@ def main() -> None:
             written = pd.DataFrame(rows[name])
             written.to_csv(arguments.output / f"{name}.csv", index=False, float_format="%.4f")
 
-    for case in cases(arguments.folder, arguments.models, max(arguments.images, arguments.predicted_images)):
-        exact = case.exact()
-        few = Case(
-            case.name, case.model, case.images[: arguments.images], case.labels[: arguments.images], case.spectra
-        )
-        own = {name: values[: arguments.images] for name, values in exact.items()}
-        print(overhead(few), flush=True)
-        for row in table(few, own, arguments.budgets):
-            note("budget", row)
-        count = arguments.predicted_images
-        predicted = Case(case.name, case.model, case.images[:count], case.labels[:count], case.spectra)
-        for row in coverage(predicted, exact["gradient"][:count]):
-            note("budget-predicted", row)
+    count, ordered = max(arguments.images, arguments.predicted_images), arguments.only != "predictions"
+    for case in cases(arguments.folder, arguments.models, count, ordered):
+        if arguments.only != "predictions":
+            print(f"{case.name}: directions take {overhead(case)} of the evaluations' time", flush=True)
+            few = case.first(arguments.images)
+            for row in table(few, few.exact(), arguments.budgets, arguments.estimators):
+                note("budget", row)
+        if arguments.only != "table":
+            for row in coverage(case.first(arguments.predicted_images)):
+                note("budget-predicted", row)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ OTHERS = {
     "`std` (population), quartiles, `n` samples with a value, `undefined` ones without",
     "`results/completeness/`": "a sample of a path method: `attribution_sum`, `output`, `baseline_output`, `residual` "
     "(the sum minus the change of the output), `relative_residual`",
+    "`results/error_parts/`": "a `part` of the error at a setting: `error` (median), quartiles, `n` samples, and "
+    "`unrounded`, the family that splits it",
     "`results/test_metrics/`, `results/summary/models`": "a measure of a model on test rows: `metric`, `value`, `n`",
     "`results/learning_curves/`": "an epoch of a training: `epoch`, `split`, `metric`, `value`, `best`",
     "`data/<dataset>/*.parquet`": "a row of the data: `features`, `target`, and `effects` and `origin` where known",

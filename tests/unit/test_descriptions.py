@@ -100,11 +100,12 @@ def test_the_python_interface_works_without_pydantic():
         "source = FiniteDifference(0.5)\n"
         "for method in METHODS:\n"
         "    if METHODS[method].takes_gradients:\n"
-        "        found = attribute(lambda x: 2 * x.sum(1), torch.ones(1, 1), method=method, gradient=source)\n"
+        "        own = {'sigma': 0.1} if method == 'smoothgrad' else {}\n"
+        "        found = attribute(lambda x: 2 * x.sum(1), torch.ones(1, 1), method=method, gradient=source, **own)\n"
         "        print(round(float(found), 2))\n"
-        "print(float(attribute(lambda x: 2 * x.sum(1), torch.ones(1, 1), method='occlusion', window=1)))"
+        "print(float(attribute(lambda x: 2 * x.sum(1), torch.ones(1, 1), method='feature_ablation')))"
     )
-    assert run(code).split() == ["2.0", "2.0", "2.0", "2.0", "1.02", "2.0"]
+    assert run(code).split() == ["2.0", "2.0", "2.0", "2.0", "2.0", "1.02", "2.0"]
 
 
 def run(code):

@@ -19,7 +19,10 @@ from packaging.utils import canonicalize_name
 REPOSITORY = Path(__file__).resolve().parents[2]
 CORE = {"captum", "numpy", "torch"}
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "python.md"]
-BLOCKS = [re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL) for page in PAGES]
+STUDY = re.compile(r"<!-- [^>]*the extra study[^>]* -->\n\n```python\n.*?^```", re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    re.findall(r"^```python\n(.*?)^```", STUDY.sub("", page.read_text()), re.MULTILINE | re.DOTALL) for page in PAGES
+]
 INTERFACE = """
 import torch
 from approxgrad import CompiledModel, ExactGradient, FiniteDifference, StepChoice, attribute, choose_step

@@ -182,8 +182,9 @@ def test_the_module_of_a_kind_of_data_reruns_nothing_of_other_data(tiny_copy):
         ({"map_setting": 0.2}, RUN),
         ({"uncertainty": {"level": 0.9}}, (*SUMMARISE, "tell_story", *RUN)),
         ({"uncertainty": {"resamples": 500}}, (*SUMMARISE, "tell_story", *RUN)),
+        ({"uncertainty": {"smallest_difference": 0.1}}, ("compare_sources", "tell_story", *RUN)),
     ],
-    ids=["seed", "map setting", "level", "resamples"],
+    ids=["seed", "map setting", "level", "resamples", "smallest difference"],
 )
 def test_a_changed_option_reruns_what_depends_on_it(tiny_copy, change, jobs):
     assert tiny_copy.plan(overlays=[tiny_copy.overlay(change)]).jobs == tiny_jobs(*jobs)
@@ -193,6 +194,15 @@ def test_an_option_of_a_model_reruns_nothing_of_another_model(tiny_copy):
     planned = tiny_copy.plan(overlays=[tiny_copy.overlay({"models": {"mlp": {"dropout": 0.1}}})])
     assert planned.wildcards[("train_model", SYNTHETIC)] == 1
     assert not [names for _, names in planned.wildcards if "model=cnn" in names]
+
+
+def test_more_trainings_of_a_model_make_nothing_again(tiny_copy):
+    planned = tiny_copy.plan(overlays=[tiny_copy.overlay({"models": {"mlp": {"repeats": 3}}})])
+    of_models = [names for _, names in planned.wildcards if "model=" in names]
+    assert of_models
+    assert all("model=mlp-2" in names or "model=mlp-3" in names for names in of_models)
+    assert planned.jobs["train_model"] == 2
+    assert planned.jobs["compare_trainings"] == 1
 
 
 def with_version(place, tmp_path, library, number):

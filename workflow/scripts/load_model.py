@@ -30,6 +30,7 @@ with job(snakemake) as log:
             device,
             **looks(snakemake.config["models"], snakemake.wildcards.model),
         )
-    log.info("test %s", measures)
-    log.summary = ", ".join(filter(None, [f"test {measures_summary(measures)}", where, names]))
+    notes = [note for note in (where, names) if note]
+    log.info("test %s, %s", measures, notes)
+    log.summary = ", ".join([f"test {measures_summary(measures)}", *notes])
     measure_table(snakemake.output.measures, measures, len(test.target), {"source": parameters.source, **origin})

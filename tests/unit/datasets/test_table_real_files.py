@@ -65,6 +65,7 @@ def zipped(content, name="own.csv"):
         (text(";", ",", "."), "german-excel.csv", {"separator": ";", "decimal": ",", "thousands": "."}),
         (text(";", ",", " "), "french.csv", {"separator": ";", "decimal": ",", "thousands": " "}),
         (text(thousands=","), "english.csv", {"thousands": ","}),
+        (text(decimal=","), "quoted-decimals.csv", {"decimal": ","}),
         (text("\t"), "own.tsv", {}),
         (text("\t"), "own.TAB", {}),
         (text("\t"), "own.txt", {"separator": "tab"}),
@@ -164,7 +165,8 @@ def test_columns_that_are_not_there(tmp_path, changes, expected):
             text() + ",,41\n,2,42\n",
             r"lacks values, first in row 41 of 42: column a \(2\), column b \(1\); `missing: drop`",
         ),
-        (zipped(text()), r"own.csv: cannot be read as csv \("),
+        (zipped(text() * 9), r"own.csv: cannot be read as csv \("),
+        (gzip.compress(text().encode()), r"own.csv: cannot be read as csv \(.*perhaps it is compressed, and its name"),
     ],
 )
 def test_what_cannot_be_read_is_answered_with_what_helps(tmp_path, content, expected):
@@ -180,7 +182,6 @@ def test_what_cannot_be_read_is_answered_with_what_helps(tmp_path, content, expe
         ({"path": "own.ods"}, "path: got 'own.ods', a spreadsheet"),
         ({"path": "own.json.gz"}, "path: got 'own.json.gz', expected a file that ends in .csv or .parquet"),
         ({"csv": {"separator": "::"}}, "csv.separator: got '::', expected one character, tab or space"),
-        ({"csv": {"decimal": ","}}, "csv.separator: is ',', which is a mark in numbers too"),
         ({"csv": {"separator": ";", "thousands": "."}}, "csv.thousands: got '.', which is the decimal mark"),
         ({"csv": {"encoding": "utf-99"}}, "csv.encoding: got 'utf-99', expected one that Python knows"),
         ({"csv": {"encoding": "base64"}}, "csv.encoding: got 'base64', expected one that Python knows"),

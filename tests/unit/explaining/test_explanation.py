@@ -67,7 +67,9 @@ def test_with_enough_it_is_the_exact_attribution():
     assert (found.cosine, found.agreement) == pytest.approx((1, 1))
 
 
-@pytest.mark.parametrize("given", [image(), image()[None], image().numpy(), image()[None].numpy()])
+@pytest.mark.parametrize(
+    "given", [image(), image().requires_grad_(), image()[None], image().numpy(), image()[None].numpy()]
+)
 def test_images_come_alone_or_as_a_batch_of_one_and_as_tensors_or_arrays(given):
     found = explain(Counted().eval(), given, budget=100)
     assert type(found.attribution) is type(given)
@@ -207,6 +209,7 @@ def test_services_are_asked_for_no_more_rows_than_the_budget(tmp_path, capsys):
         (["model.pt", "picture.png", "--shape", "3", "8", "8", "--budget", "9"], "budget: 9 evaluations are too few"),
         (["model.pt", "picture.png", "--shape", "3", "8", "8", "--spectrum", "model.pt"], "is no spectrum"),
         (["model.pt", "picture.png", "--transform", "log"], "transform: for services and ONNX files only"),
+        (["model.pt", "picture.png", "--output", "map"], r"output: expected a name that ends in \.png, \.svg, \.pdf"),
         (["model.pt", "picture.png", "--architecture", "magic"], r"model\.pt: "),
     ],
 )

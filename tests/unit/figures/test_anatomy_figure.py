@@ -111,6 +111,12 @@ def test_an_error_of_zero_is_left_out():
     assert drawn(anatomy(table, shown()))
 
 
+def test_a_model_without_any_gradient_has_a_picture_that_says_so():
+    figure = anatomy(curve()[:0], shown())
+    figure.draw_without_rendering()
+    assert "No error is defined: what attributions are compared with is zero." in texts(figure)
+
+
 def test_a_method_without_rows_is_one_clear_line():
     with pytest.raises(ValueError, match=r"^metrics: no rows of the method other$"):
         anatomy(curve(), shown("other"))

@@ -197,6 +197,33 @@ def test_a_quality_is_paid_for_and_no_more():
     assert ((lower <= median) & (median <= upper)).all()
 
 
+@pytest.mark.parametrize("budget", [150, 10_000])
+def test_a_quality_ends_what_the_budget_would_pay_for(budget):
+    """A gradient in the span of the first 40 directions is known after these, whatever the budget."""
+    shape = (1, 12, 12)
+    gradient = span("cosine", shape, 40).sum(dim=0)
+    source = DirectionalDifference(0.5, budget=budget, basis="cosine", quality=0.99)
+    source(lambda x: x.flatten(1) @ gradient, points(1, *shape))
+    assert int(source.predicted.directions) <= 64 + 32
+    impossible = DirectionalDifference(0.5, budget=budget, basis="pixels", quality=0.999999)
+    impossible(lambda x: x.flatten(1) @ gradient, points(1, *shape))
+    assert int(impossible.predicted.evaluations) <= budget
+    assert float(impossible.predicted.cosine) == 1 or budget == 150
+
+
+def test_inputs_that_take_all_directions_say_nothing_of_others():
+    shape = (1, 12, 12)
+    own = torch.stack([weights(144), span("cosine", shape, 8).sum(dim=0) + 0.3 * weights(144) / 12])
+
+    def model(x, number):
+        return (x.flatten(1) * own[number.long()]).sum(dim=1)
+
+    source = DirectionalDifference(0.5, budget=1000, basis="cosine", quality=0.9, probes=40)
+    source(model, points(2, *shape), None, (torch.arange(2),))
+    assert source.predicted.directions[0] == 144 > source.predicted.directions[1]
+    assert source.predicted.cosine[0] == 1 > source.predicted.cosine[1]
+
+
 def test_the_agreement_of_a_map_is_predicted_from_what_is_missed():
     """For the gradient itself the agreement is the cosine, as its mean is nearly zero."""
     rows = 100

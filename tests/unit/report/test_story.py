@@ -1,3 +1,4 @@
+import math
 import re
 
 import pandas as pd
@@ -31,6 +32,7 @@ FAMILIES = {
     "forward": {"label": "forward differences", **STEP},
     "central": {"label": "central differences", **STEP},
     "directions": {"label": "random directions", "setting_name": "evaluations", "symbol": "n", "exact": False},
+    "shapley": {"label": "TreeSHAP (another quantity)", "setting_name": "", "symbol": "", "exact": False},
 }
 
 
@@ -115,6 +117,19 @@ def test_settings_that_are_no_steps_and_several_families_read_well():
 def test_a_reference_that_is_another_source_is_told_like_the_exact_one():
     errors = rows(CNN, {0.1: 0.3, 1: 0.2}, metric="relative_error", reference="forward-h0.001")
     assert [row["best tried"] for row in table(facts(errors))] == ["h = 1 (edge)"]
+
+
+def test_a_source_without_settings_is_called_by_its_label_also_as_a_reference():
+    label = "TreeSHAP (another quantity)"
+    against = rows(CNN, {0.1: 0.3, 1: 0.2}, metric="relative_error", reference="shapley")
+    assert f"The reference of Saliency is {label}." in text(facts(against), start)
+    beside = rows(CNN, {math.nan: 0.3}, metric="relative_error", family="shapley")
+    told = facts(rows(CNN, {0.1: 0.3}, metric="relative_error"), beside)
+    assert [row["best tried"] for row in table(told)] == ["h = 0.1", label]
+    found = text(told, start)
+    assert f"with forward differences (h = 0.1) and {label}." in found.replace("\N{NO-BREAK SPACE}", " ")
+    assert "The reference of" not in found
+    assert "nan" not in text(told).lower().split()
 
 
 def test_the_headlines_follow_the_data():

@@ -131,8 +131,12 @@ def test_text_that_yaml_did_not_read_as_a_number_is_one(text):
             "methods.integrated_gradients.baseline[1]: got 'a', expected a finite number",
         ),
         ("methods.a b", {"attribution": "saliency"}, "methods: got 'a b', expected: Letters, digits, _ and -"),
-        ("methods.x", {}, "methods.x: expected attribution: one of gradient, saliency, input_x_gradient, "),
-        ("methods.x", {"attribution": "lime"}, "methods.x.attribution: got 'lime', expected one of gradient, saliency"),
+        ("methods.x", {}, "methods.x: expected attribution: one of gradient, smoothgrad, saliency, "),
+        (
+            "methods.x",
+            {"attribution": "lime"},
+            "methods.x.attribution: got 'lime', expected one of gradient, smoothgrad",
+        ),
         ("methods.x", {"attribution": ["saliency"]}, "methods.x.attribution: got ['saliency'], expected one of gradi"),
         ("models.x", {"architecture": "x" * 100}, f"models.x.architecture: got '{'x' * 56}..., expected one of cnn"),
         ("gradients.x", {"steps": [1]}, "gradients.x: expected the key difference"),
@@ -151,7 +155,7 @@ def test_text_that_yaml_did_not_read_as_a_number_is_one(text):
         (
             "gradients.forward.step",
             [1],
-            "gradients.forward.step: unknown key, expected one of difference, dtypes, evaluation, step_unit, steps",
+            "gradients.forward.step: unknown key, expected one of arithmetic, difference, dtypes, evaluation, ",
         ),
         (
             "gradients.forward.difference",

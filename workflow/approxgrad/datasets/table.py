@@ -140,7 +140,7 @@ class Table(DatasetKind):
             return [f"effects: got {len(effects)} columns, expected {self.feature_shape[0]}"]
         named = () if self.features == "all" else self.features
         faults = unique_faults("features", named) + unique_faults("effects", effects)
-        return faults or self.csv.faults(dict(self.own_files))
+        return faults or self.csv.faults()
 
     def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
         """Return the rows; draws of a classification keep the proportions of the classes."""

@@ -20,6 +20,16 @@ from approxgrad.storage.array_files import load_arrays
 from approxgrad.storage.damage import DAMAGES
 from approxgrad.storage.table_checks import TableError
 
+CP1252 = "`csv: {encoding: cp1252}`"
+BEGINNINGS = {
+    b"\xff\xfe": "`csv: {encoding: utf-16}`",
+    b"\xfe\xff": "`csv: {encoding: utf-16}`",
+    b"\x1f\x8b": "it is compressed, and its name should end in .csv.gz",
+    b"PK\x03\x04": "it is a spreadsheet or a .zip file",
+    b"PAR1": "it is a .parquet file",
+}
+"""First bytes of files that are no text in the expected encoding, and what is likely then."""
+
 Column = NDArray[Any]
 
 Chosen = tuple[list[str], list[str]]
@@ -87,12 +97,16 @@ def _text_columns(
         types = {name if written.header else found.index(name): str for name in text}
         frame = pd.read_csv(path, header=0 if written.header else None, dtype=types, **options)
     except UnicodeDecodeError as error:
-        with path.open("rb") as file:
-            wide = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
-        likely = "utf-16" if wide else "cp1252"
-        raise DatasetError(f"{fault} ({one_line(error)}); perhaps `csv: {{encoding: {likely}}}`") from None
+        raise DatasetError(f"{fault} ({one_line(error)}); perhaps {_likely(path)}") from None
     except UnicodeError as error:
         raise DatasetError(f"{fault} ({one_line(error)}); perhaps another `csv: {{encoding: ...}}`") from None
     if len(frame) and not isinstance(frame.index, pd.RangeIndex):
         raise DatasetError(f"{path}: row 1 has more fields than the header")
     return {name: np.asarray(frame.iloc[:, found.index(name)]) for name in names}
+
+
+def _likely(path: Path) -> str:
+    """Return what a file that is not text in the expected encoding is likely to be."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    return next((words for start, words in BEGINNINGS.items() if head.startswith(start)), CP1252)

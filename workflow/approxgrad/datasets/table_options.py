@@ -73,13 +73,10 @@ class CsvFormat(Description):
         own = self.separator or TEXT_FILES[ending(path)]
         return WORDS.get(own, own)
 
-    def faults(self, paths: dict[str, str]) -> list[str]:
+    def faults(self) -> list[str]:
         """Return a line for an encoding that is not known, or for marks that contradict each other."""
         if self.separator not in (None, *WORDS) and len(self.separator or "") != 1:
             return [f"csv.separator: got {self.separator!r}, expected one character, tab or space"]
-        for path in paths.values():
-            if ending(path) in TEXT_FILES and self.separates(path) in (self.decimal, self.thousands):
-                return [f"csv.separator: is {self.separates(path)!r}, which is a mark in numbers too"]
         if self.decimal == self.thousands:
             return [f"csv.thousands: got {self.thousands!r}, which is the decimal mark"]
         try:

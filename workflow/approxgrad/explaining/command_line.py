@@ -14,7 +14,7 @@ import numpy as np
 
 from approxgrad.explaining.explanation import explain
 from approxgrad.explaining.opened import opened_model, read_input
-from approxgrad.explaining.picture import save_picture
+from approxgrad.explaining.picture import check_format, save_picture
 from approxgrad.gradients.spectrum import Spectrum
 from approxgrad.messages import one_line
 from approxgrad.models.black_box import TRANSFORMS
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 1 after a fault.
+        0, 1 after a fault, or 130 if interrupted.
     """
     given = parser().parse_args(arguments)
     try:
@@ -67,12 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"approxgrad: {one_line(error)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("approxgrad: interrupted", file=sys.stderr)
+        return 130
     for line in dict.fromkeys(str(own.message) for own in noted if str(own.message).startswith("budget:")):
         print(f"approxgrad: {line}", file=sys.stderr)
     return 0
 
 
 def _explain(given: argparse.Namespace) -> None:
+    check_format(given.output)
     try_writing([given.output])
     shape = tuple(given.shape) if given.shape else None
     model = opened_model(

@@ -194,6 +194,7 @@ def _batch(model: Model, image: Any) -> Any:
     one = len(image.shape) == len(shape) + 1 if isinstance(shape, tuple) else len(image.shape) > 3
     if one and len(image) != 1:
         raise ValueError(f"image: expected a single one, got shape {tuple(image.shape)}")
+    image = image.detach() if isinstance(image, Tensor) else image
     return image if one else image[None]
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+FORMATS = (".png", ".svg", ".pdf")
+"""Endings of the names of pictures."""
+
 WIDTH, HEIGHT = 3.5, 3.2  # inches
 LETTERS, TITLE = 58, 7  # most letters of a line of the title, and their size
 
@@ -65,10 +68,14 @@ def _draw_map(figure: Figure, axes: Axes, explanation: Explanation, values: NDAr
     )
 
 
-def save_picture(explanation: Explanation, path: Path | str) -> None:
-    """Write the picture as a file whose name ends in ``.png``, ``.svg`` or another that matplotlib knows."""
+def save_picture(explanation: Explanation, path: Path) -> None:
+    """Write the picture as a file whose name ends in one of :data:`FORMATS`."""
     figure = draw(explanation)
     with style.applied_style():
-        write_atomically(
-            path, partial(figure.savefig, metadata={"Software": None} if str(path).endswith("png") else {})
-        )
+        write_atomically(path, partial(figure.savefig, format=path.suffix[1:]))
+
+
+def check_format(path: Path) -> None:
+    """Refuse, by a ValueError, the name of a file that does not say how the picture is written."""
+    if path.suffix not in FORMATS:
+        raise ValueError(f"output: expected a name that ends in {', '.join(FORMATS)}, got {path.name!r}")

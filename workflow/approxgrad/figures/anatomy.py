@@ -30,6 +30,7 @@ BEST: dict[str, Any] = {"marker": "*", "markersize": 9, "markeredgecolor": style
 CHOSEN: dict[str, Any] = {"marker": "D", "markersize": 4.5, "markerfacecolor": "white", "markeredgewidth": 1.2}
 MEASURED: dict[str, Any] = {"linestyle": (0, (4, 1.2, 1, 1.2)), "linewidth": 1.2}
 GUIDE: dict[str, Any] = {"color": style.BLACK, "linestyle": (0, (1, 1.2)), "linewidth": 1.1, "zorder": 5}
+UNDEFINED = "No error is defined: what attributions are compared with is zero."
 NOTE = (
     "Line: median of the n samples. Band: quartiles. Dotted: power laws with the exponents of the panel (left, right "
     "of the minimum), fitted to at least three points of a branch."
@@ -103,8 +104,14 @@ def anatomy(curves: pd.DataFrame, params: Mapping[str, Any], split: pd.DataFrame
     power laws of its branches with their exponents, its best setting, and the one chosen at run time where there is
     one. Where `split` (:func:`approxgrad.evaluation.splitting.parts_table`) tell rounding and truncation, these are
     drawn in place of power laws. The panels are the `methods` in the parameters; a ValueError names one without rows.
+    Where no error is defined at all, the picture says so.
     """
     families, methods = params["families"], params["methods"]
+    if curves.empty:
+        figure = style.new_figure(style.COLUMN_WIDTH, 1.5)
+        figure.text(0.5, 0.5, UNDEFINED, ha="center", va="center")
+        style.annotate(figure, params["labels"], "Error against step", note="")
+        return figure
     kinds = {
         group.title: {source.family for source in group.sources} for group in style.source_groups(curves, families)
     }

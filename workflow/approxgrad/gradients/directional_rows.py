@@ -93,7 +93,7 @@ class DirectionalRows:
                 along = basis.features / taken * mean(torch.cat(differences, dim=1)).square().sum(dim=1)
                 scale = along / gradient.square().sum(dim=1)
             directions = torch.full_like(scale, taken, dtype=torch.long)
-            return Estimate(gradient, scale, slopes, directions, basis.orthonormal and taken == basis.features)
+            return Estimate(gradient, scale, slopes, directions, (directions == basis.features) & basis.orthonormal)
 
         def enough(total: Tensor, differences: list[Tensor]) -> bool:
             return bool((so_far(total, differences).cosines(probes)[2] >= (quality or 0)).all())

@@ -73,7 +73,7 @@ class DirectionalDifference(BatchedGradient):
         inputs are then differentiated one by one.
     probes : int, optional
         Random directions for the prediction, paid from the budget; by default 32, but at most one in twelve. With a
-        budget for all directions of the basis there are none.
+        budget for all directions of the basis there are none, unless there is a `quality`.
     path_points : int, optional
         Points of a path that the budget is divided among; by default as :func:`approxgrad.gradients.spending.spending`.
     seed : int
@@ -203,7 +203,7 @@ class DirectionalDifference(BatchedGradient):
         ends, starts = inputs.detach(), baselines.detach().to(inputs)
         size = self._basis([ends.shape[1:]], CPU).size
         points = self.path_points or path_points(self.evaluations, self.stencil, size)
-        spent = spending(self.evaluations, self.stencil, size, self.probes, points)
+        spent = spending(self.evaluations, self.stencil, size, self.probes, points, self.quality is not None)
         shares = (torch.arange(points, dtype=torch.float64, device=ends.device) + 0.5) / points
         indices = target_indices(target, len(ends), ends.device)
         each = POINT_BUFFERS * 8 * ends[0].numel() * points
@@ -234,7 +234,8 @@ class DirectionalDifference(BatchedGradient):
         The gradient is float64 of shape (inputs, d).
         """
         basis = self._basis([point.shape[1:] for point in stream.inputs], stream.device)
-        spent = spent or spending(self.evaluations, self.stencil, basis.size, self.probes)
+        watched = self.quality is not None
+        spent = spent or spending(self.evaluations, self.stencil, basis.size, self.probes, watched=watched)
         order = self.order.order(basis) if isinstance(self.order, Spectrum) else basis.order()
         order = order[: spent.directions]
         steps = steps_of_features(self.step, stream.inputs)

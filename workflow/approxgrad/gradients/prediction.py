@@ -38,15 +38,15 @@ class Estimate:
         Derivatives along the random directions, of shape (N, m).
     directions : Tensor
         How many directions were taken, integers of shape (N,).
-    whole : bool
-        Whether these are all directions that there can be.
+    whole : Tensor
+        Whether these are all directions that there can be, truth values of shape (N,).
     """
 
     gradient: Tensor
     scale: Tensor
     slopes: Tensor
     directions: Tensor
-    whole: bool = False
+    whole: Tensor
 
     @classmethod
     def joined(cls, parts: Sequence[Estimate]) -> Estimate:
@@ -58,12 +58,13 @@ class Estimate:
         captured = self.scale.square() * self.gradient.square().sum(dim=1)
         count = self.slopes.shape[1]
         if count == 0:
-            missed = torch.full_like(captured, 0.0 if self.whole else math.nan)
+            missed = torch.full_like(captured, math.nan)
         else:
             nearest = self.scale.unsqueeze(1) * self.gradient
             parts = balanced_slices(count, max(1, ELEMENTS // probes.features))
             explained = torch.cat([nearest @ probes.directions(part).T for part in parts], dim=1)
             missed = probes.features * (self.slopes - explained).square().mean(dim=1)
+        missed = missed.masked_fill(self.whole, 0.0)
         # The missed energy is to its estimate as m is to chi squared of m degrees, if many features take part in it.
         few, many = _chi_squared(count) if count else (1.0, 1.0)
         cosine, lower, upper = ((captured / (captured + missed / share)).sqrt() for share in (1.0, few, many))

@@ -16,6 +16,9 @@ PROBES = 32
 PROBE_SHARE = 12
 """At most one direction of so many is a random one for the prediction."""
 
+LEAST_WATCHED = 8
+"""Fewest probes by which it is decided whether directions will do."""
+
 
 @dataclass(frozen=True)
 class Spending:
@@ -42,14 +45,20 @@ def check_budget(budget: int | None, probes: int | None, points: int | None, ste
         raise ValueError(f"budget: expected at least {least} for one direction{beside}, got {budget}")
 
 
-def spending(budget: int | None, stencil: Stencil, size: int, probes: int | None, points: int = 1) -> Spending:
-    """Return what a budget for the gradients at some points is spent on, if there are so many directions."""
+def spending(
+    budget: int | None, stencil: Stencil, size: int, probes: int | None, points: int = 1, watched: bool = False
+) -> Spending:
+    """Return what a budget for the gradients at some points is spent on, if there are so many directions.
+
+    A gradient that is `watched`, to stop when it is good enough, has probes even if all directions are paid for.
+    """
     if budget is None:
         return Spending(size, probes or 0, points, stencil)
     affordable = (budget // points - int(stencil.uses_base)) // len(stencil.shifts)
-    if affordable >= size and not probes:
+    if affordable >= size and not (probes or watched):
         return Spending(size, 0, points, stencil)
-    own = min(PROBES, affordable // PROBE_SHARE) if probes is None else probes
+    least = min(LEAST_WATCHED, affordable // 2) if watched else 0
+    own = max(least, min(PROBES, min(size, affordable) // PROBE_SHARE)) if probes is None else probes
     if affordable <= own:
         raise ValueError(f"budget: {budget} does not pay for a direction and {own} probes at each of {points} points")
     return Spending(min(size, affordable - own), own, points, stencil)

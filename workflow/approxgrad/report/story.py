@@ -99,11 +99,32 @@ def _scope(facts: Facts) -> list[str]:
             (curve.settings[end], curve.at(end)) for curve in found if curve.look["label"] == label for end in (0, -1)
         ]
         smallest, largest = min(own)[1], max(own)[1]
-        gradients.append(f"{label} ({smallest if smallest == largest else f'{smallest} to {largest}'})")
+        # A source without a setting is called by its label.
+        ends = [] if smallest == label else [smallest] if smallest == largest else [f"{smallest} to {largest}"]
+        gradients.append(" ".join([label, *(f"({own})" for own in ends)]))
     return [
         f"This study compares {wording.count(len(cells), 'approximated attribution')} with the reference: {counted}, "
-        f"with {wording.listed(gradients)}."
+        f"with {wording.listed(gradients)}.",
+        *_other_quantities(facts, rows),
     ]
+
+
+def _other_quantities(facts: Facts, rows: pd.DataFrame) -> list[str]:
+    """Say which references are no gradients: sources without a setting, besides the exact one."""
+    found = []
+    for label, own in _labelled(facts, rows).groupby("label", sort=False):
+        methods = list(dict.fromkeys(facts.labels["method"][name] for name in own["method"].astype(str)))
+        found.append(f"The reference of {wording.listed(methods)} is {label}.")
+    return found
+
+
+def _labelled(facts: Facts, rows: pd.DataFrame) -> pd.DataFrame:
+    looks = [
+        facts.families[str(dataset)].get(str(reference), {"exact": True})
+        for dataset, reference in zip(rows["dataset"], rows["reference"], strict=True)
+    ]
+    other = [not look["exact"] for look in looks]
+    return rows[other].assign(label=[look["label"] for look in looks if not look["exact"]])
 
 
 def _data(facts: Facts) -> list[tuple[str, str]]:

@@ -69,7 +69,12 @@ class Propagator:
             return
         places = torch.full((self._shape.numel() + 1,), -1, device=self._device)
         places[features] = torch.arange(len(features), device=self._device)
+        height, width = self._plan.patches.counts[1:]  # type: ignore[union-attr]
+        wanted = set((features // width % height).tolist())
+        phases = len(self._plan.windows.source[0].starts)
         for block in blocks(self._plan, self._budget):
+            if wanted.isdisjoint(phase + phases * row for phase in block.down for row in block.rows):
+                continue
             number = places[perturbed(block, self._plan).to(self._device)]
             if bool((number >= 0).any()):
                 yield self._part(block, self._start(self._plan.windows, number, moves / self._network.unit), number)

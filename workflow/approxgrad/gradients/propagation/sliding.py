@@ -116,9 +116,10 @@ class MeanPoolForm(Form):
     @classmethod
     def covers(cls, rule: Linear) -> bool:
         """Return whether the rule has this form."""
+        if rule.node.target is not aten.avg_pool2d.default or rule.node.kwargs:
+            return False
         args: dict[int, Any] = dict(enumerate(rule.node.args))
-        plain = not any(_pair(args.get(3) or (0,))) and not args.get(4) and args.get(6) is None
-        return rule.node.target is aten.avg_pool2d.default and plain and not rule.node.kwargs
+        return not any(_pair(args.get(3) or (0,))) and not args.get(4) and args.get(6) is None
 
     def __init__(self, rule: Linear) -> None:
         super().__init__(rule)
