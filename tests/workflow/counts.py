@@ -48,6 +48,7 @@ def work(study: Study) -> dict[str, list[tuple[str, ...]]]:
         "measure_model": [names for names in study.models if names not in (*trained, *fitted, *made)],
         **{f"make_{file.replace('.', '_')}": [n for n in made if made[n] == file] for file in made.values()},
         "choose_step": [tuple(choice.keys.values()) for choice in study.choices.values()],
+        "measure_spectrum": [tuple(pilots.keys.values()) for pilots in study.spectra.values()],
         **_evaluating("differentiate", "gather_gradients", study.gradients.values()),
         "derive": [tuple(cell.keys.values()) for cell in derived],
         **_evaluating("attribute", "gather_shards", alone),
@@ -64,6 +65,8 @@ def work(study: Study) -> dict[str, list[tuple[str, ...]]]:
         "plot_maps": [names for names in images if study.compared_methods(*names)],
         "plot_anatomy": sorted({(dataset, model) for dataset, model, _ in compared}),
         "plot_twins": _twins(study),
+        "plot_budget": study.budgeted,
+        "choose_sources": [()] if study.budgeted else [],
         "plot_learning_curves": trained,
         **{rule: [()] for rule in (*ONCE, *PAGES)},
     }

@@ -30,6 +30,7 @@ SHARED = {
         "compare_sources",
         "tabulate_ranges",
         "recommend_steps",
+        "choose_sources",
         "summarise_published",
     ),
     "plot.py": tuple(f"plot_{name}" for name in FIGURES),
