@@ -117,7 +117,7 @@ def read_any_archive(path):
 
 
 def read_fitting(path):
-    fit_weights(model(), read_weights(path), str(path))
+    fit_weights(model(), read_weights(path)[0], str(path))
 
 
 def read_picture(path):
