@@ -199,9 +199,9 @@ def test_a_plain_function_is_a_model():
         (
             {"method": "gradcam"},
             ValueError,
-            "method: got 'gradcam', expected one of gradient, saliency, input_x_gradient, ",
+            "method: got 'gradcam', expected one of gradient, smoothgrad, saliency, input_x_gradient, ",
         ),
-        ({"n_steps": 5}, TypeError, "n_steps: not an option of saliency, which takes none"),
+        ({"n_steps": 5}, TypeError, "n_steps: not an option of saliency, which takes signed"),
         (
             {"method": "integrated_gradients", "steps": 5},
             TypeError,

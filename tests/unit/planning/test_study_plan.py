@@ -19,6 +19,9 @@ from approxgrad.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+for entry in DEFAULT["datasets"].values():
+    if entry["kind"] == "synthetic":
+        entry["rows"] = {"train": 700, "validation": 300, "test": 300}
 PAIR = ("synthetic_linear", "mlp")
 SPEED = Speed(start_up=2.0, forward=100.0, exact=10.0, training=0.001, gpu=False)
 INPUTS = {"synthetic_linear": Inputs((12,), 700, 12, 12)}

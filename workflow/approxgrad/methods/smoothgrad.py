@@ -26,7 +26,7 @@ class SmoothGrad(Method):
     name: ClassVar[str] = "smoothgrad"
     label: ClassVar[str] = "SmoothGrad"
 
-    sigma: Annotated[Number, option("Standard deviation of the noise, in units of the model's inputs.", gt=0)]
+    sigma: Annotated[Number, option("Standard deviation of the noise, in units of the model's inputs.", gt=0)] = 0.1
     n_samples: Annotated[Integer, option("Noisy copies of each input.", ge=1, le=100000)] = 50
     seed: Annotated[Integer, option("Seed of the noise.", ge=0)] = 0
 
