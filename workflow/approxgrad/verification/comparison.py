@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from approxgrad.evaluation.files import METRIC_TABLE, TEST_MEASURES
-from approxgrad.evaluation.metric_tables import evaluate_method
+from approxgrad.evaluation.metric_tables import method_table
 from approxgrad.evaluation.metrics import METRICS
 from approxgrad.provenance.document import CONDITIONS, ProvenanceError, described, read_provenance
 from approxgrad.seeds import derive_seed
@@ -91,7 +91,13 @@ def verify_cell(
             found.append((path, "provenance", "; ".join(differences(_without(recorded), _without(now)))))
             found.append((path, "values", value_difference(path, again, tolerance)))
         if "metrics" in files:
-            found.append((files["metrics"], "metrics", _metric_difference(study, cell, files["metrics"], same)))
+            found.append(
+                (
+                    files["metrics"],
+                    "metrics",
+                    _metric_difference(cell, files["metrics"], origins[files["metrics"]], same),
+                )
+            )
     except (ProvenanceError, TableError) as error:
         found.append((cell.path, "values", str(error)))
     return [Finding("/".join(cell.keys.values()), *finding) for finding in dict.fromkeys(found)]
@@ -185,17 +191,13 @@ def value_difference(path: str, again: Path, tolerance: float | None) -> str:
     return _table_difference(old, new) or "; ".join(differences(recorded, now))
 
 
-def _metric_difference(study: Study, cell: Cell, path: str, same: bool) -> str:
+def _metric_difference(cell: Cell, path: str, origin: Origin, same: bool) -> str:
     """Say what differs between a table of metrics and the metrics of the stored maps."""
-    names = cell.dataset, cell.model, cell.method
-    exact = [reference.path for reference in study.references(*names)]
-    approximated = [other.path for other in study.approximated(*names)]
-    twin = study.twin(cell.model) or ""
     table = read_table(path)[0].replace_schema_metadata()
     features = len(read_attributions(cell.path).attribution[0])
     # A metric sums over the features.
     tolerance = 0.0 if same else features * float(np.finfo(np.float64).eps)
-    return _table_difference(table, evaluate_method(exact, approximated, twin), tolerance)
+    return _table_difference(table, method_table(origin.inputs, origin.parameters), tolerance)
 
 
 def _without(document: Mapping[str, Any]) -> dict[str, Any]:
