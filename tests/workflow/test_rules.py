@@ -23,7 +23,7 @@ SHARED = {
     "attribute.py": ("attribute", "attribute_shard", "differentiate", "differentiate_shard"),
     "make_model.py": ("make_model_onnx", "make_model_skops"),
     "gather_shards.py": ("gather_shards", "gather_gradients"),
-    "evaluate.py": ("evaluate", "evaluate_completeness", "evaluate_published"),
+    "evaluate.py": ("evaluate", "evaluate_completeness", "evaluate_published", "split_errors"),
     "tabulate.py": (
         "tabulate_models",
         "summarise",

@@ -19,6 +19,7 @@ from approxgrad.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+DEFAULT["models"]["mlp"]["training"]["epochs"] = 300
 for entry in DEFAULT["datasets"].values():
     if entry["kind"] == "synthetic":
         entry["rows"] = {"train": 700, "validation": 300, "test": 300}
