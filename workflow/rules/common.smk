@@ -11,6 +11,7 @@ import approxgrad
 from snakemake.io import ancient, sourcecache_entry
 
 from approxgrad.datasets.image_files import listing_digest
+from approxgrad.descriptions import written
 from approxgrad.provenance.dependencies import library_versions, pass_on_package, source_files
 from approxgrad.provenance.digests import code_digest, file_state
 from approxgrad.datasets.kind import DATASETS
@@ -216,3 +217,30 @@ wildcard_constraints:
     points="inputs|path-[A-Za-z0-9_.+-]+",
     source="[A-Za-z0-9_-]+",
     shard="[1-9][0-9]*-of-[1-9][0-9]*",
+
+
+# Whether a method has a matched truth on a data set, and what that follows from.
+def has_functions(wildcards):
+    return study.dataset(wildcards.dataset).has_functions
+
+
+def true_entries(wildcards):
+    own = study.dataset(wildcards.dataset)
+    return {"dataset": {"kind": own.name, **written(own)}, "method": study.method(wildcards.method).entry}
+
+
+def true_modules(wildcards):
+    described = [dataset_module(wildcards), METHODS.module(study.method(wildcards.method).name)]
+    return described if has_functions(wildcards) else []
+
+
+def faithful_modules(wildcards):
+    return [METHODS.module(study.method(wildcards.method).name), *kind_modules(wildcards.model)]
+
+
+# What the maps of a comparison are compared with, in each precision, as the tables of faithfulness name it.
+def faithful_references():
+    for names in study.comparisons:
+        twin = study.twin(names[1])
+        for cell in study.references(*names):
+            yield [*names, cell.gradient.dtype, cell.gradient.name + (f" of {twin}" if twin else "")]

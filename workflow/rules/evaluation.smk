@@ -1,4 +1,3 @@
-from approxgrad.descriptions import written
 from approxgrad.evaluation.files import (
     ERROR_PARTS,
     FAITHFULNESS,
@@ -9,25 +8,6 @@ from approxgrad.evaluation.files import (
 )
 from approxgrad.study.path_methods import complete_methods, path_cells
 from approxgrad.study.split_cells import split_cells, split_models
-
-
-# Whether a method has a matched truth on a data set, and what that follows from.
-def has_functions(wildcards):
-    return study.dataset(wildcards.dataset).has_functions
-
-
-def true_entries(wildcards):
-    own = study.dataset(wildcards.dataset)
-    return {"dataset": {"kind": own.name, **written(own)}, "method": study.method(wildcards.method).entry}
-
-
-def true_modules(wildcards):
-    described = [dataset_module(wildcards), METHODS.module(study.method(wildcards.method).name)]
-    return described if has_functions(wildcards) else []
-
-
-def faithful_modules(wildcards):
-    return [METHODS.module(study.method(wildcards.method).name), *kind_modules(wildcards.model)]
 
 
 rule evaluate:
@@ -203,14 +183,6 @@ FAITHFUL = [
     for dataset, model, method in study.comparisons
     if study.config.faithfulness
 ]
-
-
-# What the maps of a comparison are compared with, in each precision, as the tables of faithfulness name it.
-def faithful_references():
-    for names in study.comparisons:
-        twin = study.twin(names[1])
-        for cell in study.references(*names):
-            yield [*names, cell.gradient.dtype, cell.gradient.name + (f" of {twin}" if twin else "")]
 
 
 # Tables of the whole study by the names of their rules: what each says and is called, the file, the function that makes
