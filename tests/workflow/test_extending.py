@@ -10,6 +10,7 @@ import yaml
 from running import REPOSITORY, Place
 
 PAGE = REPOSITORY / "docs" / "extending.md"
+FILE = r"<!-- ([\w.]+) -->\n(?:<!-- [^\n]* -->\n\n)?```\w+\n(.*?)```"
 SIZES = {"random_directions-n17": 17, "random_directions-n65": 65, "central-h0.001": 24}
 
 
@@ -17,7 +18,7 @@ SIZES = {"random_directions-n17": 17, "random_directions-n65": 65, "central-h0.0
 def place(tmp_path_factory):
     """A finished run of the study on the page, in a folder of its own."""
     folder = tmp_path_factory.mktemp("extending")
-    for name, text in re.findall(r"<!-- ([\w.]+) -->\n```\w+\n(.*?)```", PAGE.read_text(), re.DOTALL):
+    for name, text in re.findall(FILE, PAGE.read_text(), re.DOTALL):
         (folder / name).write_text(text)
     place = Place(folder, overlays=(folder / "study.yaml",))
     outcome = place.run()

@@ -144,7 +144,7 @@ def test_maps_are_compared_with_the_exact_ones_of_the_twin(place):
     counted = maps.groupby(["model", "gradient"], observed=True).size().to_dict()
     assert counted == approximated | {("mlp", "exact"): 4, ("own", "exact"): 4}
     metrics = pd.read_parquet(results / "metrics")
-    assert set(metrics["reference"]) == {"exact of mlp", "exact of own", "truth"}
+    assert set(metrics["reference"]) == {"exact of mlp", "exact of own", "truth", "matched truth"}
     assert set(metrics["gradient"]) == {"forward-h0.5", "forward-h1"}
     table = maps.set_index(["model", "gradient", "sample"])["attribution"].map(lambda values: values.astype(float))
     for model, twin in (("coarse", "mlp"), ("own_half", "own"), ("own_int8", "own")):

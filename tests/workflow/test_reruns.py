@@ -242,8 +242,8 @@ def test_another_version_of_a_library_reruns_what_it_can_change(tiny_copy, tmp_p
     assert ("Params have changed since last execution" in planned.text) == bool(jobs)
 
 
-def test_a_library_reruns_only_the_methods_that_use_it(tiny_copy, tmp_path):
-    assert made_anew(with_version(tiny_copy, tmp_path, "captum", "99.1")) == {"attribute": COMPLETE}
+def test_a_library_that_no_source_of_the_study_uses_reruns_nothing(tiny_copy, tmp_path):
+    assert made_anew(with_version(tiny_copy, tmp_path, "captum", "99.1")) == {}
 
 
 @pytest.mark.soak

@@ -101,7 +101,7 @@ def test_options_have_bounds(name, options):
 
 
 def test_only_the_users_wishes_about_evaluation_are_passed_on():
-    assert looks({"architecture": "cnn", "batch_size": 3}) == {"batch_size": 3}
+    assert looks({"small": {"architecture": "cnn", "batch_size": 3}}, "small") == {"batch_size": 3}
 
 
 # Plain functions.

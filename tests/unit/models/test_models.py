@@ -71,7 +71,7 @@ def test_unfit_shapes_are_refused(architecture, shape):
 
 
 def test_unknown_architectures_are_refused_with_the_known_ones():
-    with pytest.raises(ModelError, match=r"^architecture: got 'vgg', expected one of cnn, mlp, resnet18, resnet50, f"):
+    with pytest.raises(ModelError, match=r"^architecture: got 'vgg', expected one of cnn, mlp, resnet18, resnet50, t"):
         build_model(architecture="vgg", input_shape=(3,), outputs=1)
 
 

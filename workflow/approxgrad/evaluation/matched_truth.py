@@ -41,8 +41,11 @@ class MatchedTruth:
         self._metadata = metadata
 
     def __call__(self, inputs: Array) -> Array | None:
-        """Return it for model inputs, both of shape (N, d); None where it is not known."""
-        if self._kind is None or self._method is None:
+        """Return it for model inputs, both of shape (N, d); None where it is not known.
+
+        It is not known of files that do not tell how the inputs were normalised.
+        """
+        if self._kind is None or self._method is None or not {"feature_shape", "normalisation"} <= set(self._metadata):
             return None
         values, slopes = self._effects(inputs)
         given = self._metadata.get("baseline_values")
