@@ -19,7 +19,19 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from approxgrad import DirectionalDifference, ExactGradient, FiniteDifference, Spectrum, attribute
+from approxgrad import (
+    GEEX,
+    GEFA,
+    SPSA,
+    DirectionalDifference,
+    ExactGradient,
+    FiniteDifference,
+    GaussianSmoothing,
+    KernelShap,
+    Lime,
+    Spectrum,
+    attribute,
+)
 from approxgrad.gradients.prediction import correlation
 from approxgrad.gradients.wrapping import ModelWrapper
 from bench.trained import ARCHITECTURES, drawn_images, network
@@ -35,6 +47,10 @@ MAPS: Maps = {"saliency": lambda g, x: g.abs(), "input_x_gradient": lambda g, x:
 
 PATH = "integrated_gradients"
 Source = Callable[..., tuple[Tensor, ...]]
+
+# Published estimates of gradients, and of attributions along a path, as their classes have them by default.
+OF_GRADIENTS: dict[str, Callable[[int], Source]] = {"SPSA": SPSA, "Gaussian smoothing": GaussianSmoothing}
+OF_PATHS: dict[str, Callable[[int], Source]] = {"GEEX": GEEX, "GEFA": GEFA, "KernelShap": KernelShap, "Lime": Lime}
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,7 @@ def estimators(case: Case, path: bool) -> dict[str, Callable[[int], Source]]:
         "random orthogonal": directions("orthogonal"),
         "single features": directions("pixels"),
         "independent random": directions("random"),
+        **OF_GRADIENTS,
     }
 
 
@@ -99,13 +116,15 @@ def cases(folder: Path, names: list[str], count: int, ordered: bool) -> Iterator
 
 
 def agreement(
-    case: Case, exact: dict[str, Tensor], name: str, budget: int, source: Source, along: Source | None = None
+    case: Case, exact: dict[str, Tensor], name: str, budget: int, source: Source | None, along: Source | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield the agreement of each map of a source with the exact one; the second source is for paths."""
     start = time.process_time()
-    gradient = source(case.model, case.images, case.labels)[0]
+    maps = {}
+    if source is not None:
+        gradient = source(case.model, case.images, case.labels)[0]
+        maps = {method: of(gradient, case.images) for method, of in MAPS.items()}
     spent = time.process_time() - start
-    maps = {method: of(gradient, case.images) for method, of in MAPS.items()}
     if along is not None:
         maps[PATH] = attribute(case.model, case.images, target=case.labels, method=PATH, gradient=along)
     for method, found in maps.items():
@@ -125,6 +144,9 @@ def table(
                 continue
             along = estimators(case, path=True)[name]
             yield from agreement(case, exact, name, budget, made(budget), along(budget))
+        for name, made in OF_PATHS.items():
+            if wanted is None or name in wanted:
+                yield from agreement(case, exact, name, budget, None, made(budget))
     if wanted is not None:
         return
     whole = case.images[0].numel() + 1
