@@ -206,7 +206,7 @@ def prepared_model(
 def check_points(options: dict[str, Any], gradient: Any) -> None:
     """Refuse, by a TypeError, points of a path beside a gradient that chooses them."""
     if "n_steps" in options and getattr(gradient, "chooses_points", False):
-        raise TypeError("n_steps: the points of the path follow from the gradient's budget; path_points= sets them")
+        raise TypeError("n_steps: the points of the path follow from the gradient's budget; leave it out")
 
 
 def configured_method(method: str, options: dict[str, Any]) -> Method:
