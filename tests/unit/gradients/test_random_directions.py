@@ -190,3 +190,10 @@ def test_a_model_with_random_rows_or_outputs_that_are_not_finite_is_refused(sour
 def test_a_lost_step_is_refused():
     with pytest.raises(ValueError, match="step: 1e-30 is lost"):
         SPSA(10, 1e-30)(linear, points(2, 3))
+
+
+def test_points_of_a_path_beside_a_budget_are_refused_with_what_helps():
+    with pytest.raises(
+        TypeError, match=r"^n_steps: the points of the path follow from the gradient's budget; leave it out$"
+    ):
+        attribute(quadratic, points(2, 3), method="integrated_gradients", gradient=SPSA(20), n_steps=5)
