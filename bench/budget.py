@@ -32,8 +32,8 @@ from approxgrad import (
     Spectrum,
     attribute,
 )
-from approxgrad.gradients.prediction import correlation
-from approxgrad.gradients.wrapping import ModelWrapper
+from approxgrad.gradients.directional.prediction import correlation
+from approxgrad.gradients.evaluating.wrapping import ModelWrapper
 from bench.trained import ARCHITECTURES, drawn_images, network
 
 STEP = 0.1

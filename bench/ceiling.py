@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from approxgrad.gradients.batching import LARGEST_BATCH
-from approxgrad.gradients.checks import Model
+from approxgrad.gradients.evaluating.batching import LARGEST_BATCH
+from approxgrad.gradients.evaluating.checks import Model
 from bench.peers import chosen_batch, engine, looked_at, set_allocator
 from bench.subjects import Subject, some_features
 from bench.timing import Work, interleaved, rates, synchronise

@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 
 from approxgrad import FiniteDifference, attribute
-from approxgrad.gradients.batching import memory_budget
-from approxgrad.gradients.wrapping import ModelWrapper
+from approxgrad.gradients.evaluating.batching import memory_budget
+from approxgrad.gradients.evaluating.wrapping import ModelWrapper
 from bench.subjects import STEP, TARGET, subject
 
 MEBIBYTE = 2**20

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from approxgrad import FiniteDifference, OnnxModel
-from approxgrad.gradients.targets import target_indices
+from approxgrad.gradients.evaluating.targets import target_indices
 from approxgrad.models.device import set_up_torch
 from bench.subjects import STEP, TARGET, some_features, subject
 from bench.timing import Work, interleaved_processes, rates

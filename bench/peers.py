@@ -14,11 +14,11 @@ from captum.attr import FeatureAblation
 from torch import Tensor, nn
 
 from approxgrad import FiniteDifference
-from approxgrad.gradients.acceleration import KEPT_BYTES, MMAP_THRESHOLD, TRIM_THRESHOLD
-from approxgrad.gradients.batching import memory_budget
-from approxgrad.gradients.checks import Model
-from approxgrad.gradients.prepared import PreparedModel
-from approxgrad.gradients.targets import target_indices
+from approxgrad.gradients.evaluating.acceleration import KEPT_BYTES, MMAP_THRESHOLD, TRIM_THRESHOLD
+from approxgrad.gradients.evaluating.batching import memory_budget
+from approxgrad.gradients.evaluating.checks import Model
+from approxgrad.gradients.evaluating.prepared import PreparedModel
+from approxgrad.gradients.evaluating.targets import target_indices
 from approxgrad.models.device import set_up_torch
 from bench.subjects import STEP, TARGET, Subject, some_features, subject
 from bench.timing import Work, interleaved_processes, rates, synchronise

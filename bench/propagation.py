@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from approxgrad import FiniteDifference, attribute
-from approxgrad.gradients.batching import memory_budget
-from approxgrad.gradients.evaluation import evaluation
-from approxgrad.gradients.following import Following
+from approxgrad.gradients.evaluating.batching import memory_budget
+from approxgrad.gradients.evaluating.evaluation import evaluation
+from approxgrad.gradients.propagation.following import Following
 from approxgrad.gradients.propagation.memory import blocks
 from approxgrad.gradients.propagation.plan import Plan
 from approxgrad.gradients.propagation.run import Propagator, perturbed

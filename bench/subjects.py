@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from approxgrad import CompiledModel
-from approxgrad.gradients.checks import Model
+from approxgrad.gradients.evaluating.checks import Model
 from approxgrad.models.kind import MODELS
 
 STEP = 0.01

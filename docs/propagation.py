@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from approxgrad.gradients.evaluation import evaluation
+from approxgrad.gradients.evaluating.evaluation import evaluation
 from approxgrad.gradients.propagation.network import Network, unit_moves
 from approxgrad.gradients.propagation.plan import Plan
 from approxgrad.gradients.propagation.run import Propagator

@@ -12,8 +12,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from approxgrad.gradients.evaluating.targets import target_indices
 from approxgrad.gradients.stencils import SCHEMES, stencil
-from approxgrad.gradients.targets import target_indices
 
 STEPS = [2.0, 1.0, 0.3, 0.125, 0.1, 0.01, 1e-3]
 DTYPES = [torch.float32, torch.float64]

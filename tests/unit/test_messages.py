@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from approxgrad import FiniteDifference, attribute
-from approxgrad.gradients.checks import check_resolved
+from approxgrad.gradients.evaluating.checks import check_resolved
 from approxgrad.messages import one_line
 from approxgrad.running.job import is_expected
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from approxgrad.gradients.spectrum_tables import read_spectrum
+from approxgrad.gradients.directional.spectrum_tables import read_spectrum
 from approxgrad.storage.attributions import attribution_file
 
 pytestmark = pytest.mark.workflow

@@ -140,7 +140,7 @@ def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
         # The maps quote two of the measures.
         (f"{PACKAGE}/evaluation/metrics.py", (*EVALUATE, "plot_maps")),
         (f"{PACKAGE}/evaluation/paired.py", ("compare_sources", "tell_story", *RUN)),
-        (f"{PACKAGE}/gradients/evaluated.py", ATTRIBUTE),
+        (f"{PACKAGE}/gradients/evaluating/evaluated.py", ATTRIBUTE),
         (f"{PACKAGE}/models/training.py", TRAIN),
         (f"{PACKAGE}/storage/tables.py", EVERYTHING),
         (f"{PACKAGE}/running/job.py", ()),

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from approxgrad.evaluation.results import read_results
     from approxgrad.explaining.explanation import explain
     from approxgrad.figures.plotting import plot_attribution
-    from approxgrad.gradients.directions import DirectionalDifference
+    from approxgrad.gradients.directional.directions import DirectionalDifference
+    from approxgrad.gradients.directional.spectrum import Spectrum
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
-    from approxgrad.gradients.path_estimates import GEEX, GEFA
-    from approxgrad.gradients.random_directions import SPSA, GaussianSmoothing
-    from approxgrad.gradients.spectrum import Spectrum
-    from approxgrad.gradients.surrogates import KernelShap, Lime
+    from approxgrad.gradients.published.path_estimates import GEEX, GEFA
+    from approxgrad.gradients.published.random_directions import SPSA, GaussianSmoothing
+    from approxgrad.gradients.published.surrogates import KernelShap, Lime
     from approxgrad.methods.attribution import attribute
     from approxgrad.methods.group_totals import group_totals
     from approxgrad.methods.original import ApproxAttribution
@@ -62,18 +62,18 @@ __all__ = [
 _MODULES = {
     "ApproxAttribution": "approxgrad.methods.original",
     "CompiledModel": "approxgrad.models.compilation",
-    "DirectionalDifference": "approxgrad.gradients.directions",
+    "DirectionalDifference": "approxgrad.gradients.directional.directions",
     "ExactGradient": "approxgrad.gradients.exact",
     "FiniteDifference": "approxgrad.gradients.finite_differences",
-    "GEEX": "approxgrad.gradients.path_estimates",
-    "GEFA": "approxgrad.gradients.path_estimates",
-    "GaussianSmoothing": "approxgrad.gradients.random_directions",
-    "KernelShap": "approxgrad.gradients.surrogates",
-    "Lime": "approxgrad.gradients.surrogates",
+    "GEEX": "approxgrad.gradients.published.path_estimates",
+    "GEFA": "approxgrad.gradients.published.path_estimates",
+    "GaussianSmoothing": "approxgrad.gradients.published.random_directions",
+    "KernelShap": "approxgrad.gradients.published.surrogates",
+    "Lime": "approxgrad.gradients.published.surrogates",
     "OnnxModel": "approxgrad.models.onnx_model",
-    "SPSA": "approxgrad.gradients.random_directions",
+    "SPSA": "approxgrad.gradients.published.random_directions",
     "ServiceModel": "approxgrad.models.services.service_model",
-    "Spectrum": "approxgrad.gradients.spectrum",
+    "Spectrum": "approxgrad.gradients.directional.spectrum",
     "StepChoice": "approxgrad.steps.choice",
     "TreeModel": "approxgrad.models.tree_model",
     "attribute": "approxgrad.methods.attribution",

@@ -1,7 +1,7 @@
 """Measure in which directions the gradients of a model lie, at some training rows."""
 
 import approxgrad.running.startup  # noqa: F401 - comes first
-from approxgrad.gradients.spectrum_tables import write_spectrum
+from approxgrad.gradients.directional.spectrum_tables import write_spectrum
 from approxgrad.models.device import machine, set_up_torch
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job

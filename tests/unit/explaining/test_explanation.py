@@ -12,7 +12,7 @@ from approxgrad import explain
 from approxgrad.explaining.command_line import main
 from approxgrad.explaining.opened import opened_model, read_input
 from approxgrad.explaining.picture import draw
-from approxgrad.gradients.rows import RowError
+from approxgrad.gradients.evaluating.rows import RowError
 from problems import points
 from stub_services import FEATURES, http_service
 

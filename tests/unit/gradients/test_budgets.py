@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from approxgrad.gradients.budgeted_directions import Directions
-from approxgrad.gradients.published import Sampling, Smoothing, Surrogate
+from approxgrad.gradients.directional.budgeted_directions import Directions
+from approxgrad.gradients.published.sources import Sampling, Smoothing, Surrogate
 from approxgrad.gradients.source import Source, source_of, sources
 from approxgrad.methods.attribution import attribute_with
 from approxgrad.methods.method import METHODS

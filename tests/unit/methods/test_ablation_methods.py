@@ -8,8 +8,8 @@ from captum.attr import FeatureAblation, Occlusion
 from torch import nn
 
 from approxgrad import FiniteDifference, attribute
-from approxgrad.gradients.counting import CountedModel
-from approxgrad.gradients.following import Following
+from approxgrad.gradients.evaluating.counting import CountedModel
+from approxgrad.gradients.propagation.following import Following
 from approxgrad.gradients.source import evaluated_source
 from approxgrad.methods.method import METHODS
 

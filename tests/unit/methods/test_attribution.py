@@ -3,7 +3,7 @@ import torch
 from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import nn
 
-import approxgrad.gradients.batching
+import approxgrad.gradients.evaluating.batching
 from approxgrad import ExactGradient, FiniteDifference, attribute
 from approxgrad.gradients.difference import Difference
 from approxgrad.gradients.source import Source
@@ -125,7 +125,7 @@ def test_groups_of_inputs_and_parts_of_paths_change_rounding_only(monkeypatch, g
     whole = attribute(model, x, **options)
     # An eighth of the budget holds the buffers of so many path points of four float64 numbers; a path has six.
     budget = 8 * points_at_once * PATH_BUFFERS * 4 * 8
-    monkeypatch.setattr(approxgrad.gradients.batching, "memory_budget", lambda _: budget)
+    monkeypatch.setattr(approxgrad.gradients.evaluating.batching, "memory_budget", lambda _: budget)
     lengths = []
     kind = ExactGradient if gradient == "exact" else FiniteDifference
     original = kind.__call__

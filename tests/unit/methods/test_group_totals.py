@@ -5,7 +5,7 @@ import torch
 from captum.attr import FeatureAblation
 
 from approxgrad import DirectionalDifference, ExactGradient, FiniteDifference, attribute, group_totals
-from approxgrad.gradients.rows import RowError
+from approxgrad.gradients.evaluating.rows import RowError
 from problems import RecordingModel, linear, points, small_cnn, softplus_mlp
 
 MASK = torch.tensor([[[0, 0, 1, 1], [0, 0, 1, 1], [5, 5, 9, 9], [5, 5, 9, 9]]])

@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import functional_call
 
 from approxgrad import CompiledModel, FiniteDifference
-from approxgrad.gradients.wrapping import weights_in_order
+from approxgrad.gradients.evaluating.wrapping import weights_in_order
 from approxgrad.models.compilation import padded_size
 
 EPS = torch.finfo(torch.float32).eps

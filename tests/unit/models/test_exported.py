@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from approxgrad.descriptions import read
-from approxgrad.gradients.rows import RowError, check_rows
+from approxgrad.gradients.evaluating.rows import RowError, check_rows
 from approxgrad.models.exporting import plain_model, write_onnx
 from approxgrad.models.kind import MODELS, ModelError
 from approxgrad.models.making import made_model

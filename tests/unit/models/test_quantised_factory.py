@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from approxgrad import FiniteDifference, attribute
-from approxgrad.gradients.rows import RowError
+from approxgrad.gradients.evaluating.rows import RowError
 from approxgrad.models.device import set_up_torch
 from approxgrad.models.making import fitted_model
 from approxgrad.models.model_files import load_model

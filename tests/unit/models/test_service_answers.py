@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from approxgrad import FiniteDifference, ServiceModel, attribute
-from approxgrad.gradients.rows import RowError
+from approxgrad.gradients.evaluating.rows import RowError
 from approxgrad.models.kind import ModelError
 from approxgrad.models.services import answers
 from approxgrad.models.services.answers import Answers, row_keys

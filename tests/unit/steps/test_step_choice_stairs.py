@@ -13,7 +13,7 @@ from torch import nn
 from torch.ao import quantization
 
 from approxgrad import ExactGradient, FiniteDifference, attribute, choose_step
-from approxgrad.gradients.rows import RowError
+from approxgrad.gradients.evaluating.rows import RowError
 from approxgrad.steps.search import most_evaluations
 
 DATA = load_digits()

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from approxgrad import DirectionalDifference
-from approxgrad.gradients import directions
-from approxgrad.gradients.budgeted_directions import Directions
-from approxgrad.gradients.published import Sampling, Smoothing, Surrogate
+from approxgrad.gradients.directional import directions
+from approxgrad.gradients.directional.budgeted_directions import Directions
+from approxgrad.gradients.directional.spectrum_tables import read_spectrum, write_spectrum
+from approxgrad.gradients.published.sources import Sampling, Smoothing, Surrogate
 from approxgrad.gradients.source import Source
-from approxgrad.gradients.spectrum_tables import read_spectrum, write_spectrum
 from approxgrad.methods.method import METHODS
 from approxgrad.models.model_files import build_model, load_model
 from approxgrad.models.saved import save_model

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from approxgrad import CompiledModel, FiniteDifference, attribute
-from approxgrad.gradients.rows import RowError
+from approxgrad.gradients.evaluating.rows import RowError
 from approxgrad.gradients.source import exact_source
 from approxgrad.methods.method import METHODS
 from approxgrad.methods.path_ends import path_ends

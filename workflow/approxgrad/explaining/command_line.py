@@ -15,7 +15,7 @@ import numpy as np
 from approxgrad.explaining.explanation import explain
 from approxgrad.explaining.opened import opened_model, read_input
 from approxgrad.explaining.picture import check_format, save_picture
-from approxgrad.gradients.spectrum import Spectrum
+from approxgrad.gradients.directional.spectrum import Spectrum
 from approxgrad.messages import one_line
 from approxgrad.models.black_box import TRANSFORMS
 from approxgrad.storage.files import try_writing, write_atomically

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from approxgrad.gradients.arrays import Given
-from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs
-from approxgrad.gradients.counting import CountedModel
-from approxgrad.gradients.directions import DirectionalDifference
-from approxgrad.gradients.evaluation import evaluation, failure
-from approxgrad.gradients.perturbations import Steps
-from approxgrad.gradients.targets import Target, as_outputs, select_outputs, target_indices
+from approxgrad.gradients.directional.directions import DirectionalDifference
+from approxgrad.gradients.evaluating.arrays import Given
+from approxgrad.gradients.evaluating.checks import Model, broadcast_baselines, check_inputs
+from approxgrad.gradients.evaluating.counting import CountedModel
+from approxgrad.gradients.evaluating.evaluation import evaluation, failure
+from approxgrad.gradients.evaluating.perturbations import Steps
+from approxgrad.gradients.evaluating.targets import Target, as_outputs, select_outputs, target_indices
 from approxgrad.methods.attribution import attribute_with, configured_method
 from approxgrad.methods.method import METHODS
 

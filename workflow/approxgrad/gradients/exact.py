@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.checks import Model, check_finite, rows_of
-from approxgrad.gradients.evaluated import BatchedGradient, Stream
-from approxgrad.gradients.targets import Target, select_outputs
+from approxgrad.gradients.evaluating.checks import Model, check_finite, rows_of
+from approxgrad.gradients.evaluating.evaluated import BatchedGradient, Stream
+from approxgrad.gradients.evaluating.targets import Target, select_outputs
 
 NOT_DIFFERENTIABLE = (
     "gradient: the outputs do not depend on the inputs through autograd, so there is no exact gradient; "
@@ -20,7 +20,7 @@ NOT_DIFFERENTIABLE = (
 class ExactGradient(BatchedGradient):
     """Gradient by automatic differentiation, in batches of bounded memory.
 
-    Parameters, attributes and errors are those of :class:`approxgrad.gradients.evaluated.BatchedGradient`.
+    Parameters, attributes and errors are those of :class:`approxgrad.gradients.evaluating.evaluated.BatchedGradient`.
 
     Notes
     -----

@@ -10,16 +10,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.batching import OUTPUT_SHARE, balanced_slices
-from approxgrad.gradients.checks import Model, check_resolved
-from approxgrad.gradients.evaluated import Stream
-from approxgrad.gradients.evaluation import evaluation
-from approxgrad.gradients.following import Evaluation, Following, checked_evaluation
+from approxgrad.gradients.evaluating.batching import OUTPUT_SHARE, balanced_slices
+from approxgrad.gradients.evaluating.checks import Model, check_resolved
+from approxgrad.gradients.evaluating.evaluated import Stream
+from approxgrad.gradients.evaluating.evaluation import evaluation
+from approxgrad.gradients.evaluating.perturbations import Perturbations, Steps, checked_steps, steps_of_features
+from approxgrad.gradients.evaluating.targets import Target
 from approxgrad.gradients.path_steps import PATH_ONLY, path_sums
-from approxgrad.gradients.perturbations import Perturbations, Steps, checked_steps, steps_of_features
+from approxgrad.gradients.propagation.following import Evaluation, Following, checked_evaluation
 from approxgrad.gradients.source import PATH
 from approxgrad.gradients.stencils import stencil
-from approxgrad.gradients.targets import Target
 
 ARITHMETICS = ("float64", "bfloat16", "float16")
 # Arrays of 8-byte numbers, one for each evaluation of the rows that are differentiated together, in memory at once.
@@ -46,14 +46,14 @@ class FiniteDifference(Following):
     scheme : str
         ``forward``, ``backward`` or ``central``.
     batch_size, memory_budget, check_rows
-        As in :class:`approxgrad.gradients.evaluated.BatchedGradient`, which also describes attributes.
+        As in :class:`approxgrad.gradients.evaluating.evaluated.BatchedGradient`, which also describes attributes.
     nominal : bool
         Whether to divide by h as given, like the original study, instead of by the step that was really made.
     evaluation : str
         ``dense`` evaluates the model at every perturbed point. ``propagated`` follows the difference itself through the
         layers of a ``torch.nn.Module``, where nothing cancels, and only where the perturbation has an effect: see
         ``docs/propagation.md``. ``auto`` does so where it takes fewer operations. What was done and what it saved
-        stands in the attributes of :class:`approxgrad.gradients.following.Following`.
+        stands in the attributes of :class:`approxgrad.gradients.propagation.following.Following`.
     arithmetic : str, optional
         Precision in which propagated changes are computed: ``float64``, ``bfloat16`` or ``float16``; by default that of
         the inputs.
@@ -124,7 +124,7 @@ class FiniteDifference(Following):
         inputs : Tensor or tuple of Tensor
             Floating-point, each of shape (N, ...); a model with several inputs takes a tuple.
         target_ind : Target
-            Output to differentiate, in any form of :data:`approxgrad.gradients.targets.Target`.
+            Output to differentiate, in any form of :data:`approxgrad.gradients.evaluating.targets.Target`.
         additional_forward_args : Any
             Passed to the model after the inputs; a tensor whose first axis has length N is taken row by row.
 
@@ -140,7 +140,7 @@ class FiniteDifference(Following):
         ValueError
             If an input, a moved input or an output is not finite, a target is out of range, the outputs do not fit the
             inputs, a layer of the model is in training mode, the model fails, its rows are not independent and
-            repeatable (:class:`approxgrad.gradients.rows.RowError`), or the step is lost in every feature.
+            repeatable (:class:`approxgrad.gradients.evaluating.rows.RowError`), or the step is lost in every feature.
         """
         with evaluation():
             stream = self.stream(forward_fn, inputs, target_ind, additional_forward_args)

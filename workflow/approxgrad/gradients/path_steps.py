@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.batching import OUTPUT_SHARE, balanced_slices
-from approxgrad.gradients.evaluated import Stream
+from approxgrad.gradients.evaluating.batching import OUTPUT_SHARE, balanced_slices
+from approxgrad.gradients.evaluating.evaluated import Stream
 
 PATH_ONLY = (
     "step: path is for Integrated Gradients only, whose path it needs to know; use approxgrad.attribute with "

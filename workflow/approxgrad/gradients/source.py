@@ -195,7 +195,7 @@ class Evaluated(SourceKind):
     label: ClassVar[str] = "evaluations"
     colours: ClassVar[dict[str, str]] = {"evaluated": "#661100"}
     markers: ClassVar[dict[str, str]] = {"evaluated": "h"}
-    implementation: ClassVar[str] = "approxgrad.gradients.following"
+    implementation: ClassVar[str] = "approxgrad.gradients.propagation.following"
 
     dtypes: Annotated[tuple[Literal["float32", "float64"], ...], option("Precisions of the model.")] = ("float32",)
 

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.arrays import Given
-from approxgrad.gradients.batching import memory_budget
-from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs
-from approxgrad.gradients.evaluated import BatchedGradient, GradientSource
-from approxgrad.gradients.prepared import PreparedModel, prepared
+from approxgrad.gradients.evaluating.arrays import Given
+from approxgrad.gradients.evaluating.batching import memory_budget
+from approxgrad.gradients.evaluating.checks import Model, broadcast_baselines, check_inputs
+from approxgrad.gradients.evaluating.evaluated import BatchedGradient, GradientSource
+from approxgrad.gradients.evaluating.prepared import PreparedModel, prepared
+from approxgrad.gradients.evaluating.targets import Target, target_indices
 from approxgrad.gradients.source import Evaluated, Exact
-from approxgrad.gradients.targets import Target, target_indices
 from approxgrad.methods.bound import Bound
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.methods.path_ends import path_ends
@@ -48,10 +48,10 @@ def attribute(
         Floating-point, shape (N, ...); integers of arrays and data frames are taken as float64. For arrays and data
         frames a module of torch, or a model that says which numbers it takes, is called with tensors of its own type;
         the inputs are rounded to it once, before the steps are made. A plain function is called with arrays, or with
-        data frames that have the same columns (:class:`approxgrad.gradients.arrays.Given`). For a model of several
+        data frames that have the same columns (:class:`.arrays.Given`). For a model of several
         inputs, a tuple of tensors of one type and with the same N.
     target : Target, array or Series
-        The output that is explained, in any form of :data:`approxgrad.gradients.targets.Target`.
+        The output that is explained, in any form of :data:`approxgrad.gradients.evaluating.targets.Target`.
     method : str
         A name from :data:`approxgrad.methods.method.METHODS`: ``gradient``, ``smoothgrad``, ``saliency``,
         ``input_x_gradient``, ``integrated_gradients``, ``integrated_gradients_published``, ``occlusion``,
@@ -61,7 +61,7 @@ def attribute(
         ablation take none.
     check_rows : bool
         Whether to refuse a model whose output for a row depends on chance, on other rows or on their number
-        (:func:`approxgrad.gradients.rows.check_rows`). A source with ``batch_size=1`` suits models that depend on the
+        (:func:`.rows.check_rows`). A source with ``batch_size=1`` suits models that depend on the
         batch.
     additional_forward_args : Any
         Further arguments of the model, a tuple if there are several, as captum takes them. A tensor whose first axis

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.checks import (
+from approxgrad.gradients.evaluating.checks import (
     Model,
     as_tuple,
     broadcast_baselines,
@@ -17,7 +17,7 @@ from approxgrad.gradients.checks import (
     checked_inputs,
     rows_of,
 )
-from approxgrad.gradients.wrapping import unwrapped
+from approxgrad.gradients.evaluating.wrapping import unwrapped
 
 
 class BoundModel:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.arrays import Given
-from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs
-from approxgrad.gradients.evaluated import GradientSource
-from approxgrad.gradients.groups import checked_groups, numbered_groups
-from approxgrad.gradients.targets import target_indices
-from approxgrad.gradients.wrapping import ModelWrapper
+from approxgrad.gradients.directional.groups import checked_groups, numbered_groups
+from approxgrad.gradients.evaluating.arrays import Given
+from approxgrad.gradients.evaluating.checks import Model, broadcast_baselines, check_inputs
+from approxgrad.gradients.evaluating.evaluated import GradientSource
+from approxgrad.gradients.evaluating.targets import target_indices
+from approxgrad.gradients.evaluating.wrapping import ModelWrapper
 from approxgrad.methods.attribution import check_points, configured_method, prepared_model
 from approxgrad.methods.method import METHODS
 

@@ -11,7 +11,7 @@ from approxgrad.methods.method import METHODS, PathMethod
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from approxgrad.gradients.evaluated import GradientSource
+    from approxgrad.gradients.evaluating.evaluated import GradientSource
     from approxgrad.gradients.source import Source
 
 PATH_BUFFERS = 6
@@ -44,8 +44,8 @@ class IntegratedGradients(PathMethod):
         import numpy as np
         import torch
 
-        from approxgrad.gradients.batching import PATH_SHARE, memory_budget
-        from approxgrad.gradients.evaluated import BatchedGradient
+        from approxgrad.gradients.evaluating.batching import PATH_SHARE, memory_budget
+        from approxgrad.gradients.evaluating.evaluated import BatchedGradient
 
         starts = torch.zeros_like(inputs) if baselines is None else baselines
         # Asked for without its class, on whose code other sources' attributions would depend then.

@@ -12,7 +12,7 @@ from approxgrad.descriptions import Description, Integer, Number, Registry, Text
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from approxgrad.gradients.evaluated import GradientSource
+    from approxgrad.gradients.evaluating.evaluated import GradientSource
     from approxgrad.gradients.source import Source
 
 
@@ -138,7 +138,7 @@ class Method(Description):
             One explained output for each input, or None, as captum takes it.
         gradient : GradientSource
             Called with model, points and targets, it returns a tuple with the gradient at the points. For a method that
-            takes no gradients, a :class:`approxgrad.gradients.following.Following` that evaluates the model.
+            takes no gradients, a :class:`.following.Following` that evaluates the model.
         baselines : Tensor, optional
             Shaped like the inputs; there for methods with the option ``baseline``.
         """

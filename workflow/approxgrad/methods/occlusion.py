@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.checks import Baseline, Model, broadcast_baselines, check_finite, check_inputs
-from approxgrad.gradients.evaluation import evaluation as evaluating
-from approxgrad.gradients.following import Evaluation, Following, checked_evaluation
+from approxgrad.gradients.evaluating.checks import Baseline, Model, broadcast_baselines, check_finite, check_inputs
+from approxgrad.gradients.evaluating.evaluation import evaluation as evaluating
+from approxgrad.gradients.evaluating.targets import OutputSelector, Target
+from approxgrad.gradients.evaluating.wrapping import wrappers
+from approxgrad.gradients.propagation.following import Evaluation, Following, checked_evaluation
 from approxgrad.gradients.propagation.patches import Patches, boxes
 from approxgrad.gradients.propagation.plan import Plan
 from approxgrad.gradients.propagation.run import Propagator, box_masks
-from approxgrad.gradients.targets import OutputSelector, Target
-from approxgrad.gradients.wrapping import wrappers
 
 Masks = Callable[[Tensor], Tensor]
 """From numbers of parts, of shape (K,), to masks of one input: Boolean, (K, ...)."""

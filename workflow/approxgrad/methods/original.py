@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.arrays import Given
-from approxgrad.gradients.checks import Model, check_deterministic, check_inputs
-from approxgrad.gradients.evaluation import evaluation
+from approxgrad.gradients.evaluating.arrays import Given
+from approxgrad.gradients.evaluating.checks import Model, check_deterministic, check_inputs
+from approxgrad.gradients.evaluating.evaluation import evaluation
+from approxgrad.gradients.evaluating.targets import as_outputs
 from approxgrad.gradients.finite_differences import FiniteDifference
-from approxgrad.gradients.targets import as_outputs
 from approxgrad.methods.attribution import attribute
 
 Inputs = Any

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.checks import Model, rows_of
-from approxgrad.gradients.evaluated import GradientSource
+from approxgrad.gradients.evaluating.checks import Model, rows_of
+from approxgrad.gradients.evaluating.evaluated import GradientSource
+from approxgrad.gradients.evaluating.wrapping import ModelWrapper
 from approxgrad.gradients.exact import ExactGradient
 from approxgrad.gradients.finite_differences import FiniteDifference
-from approxgrad.gradients.wrapping import ModelWrapper
 
 
 class PathAverage(ModelWrapper):

@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from approxgrad.gradients.batching import balanced_slices
-from approxgrad.gradients.checks import Model
-from approxgrad.gradients.evaluation import evaluation
-from approxgrad.gradients.targets import Target, select_outputs, target_indices
+from approxgrad.gradients.evaluating.batching import balanced_slices
+from approxgrad.gradients.evaluating.checks import Model
+from approxgrad.gradients.evaluating.evaluation import evaluation
+from approxgrad.gradients.evaluating.targets import Target, select_outputs, target_indices
 
 
 def explained_outputs(model: Model, inputs: Tensor, target: Target, size: int) -> NDArray[np.float64]:

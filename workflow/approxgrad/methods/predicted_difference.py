@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from approxgrad.gradients.directions import DirectionalDifference
-from approxgrad.gradients.perturbations import steps_of_features
-from approxgrad.gradients.spectrum_tables import read_spectrum as read_spectrum
+from approxgrad.gradients.directional.directions import DirectionalDifference
+from approxgrad.gradients.directional.spectrum_tables import read_spectrum as read_spectrum
+from approxgrad.gradients.evaluating.perturbations import steps_of_features
 from approxgrad.methods.gradient import Gradient
 from approxgrad.methods.gradient_methods import InputXGradient, Saliency
 from approxgrad.methods.method import Method

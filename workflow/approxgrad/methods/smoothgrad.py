@@ -11,7 +11,7 @@ from approxgrad.methods.method import METHODS, Method, titled
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from approxgrad.gradients.evaluated import GradientSource
+    from approxgrad.gradients.evaluating.evaluated import GradientSource
 
 
 @METHODS.add

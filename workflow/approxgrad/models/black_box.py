@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from approxgrad.gradients.arrays import TypedModel, numbers
-from approxgrad.gradients.checks import checked_batch_size
-from approxgrad.gradients.targets import as_outputs
+from approxgrad.gradients.evaluating.arrays import TypedModel, numbers
+from approxgrad.gradients.evaluating.checks import checked_batch_size
+from approxgrad.gradients.evaluating.targets import as_outputs
 from approxgrad.messages import one_line
 from approxgrad.models.kind import ModelError
 from approxgrad.provenance.digests import content_digest

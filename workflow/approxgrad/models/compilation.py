@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from approxgrad.gradients.checks import check_deterministic
-from approxgrad.gradients.evaluation import evaluation
-from approxgrad.gradients.rows import Rows
-from approxgrad.gradients.small_images import Geometry, Product, product
-from approxgrad.gradients.wrapping import ModelWrapper
+from approxgrad.gradients.evaluating.checks import check_deterministic
+from approxgrad.gradients.evaluating.evaluation import evaluation
+from approxgrad.gradients.evaluating.rows import Rows
+from approxgrad.gradients.evaluating.small_images import Geometry, Product, product
+from approxgrad.gradients.evaluating.wrapping import ModelWrapper
 
 SHAPES = 64
 """Input shapes that a model is compiled for at most: more are refused, since each costs seconds."""

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from approxgrad.gradients.acceleration import keep_freed_memory
+from approxgrad.gradients.evaluating.acceleration import keep_freed_memory
 
 
 def machine(device: torch.device) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The models of a study: trained, fitted with weights from elsewhere, made from others, or only opened; all checked.
 
 In all functions `description` is what :func:`approxgrad.models.saved.save_model` takes, `check_rows` says whether
-rows must be independent and repeatable (:func:`approxgrad.gradients.rows.check_rows`), and `batch_size` is the number
+rows must be independent and repeatable (:func:`.rows.check_rows`), and `batch_size` is the number
 of rows that a model is evaluated with at once.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from approxgrad.gradients import rows
+from approxgrad.gradients.evaluating import rows
 from approxgrad.models.evaluating import evaluated, seed_all
 from approxgrad.models.kind import EVALUATION, ModelError, ModelKind
 from approxgrad.models.model_files import build_model

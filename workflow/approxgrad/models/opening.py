@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from approxgrad.descriptions import read
-from approxgrad.gradients.arrays import TypedModel
-from approxgrad.gradients.targets import as_outputs
-from approxgrad.gradients.wrapping import unwrapped
+from approxgrad.gradients.evaluating.arrays import TypedModel
+from approxgrad.gradients.evaluating.targets import as_outputs
+from approxgrad.gradients.evaluating.wrapping import unwrapped
 from approxgrad.models.evaluating import TRIED_ROWS, evaluated, explained, own_function
 from approxgrad.models.kind import MODELS, ModelError, Network, Shape
 from approxgrad.models.model_files import load_model

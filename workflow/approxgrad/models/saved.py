@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from approxgrad.extensions import load
-from approxgrad.gradients.rows import ROUNDINGS
+from approxgrad.gradients.evaluating.rows import ROUNDINGS
 from approxgrad.messages import one_line
 from approxgrad.models.device import set_up_torch
 from approxgrad.models.evaluating import evaluated, explained, kept_randomness, seed_anew, switched

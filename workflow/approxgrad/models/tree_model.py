@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from approxgrad.gradients.checks import is_number
+from approxgrad.gradients.evaluating.checks import is_number
 from approxgrad.messages import one_line
 from approxgrad.models.black_box import Array, BlackBox
 from approxgrad.models.evaluating import explained

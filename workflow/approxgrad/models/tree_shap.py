@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from approxgrad.gradients.arrays import Given, behind, numbers
-from approxgrad.gradients.checks import check_inputs, is_number
-from approxgrad.gradients.targets import OutputSelector, Target, target_indices
+from approxgrad.gradients.evaluating.arrays import Given, behind, numbers
+from approxgrad.gradients.evaluating.checks import check_inputs, is_number
+from approxgrad.gradients.evaluating.targets import OutputSelector, Target, target_indices
 from approxgrad.models.evaluating import explained
 from approxgrad.models.kind import ModelError
 from approxgrad.models.libraries import needing

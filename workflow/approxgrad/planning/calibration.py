@@ -131,10 +131,10 @@ def _measured(request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of :class:`Speed` but the start, and the seconds of all that a job would not do."""
     import torch
 
-    from approxgrad.gradients.batching import memory_budget
+    from approxgrad.gradients.evaluating.batching import memory_budget
+    from approxgrad.gradients.evaluating.targets import target_indices
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
-    from approxgrad.gradients.targets import target_indices
     from approxgrad.models.device import set_up_torch
     from approxgrad.study.subjects import MEBIBYTE
 

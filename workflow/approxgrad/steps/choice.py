@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from approxgrad.gradients.arrays import Given
-from approxgrad.gradients.checks import Model, broadcast_baselines, check_inputs
-from approxgrad.gradients.evaluated import BatchedGradient
+from approxgrad.gradients.evaluating.arrays import Given
+from approxgrad.gradients.evaluating.checks import Model, broadcast_baselines, check_inputs
+from approxgrad.gradients.evaluating.evaluated import BatchedGradient
 from approxgrad.steps.arrays import Array, Flags
 from approxgrad.steps.kinks import Kinks, best_step
 from approxgrad.steps.search import RATIO, Search
@@ -120,7 +120,7 @@ def choose_step(
         Floating-point, shape (N, ...): inputs like those that are to be attributed. Up to 64 of them are tried. Arrays
         and data frames are taken as by :func:`approxgrad.attribute`, targets and baselines too.
     target : Target, array or Series
-        The output that is explained, in any form of :data:`approxgrad.gradients.targets.Target`.
+        The output that is explained, in any form of :data:`approxgrad.gradients.evaluating.targets.Target`.
     scheme : str
         ``forward``, ``backward`` or ``central``.
     directions : str

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.bases import RandomCosines
-from approxgrad.gradients.batching import balanced_slices
-from approxgrad.gradients.checks import Model
-from approxgrad.gradients.evaluation import evaluation
-from approxgrad.gradients.targets import select_outputs
+from approxgrad.gradients.directional.bases import RandomCosines
+from approxgrad.gradients.evaluating.batching import balanced_slices
+from approxgrad.gradients.evaluating.checks import Model
+from approxgrad.gradients.evaluating.evaluation import evaluation
+from approxgrad.gradients.evaluating.targets import select_outputs
 from approxgrad.steps.arrays import Array, Rows
 
 ELEMENTS = 2**22  # most elements of the directions along single features that are made at a time
@@ -22,7 +22,7 @@ class Probe:
     """The target output of a model along lines through some points, of shape (P, ...), in batches.
 
     The model may change what it is given. `indices` are the targets of the points
-    (:func:`approxgrad.gradients.targets.target_indices`). With a basis, its directions stand for the single features. A
+    (:func:`.targets.target_indices`). With a basis, its directions stand for the single features. A
     point has `features`; `evaluations` counts the inputs evaluated so far.
     """
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.bases import RandomCosines
-from approxgrad.gradients.checks import Model
-from approxgrad.gradients.rows import MOST_EVALUATIONS
+from approxgrad.gradients.directional.bases import RandomCosines
+from approxgrad.gradients.evaluating.checks import Model
+from approxgrad.gradients.evaluating.rows import MOST_EVALUATIONS
 from approxgrad.gradients.stencils import stencil
 from approxgrad.steps.arrays import Array, Flags
 from approxgrad.steps.kink_survey import COUNTABLE, KinkSurvey, most_survey_evaluations
@@ -39,7 +39,7 @@ class Search:
     """Points of a model's inputs, or of the paths to them, and what is measured there.
 
     The arguments are those of :func:`approxgrad.steps.choice.choose_step`, with `baselines` shaped like the inputs and
-    `indices` from :func:`approxgrad.gradients.targets.target_indices`. With `orthogonal` directions, those of a random
+    `indices` from :func:`.targets.target_indices`. With `orthogonal` directions, those of a random
     orthonormal basis stand wherever features are spoken of: a difference along them is one along the features of inputs
     that were turned, and the error of the gradient is the same.
 

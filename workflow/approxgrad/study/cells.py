@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from approxgrad import __version__
 from approxgrad.descriptions import read
-from approxgrad.gradients.batching import memory_budget
-from approxgrad.gradients.counting import CountedModel
+from approxgrad.gradients.evaluating.batching import memory_budget
+from approxgrad.gradients.evaluating.counting import CountedModel
 from approxgrad.gradients.source import Source, source_of
 from approxgrad.methods.attribution import attribute_with
 from approxgrad.methods.method import METHODS, Method
@@ -84,7 +84,7 @@ def attribute_cell(
     choice : path, optional
         Table with the chosen step, needed for ``auto``: :func:`approxgrad.study.chosen_steps.choose_model_step`.
     spectrum : path, optional
-        Table of the spectrum, needed for sources with pilots: :mod:`approxgrad.gradients.spectrum_tables`.
+        Table of the spectrum, needed for sources with pilots: :mod:`approxgrad.gradients.directional.spectrum_tables`.
     batch_size : int, optional
         Rows for each evaluation of the model; by default as many as fit into the memory.
     check_rows : bool

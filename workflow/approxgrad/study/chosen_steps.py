@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from approxgrad import __version__
-from approxgrad.gradients.batching import memory_budget
-from approxgrad.gradients.checks import Model
-from approxgrad.gradients.evaluated import BatchedGradient
+from approxgrad.gradients.evaluating.batching import memory_budget
+from approxgrad.gradients.evaluating.checks import Model
+from approxgrad.gradients.evaluating.evaluated import BatchedGradient
+from approxgrad.gradients.evaluating.wrapping import ModelWrapper
 from approxgrad.gradients.source import source_of
-from approxgrad.gradients.wrapping import ModelWrapper
 from approxgrad.models.opening import recorded
 from approxgrad.steps.choice import StepChoice, choose_step
 from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, feature_spread, read_subject

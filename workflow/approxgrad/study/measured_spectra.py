@@ -11,9 +11,9 @@ import torch
 
 from approxgrad import __version__
 from approxgrad.gradients.difference import in_units
+from approxgrad.gradients.directional.spectrum import Spectrum
 from approxgrad.gradients.finite_differences import FiniteDifference
 from approxgrad.gradients.source import source_of
-from approxgrad.gradients.spectrum import Spectrum
 from approxgrad.models.opening import recorded
 from approxgrad.seeds import draw_samples
 from approxgrad.storage.splits import read_split

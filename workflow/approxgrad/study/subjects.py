@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from approxgrad.gradients.checks import Model
-from approxgrad.gradients.prepared import PreparedModel
-from approxgrad.gradients.targets import target_indices
+from approxgrad.gradients.evaluating.checks import Model
+from approxgrad.gradients.evaluating.prepared import PreparedModel
+from approxgrad.gradients.evaluating.targets import target_indices
 from approxgrad.methods.attribution import prepared_model
 from approxgrad.models.opening import open_model
 from approxgrad.seeds import draw_samples

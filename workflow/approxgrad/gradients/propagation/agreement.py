@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.evaluation import evaluation
+from approxgrad.gradients.evaluating.evaluation import evaluation
 from approxgrad.gradients.propagation.memory import blocks
 from approxgrad.gradients.propagation.network import unit_moves
 from approxgrad.gradients.propagation.plan import Plan

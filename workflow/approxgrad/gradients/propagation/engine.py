@@ -8,10 +8,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from approxgrad.gradients.checks import check_finite, layers
-from approxgrad.gradients.evaluated import BatchedGradient, Stream
-from approxgrad.gradients.evaluation import evaluation
-from approxgrad.gradients.prepared import PreparedModel, says_the_same
+from approxgrad.gradients.evaluating.checks import check_finite, layers
+from approxgrad.gradients.evaluating.evaluated import BatchedGradient, Stream
+from approxgrad.gradients.evaluating.evaluation import evaluation
+from approxgrad.gradients.evaluating.prepared import PreparedModel, says_the_same
+from approxgrad.gradients.evaluating.targets import OutputSelector, as_outputs
+from approxgrad.gradients.evaluating.wrapping import unwrapped, wrappers
 from approxgrad.gradients.propagation.agreement import TOLERANCE, check_agreement
 from approxgrad.gradients.propagation.network import Network
 from approxgrad.gradients.propagation.patches import Patches
@@ -19,8 +21,6 @@ from approxgrad.gradients.propagation.plan import Plan
 from approxgrad.gradients.propagation.run import Propagator
 from approxgrad.gradients.propagation.tracing import Graph, UntraceableError
 from approxgrad.gradients.stencils import Stencil
-from approxgrad.gradients.targets import OutputSelector, as_outputs
-from approxgrad.gradients.wrapping import unwrapped, wrappers
 
 PAYS = 1.1
 """Ratio of dense to propagated operations from which ``auto`` chooses propagation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from approxgrad.gradients.batching import CPU_WORKING_SET, LARGEST_BATCH, balanced_slices
+from approxgrad.gradients.evaluating.batching import CPU_WORKING_SET, LARGEST_BATCH, balanced_slices
 from approxgrad.gradients.propagation.plan import Plan
 from approxgrad.gradients.propagation.windows import Block
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from approxgrad.gradients import small_images
+from approxgrad.gradients.evaluating import small_images
 from approxgrad.gradients.propagation.rules import NoRuleError, Rule
 from approxgrad.gradients.propagation.tracing import Graph
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from approxgrad.gradients.batching import balanced_slices
+from approxgrad.gradients.evaluating.batching import balanced_slices
 from approxgrad.gradients.propagation.form import Axes
 from approxgrad.gradients.propagation.forms import cleaned, with_positions
 from approxgrad.gradients.propagation.memory import blocks, copies_at_once

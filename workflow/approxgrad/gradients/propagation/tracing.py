@@ -15,8 +15,8 @@ from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from approxgrad.gradients.acceleration import is_compiled
-from approxgrad.gradients.checks import layers
+from approxgrad.gradients.evaluating.acceleration import is_compiled
+from approxgrad.gradients.evaluating.checks import layers
 from approxgrad.messages import one_line
 
 aten = torch.ops.aten

@@ -90,7 +90,7 @@ class Asking:
         """Refuse, by a RowError, a service whose answers to some rows are not independent and repeatable."""
         import torch
 
-        from approxgrad.gradients.rows import check_rows
+        from approxgrad.gradients.evaluating.rows import check_rows
 
         def model(inputs: torch.Tensor) -> torch.Tensor:
             return torch.from_numpy(np.array(self.ask(inputs.numpy(), like)))

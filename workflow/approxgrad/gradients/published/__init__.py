@@ -1,0 +1,1 @@
+"""What others have published for few evaluations, for comparison."""
