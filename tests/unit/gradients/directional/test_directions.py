@@ -243,7 +243,7 @@ def test_rows_that_see_each_other_are_refused():
 # A quantised network
 
 
-SHARED = Path(os.environ.get("APPROXGRAD_SHARED") or Path(__file__).resolve().parents[4] / "shared")
+SHARED = Path(os.environ.get("APPROXGRAD_SHARED") or Path(__file__).resolve().parents[5] / "shared")
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from approxgrad.gradients.propagation.plan import Plan
 from approxgrad.gradients.propagation.tracing import Graph
 
 models = pytest.importorskip("torchvision").models
-PATH = Path(__file__).resolve().parents[3] / "docs" / "propagation.py"
+PATH = Path(__file__).resolve().parents[4] / "docs" / "propagation.py"
 SPEC = importlib.util.spec_from_file_location("propagation_table", PATH)
 PAGE = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(PAGE)
