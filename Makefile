@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SNAKEMAKE_FILES := Snakefile workflow/rules
+SNAKEMAKE_FILES := workflow/Snakefile workflow/rules
 
 .PHONY: help plan run redraw report verify bench docs test soak lint format setup lock clean
 
@@ -17,7 +17,7 @@ run: setup ## Run the default study on all cores
 	$(BIN)/snakemake --cores all
 
 redraw: setup ## Draw the comparison figures from cached results/attributions only
-	$(BIN)/snakemake --cores all --workflow-profile profiles/redraw comparison_figures metrics
+	$(BIN)/snakemake --cores all --workflow-profile redraw comparison_figures metrics
 
 report: setup ## Write report.html; what is missing for it is run first
 	$(BIN)/snakemake --cores all

@@ -45,11 +45,12 @@ def train_models(folder: Path, seed: int, models: list[tuple[str, str]]) -> None
     """Train models of the default study with a seed, in a folder; what is there already stays."""
     targets = [f"results/models/dataset={dataset}/model={model}/weights.safetensors" for dataset, model in models]
     folder.mkdir(parents=True, exist_ok=True)
-    command = [str(Path(sys.executable).with_name("snakemake")), *targets, "--snakefile", str(ROOT / "Snakefile")]
+    command = [str(Path(sys.executable).with_name("snakemake")), *targets]
+    command += ["--snakefile", str(ROOT / "workflow" / "Snakefile")]
     command += ["--cores", str(len(os.sched_getaffinity(0))), "--directory", str(folder)]
     command += [
         "--configfile",
-        str(ROOT / "config.yaml"),
+        str(ROOT / "config" / "config.yaml"),
         str(ROOT / "bench" / "networks.yaml"),
         "--config",
         f"seed={seed}",

@@ -16,7 +16,7 @@ from approxgrad.study.grid import Cell
 from approxgrad.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
-DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 SALIENCY = ("synthetic_linear", "mlp", "saliency")
 
 

@@ -83,7 +83,7 @@ def test_planning_a_study_imports_no_large_library():
     code = (
         "import sys, yaml\n"
         "from approxgrad.study.study import Study\n"
-        "study = Study(yaml.safe_load(open('config.yaml')))\n"
+        "study = Study(yaml.safe_load(open('config/config.yaml')))\n"
         "study.document, study.labels, study.choices, study.evaluating, study.families('digits')\n"
         "large = {'torch', 'torchvision', 'captum', 'matplotlib', 'pandas', 'scipy', 'sklearn'}\n"
         "print(sorted(large & set(sys.modules)))"

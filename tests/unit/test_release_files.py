@@ -49,7 +49,8 @@ def test_clean_keeps_what_says_what_lies_there(tmp_path):
 def test_what_the_catalogue_reads():
     catalogue = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text())["usage"]
     assert catalogue["software-stack-deployment"] == {"conda": True}
-    assert (REPOSITORY / "config" / "README.md").exists()
+    for name in ("config/README.md", "config/config.yaml", "workflow/Snakefile"):
+        assert (REPOSITORY / name).exists()
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "envs/apptainer.def"])

@@ -15,10 +15,8 @@ def tiny(tmp_path_factory):
     Where the system allows it, there is no network meanwhile: a study needs none.
     """
     root = tmp_path_factory.mktemp("tiny")
-    for name in ("workflow", "envs", "profiles", "tests/config"):
+    for name in ("workflow", "envs", "config", "tests/config"):
         shutil.copytree(REPOSITORY / name, root / "checkout" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Snakefile", "config.yaml"):
-        shutil.copy2(REPOSITORY / name, root / "checkout" / name)
     (root / "run").mkdir()
     place = Place(root / "run", root / "checkout", (root / "checkout" / TINY.relative_to(REPOSITORY),))
     outcome = place.run(within=without_network())

@@ -21,7 +21,7 @@ PAGES = ("tell_story", "build_explorer", "describe_run")
 
 def study_of(*overlays: Path | Mapping[str, Any]) -> Study:
     """Return the default study with some configurations, or files of them, merged over it."""
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
     for overlay in overlays:
         changes = yaml.safe_load(overlay.read_text()) if isinstance(overlay, Path) else copy.deepcopy(overlay)
         update_config(config, changes)

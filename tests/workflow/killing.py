@@ -179,7 +179,8 @@ def job_process(directory: Path, rule: str, moment: str) -> int | None:
 def run_and_kill(place: Place, injection: Injection, *arguments: str, pause: Path) -> Ending:
     """Run Snakemake, kill at the chosen moment, and wait until nothing of the run is left."""
     command = [SNAKEMAKE, *arguments, "--cores", "2", "--directory", place.directory, "--snakefile"]
-    command += [place.repository / "Snakefile", "--configfile", place.repository / "config.yaml", *place.overlays]
+    command += [place.repository / "workflow" / "Snakefile", "--configfile"]
+    command += [place.repository / "config" / "config.yaml", *place.overlays]
     paths = [str(place.repository / "workflow"), *([str(pause)] if injection.moment == "writing" else [])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "no_proxy": "127.0.0.1"}
     log = place.directory.parent / "killed.log"

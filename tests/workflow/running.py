@@ -80,9 +80,9 @@ class Place:
     ) -> list[str | Path]:
         """Return the call of Snakemake."""
         command = [SNAKEMAKE, *arguments, "--cores", str(cores), "--directory", self.directory]
-        command += ["--snakefile", self.repository / "Snakefile"]
+        command += ["--snakefile", self.repository / "workflow" / "Snakefile"]
         if configured:
-            command += ["--configfile", self.repository / "config.yaml", *self.overlays, *overlays]
+            command += ["--configfile", self.repository / "config" / "config.yaml", *self.overlays, *overlays]
         return command
 
     def environment(self, **changes: str) -> dict[str, str]:

@@ -44,7 +44,7 @@ TARGETS = {
     "train_model": ["models"],
     "load_model": ["models"],
     "attribute": ["attributions"],
-    "evaluate": ["metrics", "--workflow-profile", REPOSITORY / "profiles" / "redraw"],
+    "evaluate": ["metrics", "--workflow-profile", REPOSITORY / "workflow" / "profiles" / "redraw"],
 }
 
 
@@ -53,7 +53,7 @@ def name(bad):
 
 
 def merged(changes):
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
     for overlay in (yaml.safe_load(TINY.read_text()), changes):
         update_config(config, copy.deepcopy(overlay))
     return config

@@ -46,7 +46,7 @@ def jobs(done):
 
 
 def test_a_study_in_a_folder_of_its_own_is_merged_with_the_defaults_beside_the_snakefile(empty):
-    snakefile = ["--snakefile", REPOSITORY / "Snakefile"]
+    snakefile = ["--snakefile", REPOSITORY / "workflow" / "Snakefile"]
     empty.overlay(STUDY, "config.yaml")
     assert jobs(called(empty, *snakefile)) == SMALL
     # The command line wins.
@@ -63,10 +63,10 @@ def test_a_study_in_a_folder_of_its_own_is_merged_with_the_defaults_beside_the_s
 
 def test_a_merged_default_is_named_in_its_fault(empty):
     overlay = empty.overlay({"models": {"mlp": {"architecture": "cnn"}}})
-    done = called(empty, "--snakefile", REPOSITORY / "Snakefile", "--configfile", overlay)
+    done = called(empty, "--snakefile", REPOSITORY / "workflow" / "Snakefile", "--configfile", overlay)
     faults = [line for line in done.stderr.splitlines() if line.startswith("Configuration error: models.mlp.")]
     assert [line.split()[2] for line in faults] == ["models.mlp.dropout:", "models.mlp.hidden:"]
-    assert all(f"(this comes from {REPOSITORY / 'config.yaml'}, " in line for line in faults)
+    assert all(f"(this comes from {REPOSITORY / 'config' / 'config.yaml'}, " in line for line in faults)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_merged_default_is_named_in_its_fault(empty):
 def test_configuration_files_are_refused_before_snakemake_reads_them(empty, name, content, says):
     if content is not None:
         empty.overlay(content, name)
-    done = called(empty, "--snakefile", REPOSITORY / "Snakefile", "--configfile", TINY, name)
+    done = called(empty, "--snakefile", REPOSITORY / "workflow" / "Snakefile", "--configfile", TINY, name)
     assert done.returncode != 0
     line = done.stderr.splitlines()[-1]
     assert line.startswith(f"Configuration error: {name}")
@@ -111,12 +111,12 @@ use rule * from ours as ours_*
 
 @pytest.mark.parametrize("given", [False, True], ids=["from the command line", "by the module"])
 def test_another_workflow_uses_this_one_as_a_module(empty, given):
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text()) | {"experiments": [EXPERIMENT]}
+    config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text()) | {"experiments": [EXPERIMENT]}
     config["gradients"] |= GRADIENTS
     # The configuration of the other workflow, which is not ours.
     empty.overlay({"ours": config, "other": 1}, "config.yaml")
     more = "    config: config" if given else ""
-    text = MODULE.format(snakefile=REPOSITORY / "Snakefile", more=more)
+    text = MODULE.format(snakefile=REPOSITORY / "workflow" / "Snakefile", more=more)
     if given:
         text = 'configfile: "config.yaml"\nconfig = config["ours"]\n' + text
     empty.overlay(text, "Snakefile")
@@ -126,7 +126,7 @@ def test_another_workflow_uses_this_one_as_a_module(empty, given):
 
 
 def test_a_module_with_other_paths_is_refused(empty):
-    empty.overlay(MODULE.format(snakefile=REPOSITORY / "Snakefile", more='    prefix: "sub"'), "Snakefile")
+    empty.overlay(MODULE.format(snakefile=REPOSITORY / "workflow" / "Snakefile", more='    prefix: "sub"'), "Snakefile")
     done = called(empty, "ours_all")
     assert done.returncode != 0
     assert done.stderr.splitlines()[-1].startswith("approxgrad: cannot be used as a module with prefix")

@@ -46,7 +46,7 @@ def test_every_table_and_all_weights_say_what_they_came_from(tiny):
 
 def test_figures_are_drawn_from_attributions_alone(tiny, empty):
     shutil.copytree(tiny.directory / "results/attributions", empty.directory / "results/attributions")
-    profile = str(REPOSITORY / "profiles" / "redraw")
+    profile = str(REPOSITORY / "workflow" / "profiles" / "redraw")
     place = Place(empty.directory, overlays=(TINY,))
     outcome = place.run("comparison_figures", "metrics", "--workflow-profile", profile)
     assert outcome.code == 0, outcome.text

@@ -273,7 +273,7 @@ def reversed_keys(value):
 
 
 def test_the_order_of_keys_makes_nothing_again(tiny_copy):
-    names = [tiny_copy.repository / "config.yaml", *tiny_copy.overlays]
+    names = [tiny_copy.repository / "config" / "config.yaml", *tiny_copy.overlays]
     mixed = [reversed_keys(yaml.safe_load(path.read_text())) for path in names]
     overlays = [
         tiny_copy.overlay(yaml.safe_dump(config, sort_keys=False), f"{number}.yaml")

@@ -47,8 +47,8 @@ def rules(tmp_path_factory):
         patch.setattr("sys.argv", ["snakemake"])
         workflow = api.workflow(
             resource_settings=ResourceSettings(cores=1),
-            config_settings=ConfigSettings(configfiles=[REPOSITORY / "config.yaml"]),
-            snakefile=REPOSITORY / "Snakefile",
+            config_settings=ConfigSettings(configfiles=[REPOSITORY / "config" / "config.yaml"]),
+            snakefile=REPOSITORY / "workflow" / "Snakefile",
             workdir=directory,
         )
         return list(workflow._workflow.rules)
@@ -103,7 +103,7 @@ def test_versions_agree():
 
 
 def test_the_profile_of_the_queue_knows_every_rule_that_is_sent_there(work):
-    profile = yaml.safe_load((REPOSITORY / "profiles" / "slurm" / "config.yaml").read_text())
+    profile = yaml.safe_load((REPOSITORY / "workflow" / "profiles" / "slurm" / "config.yaml").read_text())
     queued = {rule.name for rule in work if rule.name not in rule.workflow._localrules}
     assert profile["set-resources"].keys() == queued
     assert queued - profile["groups"].keys() == {

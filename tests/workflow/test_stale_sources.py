@@ -29,7 +29,7 @@ EXPERIMENT = {
 }
 ARRAYS = {"folder": "maps", "pattern": "CNN_{method}_{step}.npz", "methods": {"sal": "saliency"}, "steps": {"1": 0.1}}
 PUBLISHED = "results/published/metrics/source=others/method=saliency/part-0.parquet"
-REDRAW = ("metrics", "--workflow-profile", REPOSITORY / "profiles" / "redraw")
+REDRAW = ("metrics", "--workflow-profile", REPOSITORY / "workflow" / "profiles" / "redraw")
 
 
 def write_maps(path):

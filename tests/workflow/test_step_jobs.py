@@ -191,7 +191,7 @@ def test_figures_and_metrics_follow_from_attributions_alone(chosen, tmp_path):
     place, overlay, *_ = chosen
     shutil.copytree(place.directory / "results/attributions", tmp_path / "results/attributions")
     own = Place(tmp_path, place.repository, place.overlays)
-    profile = str(REPOSITORY / "profiles" / "redraw")
+    profile = str(REPOSITORY / "workflow" / "profiles" / "redraw")
     outcome = own.run("metrics", "comparison_figures", "--workflow-profile", profile, "--dry-run", overlays=[overlay])
     assert outcome.code == 0, outcome.text
     assert {"evaluate", "plot_boxplots"} <= outcome.jobs.keys()

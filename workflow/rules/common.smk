@@ -30,7 +30,7 @@ from approxgrad.study.targets import any_of, check_targets
 from approxgrad.study.written_options import keep_written_options
 from approxgrad.running.terminal import Run
 
-# Resolved, so that a link to it is the same checkout.
+# The checkout; resolved, so that a link to it is the same one.
 BASE = Path(workflow.current_basedir).resolve().parents[1]
 
 # What the handlers at the start and the end of a run share.

@@ -10,7 +10,7 @@ rule plan:
         runtime=30,
         gpu=GPU,
     params:
-        snakefile=str(BASE / "Snakefile"),
+        snakefile=str(BASE / "workflow" / "Snakefile"),
         # They may all use a GPU.
         model_rules=lambda wildcards: [name for name, rule in own_rules().items() if "gpu" in rule.resources],
         outputs=lambda wildcards: {name: len(rule.output) for name, rule in own_rules().items() if rule.output},

@@ -16,7 +16,7 @@ rule verify:
         runtime=240,
         gpu=GPU,
     params:
-        snakefile=str(BASE / "Snakefile"),
+        snakefile=str(BASE / "workflow" / "Snakefile"),
         # Data, models and chosen settings are taken as they are.
         rules=lambda wildcards: [
             name

@@ -12,7 +12,7 @@ from approxgrad.figures.figure import FIGURES
 from approxgrad.figures.maps import mapped_cells
 from approxgrad.study.study import Study
 
-DEFAULT = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())
+DEFAULT = yaml.safe_load((Path(__file__).parents[3] / "config" / "config.yaml").read_text())
 SYNTHETIC = ("synthetic_linear", "synthetic_nonlinear")
 
 

@@ -64,7 +64,8 @@ def test_the_study_works(folder):
                 pixels = random.integers(0, 256, (24, 48, 3), np.uint8)
                 Image.fromarray(pixels).save(folder / "lines" / part / name / f"{number}.png")
     (folder / "study.yaml").write_text(block("yaml", smaller=True))
-    snakemake = [Path(sys.executable).with_name("snakemake"), "--snakefile", REPOSITORY / "Snakefile", "--cores", "2"]
+    snakefile = REPOSITORY / "workflow" / "Snakefile"
+    snakemake = [Path(sys.executable).with_name("snakemake"), "--snakefile", snakefile, "--cores", "2"]
     done = subprocess.run(
         [*snakemake, "--configfile", "study.yaml", "--", "attributions", "models"],
         capture_output=True,

@@ -18,7 +18,7 @@ from approxgrad.storage.splits import Split, write_split
 from approxgrad.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[3]
-DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 DEFAULT["models"]["mlp"]["training"]["epochs"] = 300
 for entry in DEFAULT["datasets"].values():
     if entry["kind"] == "synthetic":

@@ -9,7 +9,7 @@ from approxgrad.report.run_record import Benchmark, computed_with, read_benchmar
 from approxgrad.storage.attributions import Attributions, write_attributions
 from approxgrad.study.study import Study
 
-CONFIG = Path(__file__).resolve().parents[3] / "config.yaml"
+CONFIG = Path(__file__).resolve().parents[3] / "config" / "config.yaml"
 HEADER = "s\th:m:s\tmax_rss\tcpu_time\n"
 
 

@@ -58,19 +58,27 @@ def test_what_never_ends_is_not_read(path, tmp_path):
     assert file_faults(tmp_path / path) == [f"{path}: is a pipe or a device, expected a YAML or JSON file"]
 
 
-def test_the_defaults_are_beside_the_snakefile_and_in_the_working_directory(tmp_path):
-    checkout, here = tmp_path / "checkout", tmp_path / "config.yaml"
-    checkout.mkdir()
-    default = checkout / "config.yaml"
+def test_the_defaults_are_in_the_checkout_and_in_the_working_directory(tmp_path, monkeypatch):
+    workflow = tmp_path / "checkout" / "workflow"
+    default = tmp_path / "checkout" / "config" / "config.yaml"
+    folder, here = tmp_path / "config" / "config.yaml", tmp_path / "config.yaml"
+    for path in (workflow, default.parent, folder.parent):
+        path.mkdir(parents=True)
     default.write_text("models: {a: {x: 1, y: 2}, b: 3}\nsteps: [1, 2]\n")
-    assert default_files(checkout) == [default]
+    assert default_files(workflow) == [default]
     here.write_text("models: {a: {y: 5}}\nsteps: [3]\n")
-    assert default_files(checkout) == [default, here]
-    assert default_files(checkout, here=False) == [default]
+    assert default_files(workflow) == [default, here]
+    assert default_files(workflow, here=False) == [default]
     assert read_defaults([default, here]) == {"models": {"a": {"x": 1, "y": 5}, "b": 3}, "steps": [3]}
+    folder.write_text("seed: 1\n")
+    assert default_files(workflow) == [default, folder, here]
     here.unlink()
     here.symlink_to(default)
-    assert default_files(checkout) == [default]
+    folder.unlink()
+    assert default_files(workflow) == [default]
+    # As in the checkout itself, from a path that is relative.
+    monkeypatch.chdir(default.parents[1])
+    assert default_files("workflow") == [default]
 
 
 def without_null(value):

@@ -10,7 +10,7 @@ from approxgrad.methods.gradient_methods import Saliency
 from approxgrad.methods.integrated_gradients import IntegratedGradients
 from approxgrad.study.configuration import SECTIONS, ConfigError, configured, document
 
-DEFAULT = yaml.safe_load((Path(__file__).resolve().parents[3] / "config.yaml").read_text())
+DEFAULT = yaml.safe_load((Path(__file__).resolve().parents[3] / "config" / "config.yaml").read_text())
 EXPERIMENT = {"datasets": ["digits"], "models": ["cnn"], "methods": ["saliency"], "gradients": ["own"], "samples": 1}
 STEPS = "gradients.forward.steps"
 

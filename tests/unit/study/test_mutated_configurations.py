@@ -14,7 +14,7 @@ from approxgrad.study.reference import schema
 from approxgrad.study.study import Study
 from damage import DAMAGES, LONG, SHORT, damaged
 
-CONFIG = Path(__file__).resolve().parents[3] / "config.yaml"
+CONFIG = Path(__file__).resolve().parents[3] / "config" / "config.yaml"
 DEFAULT = yaml.safe_load(CONFIG.read_text())
 MORE = {
     "datasets": {

@@ -93,7 +93,7 @@ def test_data_and_weights_that_are_no_files_of_the_user_are_not_looked_for():
 
 
 def study(model, **options):
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     mlp = {"architecture": "mlp", "hidden": [4], "dropout": 0}
     changes = {
         "models": {"own": model, "first": mlp | {"training": TRAINING}},

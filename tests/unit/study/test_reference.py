@@ -16,7 +16,7 @@ from approxgrad.study.sections import CachedArrays, Config
 from small_studies import DEFAULT, ROOT
 
 VALIDATOR = jsonschema.Draft202012Validator(schema())
-STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
+STUDIES = [ROOT / "config" / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 
 
 def as_in_an_editor(value):

@@ -32,7 +32,7 @@ from approxgrad.verification.comparison import (
 from approxgrad.verification.recomputation import Origin, with_absolute_paths
 
 MLP = {"input_shape": [3], "outputs": 1, "architecture": "mlp", "hidden": [4], "dropout": 0.0}
-CONFIG = Path(__file__).resolve().parents[3] / "config.yaml"
+CONFIG = Path(__file__).resolve().parents[3] / "config" / "config.yaml"
 SCRIPT = str(PACKAGE_ROOT.parent / "scripts" / "attribute.py")
 EPS = float(np.finfo(np.float32).eps)
 

@@ -13,21 +13,23 @@ from typing import Any
 import yaml
 from snakemake.utils import update_config
 
-FILE = "config.yaml"
+FILE = Path("config", "config.yaml")
+"""The default study, beside the folder of the Snakefile."""
+HERE = (FILE, Path("config.yaml"))
+"""Where a study of one's own may lie in the working directory; the second is merged over the first."""
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Builds only mappings, lists and plain values; in C where libyaml is installed."""
 
 
-def default_files(checkout: Path | str, *, here: bool = True) -> list[Path]:
+def default_files(folder: Path | str, *, here: bool = True) -> list[Path]:
     """Return the files that a study's own configuration is merged over, each after those below it.
 
-    They are the file beside the Snakefile and, if `here`, another one in the working directory.
+    They are that of the checkout whose Snakefile lies in `folder` and, if `here`, others in the working directory.
     """
-    own, other = Path(checkout, FILE), Path(FILE).absolute()
-    if not here or not other.exists() or (own.exists() and other.samefile(own)):
-        return [own]
-    return [own, other]
+    own = Path(folder).absolute().parent / FILE
+    found = [path.absolute() for path in HERE if path.exists()] if here else []
+    return [own, *(path for path in found if not (own.exists() and path.samefile(own)))]
 
 
 def read_quietly(workflow: Any, files: Sequence[Path | str]) -> None:

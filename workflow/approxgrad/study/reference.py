@@ -28,7 +28,7 @@ OPENING = f"""# The configuration, key by key
 <!-- {NOTE} -->
 
 A study is one YAML file. What you leave out has the default that is given here; what your file says is merged with
-`config.yaml` beside the Snakefile (mappings key by key, lists as a whole; `null` leaves a default out). An entry of
+`config/config.yaml` (mappings key by key, lists as a whole; `null` leaves a default out). An entry of
 `datasets`, `models`, `methods` and `gradients` has a name of your choice, which appears in paths and tables, a kind,
 and the options of that kind.
 """
