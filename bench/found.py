@@ -1,7 +1,8 @@
-"""Measure what docs/found.md tells: ``python -m bench.found`` with your own images, weights, tables and published maps.
+"""Measure what docs/found.md tells, with files of your own: ``python -m bench.found --help``.
 
-Images and tables are independent parts. Rows of images are appended to CSV files in the output folder as they are found,
-so a run that was stopped goes on where it was; other images or weights than those of the rows that are there are refused. ``python docs/found.py`` writes the page.
+Images and tables are independent parts. Rows of images are appended to CSV files in the output folder as they are
+found, so a run that was stopped goes on where it was; other images or weights than those of the rows that are there are
+refused. ``python docs/found.py`` writes the page.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--rounds", type=int, default=20, help="of images: two for the CNN's maps, else one (default: 20)"
     )
+    parser.add_argument("--first", type=int, default=0, help="rounds to pass over, for another process (default: 0)")
     parser.add_argument("--synthetic", type=Path, help=f"folder with the published {DATA} and {WEIGHTS}")
     parser.add_argument("--trainings", type=int, default=6, help="of networks beside the published one (default: 6)")
     parser.add_argument("--features", type=int, default=64, help="of Integrated Gradients, drawn for each image")
@@ -67,8 +69,10 @@ def run(arguments: argparse.Namespace) -> None:
     names = ("images", *NETWORKS, "synthetic")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     for name, path in given.items():
-        if not path.exists():
-            raise FoundError(f"--{name}: {path} does not exist")
+        files = {"images": [path], "synthetic": [path / DATA, path / WEIGHTS]}.get(name, [path])
+        for file in files:
+            if not (file.exists() if name == "images" else file.is_file()):
+                raise FoundError(f"--{name}: {file} is not there")
     networks = {name: given[name] for name in NETWORKS if name in given}
     if ("images" in given) != bool(networks) or not given:
         options = ", ".join(f"--{name}" for name in NETWORKS)
@@ -81,7 +85,8 @@ def run(arguments: argparse.Namespace) -> None:
         noted(arguments.output, described | own | {name: content_digest(path) for name, path in networks.items()})
         for name, model in models.items():
             table = arguments.output / f"{name}.csv"
-            measure_images(images, name, model, arguments.rounds, arguments.features, table)
+            turns = range(arguments.first, arguments.first + arguments.rounds)
+            measure_images(images, name, model, turns, arguments.features, table)
     if "synthetic" in given:
         own = {name: content_digest(given["synthetic"] / name) for name in (DATA, WEIGHTS)}
         noted(arguments.output, described | own | {"trainings": arguments.trainings})

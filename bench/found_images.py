@@ -177,11 +177,11 @@ def agreement(found: Array, exact: Array) -> dict[str, float]:
     return {name: float(measured[name][0]) for name in METRICS}
 
 
-def measure(images: Images, name: str, model: nn.Module, rounds: int, features: int, path: Path) -> None:
-    """Append the rows of so many rounds of images to a table, without those that it has."""
+def measure(images: Images, name: str, model: nn.Module, turns: range, features: int, path: Path) -> None:
+    """Append the rows of some rounds of images to a table, without those that it has."""
     known = pd.read_csv(path)[["part", "image"]].drop_duplicates() if path.exists() else pd.DataFrame()
     done = set(known.itertuples(index=False, name=None))
-    for turn in range(rounds):
+    for turn in turns:
         for part, counts in IN_A_ROUND.items():
             for number in range(turn * counts[name], (turn + 1) * counts[name]):
                 image, target, origin = images[number]
