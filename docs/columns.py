@@ -36,6 +36,8 @@ OTHERS = {
     "(the sum minus the change of the output), `relative_residual`",
     "`results/error_parts/`": "a `part` of the error at a setting: `error` (median), quartiles, `n` samples, and "
     "`unrounded`, the family that splits it",
+    "`results/published/files`": "a file of maps that others cached: `used` or left out, `n` maps, `size` (median "
+    "over them of the largest absolute exact value), `ratio` to the usual size, `remark`",
     "`results/test_metrics/`, `results/summary/models`": "a measure of a model on test rows: `metric`, `value`, `n`",
     "`results/learning_curves/`": "an epoch of a training: `epoch`, `split`, `metric`, `value`, `best`",
     "`data/<dataset>/*.parquet`": "a row of the data: `features`, `target`, and `effects` and `origin` where known",

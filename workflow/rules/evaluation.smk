@@ -2,9 +2,11 @@ from approxgrad.evaluation.files import (
     ERROR_PARTS,
     FAITHFULNESS,
     METRIC_TABLE,
+    PUBLISHED_FILES,
     PUBLISHED_METRICS,
     RESIDUALS,
     cached_files,
+    described_files,
 )
 from approxgrad.study.path_methods import complete_methods, path_cells
 from approxgrad.study.split_cells import split_cells, split_models
@@ -185,6 +187,8 @@ FAITHFUL = [
 ]
 
 
+CACHED_FILES = described_files(study)
+
 # Tables of the whole study by the names of their rules: what each says and is called, the file, the function that makes
 # it, its inputs and parameters.
 TABLES = {
@@ -297,6 +301,18 @@ TABLES = {
             ]
         },
         INTERVALS | {"sources": study.cached_methods},
+    ),
+    "list_published": (
+        "The files of cached maps: which are compared, and which look as if they were of another model.",
+        "files of cached arrays",
+        PUBLISHED_FILES,
+        "approxgrad.evaluation.cached_scales:scales_table",
+        {"arrays": [path for path, _ in CACHED_FILES]},
+        {
+            "files": [described for _, described in CACHED_FILES],
+            # A file can be another one although it is older than what was made from the one before.
+            "digests": lambda wildcards: states([path for path, _ in CACHED_FILES]),
+        },
     ),
 }
 

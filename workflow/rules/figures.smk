@@ -66,4 +66,5 @@ rule published:
     input:
         rules.summarise_published.input.metrics,
         rules.summarise_published.output,
+        rules.list_published.output,
         [figure.files(study) for figure in DRAWN if figure.target == "published"],

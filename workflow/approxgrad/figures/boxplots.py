@@ -51,5 +51,5 @@ def boxplots(metrics: pd.DataFrame, params: Mapping[str, Any]) -> tuple[Drawing,
     for axes, group in zip(panels[0], groups, strict=True):
         style.label_families(axes, group.sources, families)
     against = f"{style.families_in_words(rows, families)} against {params['against']}"
-    style.annotate(figure, labels, labels["method"], against, note=BOX_NOTE)
+    style.annotate(figure, labels, labels["method"], against, note=" ".join([BOX_NOTE, *params.get("remarks", [])]))
     return figure, rows

@@ -162,5 +162,6 @@ FIGURES: Registry[type[Figure]] = Registry(
         "budget": "budget",
         "learning_curves": "learning_curves",
         "published": "published",
+        "thesis_maps": "thesis_maps",
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from approxgrad.evaluation.files import METRIC_TABLE, PUBLISHED_METRICS
+from approxgrad.evaluation.files import METRIC_TABLE, PUBLISHED_FILES, PUBLISHED_METRICS
 from approxgrad.figures import style
 from approxgrad.figures.boxes import BOX_NOTE, SHOWN, draw_box, metric_axis
 from approxgrad.figures.boxplots import boxplots
@@ -49,6 +49,7 @@ class Published(Figure):
     def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
         """Return the metrics of the cached maps, and the study's own where it computes the same."""
         inputs: dict[str, str | list[str]] = {"published": PUBLISHED_METRICS.format(**keys)}
+        inputs["files"] = f"{PUBLISHED_FILES}.parquet"
         if study.reproduced(keys["source"], keys["method"]):
             inputs["own"] = METRIC_TABLE.format(**self._names(study, keys))
         return inputs
@@ -70,9 +71,13 @@ class Published(Figure):
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
         """Return the box plots of both metric tables, or of the published one."""
+        from approxgrad.evaluation.cached_scales import scale_notes
         from approxgrad.evaluation.frames import read_metrics, read_shown
+        from approxgrad.storage.tables import read_table
 
         published = read_metrics(inputs["published"], **params["names"])
+        remarks = scale_notes(read_table(inputs["files"])[0].to_pandas(), keys["source"], keys["method"])
+        params = {**params, "remarks": remarks}
         if "own" not in inputs:
             return boxplots(published, params)
         return published_boxplots(published, read_shown(inputs["own"], **params["names"]), params)
@@ -118,5 +123,6 @@ def published_boxplots(
         ),
     ]
     panels[0, 0].legend(handles=handles, **style.ABOVE, ncols=len(handles), handlelength=1.4, columnspacing=1)
-    style.annotate(figure, labels, labels["method"], "published maps and this study's", note=NOTE)
+    note = " ".join([NOTE, *params.get("remarks", [])])
+    style.annotate(figure, labels, labels["method"], "published maps and this study's", note=note)
     return figure, numbers

@@ -30,26 +30,39 @@ def find_arrays(
 ) -> list[ArrayFile]:
     """Return the files of a folder whose names match a pattern, one for each method and step, sorted by these.
 
+    Of several files for one pair of :func:`matching_arrays`, the one with the most samples counts.
+    """
+    found: dict[tuple[str, float], ArrayFile] = {}
+    for file in matching_arrays(folder, pattern, methods, steps):
+        key = (file.method, file.step)
+        if key not in found or file.samples > found[key].samples:
+            found[key] = file
+    return list(found.values())
+
+
+def matching_arrays(
+    folder: Path | str, pattern: str, methods: Mapping[str, str], steps: Mapping[str, float]
+) -> list[ArrayFile]:
+    """Return all files of a folder whose names match a pattern, sorted by method and step.
+
     The file name has the placeholders ``{method}``, ``{step}`` and ``{samples}``, such as
     ``CNN_{method}_{samples}_{step}.npz``; the mappings give the method and step for each text there. Subfolders are not
-    searched. Of several files for one pair, the one with the most samples counts.
+    searched.
     """
     groups = {"method": "|".join(map(re.escape, methods)), "step": "|".join(map(re.escape, steps)), "samples": r"\d+"}
     expression = re.escape(pattern)
     for name, choices in groups.items():
         expression = expression.replace(re.escape(f"{{{name}}}"), f"(?P<{name}>{choices})")
-    found: dict[tuple[str, float], ArrayFile] = {}
+    found: list[ArrayFile] = []
     for path in sorted(Path(folder).glob("*")):
         match = re.fullmatch(expression, path.name)
         if match is None:
             continue
         words = match.groupdict()
-        file = ArrayFile(path, methods[words["method"]], float(steps[words["step"]]), int(words.get("samples") or 0))
-        key = (file.method, file.step)
-        if key not in found or file.samples > found[key].samples:
-            found[key] = file
+        samples = int(words.get("samples") or 0)
+        found.append(ArrayFile(path, methods[words["method"]], float(steps[words["step"]]), samples))
     order = list(dict.fromkeys(methods.values()))
-    return sorted(found.values(), key=lambda file: (order.index(file.method), file.step))
+    return sorted(found, key=lambda file: (order.index(file.method), file.step))
 
 
 def read_arrays(path: Path | str, names: Mapping[str, str]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -151,6 +151,10 @@ class Config(Description):
     map_setting: Annotated[
         Number, option("The maps are drawn at the setting nearest to this one, on a logarithmic scale.", gt=0)
     ] = 0.1
+    thesis_maps: Annotated[
+        Flag,
+        option("Whether a picture of each image model shows maps in the form of the thesis: sizes, without signs."),
+    ] = False
     uncertainty: Annotated[Uncertainty, option("Intervals in the summary tables.")] = field(default_factory=Uncertainty)
     faithfulness: Annotated[
         Faithfulness | None,

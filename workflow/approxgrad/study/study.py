@@ -11,7 +11,7 @@ from approxgrad.extensions import ExtensionError, load_extensions
 from approxgrad.gradients.source import Source, evaluated_source, exact_source
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.models.kind import ModelKind
-from approxgrad.storage.cached_arrays import ArrayFile, find_arrays
+from approxgrad.storage.cached_arrays import ArrayFile, find_arrays, matching_arrays
 from approxgrad.study.choices import Choice, cell_choice, step_choices
 from approxgrad.study.configuration import ConfigError, configured, document, refuse
 from approxgrad.study.faults import faults, name_faults
@@ -296,6 +296,11 @@ class Study:
         """Return the files of one source of cached arrays."""
         own = self.config.cached_arrays[source]
         return find_arrays(own.folder, own.pattern, own.methods, own.steps)
+
+    def matching_arrays(self, source: str) -> list[ArrayFile]:
+        """Return also those files of a source that are left out, because another has more maps."""
+        own = self.config.cached_arrays[source]
+        return matching_arrays(own.folder, own.pattern, own.methods, own.steps)
 
     @cached_property
     def cached_methods(self) -> list[tuple[str, str]]:
