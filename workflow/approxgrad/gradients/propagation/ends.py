@@ -10,7 +10,7 @@ from approxgrad.gradients.propagation.form import Axes
 from approxgrad.gradients.propagation.linear import Linear, Reshaped
 from approxgrad.gradients.propagation.network import Network
 from approxgrad.gradients.propagation.products import Affine, Product
-from approxgrad.gradients.propagation.windows import Block, Window
+from approxgrad.gradients.propagation.windows import Axis, Block, Window, alike
 
 aten = torch.ops.aten
 
@@ -54,7 +54,7 @@ class Mean(End):
 
 
 class FlatAffine(End):
-    """A linear layer over the flattened map: a product for each place of the window, with its columns of the weight."""
+    """A linear layer over the flattened map: products for each row of the windows, with its columns of the weight."""
 
     needs_clean = False  # the padded weight is zero outside the map
 
@@ -71,27 +71,26 @@ class FlatAffine(End):
     def change(self, window: Window, block: Block) -> Tensor:
         """Return the products, summed over the rows of the windows."""
         y, x, data = window.y, window.x, window.data
-        copies, width = data.shape[:5].numel(), data.shape[6] * data.shape[7]
-        downs = torch.tensor([[y.starts[own] + y.spacing * row for row in block.rows] for own in block.down])
-        acrosses = torch.tensor(
-            [[x.starts[own] + x.spacing * one for one in range(x.positions)] for own in block.across]
-        )
-        rows, columns = downs[:, None, None, :, None] + self._top, acrosses[None, :, None, None, :] + self._left
-        place = (rows * self._weight.shape[1] + columns).expand(data.shape[:5]).flatten().to(data.device)
-        order = torch.argsort(place, stable=True)
-        places, counts = torch.unique_consecutive(place[order], return_counts=True)
-        sorted_data = data.reshape(copies, -1).index_select(0, order)
-        result = data.new_zeros(copies, self._weight.shape[3])
-        first = 0
-        for own, count in zip(places.tolist(), counts.tolist(), strict=True):
-            last = first + count
-            row, column = divmod(own, self._weight.shape[1])
-            for down in range(y.width):
-                weight = self._weight[row + down, column : column + x.width].flatten(0, 1)
-                part = sorted_data[first:last, down * width : (down + 1) * width]
-                torch.addmm(result[first:last], part, weight, out=result[first:last])
-            first = last
-        return torch.empty_like(result).index_copy_(0, order, result).unsqueeze(1)
+        result = data.new_empty(*data.shape[:5], self._weight.shape[3])
+        for own, top in alike([y.starts[phase] for phase in block.down]):
+            for other, left in alike([x.starts[phase] for phase in block.across]):
+                # Copies at the same place have the same weights: (rows of positions, positions, copies, ...).
+                read = data[own, other].permute(3, 4, 0, 1, 2, 5, 6, 7)
+                made = data.new_empty(*read.shape[:5], self._weight.shape[3])
+                for number, row in enumerate(block.rows):
+                    self._row(read[number], top + y.spacing * row, left, x, made[number].flatten(1, 3))
+                result[own, other] = made.permute(2, 3, 4, 0, 1, 5)
+        return result.flatten(0, 4).unsqueeze(1)
+
+    def _row(self, read: Tensor, top: int, left: int, x: Axis, made: Tensor) -> None:
+        """Write the products for windows that start in one row of the map."""
+        down, across, channel, output = self._weight.stride()
+        parts = read.permute(4, 0, 1, 2, 3, 5, 6).flatten(5, 6).flatten(2, 4)
+        shape, strides = (x.positions, parts.shape[3], made.shape[2]), (x.spacing * across, channel, output)
+        for number, part in enumerate(parts):
+            start = (top + self._top + number) * down + (left + self._left) * across
+            weight = self._weight.as_strided(shape, strides, start)
+            torch.baddbmm(made, part, weight, beta=int(number > 0), out=made)
 
 
 def _matrix(network: Network, node: fx.Node) -> Tensor | None:

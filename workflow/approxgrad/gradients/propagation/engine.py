@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from approxgrad.gradients.evaluating.checks import check_finite, layers
+from approxgrad.gradients.evaluating.checks import check_finite
 from approxgrad.gradients.evaluating.evaluated import BatchedGradient, Stream
 from approxgrad.gradients.evaluating.evaluation import evaluation
-from approxgrad.gradients.evaluating.prepared import PreparedModel, says_the_same
+from approxgrad.gradients.evaluating.prepared import says_the_same
 from approxgrad.gradients.evaluating.targets import OutputSelector, as_outputs
 from approxgrad.gradients.evaluating.wrapping import unwrapped, wrappers
 from approxgrad.gradients.propagation.agreement import TOLERANCE, check_agreement
@@ -19,7 +19,8 @@ from approxgrad.gradients.propagation.network import Network
 from approxgrad.gradients.propagation.patches import Patches
 from approxgrad.gradients.propagation.plan import Plan
 from approxgrad.gradients.propagation.run import Propagator
-from approxgrad.gradients.propagation.tracing import Graph, UntraceableError
+from approxgrad.gradients.propagation.tracing import Graph, UntraceableError, check_followed
+from approxgrad.gradients.propagation.unchanged import record
 from approxgrad.gradients.stencils import Stencil
 
 PAYS = 1.1
@@ -28,7 +29,8 @@ PAYS = 1.1
 EPSILONS = 16
 """Roundings of short numbers by which trial differences may be off."""
 
-_known: WeakKeyDictionary[PreparedModel, dict[tuple[object, ...], Plan]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[BatchedGradient, tuple[object, Plan]] = WeakKeyDictionary()
+"""The last plan of each source, with all that it follows from."""
 
 
 def plan_of(
@@ -69,11 +71,14 @@ def plan_of(
     if not says_the_same(stream.model, stream.ready):
         raise UntraceableError("a function around it combines its outputs")
     module, row = unwrapped(stream.model), stream.inputs[0][:1]
-    kind = (row.shape, row.dtype, row.device, patches, whole, arithmetic, unit, *_weights(module))
-    known = _known.setdefault(stream.ready, {})
-    if kind in known:
-        return known[kind]
+    check_followed(module, row)
     with evaluation():
+        seen = record(module, row)
+        source.check_evaluations += 1
+        origin = (seen, row.shape, row.dtype, row.device, patches, whole, arithmetic, unit)
+        known = _known.get(source)
+        if seen is not None and known is not None and known[0] == origin:
+            return known[1]
         graph = Graph(module, row)
 
         def planned(dtype: torch.dtype, unit: float = 1.0) -> Plan:
@@ -90,8 +95,7 @@ def plan_of(
         plan = planned(arithmetic, unit)
         tolerance = max(TOLERANCE, EPSILONS * torch.finfo(arithmetic).eps)
         source.check_evaluations += check_agreement(plan, row, output, other, (unit,), tolerance)
-    known.clear()
-    known[kind] = plan
+    _known[source] = origin, plan
     return plan
 
 
@@ -145,11 +149,3 @@ class _Place:
     def __call__(self, item: int) -> str:
         moved = "" if self._features is None else f" with feature {int(self._features[item])} moved"
         return f"input {self._row}{moved}"
-
-
-def _weights(module: nn.Module) -> Iterator[tuple[int, int]]:
-    """Yield what changes when weights do."""
-    for _, layer in layers(module):
-        for tensor in (*layer._parameters.values(), *layer._buffers.values()):
-            if tensor is not None:
-                yield tensor.data_ptr(), tensor._version

@@ -77,7 +77,7 @@ class Graph:
     """
 
     def __init__(self, model: Any, row: Tensor) -> None:
-        self.module = private_copy(model, row)
+        self.module = private_copy(check_followed(model, row))
         self.dtype = row.dtype
         point = row.detach().double()
         before = [tensor.clone() for tensor in _state(self.module)]
@@ -174,8 +174,8 @@ class Graph:
         return [own for own in node.all_input_nodes if own not in self.constants]
 
 
-def private_copy(model: Any, row: Tensor) -> nn.Module:
-    """Return a copy of a module in double precision, for inputs like a row; an UntraceableError if it has none."""
+def check_followed(model: Any, row: Tensor) -> nn.Module:
+    """Return a model whose layers can be followed for inputs like a row; an UntraceableError says why they cannot."""
     if not isinstance(model, nn.Module):
         raise UntraceableError(f"it is no torch.nn.Module but {type(model).__name__}")
     if is_compiled(model):
@@ -189,6 +189,11 @@ def private_copy(model: Any, row: Tensor) -> nn.Module:
                 raise UntraceableError(f"{kind} has weights in {own.dtype}, and the inputs are {row.dtype}")
     if row.dtype not in BASES:
         raise UntraceableError(f"its inputs are {row.dtype}, expected float32 or float64")
+    return model
+
+
+def private_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of a module in double precision; an UntraceableError if it has none."""
     try:
         copied: nn.Module = copy.deepcopy(model).double()
     except Exception as error:

@@ -7,7 +7,7 @@ strided view of it, and nothing is gathered. All windows of a map have the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -198,9 +198,14 @@ def _overlap(offset: int, width: int, room: int) -> tuple[slice, slice]:
 
 def _offsets(inner: Axis, outer: Axis, phases: range) -> Iterator[tuple[slice, int]]:
     """Yield slices of phases with how far the inner window starts behind the outer one."""
+    return alike([inner.starts[phase] - outer.starts[phase] for phase in phases])
+
+
+def alike(values: Sequence[int]) -> Iterator[tuple[slice, int]]:
+    """Yield slices of places at which a list has the same value, with this value."""
     found: dict[int, list[int]] = {}
-    for number, phase in enumerate(phases):
-        found.setdefault(inner.starts[phase] - outer.starts[phase], []).append(number)
+    for number, value in enumerate(values):
+        found.setdefault(value, []).append(number)
     for offset, own in found.items():
         step = own[1] - own[0] if len(own) > 1 else 1
         if all(second - before == step for before, second in pairwise(own)):
