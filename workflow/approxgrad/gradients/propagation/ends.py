@@ -77,9 +77,10 @@ class FlatAffine(End):
             [[x.starts[own] + x.spacing * one for one in range(x.positions)] for own in block.across]
         )
         rows, columns = downs[:, None, None, :, None] + self._top, acrosses[None, :, None, None, :] + self._left
-        place = (rows * self._weight.shape[1] + columns).expand(data.shape[:5]).flatten().to(data.device)
+        place = (rows * self._weight.shape[1] + columns).expand(data.shape[:5]).flatten()
         order = torch.argsort(place, stable=True)
         places, counts = torch.unique_consecutive(place[order], return_counts=True)
+        order = order.to(data.device)
         sorted_data = data.reshape(copies, -1).index_select(0, order)
         result = data.new_zeros(copies, self._weight.shape[3])
         first = 0
