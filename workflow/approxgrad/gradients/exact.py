@@ -9,7 +9,12 @@ from torch import Tensor
 
 from approxgrad.gradients.evaluating.checks import Model, check_finite, rows_of
 from approxgrad.gradients.evaluating.evaluated import BatchedGradient, Stream
+from approxgrad.gradients.evaluating.full_float32 import full_float32
+from approxgrad.gradients.evaluating.shared_settings import Restore, SharedSettings
 from approxgrad.gradients.evaluating.targets import Target, select_outputs
+
+CUDNN_RECURRENT = "cudnn RNN backward can only be called in training mode"
+"""What cuDNN says of recurrent layers in evaluation mode, which torch can differentiate without it."""
 
 NOT_DIFFERENTIABLE = (
     "gradient: the outputs do not depend on the inputs through autograd, so there is no exact gradient; "
@@ -25,7 +30,8 @@ class ExactGradient(BatchedGradient):
     Notes
     -----
     Cost: one forward and one backward pass per input. The checks of a call take at most 18 evaluations, at most 9
-    without `check_rows`, and more only if outputs differ.
+    without `check_rows`, and more only if outputs differ. Recurrent layers in evaluation mode, which cuDNN refuses to
+    differentiate, are differentiated without it.
     """
 
     records_graphs: ClassVar[bool] = True
@@ -51,8 +57,27 @@ class ExactGradient(BatchedGradient):
             for gradient, values in zip(gradients, _autograd(stream, part), strict=True):
                 gradient[part] = values
 
-        stream.in_batches(stream.rows, differentiate)
+        refused = False
+        with full_float32():
+            try:
+                stream.in_batches(stream.rows, differentiate)
+            except RuntimeError as error:
+                refused = CUDNN_RECURRENT in str(error)
+                if not refused:
+                    raise
+            if refused:
+                with _without_cudnn():
+                    stream.in_batches(stream.rows, differentiate)
         return gradients
+
+
+def _leave_cudnn_out() -> Restore:
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    return [lambda: setattr(torch.backends.cudnn, "enabled", before)]
+
+
+_without_cudnn = SharedSettings(_leave_cudnn_out)
 
 
 def _autograd(stream: Stream, part: slice) -> tuple[Tensor, ...]:

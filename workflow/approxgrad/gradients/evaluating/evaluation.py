@@ -8,13 +8,17 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from approxgrad.gradients.evaluating.full_float32 import full_float32
 from approxgrad.messages import one_line
 
 
 @contextmanager
 def evaluation() -> Iterator[None]:
-    """Evaluate models without a graph, but outside inference mode: a model may differentiate, and keep tensors."""
-    with torch.inference_mode(mode=False), torch.no_grad():
+    """Evaluate models without a graph, and in full precision.
+
+    Not in inference mode: a model may differentiate, and keep tensors.
+    """
+    with full_float32(), torch.inference_mode(mode=False), torch.no_grad():
         yield
 
 

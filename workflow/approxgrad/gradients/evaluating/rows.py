@@ -14,6 +14,7 @@ from approxgrad.gradients.evaluating.batching import bytes_at_once, halved, memo
 from approxgrad.gradients.evaluating.checks import Model, as_tuple, layers, rows_of
 from approxgrad.gradients.evaluating.evaluation import evaluation, failure
 from approxgrad.gradients.evaluating.footprint import MemoryMeter, memory_meter
+from approxgrad.gradients.evaluating.full_float32 import product_eps
 from approxgrad.gradients.evaluating.targets import as_outputs
 from approxgrad.gradients.evaluating.wrapping import unwrapped
 
@@ -113,7 +114,7 @@ class Rows:
         self.evaluations = 0
         self._explained: Tensor | None = None
         weights = (weight for _, part in layers(unwrapped(model)) for weight in part._parameters.values())
-        self._weights_eps = max((_eps(weight) for weight in weights if weight is not None), default=0.0)
+        self._weights_eps = max((product_eps(weight) for weight in weights if weight is not None), default=0.0)
 
     def alone(self, meter: MemoryMeter | None = None, budget: int | None = None) -> Tensor:
         """Return the outputs of the chosen rows, each evaluated alone.
@@ -203,25 +204,27 @@ class Rows:
 
     def _evaluate(self, copies: list[Tensor], index: Tensor, meter: MemoryMeter | None = None) -> Tensor:
         self.evaluations += len(index)
-        numbers = self._numbers[index]
+        numbers, half = self._numbers[index], 0
         try:
             found = _evaluated(self._model, copies, rows_of(self._arguments, numbers, self._total), meter)
         except torch.OutOfMemoryError:
             half = halved(len(index))
-            parts = [slice(half), slice(half, None)]
-            return torch.cat([self._evaluate([copy[part] for copy in copies], index[part]) for part in parts])
         except MemoryError:
             raise
         except Exception as error:
             helps = f", although not for single rows; {SINGLY}" if len(index) > 1 else ""
             raise RowError(f"{failure(copies, error)}{helps}") from error
+        if half:
+            # Only now is the memory free that the failed evaluation took: its error kept that alive.
+            parts = [slice(half), slice(half, None)]
+            return torch.cat([self._evaluate([copy[part] for copy in copies], index[part]) for part in parts])
         if self._select is not None:
             outputs = self._select(found, numbers)
         else:
             outputs = as_outputs(found)
             if outputs.ndim == 0 or len(outputs) != len(index):
                 raise RowError(f"model: returned shape {tuple(outputs.shape)} for {len(index)} rows")
-        self._eps = max(self._weights_eps, *(_eps(tensor) for tensor in (*copies, outputs)))
+        self._eps = max(self._weights_eps, *(product_eps(tensor) for tensor in (*copies, outputs)))
         return outputs.detach().to(torch.float64, copy=True).reshape(len(index), -1)
 
     def _explained_by_rounding(self, outputs: Tensor) -> Tensor:
@@ -269,10 +272,6 @@ def _evaluated(model: Model, copies: list[Tensor], arguments: list[Any], meter: 
 
 def _roundings(eps: float) -> int:
     return ROUNDINGS if eps < COARSE else COARSE_ROUNDINGS
-
-
-def _eps(tensor: Tensor) -> float:
-    return torch.finfo(tensor.dtype).eps if tensor.is_floating_point() else 0.0
 
 
 def _size(outputs: Tensor) -> Tensor:

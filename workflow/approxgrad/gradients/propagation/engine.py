@@ -133,8 +133,8 @@ def derivatives(
             for shift in scheme.shifts:
                 for places, change in propagator.changes(own, shift * steps[own]):
                     found = select(change.flatten(0, 1), number[places]).double()
-                    check_finite(found, _Place(row, own[places]))
                     total[places] += scheme.weights[shift] * found
+            check_finite(total, _Place(row, own))
             for wrapper in wrappers(stream.model):
                 wrapper.advance(scheme.evaluations(len(features)))
             yield slice(row, row + 1), (total / steps[own])[back].unsqueeze(0)

@@ -10,7 +10,7 @@ from approxgrad.gradients.propagation.windows import Block
 
 SHARE = 0.5  # of the budget, for the changes; the rest is for the maps of the base point
 KEPT = 3  # windows, or whole maps, of the largest size that exist at once
-USEFUL = 768  # copies from which a batch is large enough for the smallest maps
+USEFUL = 768  # copies from which a batch is large enough for the smallest maps on a CPU
 
 
 def bytes_of_copy(plan: Plan) -> tuple[int, int]:
@@ -29,10 +29,12 @@ def bytes_of_copy(plan: Plan) -> tuple[int, int]:
 
 
 def copies_at_once(plan: Plan, budget: int) -> int:
-    """Return how many copies are propagated at once, from 1 to :data:`LARGEST_BATCH`."""
+    """Return how many copies are propagated at once, from 1 to :data:`LARGEST_BATCH`; on a GPU as many as fit."""
     window, whole = bytes_of_copy(plan)
-    useful = max(USEFUL, CPU_WORKING_SET // max(1, window, whole))
-    return max(1, min(LARGEST_BATCH, useful, int(SHARE * budget) // max(1, KEPT * (window + whole))))
+    limit = int(SHARE * budget) // max(1, KEPT * (window + whole))
+    if plan.network.graph.device.type == "cpu":
+        limit = min(limit, max(USEFUL, CPU_WORKING_SET // max(1, window, whole)))
+    return max(1, min(LARGEST_BATCH, limit))
 
 
 def blocks(plan: Plan, budget: int) -> Iterator[Block]:

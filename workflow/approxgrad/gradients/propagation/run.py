@@ -67,17 +67,20 @@ class Propagator:
                 number = torch.arange(part.start, part.stop, device=self._device)
                 yield number, self._change({source: change})
             return
-        places = torch.full((self._shape.numel() + 1,), -1, device=self._device)
-        places[features] = torch.arange(len(features), device=self._device)
+        # On the host, which says what is propagated together; the device need not be waited for.
+        own, alike = features.cpu(), bool((moves == moves[:1]).all())
+        places = torch.full((self._shape.numel() + 1,), -1)
+        places[own] = torch.arange(len(own))
         height, width = self._plan.patches.counts[1:]  # type: ignore[union-attr]
-        wanted = set((features // width % height).tolist())
+        wanted = set((own // width % height).tolist())
         phases = len(self._plan.windows.source[0].starts)
         for block in blocks(self._plan, self._budget):
             if wanted.isdisjoint(phase + phases * row for phase in block.down for row in block.rows):
                 continue
-            number = places[perturbed(block, self._plan).to(self._device)]
+            number = places[perturbed(block, self._plan)]
             if bool((number >= 0).any()):
-                yield self._part(block, self._start(self._plan.windows, number, moves / self._network.unit), number)
+                start = self._start(self._plan.windows, number, moves / self._network.unit, alike)
+                yield self._part(block, start, number)
 
     def replaced(self, other: Tensor) -> Iterator[Part]:
         """Yield the changes of the output if each of the plan's patches is replaced by that of another input.
@@ -95,7 +98,7 @@ class Propagator:
         inside = (channels >= shifts) & (channels < shifts + patches.window[0])
         map_ = PaddedMap((difference / self._network.unit).to(self._network.dtype), y, x, 0.0)
         for block in blocks(self._plan, self._budget):
-            number = perturbed(block, self._plan).to(self._device)
+            number = perturbed(block, self._plan)
             data = difference.new_zeros(*number.shape, y.width, x.width, len(channels), dtype=self._network.dtype)
             for place, view in map_.views(block):
                 torch.mul(view, inside[:, None, None, None, None, :], out=data[place])
@@ -120,12 +123,15 @@ class Propagator:
             yield number, self._change({self._network.graph.source: change})
 
     def _part(self, block: Block, start: Window, number: Tensor) -> Part:
-        """Return the changes of the output for the copies of a block that have a number."""
+        """Return the changes of the output for the copies of a block that have a number, which the host knows."""
         assert self._plan.windows is not None
         wholes = self._windowed(block, self._plan.windows, start)
-        wanted = (number >= 0).flatten().nonzero().squeeze(1)
-        chosen = {node: value.index_select(0, wanted) for node, value in wholes.items()}
-        return number.flatten()[wanted], self._change(chosen)
+        flat = number.flatten()
+        wanted = (flat >= 0).nonzero().squeeze(1)
+        if len(wanted) < len(flat):
+            places = wanted.to(self._device)
+            wholes = {node: value.index_select(0, places) for node, value in wholes.items()}
+        return flat[wanted].to(self._device), self._change(wholes)
 
     def _change(self, changes: dict[fx.Node, Tensor]) -> Tensor:
         """Return the change of the output in units of the output."""
@@ -153,13 +159,13 @@ class Propagator:
                 del known[own]
         return wholes
 
-    def _start(self, windows: Windows, number: Tensor, moves: Tensor) -> Window:
+    def _start(self, windows: Windows, number: Tensor, moves: Tensor, alike: bool) -> Window:
         """Return the perturbed pixels as windows: of length 1 along the positions if all are moved alike."""
         y, x = windows.source
         channels, dtype = self._shape[1], self._network.dtype
         unit = torch.eye(channels, dtype=dtype, device=self._device)[:, None, None, None, None, :]
-        alike = bool((moves == moves[0]).all())
-        size = moves[:1].to(dtype) if alike else moves.to(dtype)[number.clamp(min=0)][..., None, None, None]
+        chosen = moves[:1] if alike else moves[number.clamp(min=0).to(self._device)][..., None, None, None]
+        size = chosen.to(dtype)
         positions = (1, 1) if alike else number.shape[3:]
         data = (unit * size).expand(*number.shape[:3], *positions, 1, 1, channels).contiguous()
         return Window(data, y, x, clean=True)

@@ -57,8 +57,8 @@ class Graph:
     ----------
     module : Module
         The private copy in double precision.
-    dtype : torch.dtype
-        Precision of the model itself.
+    dtype, device : torch.dtype, torch.device
+        Precision of the model itself, and where it is.
     source, result : fx.Node
         The input and the output.
     nodes : list of fx.Node
@@ -78,7 +78,7 @@ class Graph:
 
     def __init__(self, model: Any, row: Tensor) -> None:
         self.module = private_copy(check_followed(model, row))
-        self.dtype = row.dtype
+        self.dtype, self.device = row.dtype, row.device
         point = row.detach().double()
         before = [tensor.clone() for tensor in _state(self.module)]
         self._traced = _traced(self.module, point)
