@@ -93,7 +93,7 @@ def test_a_model_with_one_output_needs_no_target():
 
 def test_a_constant_model_has_no_predicted_quality():
     found = explain(lambda x: torch.ones(len(x), 2), image(), budget=100)
-    assert "nothing is predicted" in str(found)
+    assert "every derivative is 0" in str(found)
     assert found.numbers()["agreement"] is None
     draw(found)
 
@@ -101,12 +101,18 @@ def test_a_constant_model_has_no_predicted_quality():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"budget": 9}, ValueError, "budget: 9 evaluations are too few, as looking at the model took"),
+        ({"budget": 9}, ValueError, "budget: 9 evaluations are too few, .*check_rows=False takes fewer$"),
         ({"budget": 1}, ValueError, "budget: expected at least 2"),
         ({"target": 9}, ValueError, r"target: \[9\] is out of range"),
         ({"target": -1}, ValueError, r"target: \[-1\] is out of range"),
         ({"method": "integrated_gradients_published"}, ValueError, "method: got 'integrated_gradients_published'"),
         ({"method": None}, ValueError, "method: got None"),
+        ({"method": "occlusion"}, ValueError, "method: got 'occlusion'"),
+        (
+            {"budget": 10, "check_rows": False},
+            ValueError,
+            "budget: 10 .* looking at the model takes 10 and a derivative 2$",
+        ),
     ],
 )
 def test_arguments_that_are_not_valid(arguments, error, message):
@@ -121,6 +127,27 @@ def test_images_that_are_not_valid():
         explain(Counted().eval(), "ship.png")
     with pytest.raises(RowError):
         explain(lambda x: torch.rand(len(x), 2), image())
+    with pytest.raises(TypeError, match=r"model: expected a callable, got str; OnnxModel\(path\)"):
+        explain("model.onnx", image())
+
+
+def test_probabilities_are_told_and_logits_are_not():
+    model = Counted().eval()
+    with pytest.warns(UserWarning, match="outputs: sum to 1"):
+        explain(nn.Sequential(model, nn.Softmax(dim=1)).eval(), image(), budget=60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        explain(model, image(), budget=130)
+
+
+def test_a_quality_that_is_not_reached_is_told():
+    with pytest.warns(UserWarning, match=r"quality: .* cosine of 0\.\d\d, not 0\.99"):
+        explain(Counted().eval(), image(), budget=60, quality=0.99)
+
+
+def test_a_map_of_zeros_is_told():
+    found = explain(lambda x: torch.floor(x.flatten(1) / 100), image(), 0, budget=300)
+    assert "every derivative is 0" in str(found)
 
 
 # In the terminal
@@ -159,6 +186,12 @@ def test_images_are_scaled_cut_and_normalised(tmp_path):
     plain = read_input(tmp_path / "picture.png", SHAPE)
     assert 0 <= plain.min() < plain.max() <= 1
     np.testing.assert_allclose(found, (plain - np.reshape([0.5, 0.4, 0.3], (3, 1, 1))) / 0.2, rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_of_integers_takes_pixels(tmp_path):
+    found = read_input(picture_file(tmp_path), (3, 10, 12), integers=True)
+    with Image.open(tmp_path / "picture.png") as drawn:
+        np.testing.assert_array_equal(found, np.asarray(drawn).transpose(2, 0, 1).astype(np.float32))
 
 
 def test_weights_of_an_architecture(tmp_path):
@@ -211,14 +244,60 @@ def test_services_are_asked_for_no_more_rows_than_the_budget(tmp_path, capsys):
         (["model.pt", "picture.png", "--transform", "log"], "transform: for services and ONNX files only"),
         (["model.pt", "picture.png", "--output", "map"], r"output: expected a name that ends in \.png, \.svg, \.pdf"),
         (["model.pt", "picture.png", "--architecture", "magic"], r"model\.pt: "),
+        (["model.pt", "picture.png", "--output", "folder.png"], r"folder\.png: cannot be written \(is a folder\)"),
+        (["model.pt", "picture.png", "--shape", "3", "-8", "8"], "shape: expected positive sizes, got 3 -8 8"),
+        (["model.pt", "picture.png", "--shape", "3", "8", "8", "--mean", "124"], r"mean: .* got 124\.0; divide .* 255"),
+        (["model.pt", "picture.png", "--shape", "3", "8", "8", "--std", "0"], r"std: expected numbers above 0 to 1"),
+        (["model.pt", "row.npy", "--std", "0.5"], r"std: is for image files; the array in row\.npy"),
+        (["model.pt", "text.npy"], r"text\.npy: holds <U1, expected real numbers"),
+        (
+            ["model.onnx", "row.npy", "--architecture", "cnn"],
+            r"architecture: is for files of weights, not for model\.onnx",
+        ),
+        (["model.pt", "row.npy", "--spectrum", "none.npz"], r"none\.npz: no such file"),
+        (["model.pt", "picture.png", "--shape", "3", "8", "8", "--budget", "9"], "--no-row-check takes fewer"),
     ],
 )
 def test_faults_are_told_in_one_line(words, message, script, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     picture_file(tmp_path)
+    (tmp_path / "folder.png").mkdir()
+    np.save("row.npy", np.ones(SHAPE, np.float32))
+    np.save("text.npy", np.array(["a"]))
     assert main(["explain", *words]) == 1
     said = capsys.readouterr().err.strip()
     assert said.startswith("approxgrad: ")
     assert len(said.splitlines()) == 1
     assert re.search(message, said), said
     assert not (tmp_path / "map.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--target", "cat"], "--target: expected the number of an output, from 0 on, got 'cat'"),
+        (["--budget", "1e3"], "--budget: invalid int value: '1e3'"),
+        (["--depth", "3"], "unrecognized arguments: --depth 3"),
+    ],
+)
+def test_words_that_are_no_options_are_told_in_one_line(words, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["explain", "model.onnx", "picture.png", *words])
+    assert capsys.readouterr().err == f"approxgrad: {message}; --help lists all options\n"
+
+
+def test_pictures_with_the_channels_last_are_told(tmp_path, capsys):
+    onnx_models = pytest.importorskip("onnx_models")
+    from onnx import helper
+
+    nodes = [helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0), helper.make_node("Unsqueeze", ["y", "a"], ["z"])]
+    nodes[0].input.append("axes")
+    weights = {"axes": np.array([1, 2, 3]), "a": np.array([1])}
+    shape = ["N", 8, 8, 3]
+    model = onnx_models.made(nodes, [onnx_models.port("x", shape)], [onnx_models.port("z", ["N", 1])], weights)
+    onnx_models.saved(model, tmp_path / "last.ONNX")
+    with (tmp_path / "last.NPY").open("wb") as file:
+        np.save(file, np.ones((8, 8, 3), np.float32))
+    words = [tmp_path / "last.ONNX", tmp_path / "last.NPY", "--budget", 40, "--output", tmp_path / "map.png"]
+    assert main(["explain", *map(str, words)]) == 0
+    assert "--channels-last is for such models" in capsys.readouterr().err

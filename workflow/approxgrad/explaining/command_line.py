@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -22,10 +23,40 @@ from approxgrad.storage.files import try_writing, write_atomically
 
 METHODS = ("input_x_gradient", "saliency", "integrated_gradients", "gradient")
 
+IN_THE_TERMINAL = {
+    "check_rows=False": "--no-row-check",
+    "transform='log' of a model from a file or a service explains these": "--transform log explains these",
+    "channels_last=True": "--channels-last",
+    "round_inputs=True": "--round-inputs",
+    "name the explained one as output=": "name the explained one as --model-output",
+}
+"""How the terminal spells what messages recommend."""
+
+
+CHANNELS = (1, 3)
+"""Of pictures."""
+
+TOLD = ("budget:", "inputs:", "outputs:", "quality:")
+"""Beginnings of the warnings that are for whoever reads the map."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose faults are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"approxgrad: {message.removeprefix('argument ')}; --help lists all options\n")
+
+
+def _output_number(text: str) -> int:
+    """Return the number of an output."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected the number of an output, from 0 on, got {text!r}")
+    return int(text)
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    found = argparse.ArgumentParser(prog="approxgrad", description="Feature attributions from model evaluations.")
+    found = _Parser(prog="approxgrad", description="Feature attributions from model evaluations.")
     commands = found.add_subparsers(dest="command", required=True)
     text = "explain one input within a budget of evaluations: a picture, and the numbers beside it"
     own = commands.add_parser("explain", help=text, description=text)
@@ -33,13 +64,13 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument("input", type=Path, help="image file, or array of one input (.npy)")
     own.add_argument("--budget", type=int, default=1000, help="most evaluations of the model (default: 1000)")
     own.add_argument("--output", type=Path, default=Path("map.png"), help="the picture (default: map.png)")
-    own.add_argument("--target", type=int, help="which output is explained (default: the largest)")
+    own.add_argument("--target", type=_output_number, help="which output is explained (default: the largest)")
     own.add_argument("--method", choices=METHODS, default=METHODS[0])
     own.add_argument("--step", type=float, default=0.1, help="length of a step in the model's units (default: 0.1)")
     own.add_argument("--quality", type=float, help="predicted cosine at which no more evaluations are made")
     own.add_argument("--spectrum", type=Path, help="order of the directions, a file of approxgrad.Spectrum")
-    own.add_argument("--mean", type=float, nargs="+", default=[0.0], help="of pixels from 0 to 1 (default: 0)")
-    own.add_argument("--std", type=float, nargs="+", default=[1.0], help="likewise (default: 1)")
+    own.add_argument("--mean", type=float, nargs="+", help="of pixels from 0 to 1, for image files (default: 0)")
+    own.add_argument("--std", type=float, nargs="+", help="likewise (default: 1)")
     own.add_argument("--shape", type=int, nargs="+", help="channels, height and width, if the model does not say them")
     own.add_argument("--architecture", help="for weights: a network of torchvision, or cnn, resnet18, resnet50")
     own.add_argument("--outputs", type=int, help="number of its outputs (default: as the last weights)")
@@ -47,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument("--model-name", help="name of the model at the service")
     own.add_argument("--transform", choices=sorted(TRANSFORMS), help="makes logits of probabilities")
     own.add_argument("--channels-last", action="store_true", help="the model takes height, width, channels")
+    own.add_argument("--round-inputs", action="store_true", help="round inputs to what the model takes, as integers")
     own.add_argument("--no-row-check", action="store_true", help="save the evaluations that look at the model")
     return found
 
@@ -65,20 +97,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", UserWarning)
             _explain(given)
     except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"approxgrad: {one_line(error)}", file=sys.stderr)
+        print(f"approxgrad: {_in_the_terminal(one_line(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("approxgrad: interrupted", file=sys.stderr)
         return 130
-    for line in dict.fromkeys(str(own.message) for own in noted if str(own.message).startswith("budget:")):
-        print(f"approxgrad: {line}", file=sys.stderr)
+    for line in dict.fromkeys(str(own.message) for own in noted if str(own.message).startswith(TOLD)):
+        print(f"approxgrad: {_in_the_terminal(line)}", file=sys.stderr)
     return 0
+
+
+def _in_the_terminal(message: str) -> str:
+    for python, option in IN_THE_TERMINAL.items():
+        message = message.replace(python, option)
+    return message
 
 
 def _explain(given: argparse.Namespace) -> None:
     check_format(given.output)
-    try_writing([given.output])
+    numbers_file, map_file = (given.output.with_suffix(ending) for ending in (".json", ".npy"))
+    try_writing([given.output, numbers_file, map_file])
     shape = tuple(given.shape) if given.shape else None
+    if shape is not None and min(shape) < 1:
+        raise ValueError(f"shape: expected positive sizes, got {' '.join(map(str, shape))}")
     model = opened_model(
         given.model,
         shape,
@@ -88,10 +129,18 @@ def _explain(given: argparse.Namespace) -> None:
         model=given.model_name,
         transform=given.transform,
         channels_last=given.channels_last,
+        round_inputs=given.round_inputs,
     )
     own = getattr(model, "shape", None)
     known = own if isinstance(own, tuple) and all(isinstance(size, int) for size in own) else None
-    image = read_input(given.input, shape or known, given.mean, given.std)
+    if known and len(known) == 3 and known[2] in CHANNELS and known[0] not in CHANNELS:
+        warnings.warn(
+            f"inputs: of shape {known} look like pictures with the channels last, and are taken for pictures with the "
+            "channels first; --channels-last is for such models, and for arrays with the channels first",
+            stacklevel=1,
+        )
+    integers = np.issubdtype(getattr(model, "dtype", np.float32), np.integer)
+    image = read_input(given.input, shape or known, given.mean, given.std, integers=integers)
     found = explain(
         model,
         image,
@@ -105,10 +154,10 @@ def _explain(given: argparse.Namespace) -> None:
     )
     save_picture(found, given.output)
     numbers = json.dumps(found.numbers(), indent=2) + "\n"
-    write_atomically(given.output.with_suffix(".json"), lambda path: path.write_text(numbers))
-    write_atomically(given.output.with_suffix(".npy"), partial(_save, found.values))
+    write_atomically(numbers_file, lambda path: path.write_text(numbers))
+    write_atomically(map_file, partial(_save, found.values))
     print(found)
-    print(f"{given.output}, with the numbers in {given.output.with_suffix('.json').name} and the map in .npy")
+    print(f"{given.output}, with the numbers in {numbers_file.name} and the map in .npy")
 
 
 def _save(values: np.ndarray, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,10 +18,13 @@ from approxgrad.gradients.evaluating.evaluation import evaluation, failure
 from approxgrad.gradients.evaluating.perturbations import Steps
 from approxgrad.gradients.evaluating.targets import Target, as_outputs, select_outputs, target_indices
 from approxgrad.methods.attribution import attribute_with, configured_method
-from approxgrad.methods.method import METHODS
+from approxgrad.methods.method import METHODS, Method
 
 RESERVE = 4
 """Evaluations that are kept for the checks of batches that grow."""
+
+ROUNDED_SUM = 1e-3
+"""How far the probabilities of a model may sum to something else than 1."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Explanation:
     @property
     def quality(self) -> str:
         """The predicted quality in words."""
+        if not self.values.any():
+            return "every derivative is 0: try a larger step, or inputs in the units that the model takes"
         if not np.isfinite(self.agreement):
             return "nothing is predicted of its quality"
         interval = f"{self.agreement_lower:.2f} to {self.agreement_upper:.2f}"
@@ -143,9 +149,12 @@ def explain(
     >>> print(found)  # doctest: +SKIP
     Gradient × Input of output 3, 8.11, from 496 evaluations; predicted agreement with the whole map 0.81 (0.74 to 0.87)
     """
-    own = configured_method(method, {}) if isinstance(method, str) and method in METHODS else None
-    if own is None or not (own.derived or own.complete):
+    if not callable(model):
+        raise TypeError(f"model: expected a callable, got {type(model).__name__}; OnnxModel(path) is that of a file")
+    described = METHODS.get(method) if isinstance(method, str) else None
+    if described is None or not (described.complete or described.from_gradient is not Method.from_gradient):
         raise ValueError(f"method: got {method!r}, expected one that is a function of gradients, such as saliency")
+    own = configured_method(method, {})
     options: dict[str, Any] = {"basis": "cosine", "order": order, "quality": quality, "seed": seed}
     source = DirectionalDifference(step, budget=budget, check_rows=check_rows, **options)
     given = Given(model, _batch(model, image))
@@ -156,9 +165,10 @@ def explain(
     ready = source.prepare(counted, (given.inputs,), (), target_indices(chosen, 1, given.inputs.device))
     left = budget - counted.evaluations - RESERVE
     if left < 2:
+        fewer = "; check_rows=False takes fewer" if check_rows else ""
         raise ValueError(
-            f"budget: {budget} evaluations are too few, as looking at the model took {counted.evaluations}; "
-            "check_rows=False takes fewer"
+            f"budget: {budget} evaluations are too few, as looking at the model takes {counted.evaluations + RESERVE} "
+            f"and a derivative 2{fewer}"
         )
     source = DirectionalDifference(step, budget=left, check_rows=check_rows, **options)
     found = attribute_with(own, ready, given.inputs, chosen, source, starts, check_rows=check_rows)
@@ -170,7 +180,13 @@ def explain(
         return own.from_gradient(point, gradient) if own.derived else own.factor(point, start) * gradient
 
     agreement = (float(value) for value in predicted.of_map(map_of))
-    cosine = (float(value) for value in (predicted.cosine, predicted.lower, predicted.upper))
+    cosine = [float(value) for value in (predicted.cosine, predicted.lower, predicted.upper)]
+    if quality is not None and cosine[0] < quality:
+        warnings.warn(
+            f"quality: {counted.evaluations:,} evaluations are predicted to give a cosine of {cosine[0]:.2f}, not "
+            f"{quality:g}; a larger budget, or an order that was measured, helps",
+            stacklevel=2,
+        )
     values = given.inputs[0].double().cpu().numpy()
     return Explanation(
         given.returned(found)[0],
@@ -189,7 +205,7 @@ def explain(
 def _batch(model: Model, image: Any) -> Any:
     """Return a single input as a batch of one."""
     if not isinstance(image, (Tensor, np.ndarray)):
-        raise TypeError(f"image: expected a tensor or an array, got {type(image).__name__}")
+        raise TypeError(f"image: expected a tensor or an array, got {type(image).__name__}, as the model takes it")
     shape = getattr(model, "shape", None)
     one = len(image.shape) == len(shape) + 1 if isinstance(shape, tuple) else len(image.shape) > 3
     if one and len(image) != 1:
@@ -213,6 +229,12 @@ def _explained_output(model: Model, inputs: Tensor, target: Target) -> tuple[Tar
                 f"target: an output has shape {tuple(outputs.shape[1:])}, so say which number is explained"
             )
         target = int(outputs[0].argmax())
+    if outputs.ndim == 2 and outputs.shape[1] > 1 and outputs.min() >= 0 and abs(outputs.sum() - 1) <= ROUNDED_SUM:
+        warnings.warn(
+            "outputs: sum to 1, as probabilities do, and are explained as they are; logits tell more where one of them "
+            "is near 1: transform='log' of a model from a file or a service explains these",
+            stacklevel=3,
+        )
     indices = target_indices(target, 1, outputs.device)
     value = float(select_outputs(outputs, indices, 1))
     place = () if indices is None else tuple(indices[0].tolist())

@@ -42,7 +42,7 @@ def opened_model(
     outputs : int, optional
         Its outputs; by default as many as the last weights have.
     **options
-        For files of ONNX and services: `output`, `transform`, `channels_last`, and for services `model`.
+        For files of ONNX and services: `output`, `transform`, `channels_last`, `round_inputs`; for services `model`.
 
     Raises
     ------
@@ -50,9 +50,13 @@ def opened_model(
         If it cannot be opened.
     """
     given = {key: value for key, value in options.items() if value}
+    of_weights = {"architecture": architecture, "outputs": outputs}
+    if "://" in name or name.lower().endswith(".onnx"):
+        for key in (key for key, value in of_weights.items() if value is not None):
+            raise ModelError(f"{key}: is for files of weights, not for {name}; leave it out")
     if "://" in name:
         return ServiceModel(name, shape=shape, **given)
-    if name.endswith(".onnx"):
+    if name.lower().endswith(".onnx"):
         if "model" in given:
             raise ModelError("model-name: is for services; a file has one model")
         return OnnxModel(name, threads=torch.get_num_threads(), **given)
@@ -92,7 +96,7 @@ def _untrained(architecture: str, outputs: int, shape: tuple[int, ...] | None) -
 def _script(path: Path) -> Any:
     """Return a TorchScript file as a function."""
     if not path.is_file():
-        raise ModelError(f"{path}: there is no such file")
+        raise ModelError(f"{path}: is no file" if path.exists() else f"{path}: there is no such file")
     try:
         return torch.jit.load(str(path), map_location="cpu").eval()
     except RuntimeError as error:
@@ -104,12 +108,15 @@ def _script(path: Path) -> Any:
 def read_input(
     path: Path,
     shape: tuple[int, ...] | None,
-    mean: Sequence[float] = (0.0,),
-    std: Sequence[float] = (1.0,),
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    *,
+    integers: bool = False,
 ) -> NDArray[np.float32]:
     """Return one input of a model: an array of a ``.npy`` file as it is, or an image file.
 
-    An image is resized to cover height and width of the shape, cut to its middle, scaled to [0, 1] and normalised.
+    An image is resized to cover height and width of the shape, cut to its middle, scaled to [0, 1] and normalised. For
+    a model that takes integers it keeps its pixels from 0 to 255.
 
     Parameters
     ----------
@@ -117,29 +124,50 @@ def read_input(
         The file.
     shape : tuple of int, optional
         Channels, height and width, which images need.
-    mean, std : sequence of float
-        One number for all channels, or one for each: subtracted, and divided by.
+    mean, std : sequence of float, optional
+        One number for all channels, or one for each: subtracted, and divided by. For images only.
+    integers : bool
+        Whether the model takes integers.
 
     Raises
     ------
     DatasetError, OSError, ValueError
         If the file cannot be read, or does not fit.
     """
+    normalised = {name: values for name, values in (("mean", mean), ("std", std)) if values is not None}
+    if path.suffix.lower() == ".npy":
+        for name in normalised:
+            raise ValueError(f"{name}: is for image files; the array in {path} is taken as it is")
+        return _array(path)
     with reading(f"{path}: cannot be read"):
-        if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
-            if values.dtype.kind not in "fiub":
-                raise ValueError(f"{path}: holds {values.dtype}, expected numbers")
-            return np.asarray(values, np.float64 if values.dtype == np.float64 else np.float32)
         content = path.read_bytes()
     if shape is None:
         raise ValueError(f"{path}: is an image, and the model does not say how large its inputs are; give --shape")
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise ValueError(f"{path}: is an image, but the model takes inputs of shape {shape}; give an array (.npy)")
-    for name, values in (("mean", mean), ("std", std)):
+    for name, values in normalised.items():
+        if integers:
+            raise ValueError(f"{name}: the model takes integers, which are the pixels themselves; leave it out")
         if len(values) not in (1, shape[0]):
             raise ValueError(f"{name}: expected one number or {shape[0]}, got {len(values)}")
+        if not all(0 <= value <= 1 for value in values) or (name == "std" and 0 in values):
+            least = "above 0" if name == "std" else "from 0"
+            raise ValueError(
+                f"{name}: expected numbers {least} to 1, as of pixels from 0 to 1, got {' '.join(map(str, values))}; "
+                "divide those of pixels from 0 to 255 by 255"
+            )
     with pillow_limits():
-        pixels = decoded(content, (shape[1], shape[2]), shape[0], str(path)) / 255
-    centre, spread = (np.reshape(np.asarray(values, np.float64), (-1, 1, 1)) for values in (mean, std))
-    return np.asarray((pixels - centre) / spread, np.float32)
+        pixels = decoded(content, (shape[1], shape[2]), shape[0], str(path))
+    if integers:
+        return np.asarray(np.rint(pixels), np.float32)
+    centre, spread = (np.reshape(np.asarray(values, np.float64), (-1, 1, 1)) for values in (mean or [0], std or [1]))
+    return np.asarray((pixels / 255 - centre) / spread, np.float32)
+
+
+def _array(path: Path) -> NDArray[Any]:
+    """Return the numbers of a ``.npy`` file, as float32 or float64."""
+    with reading(f"{path}: cannot be read"):
+        values = np.load(path, allow_pickle=False)
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{path}: holds {values.dtype}, expected real numbers")
+    return np.asarray(values, np.float64 if values.dtype == np.float64 else np.float32)

@@ -167,6 +167,8 @@ class BlackBox(TypedModel, ABC):
             helps = "; channels_last=True is for a model with the channels last, and inputs with the channels first"
         elif self.channels_last and _fits(rows.shape[-1:] + rows.shape[1:-1], expected):
             helps = "; inputs have the channels first, the model gets them last"
+        elif not self.channels_last and _fits(rows.shape[-1:] + rows.shape[1:-1], expected):
+            helps = "; these inputs have the channels last, the model takes them first"
         raise ModelError(f"inputs: got shape {rows.shape}, the model takes (N, {wanted}){helps}")
 
     def _typed(self, rows: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -40,11 +41,13 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
 
 
 def try_writing(paths: Iterable[Path | str]) -> None:
-    """Refuse paths in whose folders no file can be written, before the work whose results go there."""
+    """Refuse paths at which no file can be written, before the work whose results go there."""
     for path in map(Path, paths):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=path.parent).close()
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "is a folder")
         except OSError as error:
             raise OSError(f"{path}: cannot be written ({error.strerror})") from error
 

@@ -140,7 +140,7 @@ class Spectrum:
                     int(file["evaluations"]),
                 )
         except FileNotFoundError:
-            raise
+            raise FileNotFoundError(f"{path}: no such file") from None
         except Exception as error:
             raise ValueError(f"{path}: is no spectrum ({type(error).__name__})") from error
         if found.basis not in ORDERED or found.energies.shape != (_features(found.shapes),):
