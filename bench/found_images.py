@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from approxgrad import ExactGradient, FiniteDifference, attribute
 from approxgrad.datasets.drawing import Limit
+from approxgrad.datasets.faults import DatasetError
 from approxgrad.datasets.image_folder import ImageFolder
 from approxgrad.datasets.normalisation import Normalisation
 from approxgrad.evaluation.faithfulness import areas, curves
@@ -31,7 +32,7 @@ Array = NDArray[np.float64]
 Scheme = Literal["forward", "central"]
 Plan = tuple[tuple[str, str, tuple[float, ...]], ...]
 
-SHAPE, MOST = (3, 32, 32), 200
+SHAPE, OUTPUTS, MOST = (3, 32, 32), 10, 200
 NORMALISATION = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 STEPS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 1.0, 3.0)
 PATH_STEPS = (1e-4, 0.01, 0.5, 1.0)
@@ -62,6 +63,8 @@ class Images:
         limit = Limit(train=100, test=MOST)
         kind = ImageFolder(path=str(path), size=SHAPE[1:], normalisation=NORMALISATION, limit=limit)
         split = kind.prepare(seed, [path])["test"]
+        if len(split.classes) > OUTPUTS:
+            raise DatasetError(f"{path}: has {len(split.classes)} classes, expected at most {OUTPUTS}")
         order = np.random.default_rng(derive_seed(seed, "found")).permutation(len(split.target))
         self.split = split.rows(order)
         self.digest = hashlib.sha256(self.split.features.tobytes() + self.split.target.tobytes()).hexdigest()
@@ -75,7 +78,7 @@ class Images:
 
 def network(name: str, path: Path) -> nn.Module:
     """Return a network with weights of a file."""
-    model = build_model(SHAPE, 10, architecture=name).eval()
+    model = build_model(SHAPE, OUTPUTS, architecture=name).eval()
     fit_weights(model, read_weights(path)[0], str(path))
     return model.requires_grad_(False)
 

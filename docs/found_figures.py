@@ -21,7 +21,6 @@ from approxgrad.figures.style import (
     VERMILLION,
     applied_style,
     new_figure,
-    save,
 )
 
 METHODS = {"saliency": "Saliency", "input_x_gradient": "Gradient x Input"}
@@ -59,7 +58,11 @@ def steps(tables: Tables) -> Figure:
         for scheme, evaluation, colour, marker in WAYS:
             rows = own[(own["method"] == method) & (own["scheme"] == scheme) & (own["evaluation"] == evaluation)]
             if len(rows):
-                looks = {"color": colour, "marker": marker, "label": f"{scheme}, {evaluation}"}
+                looks = {
+                    "color": colour,
+                    "marker": marker,
+                    "label": scheme if scheme == "central" else f"{scheme}, {evaluation}",
+                }
                 _curve(above, rows, "relative_error", **looks)
                 _curve(below, rows, "pearson", **looks)
         if name == "cnn":
@@ -78,7 +81,7 @@ def steps(tables: Tables) -> Figure:
     handles = {
         label: handle for axes in panels.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
     return figure
 
 
@@ -103,7 +106,7 @@ def paths(tables: Tables) -> Figure:
         axes.set_title(f"Integrated Gradients, {NETWORKS[name]}\nn = {tables.count(name, 'paths')}")
     for axes in panels[1]:
         axes.set_xlabel("step h")
-    panels[0, 0].legend()
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -136,7 +139,7 @@ def truth(tables: Tables) -> Figure:
 @applied_style()
 def faithfulness(tables: Tables) -> Figure:
     """Draw deletion plus insertion of each map as a share of what the exact one gains over a random order."""
-    figure = new_figure(5.2, 2.6)
+    figure = new_figure(5.2, 3.0)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, name in zip(panels, NETWORKS, strict=True):
         for (method, title), colour in zip(METHODS.items(), (PURPLE, GREEN), strict=True):
@@ -159,7 +162,7 @@ def faithfulness(tables: Tables) -> Figure:
         axes.set(xscale="log", xlabel="step h", title=f"{NETWORKS[name]}, n = {tables.count(name, 'gradients')}")
         axes.grid(axis="y")
     panels[0].set_ylabel("deletion + insertion\n(0 random order, 1 exact map)")
-    panels[0].legend()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -169,4 +172,10 @@ FIGURES = {"steps": steps, "paths": paths, "truth": truth, "faithfulness": faith
 def draw_all(tables: Tables, folder: Path = FOLDER) -> None:
     """Write all figures."""
     for name, draw in FIGURES.items():
-        save(draw(tables), folder / f"{name}.svg", folder / f"{name}.png")
+        _save(draw(tables), folder / f"{name}.png")
+
+
+@applied_style()
+def _save(figure: Figure, path: Path) -> None:
+    """Write a picture without the version that wrote it, so that the same numbers give the same bytes."""
+    figure.savefig(path, metadata={"Software": None})
