@@ -13,7 +13,7 @@ from approxgrad.gradients.propagation.form import Axes, Form
 from approxgrad.gradients.propagation.linear import Linear
 from approxgrad.gradients.propagation.pooling import MaxPool
 from approxgrad.gradients.propagation.products import Convolution
-from approxgrad.gradients.propagation.windows import Block, PaddedMap, Window, place
+from approxgrad.gradients.propagation.windows import Axis, Block, PaddedMap, Window, place
 
 aten = torch.ops.aten
 
@@ -57,9 +57,12 @@ class ConvolutionForm(Form):
 
 
 class MaxPoolForm(Form):
-    """Max-pooling: the largest of gap + change over what each window of the kernel reads."""
+    """Max-pooling: the largest of gap + change over what each window of the kernel reads.
 
-    needs_clean, overwrites = True, False
+    Changes outside the map are not read by what lies inside, where their gap is minus infinity.
+    """
+
+    overwrites = False
 
     @classmethod
     def covers(cls, rule: MaxPool) -> bool:
@@ -77,35 +80,60 @@ class MaxPoolForm(Form):
         y, x = (own.through(*numbers) for own, *numbers in slid)
         return y, x
 
+    @property
+    def _apart(self) -> bool:
+        """Whether no number of the map is read twice, and none is left out."""
+        rule = self.rule
+        return tuple(rule.kernel) == tuple(rule.stride) and set(rule.dilation) == {1}
+
     def maps(self, kept: Any, before: Axes, after: Axes) -> Any:
-        """Return padded maps."""
-        return [PaddedMap(gap, *after, 0.0) for gap in kept[0]]
+        """Return padded maps: one for each place of the kernel, or one of the size that all of them read."""
+        (gaps,), rule = kept, self.rule
+        if not self._apart:
+            return [PaddedMap(gap, *after, 0.0) for gap in gaps]
+        joined = gaps.unflatten(0, rule.kernel).movedim((0, 1), (-3, -1)).flatten(-4, -3).flatten(-2, -1)
+        return PaddedMap(joined, *map(_read_by, after, rule.kernel), 0.0)
 
     def change(self, windows: Sequence[Window], maps: Any, axes: Axes, block: Block) -> Window:
         """Return the changes of the result."""
         (window,), rule = windows, self.rule
+        if self._apart:
+            data = self._moved(window, maps, axes, block)
+            for axis, size in zip((5, 6), rule.kernel, strict=True):
+                data = _largest(data.unflatten(axis, (-1, size)).unbind(axis + 1))
+            return Window(data, *axes, clean=False)
         data = _read(window, axes, block, rule.kernel, rule.stride, rule.padding, rule.dilation).data
-        best: Tensor | None = None
-        views = [list(own.views(block)) for own in maps]
-        number = 0
-        for down in range(rule.kernel[0]):
-            for across in range(rule.kernel[1]):
-                own = data[
-                    ...,
-                    _every(down * rule.dilation[0], rule.stride[0], axes[0].width),
-                    _every(across * rule.dilation[1], rule.stride[1], axes[1].width),
-                    :,
-                ]
-                if best is None:
-                    best = own.new_empty(*own.shape[:3], len(block.rows), axes[1].positions, *own.shape[5:])
-                    for part, gap in views[number]:
-                        torch.add(own[part], gap, out=best[part])
-                else:
-                    for part, gap in views[number]:
-                        torch.maximum(best[part], own[part] + gap, out=best[part])
-                number += 1
-        assert best is not None
+        shape = (*data.shape[:3], len(block.rows), axes[1].positions, axes[0].width, axes[1].width, data.shape[7])
+        best, other = data.new_empty(shape), data.new_empty(shape)
+        for number, own in enumerate(maps):
+            down, across = divmod(number, rule.kernel[1])
+            read = data[
+                ...,
+                _every(down * rule.dilation[0], rule.stride[0], axes[0].width),
+                _every(across * rule.dilation[1], rule.stride[1], axes[1].width),
+                :,
+            ]
+            target = other if number else best
+            for part, gap in own.views(block):
+                torch.add(read[part], gap, out=target[part])
+            if number:
+                torch.maximum(best, other, out=best)
         return Window(best, *axes, clean=False)
+
+    def _moved(self, window: Window, gaps: PaddedMap, axes: Axes, block: Block) -> Tensor:
+        """Return gap + change of all that the windows of the result read; beside the window there is no change."""
+        data, (y, x) = window.data, map(_read_by, axes, self.rule.kernel)
+        copies, rows, positions = data.shape[:3], len(block.rows), x.positions
+        moved = data.new_empty(*copies, rows, positions, y.width, x.width, data.shape[7])
+        for part, gap in gaps.views(block):
+            moved[part] = gap
+        # The map of the gaps begins with its padding.
+        shifted = (
+            replace(own, starts=tuple(start + gap for start in own.starts))
+            for own, gap in zip((window.y, window.x), self.rule.padding)
+        )
+        place(replace(window, y=next(shifted), x=next(shifted)), moved, y, x, block, share=1)
+        return moved
 
 
 class MeanPoolForm(Form):
@@ -163,6 +191,19 @@ def _read(
     data = window.data.new_zeros(*window.data.shape[:5], read[0].width, read[1].width, window.data.shape[7])
     place(window, data, read[0], read[1], block)
     return Window(data, read[0], read[1], window.clean)
+
+
+def _read_by(axis: Axis, kernel: int) -> Axis:
+    """Return what windows read by a kernel that moves by its own size."""
+    starts = tuple(start * kernel for start in axis.starts)
+    return Axis(axis.size * kernel, starts, axis.width * kernel, axis.spacing * kernel, axis.positions)
+
+
+def _largest(parts: Sequence[Tensor]) -> Tensor:
+    best, *others = parts
+    for number, own in enumerate(others):
+        best = torch.maximum(best, own, **({"out": best} if number else {}))
+    return best
 
 
 def _every(first: int, step: int, count: int) -> slice:

@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from approxgrad.gradients.evaluating.acceleration import is_compiled
 from approxgrad.gradients.evaluating.checks import layers
+from approxgrad.gradients.propagation.ordering import pool_first
 from approxgrad.messages import one_line
 
 aten = torch.ops.aten
@@ -103,6 +104,7 @@ class Graph:
         """Tell nodes that depend on the input from constants, which are computed here."""
         moving: set[fx.Node] = set()
         self._traced.graph.eliminate_dead_code(_may_go)
+        pool_first(self._traced.graph)
         for node in self._traced.graph.nodes:
             if node.target in (aten.as_strided.default, aten.as_strided_.default) and math.prod(node.args[1]) == max(
                 node.args[1]
