@@ -181,7 +181,7 @@ class Table(DatasetKind):
                 feature_names=parts[origin].names,
                 feature_groups=groups,
                 origin=parts[origin].numbers[index].astype(str),
-                notes=tuple(rows.note for rows in parts.values() if rows.note),
+                notes=tuple(note for rows in parts.values() for note in rows.notes),
             )
         return splits
 
