@@ -1,69 +1,17 @@
+"""Images in class folders become a data set: draws, links, archives, damaged files."""
+
 import os
 import stat
 import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from approxgrad.datasets import image_files
 from approxgrad.datasets.faults import DatasetError
 from approxgrad.datasets.image_files import listing_digest
-from approxgrad.datasets.image_folder import ImageFolder
-from approxgrad.descriptions import read
+from image_folders import COLOURS, files, identities, photos, prepare, write_folder, write_zip
 from pictures import noise, png
-
-OPTIONS = {"size": [4, 4], "validation": 0.25}
-COLOURS = {"ant": 40, "bee": 120, "cow": 200}
-
-
-def files(train=8, test=4):
-    """Images whose red channel names the class and whose green one is unique."""
-    found = {}
-    for part, count in (("train", train), ("test", test)):
-        for name, red in COLOURS.items():
-            for number in range(count):
-                found[f"{part}/{name}/{number}.png"] = png(Image.new("RGB", (4, 4), (red, number, part == "test")))
-    return found
-
-
-def write_folder(path, contents):
-    for name, content in contents.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        if name.endswith("/"):
-            (path / name).mkdir()
-        else:
-            (path / name).write_bytes(content)
-    path.mkdir(exist_ok=True)
-    return path
-
-
-def write_zip(path, contents):
-    with zipfile.ZipFile(path.with_suffix(".zip"), "w") as archive:
-        for name, content in contents.items():
-            archive.writestr(name, content)
-    return path.with_suffix(".zip")
-
-
-@pytest.fixture(params=[write_folder, write_zip], ids=["folder", "zip"])
-def write(request, tmp_path):
-    return lambda contents: request.param(tmp_path / "photos", contents)
-
-
-def photos(path="photos", **options):
-    return read(ImageFolder, OPTIONS | options | {"path": str(path)})
-
-
-def prepare(path, seed=0, **options):
-    return photos(path, **options).prepare(seed, [path])
-
-
-def identities(split):
-    """Return red, green and blue of every image as numbers of 0 to 255."""
-    return [tuple(np.rint(image[:, 0, 0] * 255).astype(int)) for image in split.features.reshape(-1, 3, 4, 4)]
-
-
-# Splitting
 
 
 def test_class_folders_become_a_data_set(write):
@@ -210,131 +158,6 @@ def test_classes_that_differ_in_case_are_two(write):
     assert prepare(write(contents))["train"].classes == ("Ant", "ant", "bee", "cow")
 
 
-# Folders as people lay them out
-
-
-def renamed(contents, **names):
-    """Return files with other first folders; one without a name is left out of their paths."""
-    found = {}
-    for name, content in contents.items():
-        part, _, rest = name.partition("/")
-        own = names.get(part, part)
-        found[f"{own}/{rest}" if own else rest.replace("/", f"/{part}-")] = content
-    return found
-
-
-def inside(folder, contents):
-    return {f"{folder}/{name}": content for name, content in contents.items()}
-
-
-def kept(parts):
-    """Return the images of each part by class, and see that each is the file that it says it is from."""
-    for part in parts.values():
-        assert part.classes == ("ant", "bee", "cow")
-        for origin, (red, number, _) in zip(part.origin.tolist(), identities(part), strict=True):
-            label, file = origin.split("/")[-2:]
-            assert COLOURS[label] == red
-            assert file.endswith(f"{number}.png")
-    return {name: len(part.target) for name, part in parts.items()}
-
-
-@pytest.mark.parametrize(
-    ("contents", "expected"),
-    [
-        (inside("photos", files()), (18, 6, 12)),
-        (inside("archive/of/photos", files()) | {"readme.txt": b""}, (18, 6, 12)),
-        (inside("photos", files()) | inside("__MACOSX/photos", files()), (18, 6, 12)),
-        (renamed(files(), train="Training", test="TEST"), (18, 6, 12)),
-        (renamed(files(), test="val"), (18, 6, 12)),
-        (files() | renamed(files(2, 2), train="valid", test="valid"), (24, 6, 12)),
-        (renamed(files(), train="", test=""), (18, 9, 9)),
-        (inside("photos", renamed(files(), train="", test="")) | {"photos/labels.csv": b""}, (18, 9, 9)),
-    ],
-    ids=["nested", "deep", "mac", "names", "val for test", "val", "no split", "nested without split"],
-)
-def test_usual_layouts(write, contents, expected):
-    assert tuple(kept(prepare(write(contents))).values()) == expected
-
-
-def test_a_class_can_be_called_train(write):
-    contents = {f"{name}/{n}.png": png(noise(4, 4)) for name in ("bus", "car", "train") for n in range(8)}
-    parts = prepare(write(contents), test=3)
-    assert parts["test"].classes == ("bus", "car", "train")
-    assert [len(part.target) for part in parts.values()] == [15, 6, 3]
-    assert parts["test"].origin.tolist() == sorted(parts["test"].origin)
-
-
-def test_what_systems_leave_in_folders_without_a_split(write):
-    contents = renamed(files(), train="", test="")
-    others = {
-        "ant/Thumbs.db": b"",
-        "bee/.DS_Store": b"",
-        ".git/config": b"",
-        "$RECYCLE.BIN/1.png": b"",
-        "cow/~$1.png": b"",
-    }
-    assert kept(prepare(write(contents | others))) == {"train": 18, "validation": 9, "test": 9}
-
-
-def test_the_listing_follows_the_layout(tmp_path):
-    folder = write_folder(tmp_path / "photos", inside("inner", renamed(files(), train="", test="")))
-    found = {listing_digest(folder)}
-    (folder / "inner" / "ant" / "new.png").write_bytes(b"x")
-    found.add(listing_digest(folder))
-    (folder / "inner" / "dog").mkdir()
-    found.add(listing_digest(folder))
-    assert len(found) == 3
-
-
-# Folders that are something else
-
-
-def without(prefix):
-    return {name: content for name, content in files().items() if not name.startswith(prefix)}
-
-
-@pytest.mark.parametrize(
-    ("contents", "expected"),
-    [
-        (
-            without("test/"),
-            r": has no test/ with a folder for each class, only train; with `path` at train/ they are drawn",
-        ),
-        (without("train/"), r": has no train/ with a folder for each class, only test$"),
-        ({f"photos/{name}": b"" for name in files()}, r": photos/train/ant/\d.png: is not an image"),
-        (
-            {f"{part}/{n}.png": b"" for part in ("train", "test") for n in range(9)},
-            r": has no train/ .*, only test, train$",
-        ),
-        (
-            without("test/") | {f"test/{n}.png": b"" for n in range(9)},
-            r": has no test/ with a folder for each class, only t",
-        ),
-        (files() | {"val/ant/1.png": b"", "valid/ant/1.png": b""}, r": has both val/ and valid/, expected one of them"),
-        (
-            {"inner.zip": b"x", "notes.txt": b""},
-            r": has no folder for each class, only inner.zip, notes.txt; unpack the",
-        ),
-        (files() | {"test/dog/1.png": b""}, r": test/ has the class dog, expected one of train/: ant, bee, cow$"),
-        (files() | {"train/dog/": b""}, r": train/dog contains no image$"),
-        (files() | {"train/bee /1.png": b""}, r": has the folders 'train/bee' and 'train/bee ', which look the same"),
-        (
-            files() | {"train/caf\u00e9/1.png": b"", "test/cafe\u0301/1.png": b""},
-            r": has the folders 'test/cafe\\u0301' and 'train/caf\\xe9', which look the same; expected one spelling",
-        ),
-        ({name: data for name, data in files().items() if "/ant/" in name}, r": train/ has the class ant only"),
-        (files() | {"test/bee/more/1.png": b""}, r": test/bee/more is a folder, expected images in test/bee$"),
-        (files() | {"test/bee/1.txt": b"text"}, r": test/bee/1.txt: is not an image \(of the formats .*JPEG, PNG"),
-        (files() | {"train/cow/1.png": b""}, r": train/cow/1.png: is not an image"),
-        (files() | {"train/cow/1.png": png(noise(40, 40))[:900]}, r": train/cow/1.png: is a broken image \("),
-        (files() | {"train/cow/1.eps": png(noise(4, 4), "EPS")}, r": train/cow/1.eps: is not an image"),
-    ],
-)
-def test_folders_that_are_laid_out_otherwise_are_refused(write, contents, expected):
-    with pytest.raises(DatasetError, match=expected):
-        prepare(write(contents))
-
-
 def test_a_missing_or_wrong_archive_is_told(tmp_path):
     with pytest.raises(DatasetError, match=r"photos.zip: no such folder or .zip file"):
         prepare(tmp_path / "photos.zip")
@@ -379,42 +202,3 @@ def test_a_file_that_is_too_large_is_not_read(write, monkeypatch):
     monkeypatch.setattr(image_files, "LARGEST_FILE", 70)
     with pytest.raises(DatasetError, match=r"train.ant.\d.png: has \d+ bytes, expected at most 70"):
         prepare(write(files()))
-
-
-# Tracking a folder
-
-
-@pytest.mark.parametrize("small", [True, False], ids=["small", "large"])
-def test_the_listing_changes_with_the_images(tmp_path, monkeypatch, small):
-    if not small:
-        monkeypatch.setattr(image_files, "LARGEST_READ", 0)
-    folder = write_folder(tmp_path / "photos", files())
-    image = folder / "train" / "ant" / "1.png"
-    size = image.stat().st_size
-    found = [listing_digest(folder)]
-    assert listing_digest(folder) == found[0]
-    os.utime(image, ns=(0, 0))
-    # Of a small folder the contents count, whatever their time.
-    assert (listing_digest(folder) == found[0]) == small
-    found.append(listing_digest(folder))
-    image.write_bytes(b"x" * size)
-    os.utime(image, ns=(0, 0))
-    assert (listing_digest(folder) != found[1]) == small
-    image.write_bytes(b"longer" * 100)
-    os.utime(image, ns=(0, 0))
-    found.append(listing_digest(folder))
-    image.rename(image.with_name("x.png"))
-    found.append(listing_digest(folder))
-    image.with_name("x.png").unlink()
-    found.append(listing_digest(folder))
-    assert len({*found}) == 5 - small
-
-
-def test_the_listing_does_not_change_with_what_is_passed_over(tmp_path):
-    folder = write_folder(tmp_path / "photos", files())
-    first = listing_digest(folder)
-    write_folder(folder, {"notes.txt": b"", "train/a.txt": b"", "train/ant/.DS_Store": b"", "test/cow/Thumbs.db": b""})
-    (folder / "train" / "bee" / "x.png").symlink_to("nowhere")
-    assert listing_digest(folder) == first
-    (folder / "train" / "dog").mkdir()
-    assert listing_digest(folder) != first

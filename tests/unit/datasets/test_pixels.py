@@ -47,6 +47,29 @@ def test_other_kinds_of_pixels_are_converted(mode):
     np.testing.assert_array_equal(grey, np.asarray(image.convert("L"))[None])
 
 
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_printers_colours_become_those_of_screens(form):
+    image = noise(16, 16).convert("CMYK")
+    content = png(image, form)
+    with Image.open(io.BytesIO(content)) as saved:
+        assert saved.mode == "CMYK"
+        expected = np.asarray(saved.convert("RGB"))
+    np.testing.assert_array_equal(decoded(content, (16, 16), 3, "x"), expected.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+def test_a_part_of_an_image_is_none(form):
+    content = png(noise(40, 40), form)
+    with pytest.raises(DatasetError, match=r"x: is (a broken image \(|not an image)"):
+        decoded(content[: len(content) // 2], (4, 4), 3, "x")
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, png(noise(4, 4))[:8], b"<html>"])
+def test_what_is_no_image_is_refused(content):
+    with pytest.raises(DatasetError, match=r"x: is not an image \(of the formats BMP"):
+        decoded(content, (4, 4), 3, "x")
+
+
 TURNED = {
     1: lambda pixels: pixels,
     2: lambda pixels: pixels[:, ::-1],

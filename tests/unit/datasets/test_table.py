@@ -187,10 +187,11 @@ def test_a_class_that_only_the_test_file_has_is_named(write):
     [
         ("x.csv", None, r"x.csv: no such file"),
         ("x.parquet", None, r"x.parquet: no such file"),
-        ("x.csv", b"", r"x.csv: cannot be read as csv \("),
+        ("x.csv", b"", r"x.csv: cannot be read as csv; it is empty$"),
         ("x.csv", b"a,b,y\n1,2,3\n1,2,3,4\n", r"x.csv: cannot be read as csv \(.*line 3, saw 4"),
         ("x.csv", b"a,b,y\n1,2,3,4\n1,2,3,4\n", r"x.csv: row 1 has more fields than the header"),
         ("x.csv", b"a,b,y\n\xff,2,3\n", r"x.csv: cannot be read as csv \(.*utf-8"),
+        ("x.csv", b"a,b,b,y\n1,2,3,4\n", r"x.csv: has the column 'b' 2 times, expected it once"),
         ("x.csv", b"a;b;y\n1;2;3\n", r"x.csv: has no column 'a', only a;b;y .*separator: ';'"),
         ("x.parquet", b"no parquet", r"x.parquet: cannot be read as parquet \("),
         ("x.npz", None, r"x.npz: no such file"),

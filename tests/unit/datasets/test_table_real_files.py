@@ -49,10 +49,12 @@ def check(parts, expected=NUMBERS):
     assert sorted(rows(parts)) == list(range(1, ROWS + 1))
 
 
-def zipped(content, name="own.csv"):
+def zipped(content, name="own.csv", beside=None):
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr(name, content)
+        if beside:
+            file.writestr(beside, b"x")
     return archive.getvalue()
 
 
@@ -79,6 +81,15 @@ def zipped(content, name="own.csv"):
         ("# made by a program\n# on a day\n" + text(), "commented.csv", {"skip": 2}),
         (text().replace("\n", ",\n"), "trailing-commas.csv", {}),
         (text(header='"a","b","y"'), "quoted.csv", {}),
+        (text() + "\n\n   \n", "empty-last-lines.csv", {}),
+        (text().replace("\n", "\r"), "old-mac.csv", {}),
+        (text(number=lambda value: f"  {value}"), "leading-spaces.csv", {}),
+        (text(number=lambda value: f'"{value}"'), "quoted-numbers.csv", {}),
+        (text(number=lambda value: f"{value:+}"), "signs.csv", {}),
+        (text(thousands="'"), "swiss.csv", {"thousands": "'"}),
+        ("sep=;\n" + text(";"), "excel-sep.csv", {"separator": ";", "skip": 1}),
+        (text().encode("utf-16-le"), "utf-16.csv", {"encoding": "utf-16-le"}),
+        (zipped(text(), beside="__MACOSX/._own.csv"), "mac.csv.zip", {}),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isprintable() and len(value) < 30 else "",
 )
@@ -95,12 +106,28 @@ def test_no_names_of_columns(tmp_path):
         prepare(OPTIONS | {"path": path})
 
 
-def test_the_row_names_of_other_programs_are_no_feature(tmp_path):
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "__index_level_0__"])
+def test_the_row_names_of_other_programs_are_no_feature(tmp_path, name):
     lines = text().splitlines()
-    numbered = "\n".join([f",{lines[0]}", *(f"{place},{line}" for place, line in enumerate(lines[1:]))])
+    numbered = "\n".join([f"{name},{lines[0]}", *(f"{place},{line}" for place, line in enumerate(lines[1:]))])
     parts = prepare(OPTIONS | {"path": written(tmp_path, numbered), "features": "all"})
     check(parts)
     assert parts["test"].feature_names == ("a", "b")
+
+
+def test_a_feature_that_numbers_the_rows_is_told(tmp_path):
+    lines = text().splitlines()
+    numbered = "\n".join([f"id,{lines[0]}", *(f"{place},{line}" for place, line in enumerate(lines[1:], 100))])
+    options = OPTIONS | {"path": written(tmp_path, numbered), "features": "all"}
+    (note,) = prepare(options)["train"].notes
+    assert note.endswith("own.csv: column id: numbers the rows; if it is no feature, name it in `without`")
+    assert prepare(options | {"without": ["id"]})["train"].notes == ()
+
+
+def test_text_with_quotes_and_new_lines_is_one_field(tmp_path):
+    lines = text().splitlines()
+    noted = "\n".join([f"note,{lines[0]}", *(f'"one, ""two""\nthree",{line}' for line in lines[1:])])
+    check(prepare(OPTIONS | {"path": written(tmp_path, noted), "features": "all", "without": ["note"]}))
 
 
 @pytest.mark.parametrize(
@@ -154,6 +181,21 @@ def test_columns_that_are_not_there(tmp_path, changes, expected):
             text(decimal=","),
             r"column a, row 1: got '2,040,.*`csv: {decimal: ','}`|row 1: got '\d*,\d\d', .*decimal: ','",
         ),
+        (text(thousands=","), r"got '-?\d,\d\d\d\.\d\d', .*`csv: {thousands: ','}` is for"),
+        (text(thousands="'"), r"got \"-?\d'\d\d\d\.\d\d\", .*`csv: {thousands: \"'\"}` is for"),
+        (text() + "2024-05-31,1,41\n", r"got '2024-05-31', .*; write dates as numbers, .*`without`"),
+        (text() + "31.05.2024,1,41\n", r"got '31.05.2024', .*; write dates as numbers"),
+        (text() + "5 %,1,41\n", r"got '5 %', expected a finite number; a number must stand alone, without units"),
+        (text() + "$5,1,41\n", r"got '\$5', expected a finite number; a number must stand alone"),
+        (text() + "-Infinity,1,41\n", r"column a, row 41: got '-inf', .*`csv: {missing_marks: \['-inf'\]}`"),
+        (text() + "#DIV/0!,1,41\n", r"got '#DIV/0!', .*`csv: {missing_marks: \['#DIV/0!'\]}`"),
+        (text(header="a,b,Y"), r"has no column 'y', only a, b, Y \(did you mean Y\?\)"),
+        ("My measurements\n" + text(), r"only My measurements \(is the first line no header\? `csv: {skip: 1}`"),
+        ("sep=;\n" + text(";"), r"only sep=; \(is the first line no header\? `csv: {skip: 1}`"),
+        (text().encode("utf-16-le"), r"\(perhaps `csv: {encoding: utf-16-le}`\)"),
+        ("", r"cannot be read as csv; it is empty"),
+        ("<!DOCTYPE html><html></html>", r"cannot be read as csv; it is a page of the web"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", r"a pointer of Git LFS; `git lfs pull`"),
         (text(header=" a, b, y"), r"has no column 'a', only a, b, y \(did you mean ' a'\?\)"),
         (text().encode("utf-16"), r"cannot be read as csv \(.*perhaps `csv: {encoding: utf-16}`"),
         (text().replace("y", "é").encode("cp1252"), r"cannot be read as csv \(.*perhaps `csv: {encoding: cp1252}`"),
@@ -165,8 +207,11 @@ def test_columns_that_are_not_there(tmp_path, changes, expected):
             text() + ",,41\n,2,42\n",
             r"lacks values, first in row 41 of 42: column a \(2\), column b \(1\); `missing: drop`",
         ),
-        (zipped(text() * 9), r"own.csv: cannot be read as csv \("),
-        (gzip.compress(text().encode()), r"own.csv: cannot be read as csv \(.*perhaps it is compressed, and its name"),
+        (zipped(text() * 9), r"own.csv: cannot be read as csv; it is a .zip file"),
+        (
+            gzip.compress(text().encode()),
+            r"own.csv: cannot be read as csv; it is compressed, and its name should end in .gz",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_answered_with_what_helps(tmp_path, content, expected):

@@ -40,6 +40,27 @@ def test_rows_are_aligned_by_sample_and_not_by_position(tmp_path, exact):
         np.testing.assert_array_equal(table[name], values[order])
 
 
+def test_the_features_of_a_categorical_column_are_compared_as_one(tmp_path):
+    groups = ["age", "city", "city", "city", "rooms", "rooms"]
+    paths = []
+    for seed, step in ((0, None), (1, 0.5)):
+        named = described("exact" if step is None else "forward", step) | {"feature_groups": groups}
+        paths.append(tmp_path / f"{seed}.parquet")
+        truth = maps(9) if step is None else None
+        write_attributions(paths[-1], Attributions(SAMPLES, maps(seed), maps(seed), None, truth, named))
+    table = evaluate_method(paths[:1], paths[1:]).to_pandas()
+
+    def summed(own):
+        own = own.astype(float)
+        return np.stack([own[:, 0], own[:, 1:4].sum(axis=1), own[:, 4:].sum(axis=1)], axis=1)
+
+    for reference, pair in (("exact", (1, 0)), ("truth", (0, 9))):
+        own = table[table["reference"] == reference]
+        assert len(own) == 4
+        for name, values in compare(*(summed(maps(seed)) for seed in pair)).items():
+            np.testing.assert_array_equal(own[name], values)
+
+
 def test_rows_of_each_gradient_follow_each_other(tmp_path, exact):
     paths = [store(tmp_path / f"{h}.parquet", maps(h), SAMPLES, "central", float(h)) for h in (1, 2)]
     table = evaluate_method([exact], paths).to_pandas()

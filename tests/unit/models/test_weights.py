@@ -3,6 +3,7 @@
 import hashlib
 import math
 import pickle
+from argparse import Namespace
 from collections import OrderedDict
 
 import pytest
@@ -256,6 +257,23 @@ def prefixed(prefix, state):
             lambda own: {"state_dict": prefixed("module.", own), "epoch": 1},
             ("weights from state_dict of the checkpoint", "names without module."),
         ),
+        (
+            lambda own: {"state_dict": prefixed("model.", own) | {"loss.weight": torch.ones(2)}, "callbacks": {}},
+            ("weights from state_dict of the checkpoint", "names without model., and left out loss.weight"),
+        ),
+        (
+            lambda own: {"n_averaged": torch.tensor(3)} | prefixed("module.", own),
+            ("", "names without module., and left out n_averaged"),
+        ),
+        (
+            lambda own: {"model": own, "model_ema": {name: torch.zeros(1) for name in own}},
+            ("weights from model of the checkpoint, which holds model_ema too", ""),
+        ),
+        (lambda own: {"ema": own, "decay": 0.99}, ("weights from ema of the checkpoint", "")),
+        (
+            lambda own: {name: value.double() if value.is_floating_point() else value for name, value in own.items()},
+            ("", ""),
+        ),
     ],
 )
 def test_usual_checkpoints_fit_and_are_told(tmp_path, content, said):
@@ -277,6 +295,22 @@ def test_names_that_fit_stay_as_they_are():
         fit_weights(model, network().state_dict(), "here")
 
 
+def test_of_two_networks_in_one_file_none_is_guessed():
+    both = prefixed("student.", network().state_dict()) | prefixed("teacher.", network().state_dict())
+    with pytest.raises(ModelError, match=r"does not fit Sequential: missing 0.weight.* unexpected student.0.weight"):
+        fit_weights(network(), both, "here")
+
+
+def test_half_precision_is_converted():
+    state = {
+        name: value.half() if value.is_floating_point() else value for name, value in network().state_dict().items()
+    }
+    model = network()
+    fit_weights(model, state, "here")
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+    assert torch.equal(model[0].weight.half(), state["0.weight"])
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -284,12 +318,44 @@ def test_names_that_fit_stay_as_they_are():
         ([torch.zeros(2)], r"is not a state dictionary, which maps names to tensors$"),
         (
             network(),
-            r"state dictionary of tensors only; where it was trained, write it with torch.save\(model.state_dict",
+            r"tensors only; it holds torch.nn.modules.*; where it was trained, write it with torch.save\(model",
+        ),
+        (
+            {"model": network().state_dict(), "args": Namespace(lr=1)},
+            r"of tensors only; it holds argparse.Namespace; where",
         ),
     ],
 )
 def test_what_holds_no_weights_is_told(tmp_path, content, expected):
     torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(ModelError, match=expected):
+        read_weights(tmp_path / "weights.pt")
+
+
+def script(path):
+    torch.jit.script(network().eval()).save(path)
+
+
+@pytest.mark.parametrize(
+    ("write", "expected"),
+    [
+        (script, r"it is a TorchScript archive; torch.jit.load\(path\).state_dict\(\) has its weights$"),
+        (
+            lambda path: path.write_text(
+                '{"metadata": {}, "weight_map": {"0.weight": "model-00001-of-00002.safetensors"}}'
+            ),
+            r"it lists weights that lie in several files; join these into one",
+        ),
+        (
+            lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0"),
+            r"`git lfs pull` fetches",
+        ),
+        (lambda path: path.write_bytes(b""), r"it is empty$"),
+    ],
+    ids=["TorchScript", "index of shards", "Git LFS", "empty"],
+)
+def test_a_file_of_another_kind_is_recognised(tmp_path, write, expected):
+    write(tmp_path / "weights.pt")
     with pytest.raises(ModelError, match=expected):
         read_weights(tmp_path / "weights.pt")
 

@@ -15,16 +15,12 @@ from pathlib import Path
 
 from approxgrad.datasets.faults import DatasetError, reading
 from approxgrad.datasets.image_layout import layout
+from approxgrad.datasets.stray_files import is_hidden
 from approxgrad.messages import one_line
 from approxgrad.provenance.digests import LARGEST_READ, content_digest
 
 LARGEST_FILE = 256 * 2**20  # bytes of one image file, before decoding
 
-HIDDEN = frozenset(
-    {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r", "picasa.ini", "zbthumbnail.info"}
-    | {"$recycle.bin", "system volume information", "lost+found", "__pycache__"}
-)
-"""What systems leave in folders, in lower case, besides names that begin with a dot."""
 LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # errors of a link without an end
 ENTRY = b"PK\x01\x02"  # how an entry in the table of contents of a zip archive begins
 
@@ -128,11 +124,6 @@ def opened(path: Path) -> Iterator[Folder | Archive]:
         archive = _zip_file(path)
     with archive:
         yield Archive(path, archive)
-
-
-def is_hidden(name: str) -> bool:
-    """Return whether a file or folder was not put there by a person."""
-    return name.startswith((".", "~$")) or name.lower() in HIDDEN
 
 
 def listing_digest(path: Path) -> str:

@@ -32,7 +32,7 @@ FEATURES = (
 )
 CATEGORICAL = (
     "Those of the features, as names or patterns, that hold categories: each becomes one feature of 0 and 1 for each of"
-    " its values, which figures and pages show as a group."
+    " its values, which metrics and the explorer take as one, with the sum of their attributions."
 )
 MISSING = (
     "What is done where a value is missing, instead of refusing the file: `drop` leaves the row out, `mean` takes the"
@@ -181,7 +181,7 @@ class Table(DatasetKind):
                 feature_names=parts[origin].names,
                 feature_groups=groups,
                 origin=parts[origin].numbers[index].astype(str),
-                notes=tuple(rows.note for rows in parts.values() if rows.note),
+                notes=tuple(note for rows in parts.values() for note in rows.notes),
             )
         return splits
 

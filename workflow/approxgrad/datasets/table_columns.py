@@ -16,6 +16,9 @@ Wanted = Sequence[str] | Literal["all"]
 
 OTHER_SEPARATORS = (";", "\t", "|", ",")
 
+ROW_NUMBERS = re.compile(r"Unnamed: \d+|__index_level_\d+__")
+"""What pandas calls columns without a name that it has read, and row names that it writes to Parquet."""
+
 
 def is_open(wanted: Wanted) -> bool:
     """Return whether only the file tells how many columns are meant."""
@@ -31,7 +34,7 @@ def chosen_columns(
     ----------
     wanted : sequence of str or "all"
         Names; patterns with ``*``, ``?`` and ``[...]``; ranges ``first:last`` in the order of the file. What is itself
-        the name of a column is that column.
+        the name of a column is that column. Names that programs give to numbers of rows must be written out.
     found : sequence of str
         Names of the file's columns, empty where they have none.
     path : path
@@ -53,18 +56,19 @@ def chosen_columns(
             continue
         first, _, last = entry.partition(":")
         if _is_pattern(entry):
-            matching = [name for name in found if name and fnmatchcase(name, entry)]
+            matching = [name for name in found if _is_named(name) and fnmatchcase(name, entry)]
         elif first in found and last in found:
             start, end = found.index(first), found.index(last)
             if end < start:
                 raise DatasetError(f"{path}: {key}: got {entry!r}, but {last!r} stands before {first!r}")
-            matching = [name for name in found[start : end + 1] if name]
+            matching = [name for name in found[start : end + 1] if _is_named(name)]
         else:
             check_names(path, [entry], found)
         own = [name for name in matching if name not in without]
         if not own:
             reason = "which are used otherwise" if matching else "which no column has"
-            raise DatasetError(f"{path}: {key}: got {entry!r}, {reason}; the columns are {listed(filter(None, found))}")
+            shown = "all" if wanted == "all" else repr(entry)
+            raise DatasetError(f"{path}: {key}: got {shown}, {reason}; the columns are {listed(filter(None, found))}")
         chosen += own
     return tuple(dict.fromkeys(chosen))
 
@@ -80,16 +84,29 @@ def check_names(path: Path, wanted: Iterable[str], found: Iterable[str]) -> None
 
 
 def _hint(name: str, known: list[str]) -> str:
+    if known and known[0].startswith("\u00ef\u00bb\u00bf"):
+        return " (the text is UTF-8: leave out `csv: {encoding: ...}`)"
+    if any("\0" in own for own in known):
+        return " (perhaps `csv: {encoding: utf-16-le}`)"
+    if known and known[0].startswith(("#", "%", "sep=")):
+        return " (is the first line no header? `csv: {skip: 1}` passes over it)"
     other = [mark for mark in OTHER_SEPARATORS if len(known) == 1 and mark in known[0]]
     if other:
         mark = "tab" if other[0] == "\t" else other[0]
         return f" (are they one? `csv: {{separator: '{mark}'}}` splits them)"
     if known and all(re.fullmatch(r"[-+]?[\d.]+(\.\d+)?", own) for own in known):
         return " (are these numbers? `csv: {header: false}` is for files without names of columns)"
-    for close in difflib.get_close_matches(name, known, n=1):
+    if len(known) == 1:
+        return " (is the first line no header? `csv: {skip: 1}` passes over it)"
+    alike = [own for own in known if own.strip().casefold() == name.strip().casefold()]
+    for close in alike or difflib.get_close_matches(name, known, n=1):
         # White space around a name is seen only in quotes.
         return f" (did you mean {repr(close) if close.strip() == name else one_line(close)}?)"
     return ""
+
+
+def _is_named(name: str) -> bool:
+    return bool(name) and not ROW_NUMBERS.fullmatch(name)
 
 
 def _is_pattern(entry: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,23 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from approxgrad.datasets.faults import DatasetError, reading
+from approxgrad.datasets.faults import DatasetError, listed, reading
+from approxgrad.datasets.stray_files import is_hidden
 from approxgrad.datasets.table_columns import check_names
 from approxgrad.datasets.table_options import TEXT_FILES, CsvFormat, ending
 from approxgrad.messages import one_line
 from approxgrad.storage.array_files import load_arrays
+from approxgrad.storage.beginnings import recognised
 from approxgrad.storage.damage import DAMAGES
 from approxgrad.storage.table_checks import TableError
 
 CP1252 = "`csv: {encoding: cp1252}`"
-BEGINNINGS = {
-    b"\xff\xfe": "`csv: {encoding: utf-16}`",
-    b"\xfe\xff": "`csv: {encoding: utf-16}`",
-    b"\x1f\x8b": "it is compressed, and its name should end in .csv.gz",
-    b"PK\x03\x04": "it is a spreadsheet or a .zip file",
-    b"PAR1": "it is a .parquet file",
-}
-"""First bytes of files that are no text in the expected encoding, and what is likely then."""
+UTF_16 = "`csv: {encoding: utf-16}`"
 
 Column = NDArray[Any]
 
@@ -75,6 +73,8 @@ def read_arrays(path: Path, names: Sequence[str], effects: str | None) -> tuple[
 def _text_columns(
     path: Path, choose: Callable[[list[str]], Chosen], written: CsvFormat, fault: str
 ) -> dict[str, Column]:
+    if path.suffix.lower() in TEXT_FILES and (other := recognised(path)):
+        raise DatasetError(f"{fault}; {other}")
     # Only an empty field is missing unless the options say more: NA or None can be the name of a class.
     options: dict[str, Any] = {
         "keep_default_na": False,
@@ -88,14 +88,14 @@ def _text_columns(
     }
     try:
         # Read apart, since pandas renames repeated columns.
-        first = pd.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0]
+        first = pd.read_csv(_text(path), header=None, nrows=1, dtype=str, **options).iloc[0]
         found = [str(name) if isinstance(name, str) else "" for name in first]
         if not written.header:
             found = [str(place) for place in range(1, len(first) + 1)]
         names, text = choose(found)
         check_names(path, names, found)
         types = {name if written.header else found.index(name): str for name in text}
-        frame = pd.read_csv(path, header=0 if written.header else None, dtype=types, **options)
+        frame = pd.read_csv(_text(path), header=0 if written.header else None, dtype=types, **options)
     except UnicodeDecodeError as error:
         raise DatasetError(f"{fault} ({one_line(error)}); perhaps {_likely(path)}") from None
     except UnicodeError as error:
@@ -105,8 +105,21 @@ def _text_columns(
     return {name: np.asarray(frame.iloc[:, found.index(name)]) for name in names}
 
 
+def _text(path: Path) -> Path | io.BytesIO:
+    """Return what pandas reads: of a .zip archive the only file that a person has put there."""
+    if path.suffix.lower() != ".zip":
+        return path
+    with zipfile.ZipFile(path) as archive:
+        files = [name for name in archive.namelist() if not name.endswith("/")]
+        names = [name for name in files if not any(map(is_hidden, name.split("/")))]
+        if len(names) != 1:
+            raise DatasetError(f"{path}: holds {listed(names)}, expected one text file")
+        return io.BytesIO(archive.read(names[0]))
+
+
 def _likely(path: Path) -> str:
     """Return what a file that is not text in the expected encoding is likely to be."""
     with path.open("rb") as file:
-        head = file.read(4)
-    return next((words for start, words in BEGINNINGS.items() if head.startswith(start)), CP1252)
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return UTF_16
+    return CP1252

@@ -26,10 +26,25 @@ LARGEST_EXACT = 2**53
 MOST_CATEGORIES = 100
 """More different values than this, or than half of the rows, are names of rows and not categories."""
 
-MARKS = {"na", "n/a", "#n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing", "unknown"}
+FEW_ROWS = 10
+"""In so few rows a column may count by chance."""
+
+MARKS = {
+    *("na", "n/a", "#n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing", "unknown"),
+    *("inf", "-inf", "+inf", "infinity", "-infinity", "#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!"),
+}
 """Text, in lower case, that often stands for a missing value."""
 
-DECIMAL_COMMA = re.compile(r"[-+]?\d+(\.\d{3})*,\d+")
+HINTS = {
+    re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?"): "; `csv: {thousands: ','}` is for numbers such as 1,000",
+    re.compile(r"[-+]?\d{1,3}('\d{3})+(\.\d*)?"): "; `csv: {thousands: \"'\"}` is for numbers such as 1'000",
+    re.compile(r"[-+]?\d+(\.\d{3})*,\d+"): "; `csv: {decimal: ','}` is for decimal commas",
+    re.compile(r"\d{4}-\d\d?-\d\d?.*|\d\d?[./]\d\d?[./]\d{2,4}.*"): (
+        "; write dates as numbers, such as days since the first, or leave them out with `without`"
+    ),
+    re.compile(r"[^\w]*[-+\u2212]?\s*\d[\d.,\s]*\s*[^\d\s]*"): "; a number must stand alone, without units or signs",
+}
+"""What helps for text that looks like a number or a date; the first that fits."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,7 @@ class Rows:
     names: tuple[str, ...] = ()  # of the features, where they have names
     categories: Mapping[str, NDArray[np.object_]] | None = None  # (N,) text or None of each categorical column
     order: tuple[str, ...] = ()  # names of the columns, numbers and categories, as they are chosen
-    note: str = ""  # what was done about rows with missing values
+    notes: tuple[str, ...] = ()  # what was done about rows with missing values, and what a user may have overlooked
 
 
 def rows_of_columns(
@@ -75,6 +90,11 @@ def rows_of_columns(
         names=tuple(numeric),
         categories={name: _words(columns[name]) for name in features if name in categorical},
         order=tuple(features),
+        notes=tuple(
+            f"{wheres[name]}: numbers the rows; if it is no feature, name it in `without`"
+            for name, values in zip(numeric, matrix, strict=True)
+            if rows > FEW_ROWS and np.all(np.diff(values) == 1)
+        ),
     )
     return _complete(own, truth, task, wheres[target], missing)
 
@@ -176,10 +196,13 @@ def _complete(
     numbers = own.numbers[kept]
     effects = [_single(values[kept], name, numbers) for values, name in truth]
     target = own.target[kept]
-    note = f"{lost} of {len(kept)} rows of {own.where} lack a value and are left out" if lost else ""
+    notes = [
+        *own.notes,
+        *([f"{lost} of {len(kept)} rows of {own.where} lack a value and are left out"] if lost else []),
+    ]
     gaps = int(sum(values.sum() for values in absent.values()))
     if missing == "mean" and gaps:
-        note = f"{gaps} missing values of {own.where} are the means of the training rows"
+        notes.append(f"{gaps} missing values of {own.where} are the means of the training rows")
     return replace(
         own,
         features=own.features[kept],
@@ -187,7 +210,7 @@ def _complete(
         effects=np.stack(effects, axis=1) if effects else None,
         numbers=numbers,
         categories={name: words[kept] for name, words in (own.categories or {}).items()},
-        note=note,
+        notes=tuple(notes),
     )
 
 
@@ -261,11 +284,10 @@ def _numbers(
 
 
 def _hint(value: str) -> str:
-    if DECIMAL_COMMA.fullmatch(value.strip()):
-        return "; `csv: {decimal: ','}` is for decimal commas"
-    if value.strip().lower() in MARKS:
-        return f"; `csv: {{missing_marks: [{value.strip()!r}]}}` if it stands for a missing value"
-    return ""
+    value = value.strip()
+    if value.lower() in MARKS:
+        return f"; `csv: {{missing_marks: [{value!r}]}}` if it stands for a missing value"
+    return next((words for pattern, words in HINTS.items() if pattern.fullmatch(value)), "")
 
 
 def _parsed(values: NDArray[Any]) -> Any:

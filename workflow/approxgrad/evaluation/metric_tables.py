@@ -21,6 +21,7 @@ from approxgrad.gradients.difference import Difference
 from approxgrad.gradients.source import Source, exact_source
 from approxgrad.storage.attributions import attribution_file
 from approxgrad.storage.cached_arrays import read_arrays
+from approxgrad.storage.names import names_of
 from approxgrad.storage.table_checks import TableError, matrix
 from approxgrad.storage.table_file import TableFile
 
@@ -44,7 +45,8 @@ def evaluate_method(
     undefined. Approximated attributions are compared with ``exact`` of the same precision, with ``exact of`` the `twin`
     that the exact ones are of, or with the source that stands in for it; all of them with the ``truth``, where it is
     known, and with the ``matched truth`` of the method, where the effects are known as functions: `described` is what
-    :class:`approxgrad.evaluation.matched_truth.MatchedTruth` takes. A TableError says that a sample or a precision
+    :class:`approxgrad.evaluation.matched_truth.MatchedTruth` takes. The features of a categorical column count as one,
+    with the sum of their values. A TableError says that a sample or a precision
     lacks its exact attribution, or that the maps differ in size.
     """
     references = {}
@@ -82,6 +84,7 @@ def _measured_file(
     positions = None if exact is None else _positions(exact, sample, file.path)
     against = "exact" if exact is None else exact.metadata["gradient"].removesuffix(f"-{exact.metadata['dtype']}")
     against += f" of {twin}" if twin else ""
+    names = names_of(file.metadata)
     found: dict[str, list[dict[str, Array]]] = {against: [], TRUTH: [], MATCHED: []}
     matched = MatchedTruth(described or {}, file.metadata)
     signed = file.metadata.get("signed", True)
@@ -94,12 +97,12 @@ def _measured_file(
             if maps.shape[1] != reference.shape[1]:
                 widths = maps.shape[1], reference.shape[1]
                 raise TableError(f"{file.path}: has {widths[0]} features, the exact attribution {widths[1]}")
-            found[against].append(compare(maps, reference, signed=signed))
+            found[against].append(compare(names.totals(maps), names.totals(reference), signed=signed))
         if piece["truth"].null_count < len(piece):
             truth = matrix(piece["truth"], "truth", file.path)
-            found[TRUTH].append(compare(maps, truth, signed=signed))
+            found[TRUTH].append(compare(names.totals(maps), names.totals(truth), signed=signed))
             own = matched(matrix(piece["input"], "input", file.path).astype(float))
-            found[MATCHED] += [] if own is None else [compare(maps, own, signed=signed)]
+            found[MATCHED] += [] if own is None else [compare(names.totals(maps), names.totals(own), signed=signed)]
         done, pieces = done + len(piece), pieces + 1
     if len(found[TRUTH]) not in (0, pieces):
         raise TableError(f"{file.path}: column truth does not hold lists of one length")

@@ -16,19 +16,21 @@ from torch import Tensor, nn
 from approxgrad.messages import one_line
 from approxgrad.models.evaluating import explained, switched
 from approxgrad.models.kind import ModelError
+from approxgrad.models.weight_names import plain_names, some
+from approxgrad.storage.beginnings import recognised
 from approxgrad.storage.damage import DAMAGES
 from approxgrad.storage.seals import SealError, check_weights
-
-NAMES_IN_MESSAGE = 3
 
 EXTRA_STATE = "_extra_state"
 """Ending of the names under which modules keep values that are not tensors."""
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
-"""Keys of a checkpoint that its state dictionary stands under, the first that is there."""
+WRAPPERS = (
+    *("state_dict", "model_state_dict", "model", "net", "network", "weights", "params"),
+    *("state_dict_ema", "ema_state_dict", "model_ema", "params_ema", "ema", "shadow"),
+)
+"""Keys of a checkpoint that its state dictionary stands under, the first that is there; averages come last."""
 
-ADDED = ("module", "_orig_mod")
-"""Parts of names that torch adds: for several devices, and for compiled modules."""
+NO_WEIGHTS = "is neither safetensors nor a state dictionary of tensors only"
 
 HOW_TO_SAVE = "where it was trained, write it with torch.save(model.state_dict(), path)"
 
@@ -66,6 +68,8 @@ def read_weights(path: Path | str, sha256: str | None = None) -> tuple[dict[str,
         try:
             return load_file(path), ""
         except SafetensorError:
+            if other := recognised(path):
+                raise ModelError(f"{path}: {NO_WEIGHTS}; {other}") from None
             _check_records(path)
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except ModelError:
@@ -75,17 +79,18 @@ def read_weights(path: Path | str, sha256: str | None = None) -> tuple[dict[str,
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({one_line(error.strerror or error)})") from None
     except UNREADABLE:
-        raise ModelError(
-            f"{path}: is neither safetensors nor a state dictionary of tensors only; {HOW_TO_SAVE}"
-        ) from None
+        raise ModelError(f"{path}: {NO_WEIGHTS}; {_foreign(path)}{HOW_TO_SAVE}") from None
     found, keys = state, []
+    beside: list[str] = []
     while not _is_state(found):
         inside = [key for key in WRAPPERS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
         if not inside:
             raise ModelError(f"{path}: is not a state dictionary, which maps names to tensors{_held_keys(state)}")
         keys.append(inside[0])
+        beside += inside[1:]
         found = found[inside[0]]
-    return dict(found), f"weights from {'.'.join(keys)} of the checkpoint" if keys else ""
+    others = f", which holds {' and '.join(beside)} too" if beside else ""
+    return dict(found), f"weights from {'.'.join(keys)} of the checkpoint{others}" if keys else ""
 
 
 def _is_state(value: Any) -> bool:
@@ -95,7 +100,16 @@ def _is_state(value: Any) -> bool:
 
 
 def _held_keys(state: Any) -> str:
-    return f"; it has the keys {one_line(_some([str(key) for key in state]))}" if isinstance(state, Mapping) else ""
+    return f"; it has the keys {one_line(some([str(key) for key in state]))}" if isinstance(state, Mapping) else ""
+
+
+def _foreign(path: Path) -> str:
+    """Return which classes a torch file needs besides tensors and containers, which are not imported for it."""
+    try:
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except UNREADABLE:
+        return ""
+    return f"it holds {one_line(some(found))}; " if found else ""
 
 
 def _check_records(path: Path) -> None:
@@ -112,7 +126,7 @@ def fit_weights(model: nn.Module, weights: dict[str, Any], source: str) -> str:
     """Put weights into a model, and return a line about what was left out of their names; empty if nothing was.
 
     Of names that share one tensor, such as tied weights, a file may hold any. Names that do not fit are tried without
-    what torch adds to them (:data:`ADDED`) and without what they all begin with.
+    what training scripts add to them (:func:`approxgrad.models.weight_names.plain_names`).
 
     Parameters
     ----------
@@ -131,37 +145,13 @@ def fit_weights(model: nn.Module, weights: dict[str, Any], source: str) -> str:
     """
     with explained(f"{source}: the state dictionary of the model cannot be read"):
         own = model.state_dict()
-    weights, note = _plain_names(weights, own)
+    weights, note = plain_names(weights, own)
     faults = _faults(own, weights, {name for name, _ in model.named_parameters()})
     if faults:
         raise ModelError(f"{source}: does not fit {type(model).__name__}: {'; '.join(faults)}")
     with switched(model, training=True), explained(f"{source}: cannot be put into {type(model).__name__}"):
         model.load_state_dict(weights, strict=False)
     return note
-
-
-def _plain_names(weights: dict[str, Any], own: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Return weights by the names of a model as far as these can be told, and what was left out of the names."""
-    removed: list[str] = []
-    bare = {".".join(part for part in name.split(".") if part not in ADDED): value for name, value in weights.items()}
-    if not weights.keys() <= own.keys() and len(bare) == len(weights) and _fitting(bare, own) > _fitting(weights, own):
-        removed = [part for part in ADDED if any(part in name.split(".") for name in weights)]
-        weights = bare
-    outer: list[str] = []
-    inner = weights
-    while inner and not _fitting(inner, own) and len({name.partition(".")[0] for name in inner}) == 1:
-        if not all("." in name for name in inner):
-            break
-        outer.append(next(iter(inner)).partition(".")[0])
-        inner = {name.partition(".")[2]: value for name, value in inner.items()}
-    if outer and _fitting(inner, own):
-        removed += outer
-        weights = inner
-    return weights, f"names without {' and '.join(f'{part}.' for part in removed)}" if removed else ""
-
-
-def _fitting(weights: Mapping[str, Any], own: Mapping[str, Any]) -> int:
-    return sum(name in own for name in weights)
 
 
 def _faults(own: dict[str, Any], weights: dict[str, Any], learned: set[str]) -> list[str]:
@@ -185,7 +175,9 @@ def _faults(own: dict[str, Any], weights: dict[str, Any], learned: set[str]) -> 
     first: dict[tuple[Any, ...], str] = {}
     pairs = [(name, first.setdefault(places[name], name)) for name in common if name in places]
     apart = [
-        f"{name} and {other}" for name, other in pairs if not alike and not torch.equal(weights[name], weights[other])
+        f"{name} and {other}"
+        for name, other in pairs
+        if name != other and not alike and not torch.equal(weights[name], weights[other])
     ]
     kinds = {
         "missing": missing,
@@ -194,7 +186,7 @@ def _faults(own: dict[str, Any], weights: dict[str, Any], learned: set[str]) -> 
         "NaN or infinite values in": broken,
         "different values for what is one tensor in the model:": apart,
     }
-    return [f"{kind} {one_line(_some(names))}" for kind, names in kinds.items() if names]
+    return [f"{kind} {one_line(some(names))}" for kind, names in kinds.items() if names]
 
 
 def download_weights(repository: str, file: str, revision: str | None = None) -> Path:
@@ -253,8 +245,3 @@ def _held(found: Tensor, own: Tensor) -> bool:
 def _type(tensor: Tensor) -> str:
     layout = "" if tensor.layout == torch.strided else " in a sparse layout"
     return f"{str(tensor.dtype).removeprefix('torch.')}{layout}"
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - NAMES_IN_MESSAGE
-    return ", ".join(names[:NAMES_IN_MESSAGE]) + (f" and {rest} more" if rest > 0 else "")

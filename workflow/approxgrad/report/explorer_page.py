@@ -65,7 +65,7 @@ def explorer_page(comparisons: Sequence[Comparison]) -> str:
 
 def comparison_chart(item: Comparison, data: dict[str, Any]) -> dict[str, Any]:
     """Return the Vega-Lite specification of a comparison with the data of :func:`chart_data` inside."""
-    features = math.prod(item.exact.metadata["feature_shape"])
+    features = len(set(item.exact.names.groups)) or math.prod(item.exact.metadata["feature_shape"])
     known = [name for name in METRICS if item.metrics[name].notna().any()]
     labels = {name: METRICS[name].label_of(features) for name in known or METRICS}
     rows = {row["sample"]: row["name"] for row in data["rows"]}
