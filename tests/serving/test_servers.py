@@ -129,6 +129,11 @@ def test_bytes_cost_less_than_a_sixth_of_the_rate(server, here, protocol, batch)
 
     model = served(addresses, protocol)
     rate(model)
+    begin, own = time.perf_counter(), time.process_time()
+    rate(here)
+    share = (time.process_time() - own) / (time.perf_counter() - begin)
     ratios = [rate(model) / rate(here) for _ in range(9)]
     print(f"{name} {protocol} batch {batch}: {np.median(ratios):.2f} of the rate in process")
+    if share < 0.95:
+        pytest.skip(f"other programs have the processors: this one gets {share:.0%} of the time, and rates say nothing")
     assert np.median(ratios) >= 0.85
