@@ -97,7 +97,9 @@ def test_verbose_ones_and_real_runs_are_left_alone(options):
 def test_snakemake_gives_these_reasons_at_these_places():
     source = inspect.getsource(jobs.Reason.__str__)
     assert all(cause in source for cause in WORDS)
-    assert [REASONS[1], REPEATED[1][1]] == [own.__name__ for own in (dag.DAG.print_reasons, workflow.Workflow.log_provenance_info)]
+    assert [REASONS[1], REPEATED[1][1]] == [
+        own.__name__ for own in (dag.DAG.print_reasons, workflow.Workflow.log_provenance_info)
+    ]
     modules = [own.__name__.rpartition(".")[2] for own in (dag, workflow)]
     assert modules == [REASONS[0], REPEATED[1][0]]
 
