@@ -90,8 +90,8 @@ class Place:
         return os.environ | {"PYTHONPATH": str(self.repository / "workflow")} | changes
 
     def plan(self, *arguments: str, overlays: Iterable[Path] = ()) -> Outcome:
-        """Return what a dry run would do."""
-        outcome = self.run(*arguments, "--dry-run", overlays=overlays)
+        """Return what a dry run would do, with a paragraph for each job."""
+        outcome = self.run(*arguments, "--dry-run", "--verbose", overlays=overlays)
         assert outcome.code == 0, outcome.text
         return outcome
 

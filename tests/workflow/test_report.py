@@ -156,7 +156,7 @@ def test_the_report_opens_its_pages_and_captions(report, browser):
         open_first(browser, "eye")
         browser.wait(f"{FRAME} && {FRAME}.src.startsWith('data:text/html')")
         click(browser, "Results")
-    click(browser, "digits")
+    click(browser, "Figures for digits")
     open_first(browser, "eye")
     browser.wait("document.querySelector('#app img[src^=\"data:image/svg\"]')")
     open_first(browser, "information-circle")

@@ -22,6 +22,7 @@ from approxgrad.models.kind import MODELS
 from approxgrad.study.choices import STEPS
 from approxgrad.study.spectra import SPECTRA
 from approxgrad.study.grid import ATTRIBUTIONS, GRADIENTS, keys_pattern, remove_gathered_shards, shards_of
+from approxgrad.running.dry_run import tell_dry_runs
 from approxgrad.running.lock import RUN_VARIABLE, run_alone
 from approxgrad.seeds import derive_seed
 from approxgrad.study.own_files import extension_files, readable_factory, readable_sources, readable_weights
@@ -59,6 +60,7 @@ def resume(remark):
 
 
 if workflow.is_main_process:
+    tell_dry_runs(workflow)
     run_alone(workflow, resume)
 
 

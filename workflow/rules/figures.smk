@@ -2,6 +2,20 @@ from approxgrad.figures.figure import FIGURES
 
 DRAWN = [FIGURES[name]() for name in FIGURES]
 
+
+# Where a figure stands in the report, with the names for readers in place of those of the configuration.
+def for_readers(template):
+    def filled(wildcards):
+        names = {key: study.labels.get(key, {}).get(name, name) for key, name in wildcards.items()}
+        return template.format(**names)
+
+    return filled
+
+
+def labels_for_readers(labels):
+    return lambda wildcards: {key: for_readers(text)(wildcards) for key, text in labels.items()}
+
+
 for figure in DRAWN:
     # Its own, and those of metrics that it may draw.
     extensions = [*extension_files(study, [FIGURES.module(figure.name)]), *METRIC_EXTENSIONS]
@@ -18,9 +32,9 @@ for figure in DRAWN:
             svg=report(
                 f"{figure.path}.svg",
                 caption=figure.caption_path,
-                category=figure.category,
-                subcategory=figure.subcategory,
-                labels=figure.labels,
+                category=for_readers(figure.category),
+                subcategory=for_readers(figure.subcategory),
+                labels=labels_for_readers(figure.labels),
             ),
             png=f"{figure.path}.png",
             csv=f"{figure.path}.csv",

@@ -1,12 +1,13 @@
 from approxgrad.evaluation.files import RESIDUALS
 from approxgrad.figures.figure import short_reference
+from approxgrad.report.story_pictures import story_pictures
 from approxgrad.study.path_methods import complete_methods
 
 COMPLETE = sorted({(dataset, model) for dataset, model, _ in complete_methods(study) if model not in study.repeats})
 
 
 rule tell_story:
-    """Tell what the tables say, in sentences."""
+    """Tell what the tables say, in sentences with pictures."""
     input:
         summary=rules.summarise.output.parquet,
         paired=rules.compare_sources.output.parquet,
@@ -15,6 +16,7 @@ rule tell_story:
         models=rules.tabulate_models.output.parquet,
         residuals=[RESIDUALS.format(dataset=dataset, model=model) for dataset, model in COMPLETE],
         parts=PART_FILES,
+        pictures=[*story_pictures(study)],
         splits=expand(rules.prepare_data.output.test, dataset=study.datasets),
         templates=templates("page.css"),
         extensions=METRIC_EXTENSIONS,
@@ -42,6 +44,7 @@ rule tell_story:
         labels=study.labels,
         families={dataset: study.families(dataset) for dataset in study.datasets},
         split=split_models(study),
+        pictures=[*story_pictures(study).values()],
         references={
             method: study.reference(method) for _, _, method in study.comparisons if study.reference(method) != method
         },

@@ -1,5 +1,7 @@
 """The story of the study: a page, and the part of it that the report starts with."""
 
+from pathlib import Path
+
 import approxgrad.running.startup  # noqa: F401 - comes first
 from approxgrad.evaluation.splitting import read_parts
 from approxgrad.report.findings import read_facts
@@ -14,6 +16,8 @@ with job(snakemake):
     residuals = dict(zip(map(tuple, params.complete), inputs.get("residuals", []), strict=True))
     described = {name: params.get(name) for name in ("labels", "families", "references", "repeats")}
     described |= {name: next(iter(inputs.get(name, [])), None) for name in ("trainings", "faithfulness")}
+    pictures = zip(map(tuple, params.pictures), map(Path, inputs.get("pictures", [])), strict=True)
+    described["pictures"] = dict(pictures)
     described["parts"] = read_parts(inputs.get("parts", ()), params.split)
     facts = read_facts(inputs.summary, inputs.models, splits, inputs.paired, residuals, **described)
     html = {

@@ -32,7 +32,7 @@ class Figure:
     caption: ClassVar[str] = ""  # in workflow/report or beside a user's own module; by default the name with .rst
     file: ClassVar[str] = ""  # the picture without ending; by default the name
     folder: ClassVar[str] = "results/figures"  # where the folders of the keys lie
-    category: ClassVar[str] = "{dataset}"  # place in the report, with keys in braces
+    category: ClassVar[str] = "Figures for {dataset}"  # place in the report, with keys in braces
     subcategory: ClassVar[str] = "{model}"
     of_method: ClassVar[str] = "all"  # method in the report, where it is not a key
     target: ClassVar[str] = "comparison_figures"  # rule that asks for all pictures

@@ -33,8 +33,9 @@ def faithful_in_short(facts: Facts) -> list[tuple[str, str]]:
     worse = sources["verdict"].agg(lambda found: bool((found == "worse").any()))
     errors = sources["relative_error"].first()
     text = (
-        "asked by deletion, insertion and infidelity, the model finds the maps of a source less faithful than those of "
-        f"its reference for {wording.share_of(int(worse.sum()), len(worse), 'source')} (adjusted sign tests)"
+        "by deletion, insertion or infidelity, the maps of "
+        f"{wording.share_of(int(worse.sum()), len(worse), 'source')} are less faithful to the model than those of the "
+        "reference (adjusted sign tests)."
     )
     harmless = errors[~worse].dropna()
     if len(harmless):
@@ -42,10 +43,10 @@ def faithful_in_short(facts: Facts) -> list[tuple[str, str]]:
         dataset, model, method, gradient = (str(name) for name in names)
         who = f"{facts.labels['method'][method]} of the {facts.place(dataset, model, ' on ')}"
         text += (
-            f". The largest median relative error without such a loss is {wording.percent(harmless.max())} ({who}, "
-            f"{gradient})"
+            f" The largest median relative error for which no loss is shown is {wording.percent(harmless.max())} "
+            f"({who}, {gradient})."
         )
-    return [("Faithfulness:", f"{text}.")]
+    return [("Faithfulness:", text)]
 
 
 def faithfulness_table(facts: Facts) -> Table:

@@ -19,6 +19,9 @@ from approxgrad.storage.tables import read_table
 
 COMPARED = ["dataset", "model", "method"]
 
+JUDGED = 0.9
+"""Share of the variance that can be explained which a model must explain for the truth to judge its attributions."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -38,6 +41,7 @@ class Facts:
     trainings: pd.DataFrame | None = None  # differences over several trainings of a model
     repeats: Mapping[str, str] = field(default_factory=dict)  # the model of each training after the first
     faithfulness: pd.DataFrame | None = None  # of every source, beside that of its reference
+    pictures: Mapping[tuple[str, ...], Path] = field(default_factory=dict)  # files by figure and the names of its keys
     residuals: pd.DataFrame | None = None  # by how much exact attributions of path methods miss completeness
 
     def curves(self, metric: str, truth: str = "") -> list[Curve]:
@@ -95,6 +99,12 @@ class Facts:
         exact = [self.families[dataset][family]["exact"] for family in own["family"]]
         median = own["relative_residual"][np.array(exact, bool)].abs().median()
         return None if math.isnan(median) else float(median)
+
+    def explains(self, dataset: str, model: str) -> bool:
+        """Return whether the truth can judge a model's attributions: whether it has learned most of what can be."""
+        own = self.models[(self.models["dataset"] == dataset) & (self.models["model"] == model)]
+        values = dict(zip(own["metric"], own["value"], strict=True))
+        return not values.get("r2", math.nan) < JUDGED * values.get("possible_r2", math.nan)
 
     def who(self, curve: Curve) -> str:
         """Return "Saliency of the CNN on digits"."""
@@ -175,8 +185,13 @@ class Curve:
 
     @property
     def at_edge(self) -> bool:
-        """Whether the best setting is the smallest or the largest of several, so that a better one may lie beyond."""
-        return len(self.settings) > 1 and self.best in (0, len(self.settings) - 1)
+        """Whether a better setting may lie beyond: the best of several is the smallest or the largest, and not perfect.
+
+        Of settings that are equally near, none is at the edge if one is not.
+        """
+        nearest = min(self.distances)
+        inner = self.distances[1:-1]
+        return len(self.settings) > 1 and nearest > 0 and nearest not in inner
 
     def named(self, position: int) -> str:
         """Return a setting, with a mark if it is the best one and lies at the edge."""

@@ -31,28 +31,27 @@ def _judged(facts: Facts, truth: str) -> list[tuple[Curve, Counter[str]]]:
 
 
 def truth_in_short(facts: Facts) -> list[tuple[str, str]]:
-    """Return a point for each truth: how often approximations agree with it better or worse than exact gradients."""
+    """Return a point for each truth: how often approximations agree with it better or worse than exact gradients.
+
+    Attributions of a model that has not learned the effects are not judged by them.
+    """
     points = []
     for truth, words in TRUTHS.items():
-        counts = sum((own for _, own in _judged(facts, truth)), Counter[str]())
+        every = [(curve.dataset, curve.model, own) for curve, own in _judged(facts, truth)]
+        counts = sum((own for *names, own in every if facts.explains(*names)), Counter[str]())
+        left_out = sum(own.total() for *_, own in every) - counts.total()
         if not counts.total():
             continue
-        told = wording.listed(
-            [
-                f"better in {counts['better']}",
-                f"worse in {counts['worse']}",
-                f"alike in {counts['alike']}",
-                f"not to be told apart in {counts['open']}",
-            ]
+        text = (
+            f"compared row by row, approximated attributions correlate better with {words} than exact ones in "
+            f"{wording.share_of(counts['better'], counts.total(), 'comparison')} and worse in {counts['worse']:,} "
+            "(adjusted sign tests)."
         )
-        points.append(
-            (
-                f"{words[:1].upper()}{words[1:]}:",
-                f"beside exact gradients, row by row, approximated attributions correlate with {words} {told} of "
-                f"{wording.count(counts.total(), 'comparison')} (adjusted sign tests; a difference below "
-                f"{wording.number(facts.smallest)} does not matter).",
-            )
-        )
+        if counts["alike"] or counts["open"]:
+            text += f" {counts['alike']:,} are alike within {wording.number(facts.smallest)}, {counts['open']:,} open."
+        if left_out:
+            text += f" {left_out:,} more of models that have not learned these effects are not counted."
+        points.append((f"{words[:1].upper()}{words[1:]}:", text))
     return points
 
 
@@ -91,7 +90,7 @@ def _pairs(facts: Facts, metric: str) -> dict[tuple[str, str, str, str], tuple[C
 def variants_in_short(facts: Facts) -> list[tuple[str, str]]:
     """Return a point for the variant that a constant factor brings nearest to what it is compared with."""
     errors, patterns, factors = (_pairs(facts, name) for name in ("relative_error", "scale_free_error", "best_factor"))
-    known = [key for key in errors if key in patterns and key in factors]
+    known = [key for key in errors if key in patterns and key in factors and errors[key][0].medians[0].value > 0]
     if not known:
         return []
 
@@ -99,12 +98,15 @@ def variants_in_short(facts: Facts) -> list[tuple[str, str]]:
         return errors[key][0].medians[0].value - patterns[key][0].medians[0].value
 
     key = max(known, key=gain)
-    (curve, own), (pattern, _), (factor, _) = errors[key], patterns[key], factors[key]
-    error, left, itself = (wording.percent(found.medians[0].value) for found in (curve, pattern, own))
+    (curve, method), (factor, _) = errors[key], factors[key]
+    found = [own for pair in zip(errors[key], patterns[key], strict=True) for own in pair]
+    error, left, *own = (wording.percent(curve.medians[0].value) for curve in found)
+    share = gain(key) / errors[key][0].medians[0].value
     text = (
-        f"{facts.who(curve)} at {curve.at(0)} has a median relative error of {error}. Multiplied by its best factor, "
-        f"{wording.number(factor.medians[0].value)} in the median, {left} is left: that much of the pattern is wrong. "
-        f"{facts.labels['method'][own.method]} itself has {itself}."
+        f"at {curve.at(0)} the median relative error of {facts.who(curve)} is {error}. "
+        f"{'Most' if share > 0.5 else 'Less than half'} of it is size: after multiplication by the best factor "
+        f"({wording.number(factor.medians[0].value)} in the median) {left} is left. For "
+        f"{facts.labels['method'][method.method]} itself these are {own[0]} and {own[1]}."
     )
     return [("Size and pattern are two things:", text)]
 

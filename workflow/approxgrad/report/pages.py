@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,23 +35,51 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A drawn figure with a caption; its file, SVG or PNG, becomes part of the page."""
+
+    path: Path
+    caption: str
+
+    def html(self) -> str:
+        """Return the picture as HTML."""
+        kind = {".svg": "svg+xml", ".png": "png"}[self.path.suffix]
+        # In lines, which browsers join again: docutils, which puts pages into a report, takes no long ones.
+        data = base64.encodebytes(self.path.read_bytes()).decode("ascii")
+        image = f'<img alt="{escape(self.caption)}" src="data:image/{kind};base64,{data}">'
+        return f'<figure class="picture">\n{image}\n<figcaption>{escape(self.caption)}</figcaption>\n</figure>'
+
+
+@dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs, points (a lead in bold and a text) and a table."""
+    """A heading with paragraphs, points (a lead in bold and a text), a picture and a table.
+
+    A table that is `folded` shows its heading alone until it is opened.
+    """
 
     title: str
     paragraphs: Sequence[str] = ()
     points: Sequence[tuple[str, str]] = ()
+    picture: Picture | None = None
     table: Table | None = None
+    folded: bool = False
 
     def html(self) -> str:
-        """Return the section as HTML; nothing if there is nothing in it."""
+        """Return the section as HTML; nothing if there is nothing in it but a picture."""
         parts = [f"<p>{_text(text)}</p>" for text in self.paragraphs]
         if self.points:
             items = (f"<li><strong>{escape(lead)}</strong> {_text(text)}</li>" for lead, text in self.points)
             parts.append("<ul>\n" + "\n".join(items) + "\n</ul>")
         if self.table is not None and self.table.rows:
             parts.append(self.table.html())
-        return "\n".join([f"<h2>{escape(self.title)}</h2>", *parts]) if parts else ""
+        if not parts:
+            return ""
+        if self.folded:
+            count = 0 if self.table is None else len(self.table.rows)
+            rows = f" ({count:,} row{'' if count == 1 else 's'})" if count else ""
+            return "\n".join([f"<details><summary>{escape(self.title)}{rows}</summary>", *parts, "</details>"])
+        parts += [] if self.picture is None else [self.picture.html()]
+        return "\n".join([f"<h2>{escape(self.title)}</h2>", *parts])
 
 
 def sections_html(sections: Sequence[Section]) -> str:

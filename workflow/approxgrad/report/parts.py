@@ -33,12 +33,12 @@ def parts_table(facts: Facts) -> Table:
     return Table(caption, header, rows)
 
 
-def parts_in_short(facts: Facts) -> str:
-    """Return the same of the first curve in a sentence."""
+def parts_in_short(facts: Facts) -> list[tuple[str, str]]:
+    """Return the same of the first curve as a point."""
     table = parts_table(facts)
     if not table.rows:
-        return ""
-    *who, label, last, _, first, _ = table.rows[0]
-    places = [("rounding rules up to", last), ("truncation rules from", first)]
-    told = " and ".join(f"{words} {place}" for words, place in places if place != NOWHERE)
-    return f"measured apart; for {who[2]} of the {who[1]} on {who[0]} with {label}, {told}."
+        return []
+    dataset, model, method, source, last, _, first, _ = table.rows[0]
+    places = [("rounding is the larger part of the error up to", last), ("truncation from", first)]
+    told = wording.listed([f"{words} {place}" for words, place in places if place != NOWHERE])
+    return [("Rounding and truncation:", f"for {method} of the {model} on {dataset} with {source}, {told}.")]

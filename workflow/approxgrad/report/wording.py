@@ -11,31 +11,47 @@ from approxgrad.figures.style import setting_label
 MOST_DECIMALS = 6
 
 
-def number(value: float) -> str:
-    """Return a number with three significant digits, in full between 0.0001 and a million."""
+def number(value: float, digits: int = 3) -> str:
+    """Return a number with some significant digits, in full between 0.0001 and a million."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     if not 1e-4 <= abs(value) < 1e6:
-        return f"{value:.2e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e").replace("-", "−")
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{decimals}f}".replace("-", "−")
+        text = f"{value:.{digits - 1}e}"
+        return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e").replace("-", "−")
+    # The exponent of the rounded value: 9.96 has two digits as 10.
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
+    return f"{value:,.{max(0, digits - 1 - exponent)}f}".replace("-", "−")
+
+
+def correlations(*values: float) -> list[str]:
+    """Return correlations that stand in one sentence, all with as many decimals as the nearest to one needs.
+
+    They are three at least and six at most.
+    """
+    decimals = max(map(_decimals, values))
+    texts = [f"{value:.{decimals}f}".replace("-", "−") for value in values]
+    one, almost = f"{1:.{decimals}f}", f"more than {1 - 10**-decimals:.{decimals}f}"
+    return [almost if text == one and value < 1 else text for text, value in zip(texts, values, strict=True)]
+
+
+def _decimals(value: float) -> int:
+    distance = 1 - abs(value)
+    return 3 if distance <= 0 else max(3, min(MOST_DECIMALS, math.ceil(-math.log10(distance))))
 
 
 def correlation(value: float) -> str:
-    """Return a correlation with three decimals; near one with as many as tell it from one, six at most."""
-    distance = 1 - abs(value)
-    decimals = 3 if distance <= 0 else max(3, min(MOST_DECIMALS, math.ceil(-math.log10(distance))))
-    text = f"{value:.{decimals}f}"
-    return (
-        f"more than {1 - 10**-MOST_DECIMALS:.{MOST_DECIMALS}f}" if float(text) == 1 > value else text.replace("-", "−")
-    )
+    """Return a correlation that stands alone."""
+    return correlations(value)[0]
 
 
-def percent(share: float) -> str:
-    """Return a share as a percentage with one decimal, or three significant digits if that would show zero."""
-    if share and abs(100 * share) < 0.05:
-        return f"{number(100 * share)} %"
-    return f"{100 * share:.1f} %".replace("-", "−")
+def percent(share: float, digits: int = 2) -> str:
+    """Return a share as a percentage with two significant digits, from 10 % on in full."""
+    return f"{number(100 * share, digits)} %"
+
+
+def span(low: str, high: str) -> str:
+    """Return "1 % to 2 %", or "1 %" if the two are the same."""
+    return low if low == high else f"{low} to {high}"
 
 
 def setting(value: float | None, family: Mapping[str, Any]) -> str:
@@ -61,6 +77,8 @@ def listed(names: Sequence[str]) -> str:
 
 
 def share_of(part: int, whole: int, noun: str) -> str:
-    """Return "all 4 settings", "2 of 4 settings" or "none of 4 settings"."""
-    first = f"all {whole:,}" if part == whole > 1 else f"{part:,} of {whole:,}" if part else f"none of {whole:,}"
+    """Return "all 4 settings", "2 of 4 settings", "none of 4 settings" or "the only setting"."""
+    if part == whole == 1:
+        return f"the only {noun}"
+    first = f"all {whole:,}" if part == whole else f"{part:,} of {whole:,}" if part else f"none of {whole:,}"
     return f"{first} {noun if whole == 1 else noun + 's'}"

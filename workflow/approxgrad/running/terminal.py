@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from subprocess import CalledProcessError
+from typing import Any
 
 from snakemake.exceptions import MissingOutputException
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -111,10 +112,8 @@ class Run:
     def begin(self, messages: logging.Logger, *, verbose: bool) -> None:
         """Note which files exist, and make the terminal (not the log file) quieter unless it is to be verbose."""
         self._before, self._start = _files(), time.perf_counter()
-        for handler in messages.handlers:
-            to_terminal = isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
-            if to_terminal and not verbose:
-                handler.addFilter(self._quiet)
+        for handler in () if verbose else terminals(messages):
+            handler.addFilter(self._quiet)
 
     def fail(self) -> None:
         """Note that no job runs any more and that some have failed."""
@@ -144,6 +143,12 @@ class Run:
             "the same command with --report report.html (or, for the default study, make report).",
         ]
         return "\n".join(lines)
+
+
+def terminals(messages: logging.Logger) -> list[logging.StreamHandler[Any]]:
+    """Return the handlers of a logger that write to a terminal."""
+    streams = [handler for handler in messages.handlers if isinstance(handler, logging.StreamHandler)]
+    return [handler for handler in streams if not isinstance(handler, logging.FileHandler)]
 
 
 def leftovers_line(count: int) -> str:
