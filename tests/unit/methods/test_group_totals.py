@@ -99,6 +99,10 @@ def test_columns_of_one_variable_in_a_data_frame():
         (torch.zeros(3), {}, TypeError, "groups: expected a tensor of integers"),
         (torch.arange(4), {}, ValueError, "does not broadcast to one input"),
         (torch.arange(3), {"method": "magic"}, ValueError, "method: got 'magic'"),
+        *(
+            (torch.arange(3), {"method": name}, ValueError, f"method: {name} gives no totals of groups")
+            for name in ("feature_ablation", "smoothgrad")
+        ),
         (torch.arange(3), {"gradient": "exact"}, TypeError, "gradient: expected a gradient source"),
         (torch.arange(3), {"n_steps": 3}, TypeError, "n_steps: not an option of input_x_gradient"),
         (

@@ -57,6 +57,25 @@ def test_maps_do_not_depend_on_the_other_rows():
     assert (smooth(n_samples=5, points=x, seed=1) != whole).any()
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"n_samples": 0}, ValueError),
+        ({"n_samples": -3}, ValueError),
+        ({"n_samples": 2.0}, TypeError),
+        ({"seed": -1}, ValueError),
+        ({"sigma": 0.0}, ValueError),
+        ({"sigma": -0.1}, ValueError),
+        ({"sigma": float("nan")}, ValueError),
+        ({"sigma": "0.1"}, ValueError),
+    ],
+    ids=str,
+)
+def test_options_that_say_nothing_are_refused(options, error):
+    with pytest.raises(error, match=f"^{next(iter(options))}: expected a"):
+        smooth(**options)
+
+
 def test_a_map_costs_a_gradient_for_each_copy():
     own = METHODS["smoothgrad"](sigma=0.1, n_samples=20)
     assert own.evaluations(exact_source("float32"), (12,)) == 20

@@ -1,14 +1,16 @@
 """Files of other configurations in the folder of a study: found, told from a user's own, and removed."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from approxgrad.provenance.dependencies import PACKAGE_ROOT
 from approxgrad.running.terminal import leftovers_line
 from approxgrad.storage.splits import Split, write_split
-from approxgrad.study.leftovers import leftovers, remove
+from approxgrad.study.leftovers import BY_KEYS, BY_PATH, leftovers, remove
 
 CELL = "results/attributions/dataset=d/model=m/method=ig/gradient={}/part-0.parquet"
 SHARD = "results/shards/attributions/dataset=d/model=m/method=ig/gradient=forward-h1/shard-{}.parquet"
@@ -18,6 +20,7 @@ SPECTRUM = "results/spectra/dataset=d/model=m/gradient=cosine-pilots5/part-0.par
 MADE = [
     *(CELL.format("forward-h1"), SHARD.format("1-of-2"), SHARED, STEP, SPECTRUM),
     *("results/metrics/dataset=d/model=m/method=ig/part-0.parquet", "results/figures/dataset=d/model=m/anatomy.svg"),
+    "results/faithfulness/dataset=d/model=m/method=ig/part-0.parquet",
     "results/summary/summary.csv",
     "results/figures/dataset=d/overview.svg",
     # What several models share stands under the name of their twin; an exported model is a file of its own.
@@ -26,6 +29,7 @@ MADE = [
 OTHER = [
     *(CELL.format("forward-h2"), SHARD.format("1-of-3"), SHARED.replace("=5", "=6"), STEP.replace("inputs", "path")),
     SPECTRUM.replace("pilots5", "pilots2"),
+    "results/faithfulness/dataset=d/model=m/method=old/part-0.parquet",
     *("results/metrics/dataset=d/model=m/method=old/part-0.parquet", "results/figures/dataset=old/model=m/anatomy.svg"),
     *(
         "results/models/dataset=d/model=old/weights.safetensors",
@@ -80,13 +84,19 @@ def test_just_the_files_of_other_configurations_are_found_and_removed(study):
     assert [path.as_posix() for path in found] == sorted(OTHER)
     counts = remove(found)
     assert counts == {"results/attributions": 1, "results/figures": 3, "results/gradients": 1, "results/metrics": 1} | {
-        f"results/{name}": 1 for name in ("shards", "spectra", "steps", "test_metrics")
+        f"results/{name}": 1 for name in ("faithfulness", "shards", "spectra", "steps", "test_metrics")
     } | {"results/models": 3}
     assert files() == {*MADE, *OWN}
     assert not Path("results/test_metrics").exists()
     assert not Path("results/steps/dataset=d/model=m/points=path").exists()
     assert Path("results").is_dir()
     assert leftovers(study) == []
+
+
+def test_every_folder_of_results_that_a_rule_fills_by_keys_is_looked_through():
+    texts = [path.read_text() for path in (PACKAGE_ROOT.parent).rglob("*") if path.suffix in (".py", ".smk")]
+    folders = {name for text in texts for name in re.findall(r"results/([a-z_]+)/dataset=", text)}
+    assert {"attributions", "metrics"} < folders <= {*BY_PATH, *BY_KEYS}
 
 
 def test_prepared_data_of_other_data_sets_is_found_unless_it_is_read(study):

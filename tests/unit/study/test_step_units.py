@@ -24,7 +24,7 @@ SALIENCY, INTEGRATED = {"attribution": "saliency"}, {"attribution": "integrated_
 
 
 def one(entry):
-    kind = next(name for name in ("difference", "orthogonal") if name in entry)
+    kind = next(name for name in SOURCES if name in entry)
     (own,) = sources(read(SOURCES[kind], entry))
     return own
 
@@ -130,6 +130,12 @@ def test_steps_in_spreads_are_multiples_of_each_features_standard_deviation(file
     np.testing.assert_allclose(result.attribution, attributed(files, result, source), rtol=1e-4, atol=1e-6)
     assert result.metadata["setting"] == 0.3
     assert result.metadata["rounding_step"] == pytest.approx(0.3 * float(spread().min()), rel=1e-5)
+
+
+def test_a_budget_is_no_step_of_which_rounding_is_known(files):
+    for kind in ({"directions": "cosine", "step_unit": "spread"}, {"smoothing": "spsa", "step_unit": "spread"}):
+        metadata = cell(files, kind | {"budgets": [4]}).metadata
+        assert (metadata["setting"], metadata["rounding_step"]) == (4, None)
 
 
 def test_steps_in_spreads_need_the_training_rows(files):

@@ -81,9 +81,9 @@ def test_the_tolerance_grows_with_the_terms_of_the_sums_and_the_inverse_of_the_s
     assert map_tolerance(path, "float32", np.inf) == np.inf
 
 
-def asked(method="saliency", models=None, experiments=None, **source):
+def asked(method="saliency", models=None, experiments=None, gradients=None, **source):
     entry = {"datasets": ["synthetic_linear"], "models": ["mlp"], "methods": [method], "gradients": ["own"]}
-    own = {"own": {"difference": "forward", "steps": [0.1]} | source}
+    own = {"own": gradients or {"difference": "forward", "steps": [0.1]} | source}
     config = yaml.safe_load(CONFIG.read_text())
     own_experiments = experiments or [entry | {"samples": 2}]
     config |= {"gradients": own, "experiments": own_experiments} | ({} if models is None else {"models": models})
@@ -140,6 +140,9 @@ def test_files_are_those_that_a_cell_comes_from():
     assert files["gradient"] in study.gradients
     assert files["step"] in study.choices
     assert list(files_of(study, exact)) == ["data", "weights", "gradient", "metrics"]
+    study = asked("integrated_gradients_mean", gradients={"directions": "cosine", "budgets": [9], "pilots": 2})
+    assert list(files_of(study, study.cells[1])) == ["data", "weights", "spectrum", "metrics"]
+    assert files_of(study, study.cells[1])["spectrum"] in study.spectra
     study = asked("integrated_gradients_mean")
     assert list(files_of(study, study.cells[1])) == ["data", "weights", "metrics"]
 

@@ -49,7 +49,7 @@ def group_totals(
     The total of a group is the sum of its features' attributions, found at once: the derivative along all of its
     features, in proportion to what the method multiplies a gradient with, which are the inputs for Gradient x Input,
     and the way from the baselines for Integrated Gradients. For methods without such a factor the gradient is summed
-    up, and Saliency is the absolute value of that sum.
+    up, and Saliency is the absolute value of that sum. Other methods have no such totals and are refused.
 
     Parameters
     ----------
@@ -83,6 +83,11 @@ def group_totals(
         raise TypeError(f"gradient: expected a gradient source such as FiniteDifference, got {gradient!r}")
     check_points(options, gradient)
     own, points = configured_method(method, options), given.inputs.detach()
+    if not (own.derived or own.path):
+        raise ValueError(
+            f"method: {method} gives no totals of groups; expected a function of the gradient, such as input_x_gradient, "
+            "or a method with a path, such as integrated_gradients"
+        )
     starts = broadcast_baselines(given.baselines(options.get("baselines", 0)), points)
     mask = feature_mask if isinstance(feature_mask, Tensor) else torch.from_numpy(np.array(feature_mask))
     checked_groups(mask)

@@ -173,6 +173,15 @@ def baseline_words(baseline: Any) -> list[str]:
     return ["own baseline" if isinstance(baseline, tuple) else f"{baseline} baseline".replace("_", " ")]
 
 
+def check_integer(name: str, value: Any, least: int = 1) -> None:
+    """Refuse an option that is no integer (TypeError), or a smaller one (ValueError), where no configuration does."""
+    expected = "a positive integer" if least == 1 else f"an integer of at least {least}"
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}: expected {expected}, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name}: expected {expected}, got {value}")
+
+
 def titled(label: str, *words: str) -> str:
     """Return a label with words in brackets, after those that it has."""
     head, _, known = label.removesuffix(")").partition(" (")
@@ -196,11 +205,7 @@ class PathMethod(Method):
     n_steps: Annotated[Integer, option("Points on the path.", ge=1, le=100000)] = 50
 
     def __post_init__(self) -> None:
-        given: Any = self.n_steps
-        if isinstance(given, bool) or not isinstance(given, Integral):
-            raise TypeError(f"n_steps: expected a positive integer, got {given!r}")
-        if given < 1:
-            raise ValueError(f"n_steps: expected a positive integer, got {given}")
+        check_integer("n_steps", self.n_steps)
 
     @property
     def points(self) -> int:

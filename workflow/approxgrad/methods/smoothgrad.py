@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
+from numbers import Real
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from approxgrad.descriptions import Integer, Number, option
-from approxgrad.methods.method import METHODS, Method, titled
+from approxgrad.methods.method import METHODS, Method, check_integer, titled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +31,13 @@ class SmoothGrad(Method):
     sigma: Annotated[Number, option("Standard deviation of the noise, in units of the model's inputs.", gt=0)] = 0.1
     n_samples: Annotated[Integer, option("Noisy copies of each input.", ge=1, le=100000)] = 50
     seed: Annotated[Integer, option("Seed of the noise.", ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        check_integer("n_samples", self.n_samples)
+        check_integer("seed", self.seed, 0)
+        number = isinstance(self.sigma, Real) and not isinstance(self.sigma, bool)
+        if not (number and 0 < self.sigma < inf):
+            raise ValueError(f"sigma: expected a positive number, got {self.sigma!r}")
 
     @property
     def points(self) -> int:

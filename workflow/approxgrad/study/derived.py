@@ -105,7 +105,7 @@ def rounding_step(source: Source, setting: float | None, spread: Any, increments
         n errors of |f| in each of d features are those of steps ``|w| / (n sqrt(d))``, the root mean square of the
         increments; the median over the rows.
     """
-    if setting is None or source.is_exact:
+    if setting is None or source.is_exact or source.kind.is_budget:
         return None
     if source.kind.along_path:
         steps = np.sqrt(np.square(increments).mean(axis=1))

@@ -24,7 +24,10 @@ FILE = re.compile(
 BY_PATH = ("attributions", "gradients", "shards", "spectra", "steps")
 """Folders of results of which a study knows every file."""
 
-BY_KEYS = ("completeness", "error_parts", "figures", "learning_curves", "metrics", "models", "test_metrics")
+BY_KEYS = (
+    *("completeness", "error_parts", "faithfulness", "figures"),
+    *("learning_curves", "metrics", "models", "test_metrics"),
+)
 """Folders whose files belong to a study if it has the data set, model and method in their paths."""
 
 PARTS = ("train.parquet", "validation.parquet", "test.parquet")

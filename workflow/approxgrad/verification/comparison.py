@@ -64,6 +64,7 @@ def files_of(study: Study, cell: Cell) -> dict[str, str]:
         # Beside a file of another form, its measures tell what both came from.
         "measures": TEST_MEASURES.format(**names) if made else "",
         "step": study.choice_path(evaluating),
+        "spectrum": study.spectrum_path(evaluating),
         "gradient": evaluating.path if study.is_derived(cell) else "",
         "metrics": METRIC_TABLE.format(**names) if tuple(names.values()) in study.comparisons else "",
     }
