@@ -130,7 +130,7 @@ class MaxPoolForm(Form):
         # The map of the gaps begins with its padding.
         shifted = (
             replace(own, starts=tuple(start + gap for start in own.starts))
-            for own, gap in zip((window.y, window.x), self.rule.padding)
+            for own, gap in zip((window.y, window.x), self.rule.padding, strict=True)
         )
         place(replace(window, y=next(shifted), x=next(shifted)), moved, y, x, block, share=1)
         return moved
