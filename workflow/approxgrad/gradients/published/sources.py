@@ -24,7 +24,7 @@ class Paired(Budgeted):
 @SOURCES.add
 @dataclass(frozen=True)
 class Smoothing(Paired):
-    """Derivatives along independent random directions: :mod:`approxgrad.gradients.published.random_directions`."""
+    """Derivatives along independent random directions, as published."""
 
     name: ClassVar[str] = "smoothing"
     looks: ClassVar[dict[str, tuple[str, str, str]]] = {
@@ -72,7 +72,7 @@ class OfPath(Budgeted):
 @SOURCES.add
 @dataclass(frozen=True)
 class Sampling(OfPath, Paired):
-    """Random points of the path (GEEX) or sets of features (GEFA): :mod:`.path_estimates`.
+    """Random points of the path (GEEX) or sets of features (GEFA), as published.
 
     GEEX estimates Integrated Gradients of a smoothed model, GEFA Shapley values; both are compared with the exact
     Integrated Gradients.
