@@ -22,7 +22,7 @@ for figure in DRAWN:
                 subcategory=figure.subcategory,
                 labels=figure.labels,
             ),
-            png=f"{figure.path}.png",
+            **{ending: f"{figure.path}.{ending}" for ending in study.config.figures.formats},
             csv=f"{figure.path}.csv",
         log:
             f"logs/{figure.job_path}.log",
@@ -38,6 +38,7 @@ for figure in DRAWN:
         params:
             figure=figure.name,
             states=states(extensions),
+            written={"titles": study.config.figures.titles, "notes": study.config.figures.notes},
             options=lambda wildcards, figure=figure: figure.params(study, dict(wildcards.items())),
             versions=versions("plot.py", FIGURES.module(figure.name)),
         script:
