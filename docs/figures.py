@@ -18,8 +18,9 @@ OPENING = """# Figures
 
 <!-- made by: python docs/figures.py -->
 
-What a study draws. Each picture is there as SVG and PNG, with the numbers that it shows as CSV beside it, below
-`results/figures/`. Intervals are bootstrap intervals over the test rows, which are the same for all gradient sources of
+What a study draws. Each picture is there as SVG, PNG and PDF, with the numbers that it shows as CSV beside it, below
+`results/figures/`; `figures` in the [configuration](configuration.md) names the formats, and leaves out titles and notes for
+papers, which say these in their captions. Text in SVG and PDF stays text. Intervals are bootstrap intervals over the test rows, which are the same for all gradient sources of
 a data set. To read the error of an attribution, begin with [error against step](#error-against-step).
 """
 
@@ -27,6 +28,8 @@ a data set. To read the error of an attribution, begin with [error against step]
 def caption(figure):
     """Return a caption without the names of one study."""
     text = (CAPTIONS / figure.caption_path).read_text(encoding="utf-8")
+    # What depends on a study is told of all of them.
+    text = re.sub(r"\{%.*?%\}\n", "", text)
     text = re.sub(r"\{\{ *snakemake\.wildcards\.(\w+) *\}\}", lambda key: f"*{key[1]}*", text)
     return text.replace("``", "`").strip()
 

@@ -58,7 +58,7 @@ def described(family, setting=None, dtype="float32", used=None, features=12):
     }
 
 
-def looks(kind, settings):
+def looks(kind):
     """Return the looks of a family as a study gives them."""
     return {
         "label": kind.label,
@@ -68,20 +68,20 @@ def looks(kind, settings):
         "colour": kind.colours.get(kind.family, ""),
         "marker": kind.markers.get(kind.family, ""),
         "exact": kind.exact,
-        "settings": sorted(set(settings)),
+        "settings": [1.0],
     }
 
 
-def families(*settings):
-    """Return the looks of the families of a study with some settings."""
+def families():
+    """Return the looks of the families of a study."""
     kinds = [Exact(), *(Difference(name, (1.0,)) for name in ("forward", "backward", "central")), Directions()]
-    return complete_looks({kind.family: looks(kind, [] if kind.exact else settings) for kind in kinds})
+    return complete_looks({kind.family: looks(kind) for kind in kinds})
 
 
-def parameters(dataset="digits", model="CNN", method="Saliency", settings=(), **others):
+def parameters(dataset="digits", model="CNN", method="Saliency", **others):
     """Return the parameters of a figure."""
     labels = {"dataset": dataset, "model": model, "method": method}
-    return {"labels": labels, "families": families(*settings), "against": "exact gradients", **others}
+    return {"labels": labels, "families": families(), "against": "exact gradients", **others}
 
 
 def metric_rows(family, setting, reference="exact", samples=50, seed=0, **changed):
@@ -95,6 +95,7 @@ def metric_rows(family, setting, reference="exact", samples=50, seed=0, **change
             "pearson": rng.uniform(-1, 1, samples),
             "cosine": rng.uniform(-1, 1, samples),
             "mean_squared_error": 10 ** rng.uniform(-6, 2, samples),
+            "relative_error": rng.uniform(0.1, 1, samples),
         }
     )
     return rows.assign(**changed)

@@ -63,6 +63,7 @@ def work(study: Study) -> dict[str, list[tuple[str, ...]]]:
         ],
         "plot_completeness": sorted({(cell.dataset, cell.model, cell.method) for cell in complete}),
         "plot_maps": [names for names in images if study.compared_methods(*names)],
+        "plot_features": sorted({(dataset, model) for dataset, model, _ in compared} - set(images)),
         "plot_anatomy": sorted({(dataset, model) for dataset, model, _ in compared}),
         "plot_twins": _twins(study),
         "plot_budget": study.budgeted,

@@ -164,7 +164,7 @@ def test_figures_name_the_twin_and_one_shows_all_that_share_it(place):
     place, _ = place
     figures = place.directory / "results/figures/dataset=synthetic_linear"
     for picture in ("model=coarse/method=saliency/boxplots.svg", "model=coarse/anatomy.svg"):
-        words = " ".join(re.findall("<!-- (.*?) -->", (figures / picture).read_text()))
+        words = " ".join(re.findall("<text[^>]*>(.*?)</text>", (figures / picture).read_text()))
         assert "of its twin MLP" in words
     (shared,) = figures.rglob("twins.csv")
     assert shared == figures / "model=own/method=saliency/twins.csv"

@@ -18,12 +18,14 @@ pytestmark = pytest.mark.workflow
 RUN = ("describe_run",)
 PAGES = ("tell_story", "build_explorer", *RUN)
 SUMMARISE = ("summarise", "compare_sources")
-COMPARED = ("plot_boxplots", "plot_truth", "plot_variants", "plot_anatomy")
-FIGURES = (*COMPARED, "plot_completeness", "plot_maps", "plot_learning_curves")
+COMPARED = ("plot_boxplots", "plot_truth", "plot_variants", "plot_anatomy", "plot_features")
+PICTURES = ("plot_maps", "plot_features")
+BOXES = ("plot_boxplots", "plot_truth", "plot_completeness")
+FIGURES = (*COMPARED, "plot_completeness", *PICTURES, "plot_learning_curves")
 EVALUATE = (*SUMMARISE, *COMPARED, *PAGES, "evaluate", "recommend_steps")
 COMPLETENESS = ("evaluate_completeness", "plot_completeness", "tell_story")
 EVALUATING = ("differentiate", "attribute")
-ATTRIBUTE = (*EVALUATE, *COMPLETENESS, *EVALUATING, "derive", "plot_maps", "tabulate_ranges")
+ATTRIBUTE = (*EVALUATE, *COMPLETENESS, *EVALUATING, "derive", *PICTURES, "tabulate_ranges")
 TRAIN = (*ATTRIBUTE, "train_model", "plot_learning_curves", "tabulate_models")
 EVERYTHING = (*TRAIN, "prepare_data")
 """Rules whose jobs follow from a change; how many they are is in `counts.py`."""
@@ -79,18 +81,13 @@ def test_a_copied_run_is_up_to_date(tiny_copy):
 def test_a_new_step_adds_its_cells_and_what_depends_on_them(tiny_copy):
     overlay = tiny_copy.overlay({"gradients": {"precisions": {"steps": [0.5, 2, 3]}}})
     planned = tiny_copy.plan(overlays=[overlay])
-    methods = [f"{SYNTHETIC}, method={name}" for name in ("saliency", "integrated_gradients")]
-    published = f"{methods[1]}_published"
+    method = f"{SYNTHETIC}, method=saliency"
     added = [f"gradient=forward-h3{precision}" for precision in ("", "-float64")]
-    # The colours of all figures of the data set follow its steps.
     assert dict(planned.wildcards) == {
         **{("differentiate", f"{SYNTHETIC}, samples=6, {gradient}"): 1 for gradient in added},
-        **{("derive", f"{methods[0]}, {gradient}"): 1 for gradient in added},
-        ("evaluate", methods[0]): 1,
-        **{(rule, method): 1 for rule in ("plot_boxplots", "plot_truth") for method in (*methods, published)},
-        ("plot_completeness", methods[1]): 1,
-        ("plot_variants", published): 1,
-        ("plot_anatomy", SYNTHETIC): 1,
+        **{("derive", f"{method}, {gradient}"): 1 for gradient in added},
+        **{(rule, method): 1 for rule in ("evaluate", "plot_boxplots", "plot_truth")},
+        **{(rule, SYNTHETIC): 1 for rule in ("plot_anatomy", "plot_features")},
     }
     once = dict.fromkeys((*SUMMARISE, *PAGES, "recommend_steps", "all"), 1)
     assert planned.jobs == once | Counter(rule for rule, _ in planned.wildcards)
@@ -127,12 +124,12 @@ def test_forced_evaluation_repeats_nothing_before_it(tiny_copy):
     ("file", "jobs"),
     [
         (f"{PACKAGE}/figures/boxplots.py", ("plot_boxplots", *RUN)),
-        (f"{PACKAGE}/figures/boxes.py", ("plot_boxplots", "plot_completeness", "build_explorer", *RUN)),
+        (f"{PACKAGE}/figures/boxes.py", (*BOXES, "build_explorer", *RUN)),
         (f"{PACKAGE}/evaluation/completeness.py", (*COMPLETENESS, *RUN)),
         (f"{PACKAGE}/figures/anatomy.py", ("plot_anatomy", *RUN)),
         (f"{PACKAGE}/evaluation/convergence.py", ("plot_anatomy", "recommend_steps", *RUN)),
         (f"{PACKAGE}/figures/maps.py", ("plot_maps", *RUN)),
-        (f"{PACKAGE}/figures/triples.py", ("plot_maps", "build_explorer", *RUN)),
+        (f"{PACKAGE}/figures/triples.py", (*PICTURES, "build_explorer", *RUN)),
         ("workflow/scripts/plot.py", (*FIGURES, *RUN)),
         (f"{PACKAGE}/report/story.py", ("tell_story", *RUN)),
         (f"{PACKAGE}/report/explorer.py", ("build_explorer", *RUN)),
@@ -179,12 +176,13 @@ def test_the_module_of_a_kind_of_data_reruns_nothing_of_other_data(tiny_copy):
     ("change", "jobs"),
     [
         ({"seed": 1}, EVERYTHING),
-        ({"map_setting": 0.2}, RUN),
+        ({"map_setting": 0.2}, (*PICTURES, *RUN)),
+        ({"figures": {"titles": False}}, (*FIGURES, *RUN)),
         ({"uncertainty": {"level": 0.9}}, (*SUMMARISE, "tell_story", *RUN)),
         ({"uncertainty": {"resamples": 500}}, (*SUMMARISE, "tell_story", *RUN)),
         ({"uncertainty": {"smallest_difference": 0.1}}, ("compare_sources", "tell_story", *RUN)),
     ],
-    ids=["seed", "map setting", "level", "resamples", "smallest difference"],
+    ids=["seed", "map setting", "titles", "level", "resamples", "smallest difference"],
 )
 def test_a_changed_option_reruns_what_depends_on_it(tiny_copy, change, jobs):
     assert tiny_copy.plan(overlays=[tiny_copy.overlay(change)]).jobs == tiny_jobs(*jobs)

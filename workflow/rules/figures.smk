@@ -36,7 +36,7 @@ for figure in DRAWN:
                 subcategory=for_readers(figure.subcategory),
                 labels=labels_for_readers(figure.labels),
             ),
-            png=f"{figure.path}.png",
+            **{ending: f"{figure.path}.{ending}" for ending in study.config.figures.formats},
             csv=f"{figure.path}.csv",
         log:
             f"logs/{figure.job_path}.log",
@@ -52,6 +52,7 @@ for figure in DRAWN:
         params:
             figure=figure.name,
             states=states(extensions),
+            written={"titles": study.config.figures.titles, "notes": study.config.figures.notes},
             options=lambda wildcards, figure=figure: figure.params(study, dict(wildcards.items())),
             versions=versions("plot.py", FIGURES.module(figure.name)),
         script:

@@ -10,5 +10,6 @@ with job(snakemake):
     drawn, numbers = figure.draw(
         dict(snakemake.input.items()), snakemake.params.options, dict(snakemake.wildcards.items())
     )
-    save_numbers(numbers, snakemake.output.csv)
-    save(drawn, snakemake.output.svg, snakemake.output.png)
+    paths = dict(snakemake.output.items())
+    save_numbers(numbers, paths.pop("csv"))
+    save(drawn, *paths.values(), **snakemake.params.written)

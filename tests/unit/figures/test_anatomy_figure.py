@@ -74,12 +74,22 @@ def test_families_differ_in_colour_and_marker_and_precisions_in_the_line():
     assert (forward[1], looks["central differences, float32"][1]) == (markers["forward"], markers["central"])
 
 
-def test_curves_with_few_points_say_that_they_have_no_slope():
-    table = pd.concat([curve(steps=np.array([0.01, 0.1, 1.0]), dtype="float32"), curve("central")])
-    (axes,) = drawn(anatomy(table, shown()))
-    assert axes.get_title() == "Saliency\nn = 7\ntoo few points for a slope: forward float32"
-    (full,) = drawn(anatomy(curve("central"), shown()))
-    assert not [text for text in texts(full) if "too few" in text]
+def test_only_what_is_drawn_is_told():
+    for table, laws in ((curve("central"), True), (curve(steps=np.array([0.01, 0.1, 1.0]), dtype="float32"), False)):
+        figure = anatomy(table, shown())
+        (axes,) = drawn(figure)
+        assert axes.get_title() == "Saliency\nn = 7"
+        assert any("power laws" in text for text in texts(figure)) == laws
+        assert any("exponents:" in text for text in texts(axes)) == laws
+
+
+def test_the_axis_of_the_error_has_room_for_the_models_that_are_compared():
+    near, far = curve(), curve().assign(error=lambda rows: 1e3 * rows["error"])
+    (alone,) = drawn(anatomy(near, shown()))
+    (axes,) = drawn(anatomy(near, shown(), None, [far]))
+    assert axes.get_ylim()[1] > far["error"].max() > alone.get_ylim()[1]
+    (other,) = drawn(anatomy(far, shown(), None, [near]))
+    assert axes.get_ylim() == other.get_ylim()
 
 
 def test_a_chosen_step_is_marked_also_where_there_is_no_other():

@@ -9,7 +9,6 @@ import yaml
 
 from approxgrad.evaluation.files import METRIC_TABLE
 from approxgrad.figures.figure import FIGURES
-from approxgrad.figures.maps import mapped_cells
 from approxgrad.study.study import Study
 
 DEFAULT = yaml.safe_load((Path(__file__).parents[3] / "config" / "config.yaml").read_text())
@@ -31,6 +30,8 @@ def test_figures_ask_descriptions_what_they_apply_to(study):
     assert targets(study, "truth") == [names for names in comparisons if names[0] in SYNTHETIC]
     images = [("digits", name) for name in ("cnn", "resnet18", "cnn_onnx", "cnn_int8")]
     assert targets(study, "maps") == images
+    tables = [("synthetic_linear", "mlp"), ("synthetic_nonlinear", "mlp"), ("synthetic_nonlinear", "boosted_trees")]
+    assert targets(study, "features") == tables
     assert targets(study, "twins") == [("digits", "cnn", "saliency")]
     variants = targets(study, "variants")
     assert variants == [names for names in comparisons if names[2].startswith("integrated_gradients_published")]
@@ -55,35 +56,44 @@ def test_pictures_are_drawn_from_named_files_and_plain_values(study, name):
         files = figure.inputs(study, keys)
         assert "code" not in files
         assert all(isinstance(paths, (str, list)) for paths in files.values())
-    assert len(figure.files(study)) == 3 * len(targets(study, name))
+    assert len(figure.files(study)) == 4 * len(targets(study, name))
     assert not any("{" in path for path in figure.files(study))
+
+
+def test_figures_have_the_files_that_the_configuration_names():
+    config = copy.deepcopy(DEFAULT) | {"figures": {"formats": ["pdf"]}}
+    endings = {path.rpartition(".")[2] for path in FIGURES["boxplots"]().files(Study(config))}
+    assert endings == {"svg", "pdf", "csv"}
 
 
 def test_a_variant_is_drawn_beside_the_method_that_it_is_compared_with(study):
     keys = {"dataset": "digits", "model": "cnn", "method": "integrated_gradients_published"}
     figure = FIGURES["variants"]()
+    models = [keys, keys | {"model": "resnet18"}]
     assert figure.inputs(study, keys) == {
-        "correct": METRIC_TABLE.format(**{**keys, "method": "integrated_gradients"}),
-        "published": METRIC_TABLE.format(**keys),
+        "correct": [METRIC_TABLE.format(**{**own, "method": "integrated_gradients"}) for own in models],
+        "published": [METRIC_TABLE.format(**own) for own in models],
     }
     assert figure.params(study, keys)["against"] == "exact Integrated Gradients"
 
 
-def test_maps_show_each_kind_of_method_once_at_the_nearest_setting(study):
-    columns = mapped_cells(study, "digits", "cnn")
-    assert [method for method, _, _ in columns] == ["saliency", "input_x_gradient", "integrated_gradients"]
-    # 0.5 is nearer to 0.1 than 0.01 is: by a factor of 5 against one of 10.
-    assert {cell.gradient.name for _, cell, _ in columns} == {"forward-h0.5"}
-    assert {cell.gradient.name for _, _, cell in columns} == {"exact"}
+def test_figures_read_the_tables_of_the_models_that_are_compared(study):
+    keys = {"dataset": "digits", "model": "cnn", "method": "saliency"}
+    others = ["resnet18", "cnn_onnx", "cnn_int8"]
+    tables = [METRIC_TABLE.format(**{**keys, "model": model}) for model in others]
+    boxes = FIGURES["boxplots"]()
+    assert boxes.inputs(study, keys) == {"metrics": METRIC_TABLE.format(**keys), "others": tables}
+    assert boxes.params(study, keys)["others"] == others
+    anatomy, place = FIGURES["anatomy"](), {"dataset": "digits", "model": "cnn"}
+    assert anatomy.inputs(study, place)["others"][-2:] == tables[1:]
+    assert anatomy.params(study, place)["others"][-2:] == [["cnn_onnx", "saliency"], ["cnn_int8", "saliency"]]
+    completeness = FIGURES["completeness"]().inputs(study, keys | {"method": "integrated_gradients"})
+    assert completeness["others"] == ["results/completeness/dataset=digits/model=resnet18/part-0.parquet"]
 
 
-def test_a_chosen_step_or_a_higher_precision_is_mapped_only_where_there_is_no_other():
+def test_models_that_are_trained_several_times_give_axes_no_room():
     config = copy.deepcopy(DEFAULT)
-    config["gradients"] = {"own": {"difference": "forward", "steps": ["auto", 0.3], "dtypes": ["float64", "float32"]}}
-    entry = {"datasets": ["digits"], "models": ["cnn"], "methods": ["saliency"], "gradients": ["own"], "samples": 5}
-    config["experiments"] = [entry]
-    ((_, cell, exact),) = mapped_cells(Study(copy.deepcopy(config)), "digits", "cnn")
-    assert (cell.gradient.name, exact.gradient.name) == ("forward-h0.3", "exact")
-    config["gradients"]["own"]["steps"] = ["auto"]
-    ((_, cell, _),) = mapped_cells(Study(config), "digits", "cnn")
-    assert cell.gradient.name == "forward-auto"
+    config["models"]["resnet18"]["repeats"] = 2
+    keys = {"dataset": "digits", "model": "cnn", "method": "saliency"}
+    params = FIGURES["boxplots"]().params(Study(config), keys)
+    assert params["others"] == ["resnet18", "cnn_onnx", "cnn_int8"]

@@ -1,11 +1,15 @@
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from PIL import Image
 
 from approxgrad.evaluation.metrics import compare
 from approxgrad.figures import style
-from approxgrad.figures.maps import attribution_maps, colour_limit
+from approxgrad.figures.maps import attribution_maps, colour_limit, difference_factor
 from approxgrad.figures.triples import SAMPLES, map_numbers, map_triples
 from figure_data import IMAGES, METHODS, assert_all_inside, attributions, drawn_text, exact, parameters
 
@@ -47,7 +51,9 @@ def test_samples_are_found_by_their_number_in_every_file():
             np.testing.assert_array_equal(pixels(triple[0]), expected[0])
             np.testing.assert_array_equal(pixels(triple[1]), expected[1])
             # Differences and sums of 3 float32 numbers below 4, in float64.
-            np.testing.assert_allclose(pixels(triple[2]), expected[1] - expected[0], rtol=0, atol=24 * 2.3e-16)
+            factor = float(triple[2].texts[0].get_text().removeprefix("× "))
+            difference = factor * (expected[1] - expected[0])
+            np.testing.assert_allclose(pixels(triple[2]), difference, rtol=0, atol=24 * 2.3e-16)
     assert [row[0].get_ylabel() for row in drawn] == ["sample 31\ntarget 1", "sample 42\ntarget 2"]
     text = drawn_text(figure)
     assert "summed over the colour channels" in text
@@ -61,20 +67,28 @@ def test_the_first_common_samples_are_shown():
 
 
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
-def test_exact_and_approximated_share_a_scale_and_the_difference_has_its_own(method):
+def test_a_difference_is_drawn_on_the_scale_of_its_maps_with_its_factor_printed(method):
     approximated, reference = attributions([5, 6], method=method, **GREY), exact([5, 6], method=method, **GREY)
-    approximated.attribution[:] = [[1, 2, 0, 4], [10, 20, 0, 40]]
+    approximated.attribution[:] = [[1, 2, 0, 3.01], [10, 20, 0, 70]]
     reference.attribution[:] = [[1, 2, 0, 3], [10, 20, 0, 30]]
     figure = attribution_maps([(method, approximated, reference)], LOOKS)
-    for factor, row in zip([1, 10], panels(figure), strict=True):
-        limit = factor * np.quantile([1, 2, 0, 4, 1, 2, 0, 3], 0.99)
-        low = 0 if method == "saliency" else -limit
-        for panel in row[1:3]:
-            assert panel.images[0].get_clim() == pytest.approx((low, limit))
-            assert panel.images[0].get_cmap().name == ("Reds" if method == "saliency" else "RdBu_r")
-        own = factor * np.quantile([0, 0, 0, 1], 0.99)
-        assert row[3].images[0].get_clim() == pytest.approx((-own, own))
-        assert row[3].images[0].get_cmap().name == "RdBu_r"
+    limits = [np.quantile([1, 2, 0, 3.01, 1, 2, 0, 3], 0.99), np.quantile([10, 20, 0, 70, 10, 20, 0, 30], 0.99)]
+    for row, limit, factor, words in zip(panels(figure), limits, (100, 1), ("× 100", "× 1"), strict=True):
+        for panel in row[1:]:
+            assert panel.images[0].get_clim() == pytest.approx((-limit, limit))
+            assert panel.images[0].get_cmap().name == "RdBu_r"
+        np.testing.assert_allclose(pixels(row[3]), factor * (pixels(row[2]) - pixels(row[1])), rtol=1e-12)
+        assert [text.get_text() for text in row[3].texts] == [words]
+    assert "multiplied by the factor in its corner" in drawn_text(figure)
+    assert len(bars(figure)) == 2
+
+
+@pytest.mark.parametrize(
+    ("difference", "factor"),
+    [([0, 0], 1), ([0, 1], 1), ([0, 0.99], 1), ([0, 0.02], 10), ([1e-7, 0], 1e7), ([30, 0], 0.01)],
+)
+def test_the_factor_is_the_largest_power_of_ten_that_has_room(difference, factor):
+    assert difference_factor(np.array(difference, float), 1.0) == factor
 
 
 def test_a_colour_scale_is_robust_and_never_empty():
@@ -93,10 +107,8 @@ def test_bars_say_where_they_end():
     approximated.attribution[0] = [-2, 1, 0, 2]
     reference = exact([5], **GREY)
     reference.attribution[0] = [-2, 1, 0, 1.5]
-    shared, own = bars(attribution_maps([("integrated_gradients", approximated, reference)], LOOKS))
-    assert [text.get_text() for text in shared.get_xticklabels()] == ["−2", "0", "2"]
-    assert [text.get_text() for text in own.get_xticklabels()] == ["−0.48", "0", "0.48"]
-    assert shared.get_position().width > 1.9 * own.get_position().width
+    (bar,) = bars(attribution_maps([("integrated_gradients", approximated, reference)], LOOKS))
+    assert [text.get_text() for text in bar.get_xticklabels()] == ["−2", "0", "2"]
 
 
 def test_small_print_gives_the_measures_of_the_tables():
@@ -106,6 +118,16 @@ def test_small_print_gives_the_measures_of_the_tables():
     assert row[2].get_xlabel() == f"r = {measures['pearson'][0]:.3f}"
     error = 100 * measures["relative_error"][0]
     assert row[3].get_xlabel() == f"error {error:.0f} %"
+
+
+def test_a_correlation_near_1_says_what_it_lacks():
+    reference = exact([5], **GREY)
+    reference.attribution[0] = [-1, 0, 0, 1]
+    approximated = attributions([5], **GREY)
+    approximated.attribution[0] = [-1, 0.02, -0.02, 1]
+    (row,) = panels(attribution_maps([("integrated_gradients", approximated, reference)], LOOKS))
+    # 1 - 1 / sqrt(1 + 0.0004)
+    assert row[2].get_xlabel() == "1 − r = 0.0002"
 
 
 def test_maps_without_a_correlation_can_be_drawn():
@@ -175,8 +197,8 @@ def test_sources_that_differ_stand_above_their_method():
         ("input_x_gradient", attributions([5], "directions", 64.0), exact([5])),
     ]
     text = drawn_text(attribution_maps(columns, LOOKS))
-    assert "Saliency (central differences, h = 0.01)" in text
-    assert "Gradient × Input (directions, n = 64)" in text
+    assert "Saliency central differences, h = 0.01" in text
+    assert "Gradient × Input directions, n = 64" in text
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 8, 16), (1, 16, 8)])
@@ -192,11 +214,23 @@ def test_nothing_is_drawn_outside_the_figure_or_over_another_part(shape, methods
     assert_all_inside(figure)
     renderer = figure._get_renderer()
     assert figure.get_figwidth() <= (3.5 if methods == 1 else 7.2)
-    note = figure.texts[0].get_window_extent(renderer)
-    assert not any(axes.get_tightbbox(renderer).overlaps(note) for axes in figure.axes)
-    titles = [text.get_window_extent(renderer) for text in figure.texts[1:]]
-    assert not any(axes.get_tightbbox(renderer).overlaps(title) for axes in figure.axes for title in titles)
-    assert not any(titles[-1].overlaps(title) for title in titles[:-1])
+    # Its title, its note and the names of the methods.
+    texts = [text.get_window_extent(renderer) for text in figure.texts]
+    assert len(texts) == 2 + methods
+    assert not any(axes.get_tightbbox(renderer).overlaps(text) for axes in figure.axes for text in texts)
+    assert not any(first.overlaps(second) for first, second in combinations(texts, 2))
+
+
+def test_without_title_and_note_the_picture_is_lower(tmp_path):
+    columns = [("saliency", attributions([5]), exact([5]))]
+    sizes = []
+    for shown in (True, False):
+        figure = attribution_maps(columns, LOOKS)
+        style.save(figure, tmp_path / "a.png", tmp_path / "a.svg", titles=shown, notes=shown)
+        sizes.append(Image.open(tmp_path / "a.png").size)
+        assert ("data set: digits" in (tmp_path / "a.svg").read_text()) == shown
+    assert sizes[0][0] == sizes[1][0]
+    assert sizes[1][1] < sizes[0][1] - 100
 
 
 @pytest.mark.parametrize("shape", [(12,), (3, 4), (2, 2, 3)])
@@ -217,7 +251,7 @@ def test_a_long_title_is_wrapped_and_has_room():
     columns = [("saliency", attributions([5]), attributions([5], "central", 0.001, seed=1))]
     short = attribution_maps(columns, LOOKS)
     long = attribution_maps(columns, LOOKS | {"labels": LOOKS["labels"] | {"model": "a model with a long name " * 4}})
-    (title,) = [text for text in long.texts if text.get_text().startswith("Attribution maps")]
+    (title,) = [text for text in long.findobj(Text) if text.get_text().startswith("Attribution maps")]
     FigureCanvasAgg(long).draw()
     box = title.get_window_extent()
     assert 0 <= box.x0 < box.x1 <= long.bbox.width

@@ -44,7 +44,7 @@ def test_defaults_are_filled_in_and_the_argument_is_left_alone():
     before = copy.deepcopy(config)
     own = configured(config)
     assert config == before
-    assert (own.seed, own.device, own.threads, own.map_setting) == (3, "auto", 1, 0.1)
+    assert (own.seed, own.device, own.threads, own.map_setting) == (3, "auto", 1, "recommended")
     assert own.datasets["digits"].test == 0.25
     assert own.models["mlp"].hidden == (256, 128, 64)
     assert own.methods == {"ig": IntegratedGradients("zero", 50), "saliency": Saliency()}

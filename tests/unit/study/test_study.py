@@ -242,7 +242,7 @@ def test_the_configuration_is_not_changed():
     own = Study(config)
     assert config == DEFAULT
     assert own.config.experiments[1].samples_by_method == own.document["experiments"][1]["samples_by_method"] == {}
-    assert own.document["map_setting"] == 0.1
+    assert own.document["map_setting"] == "recommended"
 
 
 def test_path_methods_are_checked_for_completeness_beside_their_published_variant():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +11,8 @@ import numpy as np
 
 from approxgrad.evaluation.files import ERROR_PARTS, METRIC_TABLE
 from approxgrad.figures import style
-from approxgrad.figures.figure import FIGURES, Figure, Keys, twin_words
+from approxgrad.figures.figure import FIGURES, Figure, Keys, listed, twin_words
+from approxgrad.figures.source_axes import source_groups
 from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.study.split_cells import split_cells
 
@@ -32,11 +33,11 @@ CHOSEN: dict[str, Any] = {"marker": "D", "markersize": 4.5, "markerfacecolor": "
 MEASURED: dict[str, Any] = {"linestyle": (0, (4, 1.2, 1, 1.2)), "linewidth": 1.2}
 GUIDE: dict[str, Any] = {"color": style.BLACK, "linestyle": (0, (1, 1.2)), "linewidth": 1.1, "zorder": 5}
 UNDEFINED = "No error is defined: what attributions are compared with is zero."
-NOTE = (
-    "Line: median of the n samples. Band: quartiles. Dotted: power laws with the exponents of the panel (left, right "
-    "of the minimum), fitted to at least three points of a branch."
+NOTE = "Line: median of the n samples. Band: quartiles."
+LAWS_NOTE = (
+    "Dotted: power laws with the exponents of the panel (left, right of the minimum), fitted to at least three points "
+    "of a branch."
 )
-
 PARTS_NOTE = (
     "Measured: rounding is dense minus propagated differences of one step; the error of propagated ones is truncation."
 )
@@ -55,10 +56,12 @@ class Anatomy(Figure):
         return list(dict.fromkeys(names[:2] for names in study.comparisons if _is_varied(study, *names)))
 
     def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
-        """Return the metric tables of all methods."""
+        """Return the metric tables of all methods, and those of other models with the same methods."""
         methods = _methods(study, keys)
         split = [ERROR_PARTS.format(**keys)] if split_cells(study, keys["dataset"], keys["model"]) else []
-        return {"metrics": [METRIC_TABLE.format(**keys, method=method) for method in methods], "parts": split}
+        others = [METRIC_TABLE.format(dataset=keys["dataset"], model=own, method=m) for own, m in _others(study, keys)]
+        metrics = [METRIC_TABLE.format(**keys, method=method) for method in methods]
+        return {"metrics": metrics, "parts": split, "others": others}
 
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
         """Return labels and looks, and the methods with their labels."""
@@ -68,6 +71,7 @@ class Anatomy(Figure):
         return super().params(study, keys) | {
             "methods": {name: study.labels["method"][name] for name in methods},
             "against": ", ".join(dict.fromkeys(exact if own.is_exact else own.words for own in references)),
+            "others": _others(study, keys),
         }
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
@@ -79,11 +83,13 @@ class Anatomy(Figure):
         from approxgrad.evaluation.splitting import read_parts
 
         names = [(keys["dataset"], keys["model"], method) for method in params["methods"]]
-        curves = error_curves(read_comparisons(inputs["metrics"], names))
-        measured = inputs.get("parts") or []
+        curves = error_curves(read_comparisons(listed(inputs["metrics"]), names))
+        tables = zip(listed(inputs.get("others")), params["others"], strict=True)
+        others = [error_curves(read_comparisons([path], [(keys["dataset"], *own)])) for path, own in tables]
+        measured = listed(inputs.get("parts"))
         parts = read_parts(measured, [(keys["dataset"], keys["model"])] * len(measured))
         numbers = curves if parts.empty else pd.concat([curves, parts], ignore_index=True)
-        return anatomy(curves, params, parts), numbers
+        return anatomy(curves, params, parts, others), numbers
 
 
 def _is_varied(study: Study, dataset: str, model: str, method: str) -> bool:
@@ -97,15 +103,30 @@ def _methods(study: Study, keys: Keys) -> list[str]:
     return [method for method in study.compared_methods(*place) if _is_varied(study, *place, method)]
 
 
+def _others(study: Study, keys: Keys) -> list[list[str]]:
+    """Return the other models of the data set, with those of the methods of a picture that they have."""
+    models = [model for dataset, model in Anatomy().targets(study) if dataset == keys["dataset"]]
+    others = [model for model in models if model != keys["model"] and model not in study.repeats]
+    own = _methods(study, keys)
+    return [
+        [model, method] for model in others for method in _methods(study, {**keys, "model": model}) if method in own
+    ]
+
+
 @style.applied_style()
-def anatomy(curves: pd.DataFrame, params: Mapping[str, Any], split: pd.DataFrame | None = None) -> Drawing:
+def anatomy(
+    curves: pd.DataFrame,
+    params: Mapping[str, Any],
+    split: pd.DataFrame | None = None,
+    others: Sequence[pd.DataFrame] = (),
+) -> Drawing:
     """Draw error curves (:func:`approxgrad.evaluation.convergence.error_curves`) on logarithmic axes.
 
     For each family and precision there is a line of the medians over the samples, with the quartiles as a band, the
     power laws of its branches with their exponents, its best setting, and the one chosen at run time where there is
     one. Where `split` (:func:`approxgrad.evaluation.splitting.parts_table`) tell rounding and truncation, these are
     drawn in place of power laws. The panels are the `methods` in the parameters; a ValueError names one without rows.
-    Where no error is defined at all, the picture says so.
+    The axis of the error has room for the curves of `others`. Where no error is defined at all, the picture says so.
     """
     families, methods = params["families"], params["methods"]
     if curves.empty:
@@ -113,9 +134,7 @@ def anatomy(curves: pd.DataFrame, params: Mapping[str, Any], split: pd.DataFrame
         figure.text(0.5, 0.5, UNDEFINED, ha="center", va="center")
         style.annotate(figure, params["labels"], "Error against step", note="")
         return figure
-    kinds = {
-        group.title: {source.family for source in group.sources} for group in style.source_groups(curves, families)
-    }
+    kinds = {group.title: {source.family for source in group.sources} for group in source_groups(curves, families)}
     missing = [method for method in methods if not (curves["method"] == method).any()]
     if missing:
         raise ValueError(f"metrics: no rows of the method {missing[0]}")
@@ -131,19 +150,15 @@ def anatomy(curves: pd.DataFrame, params: Mapping[str, Any], split: pd.DataFrame
     top, body = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.35, 2.3 * lines])[:, 0]
     panels = body.subplots(lines, columns, sharex=len(kinds) == 1, sharey=True, squeeze=False)
     handles: dict[str, Line2D] = {}
-    positive = False
+    laws = False
     for axes, (method, kind) in zip(panels.flat, wanted, strict=False):
         rows = parts[method, kind]
         own = None if split is None or split.empty else split[split["method"] == method]
-        short = _panel(axes, rows, families, handles, own)
-        positive = positive or bool((rows["error"] > 0).any())
-        title = [methods[method], style.sizes_in_words(rows["n"])]
-        if short:
-            title.append(f"too few points for a slope: {', '.join(short)}")
-        axes.set_title("\n".join(fill(line, 44) for line in title))
-    if positive:
-        # Of all panels, which share the axis; errors that are all zero have no place on it.
-        panels[0, 0].set_yscale("log")
+        laws = _panel(axes, rows, families, handles, own) or laws
+        style.setting_axis(axes, curves.loc[curves["family"].isin(kinds[kind]) & ~curves["chosen"], "setting"])
+        axes.set_title("\n".join(fill(line, 44) for line in (methods[method], style.sizes_in_words(rows["n"]))))
+    # Of all panels, which share the axis.
+    style.error_axis(panels[0, 0], [curves, *others], "error")
     for axes in panels.flat[len(wanted) :]:
         axes.set_visible(False)
     for place, (axes, (_, kind)) in enumerate(zip(panels.flat, wanted, strict=False)):
@@ -157,7 +172,8 @@ def anatomy(curves: pd.DataFrame, params: Mapping[str, Any], split: pd.DataFrame
     narrow = columns == 1 and max(map(len, handles), default=0) > LONG
     top.legend(handles=marks_last, loc="center", ncols=max(2, columns), fontsize=5 if narrow else None)
     varied = " and ".join(dict.fromkeys(curves["setting_name"]))
-    note = NOTE if split is None or split.empty else f"{NOTE} {PARTS_NOTE}"
+    told = {NOTE: True, LAWS_NOTE: laws, PARTS_NOTE: split is not None and not split.empty}
+    note = " ".join(words for words, present in told.items() if present)
     style.annotate(figure, params["labels"], f"Error against {varied}", f"against {params['against']}", note=note)
     return figure
 
@@ -168,11 +184,11 @@ def _panel(
     families: style.Families,
     handles: dict[str, Line2D],
     parts: pd.DataFrame | None = None,
-) -> list[str]:
-    """Draw the curves of one method, add what is new to the legend and return the curves without slopes."""
+) -> bool:
+    """Draw the curves of one method, add what is new to the legend, and return whether there are power laws."""
     from approxgrad.evaluation.convergence import convergence
 
-    missing = []
+    laws = False
     exponents = {}
     for name, dtype in product(style.present_families(rows, families), PRECISIONS):
         curve = rows[(rows["family"] == name) & (rows["dtype"] == dtype)]
@@ -200,18 +216,16 @@ def _panel(
             elif any(branches):
                 slopes = ", ".join("none" if branch is None else f"{branch.slope:.2f}" for branch in branches)
                 exponents[words] = (slopes, colour)
-            else:
-                missing.append(words)
+                laws = True
         if len(chosen):
             place = chosen["setting"], chosen["error"]
             axes.plot(*place, linestyle="none", markeredgecolor=colour, zorder=7, **CHOSEN)
             label = f"{looks['setting_name']} chosen at run time"
             handles.setdefault(label, _legend_mark(label, CHOSEN, markeredgecolor=style.BLACK))
-    axes.set_xscale("log")
     axes.grid(which="major")
     if exponents:
         _write_exponents(axes, exponents, "exponents" if parts is None else "exponents, or what rules")
-    return missing
+    return laws
 
 
 def _draw_rounding(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from approxgrad.figures import style
-from approxgrad.figures.figure import FIGURES, ComparisonFigure, Keys
+from approxgrad.figures.boxes import MetricAxis, metric_axis
+from approxgrad.figures.figure import FIGURES, ComparisonFigure, Keys, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,12 +19,13 @@ if TYPE_CHECKING:
 
     from approxgrad.study.study import Study
 
-NOTE = (
-    "Line: median of the n samples. Bar: its {level:g} % interval. Single marks: sources without a budget, at their "
-    "best setting. {predicted}The reference is what the attribution is compared with, whatever a source estimates."
-)
+NOTE = "Line: median of the n samples."
+INTERVAL = "Bar: its {level:g} % interval."
+MARKS = "Single marks: sources without a budget, at their best setting."
+REFERENCE = "The reference is what the attribution is compared with, whatever a source estimates."
+PREDICTIONS = ("predicted", "predicted_low", "predicted_high")
 ROOM = 0.06  # Share of a logarithmic axis that the label of a tick needs.
-PREDICTED = "Dotted line and band: what a source predicts without the reference, with its 90 % interval. "
+PREDICTED = "Dotted line and band: what a source predicts without the reference, with its 90 % interval."
 
 
 @FIGURES.add
@@ -59,21 +64,28 @@ class Budget(ComparisonFigure):
         from approxgrad.evaluation.frames import read_metrics
         from approxgrad.evaluation.uncertainty import Bootstrap
 
-        found = agreements(read_metrics(inputs["metrics"], **keys), Bootstrap(**params["intervals"]))
+        models = [keys["model"], *params["others"]]
+        paths = [inputs["metrics"], *listed(inputs.get("others"))]
+        tables = (read_metrics(path, **{**keys, "model": model}) for path, model in zip(paths, models, strict=True))
         # What costs no evaluations has no place on the axis.
-        found = found[found["evaluations"] > 0]
+        every = [agreements(table, Bootstrap(**params["intervals"])) for table in tables]
+        found, *others = (table[table["evaluations"] > 0] for table in every)
         approximated = found[[not params["families"][family]["exact"] for family in found["family"]]]
-        paths = inputs.get("predicted") or []
-        predicted = predicted_agreements([paths] if isinstance(paths, str) else paths, params["attribution"])
+        predicted = predicted_agreements(listed(inputs.get("predicted")), params["attribution"])
         approximated = approximated.merge(predicted, "left", "gradient")
         own = approximated["family"].isin(params["budgets"])
         marks = best_of(approximated[~own], ["family", "evaluations"])
-        return curves(approximated[own], marks, params)
+        return curves(approximated[own], marks, params, others)
 
 
 @style.applied_style()
-def curves(lines: pd.DataFrame, marks: pd.DataFrame, params: Mapping[str, Any]) -> tuple[Drawing, pd.DataFrame]:
-    """Draw sources with a budget as lines and others as single marks, on a logarithmic axis; also return both."""
+def curves(
+    lines: pd.DataFrame, marks: pd.DataFrame, params: Mapping[str, Any], others: Sequence[pd.DataFrame] = ()
+) -> tuple[Drawing, pd.DataFrame]:
+    """Draw sources with a budget as lines and others as single marks, on a logarithmic axis; also return both.
+
+    The axis of the agreement has room for the medians of other models.
+    """
     import pandas as pd
 
     from approxgrad.evaluation.budgets import AGREEMENT
@@ -82,39 +94,54 @@ def curves(lines: pd.DataFrame, marks: pd.DataFrame, params: Mapping[str, Any]) 
     families, labels = params["families"], params["labels"]
     figure = style.new_figure(1.6 * style.COLUMN_WIDTH, 3.6)
     axes = figure.subplots()
+    metric, numbers = METRICS[AGREEMENT], pd.concat([lines, marks], ignore_index=True)
+    ends = [numbers[name] for name in ("median", "low", "high")] + [table["median"] for table in others]
+    tables = (values.rename(AGREEMENT).to_frame() for values in ends)
+    axis = metric_axis(replace(metric, label=f"{metric.label} (median)"), tables)
     drawn: set[str] = set()
     for name in style.present_families(lines, families):
         colour = families[name]["colour"]
         # A variant of a source that is there already.
-        _source(axes, lines, name, families, linestyle="--" if colour in drawn else "-", markersize=4)
+        _source(axes, axis, lines, name, families, linestyle="--" if colour in drawn else "-", markersize=4)
         drawn.add(colour)
     for name in style.present_families(marks, families):
-        _source(axes, marks, name, families, linestyle="none", markersize=6, markerfacecolor="white")
+        _source(axes, axis, marks, name, families, linestyle="none", markersize=6, markerfacecolor="white")
     axes.set_xscale("log")
     ticks = _ticks([*lines["setting"], *marks["evaluations"]])
     axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     axes.minorticks_off()
-    axes.set(xlabel="model evaluations for each input", ylabel=f"{METRICS[AGREEMENT].label} (median)")
+    axes.set_xlabel("model evaluations for each input")
+    axis.apply(axes)
     axes.grid(which="major")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=2.8)
-    words = PREDICTED if lines["predicted"].notna().any() else ""
-    note = NOTE.format(level=100 * params["intervals"]["level"], predicted=words)
-    numbers = pd.concat([lines, marks], ignore_index=True)
+    told = {
+        NOTE: True,
+        INTERVAL.format(level=100 * params["intervals"]["level"]): numbers["low"].notna().any(),
+        MARKS: len(marks) > 0,
+        PREDICTED: numbers["predicted"].notna().any(),
+        REFERENCE: True,
+    }
+    note = " ".join(words for words, present in told.items() if present)
     title = f"against {params['against']}, {style.sizes_in_words(numbers['n'])}"
     style.annotate(figure, labels, labels["method"], title, note=note)
     return figure, numbers
 
 
-def _source(axes: Axes, rows: pd.DataFrame, name: str, families: style.Families, **looks: Any) -> None:
+def _source(
+    axes: Axes, axis: MetricAxis, rows: pd.DataFrame, name: str, families: style.Families, **looks: Any
+) -> None:
     """Draw the medians of a family with their intervals, and what it predicted."""
     own, colour = rows[rows["family"] == name].sort_values("evaluations"), families[name]["colour"]
-    ends = [(own["median"] - own["low"]).fillna(0), (own["high"] - own["median"]).fillna(0)]
+    heights = {key: axis.heights(own[key].to_numpy(float)) for key in ("median", "low", "high", *PREDICTIONS)}
+    ends = [np.nan_to_num(np.abs(heights[end] - heights["median"])) for end in ("low", "high")]
     looks = {"markerfacecolor": colour, "linewidth": 1.1, "elinewidth": 0.7, "capsize": 1.5, **looks}
     described = {"color": colour, "marker": families[name]["marker"], "label": families[name]["label"]}
-    axes.errorbar(own["evaluations"], own["median"], yerr=ends, **described, **looks)
-    axes.plot(own["evaluations"], own["predicted"], color=colour, linestyle=":", linewidth=1.3, zorder=1.5)
-    band = own["predicted_low"], own["predicted_high"]
-    axes.fill_between(own["evaluations"], *band, color=colour, alpha=0.12, linewidth=0)
+    # What a correlation lacks to 1 is the smaller, the higher the correlation.
+    yerr = ends if axis.lacking is None else ends[::-1]
+    axes.errorbar(own["evaluations"], heights["median"], yerr=yerr, **described, **looks)
+    predicted, low, high = (heights[key] for key in PREDICTIONS)
+    axes.plot(own["evaluations"], predicted, color=colour, linestyle=":", linewidth=1.3, zorder=1.5)
+    axes.fill_between(own["evaluations"], low, high, color=colour, alpha=0.12, linewidth=0)
 
 
 def _ticks(values: list[float]) -> list[float]:

@@ -67,7 +67,9 @@ class Figure:
     def files(self, study: Study) -> list[str]:
         """Return the files of all pictures."""
         pictures = (self.path.format(**keys) for keys in self._keys(study))
-        return [f"{picture}.{ending}" for picture in pictures for ending in ("svg", "png", "csv")]
+        return [
+            f"{picture}.{ending}" for picture in pictures for ending in ("svg", *study.config.figures.formats, "csv")
+        ]
 
     def names(self, study: Study) -> dict[str, list[str]]:
         """Return the names that each key has among the pictures."""
@@ -99,7 +101,7 @@ class Figure:
 
 
 class ComparisonFigure(Figure):
-    """A figure of one metric table: of a data set, model and method."""
+    """A figure of a data set, model and method, whose axes are those of the other models of the data set too."""
 
     level: ClassVar[tuple[str, ...]] = ("dataset", "model", "method")
 
@@ -107,14 +109,36 @@ class ComparisonFigure(Figure):
         """Return all comparisons."""
         return study.comparisons
 
+    def others(self, study: Study, keys: Keys) -> list[str]:
+        """Return the other models of which there is this picture, and whose values its axes have room for."""
+        place = keys["dataset"], keys["method"]
+        models = [model for dataset, model, method in self.targets(study) if (dataset, method) == place]
+        return [model for model in models if model != keys["model"] and model not in study.repeats]
+
     def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
-        """Return the metric table."""
-        return {"metrics": METRIC_TABLE.format(**keys)}
+        """Return the metric table, and those of the other models."""
+        others = [METRIC_TABLE.format(**{**keys, "model": model}) for model in self.others(study, keys)]
+        return {"metrics": METRIC_TABLE.format(**keys), "others": others}
 
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
-        """Return labels and looks, and :func:`reference_label`."""
+        """Return labels and looks, :func:`reference_label`, and the other models."""
         names = [keys[name] for name in ("method", "dataset", "model")]
-        return super().params(study, keys) | {"against": reference_label(study, *names)}
+        others = self.others(study, keys)
+        return super().params(study, keys) | {"against": reference_label(study, *names), "others": others}
+
+
+def read_with_others(inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> list[pd.DataFrame]:
+    """Return the rows that figures show of a metric table, and those of the tables of other models."""
+    from approxgrad.evaluation.frames import read_shown
+
+    models = [keys["model"], *params["others"]]
+    paths = [inputs["metrics"], *listed(inputs.get("others"))]
+    return [read_shown(path, **{**keys, "model": model}) for path, model in zip(paths, models, strict=True)]
+
+
+def listed(paths: str | Sequence[str] | None) -> list[str]:
+    """Return the paths of an input, which is text where it has one alone and absent where it has none."""
+    return [paths] if isinstance(paths, str) else list(paths or ())
 
 
 def reference_label(study: Study, method: str, dataset: str = "", model: str = "") -> str:
@@ -155,6 +179,7 @@ FIGURES: Registry[type[Figure]] = Registry(
         "boxplots": "boxplots",
         "truth": "truth",
         "maps": "maps",
+        "features": "features",
         "variants": "variants",
         "completeness": "completeness",
         "anatomy": "anatomy",

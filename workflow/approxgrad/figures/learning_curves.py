@@ -24,6 +24,7 @@ METRIC_LABELS = {
 }
 # Greys, since the hues stand for gradient sources in the other figures.
 SPLITS = {"train": ("training rows", style.LINE_GREY, "-"), "validation": ("validation rows", style.BLACK, "--")}
+MARGIN = 0.04  # share of the epochs that is left at both ends
 COLUMNS = ["dataset", "model", "metric", "split", "epoch", "value", "best"]
 
 
@@ -63,8 +64,6 @@ def learning_curves(curves: pd.DataFrame, labels: Mapping[str, str]) -> tuple[Dr
     It needs ``epoch`` (from 1), ``split`` (``train`` or ``validation``), ``metric`` (``loss``, and ``accuracy`` or
     ``r2``), ``value`` and ``best`` (whether the epoch's state was restored).
     """
-    from matplotlib.ticker import MaxNLocator
-
     present = set(curves["metric"])
     other = next((metric for metric in METRIC_LABELS if metric in present), None)
     if other is None or "loss" not in present:
@@ -80,7 +79,9 @@ def learning_curves(curves: pd.DataFrame, labels: Mapping[str, str]) -> tuple[Dr
         _panel(axes, numbers[numbers["metric"] == metric], best[0])
         axes.set_ylabel(label)
     panels[1].set_xlabel("epoch")
-    panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    last = int(numbers["epoch"].max())
+    panels[1].set_xlim(1 - MARGIN * max(last - 1, 1), last + MARGIN * max(last - 1, 1))
+    panels[1].set_xticks(_ticks(last))
     note = "Best epoch: lowest validation loss; the model is used as it was then."
     style.annotate(figure, labels, "Learning curves", note=note)
     panels[0].legend(**style.ABOVE, ncols=3, columnspacing=1, handlelength=1.6, handletextpad=0.5)
@@ -98,3 +99,11 @@ def _panel(axes: Axes, curves: pd.DataFrame, best: int) -> None:
     values = curves["value"]
     if values.min() > 0 and values.max() / values.min() > 100:
         axes.set_yscale("log")
+
+
+def _ticks(last: int) -> list[int]:
+    """Return the first epoch and round ones after it."""
+    from matplotlib.ticker import MaxNLocator
+
+    round_ones = [int(tick) for tick in MaxNLocator(nbins=8, integer=True).tick_values(1, last)]
+    return [1, *(tick for tick in round_ones if 1 < tick <= last)]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from approxgrad.figures import style
-from approxgrad.figures.figure import FIGURES, Figure, Keys, twin_words
+from approxgrad.figures.figure import FIGURES, Keys
+from approxgrad.figures.pictured import AttributionFigure, compared_words, pictured, shown_files, source_words
 from approxgrad.figures.triples import Column, Triple, image, map_numbers, map_triples, read_columns
-from approxgrad.methods.method import METHODS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,75 +20,37 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
     from matplotlib.image import AxesImage
 
-    from approxgrad.study.grid import Cell
     from approxgrad.study.study import Study
 
 QUANTILE = 0.99  # share of the pixels of two maps that their colour scale covers; the rest is shown like its ends
+
+NEAR_ONE = 0.999  # From there on, what a correlation lacks to 1 is written.
 
 SIGNED, UNSIGNED = "RdBu_r", "Reds"
 
 # Inches. Panels have fixed places, so that pixels are equally large in all of them.
 PANEL, GAP, GROUP_GAP = 0.58, 0.05, 0.14
 LEFT, TOP, BELOW, NOTE_LINE = 0.45, 0.85, 0.4, 0.11
+NAME_LETTERS = 36  # in a line above the maps of a method
 TITLE_LINES, TITLE_LINE = 3, 0.14  # lines of a title for which there is room, and the height of each further one
 
 
 @FIGURES.add
-class Maps(Figure):
+class Maps(AttributionFigure):
     """A row for each image, three maps for each method and kind of setting."""
 
     name: ClassVar[str] = "maps"
     label: ClassVar[str] = "attribution maps"
-    level: ClassVar[tuple[str, ...]] = ("dataset", "model")
     file: ClassVar[str] = "attribution_maps"
 
     def targets(self, study: Study) -> list[tuple[str, ...]]:
         """Return the models of images."""
-        return [names for names in study.models if study.is_image(names[0]) and mapped_cells(study, *names)]
-
-    def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
-        """Return the attribution files of the columns."""
-        columns = mapped_cells(study, keys["dataset"], keys["model"])
-        return {"approximated": [cell.path for _, cell, _ in columns], "exact": [cell.path for _, _, cell in columns]}
-
-    def params(self, study: Study, keys: Keys) -> dict[str, Any]:
-        """Return labels and looks, and the method of each column with the labels of all."""
-        methods = [method for method, _, _ in mapped_cells(study, keys["dataset"], keys["model"])]
-        labels = {method: study.labels["method"][method] for method in methods}
-        return super().params(study, keys) | {
-            "columns": methods,
-            "methods": labels,
-            "twin": twin_words(study, keys["model"]),
-        }
+        return [names for names in study.models if study.is_image(names[0]) and pictured(study, *names)]
 
     def draw(self, inputs: Mapping[str, Any], params: Mapping[str, Any], keys: Keys) -> tuple[Drawing, pd.DataFrame]:
         """Return the maps of the attribution files."""
-        columns = read_columns(params["columns"], inputs["approximated"], inputs["exact"])
+        columns = read_columns(*zip(*shown_files(inputs, params, keys), strict=True))
         return attribution_maps(columns, params), map_numbers(columns, keys)
-
-
-def mapped_cells(study: Study, dataset: str, model: str) -> list[tuple[str, Cell, Cell]]:
-    """Return method, approximated and exact cell for each column.
-
-    Of several methods of one kind the first is shown, and none that is compared with another method. Of the cells with
-    one kind of setting it is that nearest to ``map_setting``, then that of the lowest precision; one with a setting
-    chosen at run time is shown only where there is no other.
-    """
-    columns: dict[tuple[str, str], tuple[str, Cell, Cell]] = {}
-    for method in study.compared_methods(dataset, model):
-        if study.reference(method) != method:
-            continue
-        cells = sorted(study.approximated(dataset, model, method), key=_varied)
-        for varied, own in groupby(cells, key=_varied):
-            nearest = min(own, key=lambda cell: cell.gradient.distance(study.config.map_setting))
-            exact = study.exact(dataset, model, method, nearest.gradient.dtype)
-            columns.setdefault((study.method(method).name, varied), (method, nearest, exact))
-    order = list(METHODS)
-    return [columns[key] for key in sorted(columns, key=lambda key: (order.index(key[0]), key[1]))]
-
-
-def _varied(cell: Cell) -> str:
-    return cell.gradient.kind.setting_name
 
 
 @style.applied_style()
@@ -97,20 +58,23 @@ def attribution_maps(columns: Sequence[Column], params: Mapping[str, Any]) -> Dr
     """Draw the attribution maps of some images; a ValueError says why there is nothing to draw.
 
     Zero is palest in every map; a pixel is the sum over the colour channels. Exact and approximated map of one image
-    and method share a colour scale, and their difference has its own; both stand below the maps.
+    and method share a colour scale, which stands below them; their difference is drawn on it too, multiplied by a power
+    of ten that stands in its corner.
     """
     rows = map_triples(columns)
     channels, down, across = rows[0][0].exact.shape
     panel = PANEL * down / across
     group = 3 * PANEL + 2 * GAP + GROUP_GAP
     width = max(style.COLUMN_WIDTH, LEFT + PANEL + GROUP_GAP + len(columns) * group)
-    against = _against(columns, params["families"])
-    note = textwrap.fill(_note(channels, against), int(20 * width))
-    title = _title(columns, params, int(16 * width))
-    top = TOP + TITLE_LINE * max(0, title.count("\n") + 1 - TITLE_LINES)
+    against = compared_words((own.metadata for _, _, own in columns), params["families"])
+    note = textwrap.fill(_note(channels, against), int(style.NOTE_LETTERS * width))
+    title = _title(columns, params, against, int(style.LETTERS * width))
+    names = _names(columns, params)
+    lines = max(0, title.count("\n") + 1 - TITLE_LINES) + max(name.count("\n") for name in names)
+    top = TOP + TITLE_LINE * lines
     height = top + len(rows) * (panel + BELOW) + NOTE_LINE * (note.count("\n") + 2)
     figure = style.new_figure(width, height, layout=None)
-    figure.text(0.5, 0.05 / height, note, ha="center", va="bottom", fontsize=6, color=style.NOTE_GREY)
+    figure.supxlabel(note, y=0.05 / height, va="bottom", fontsize=6, color=style.NOTE_GREY)
     for number, triples in enumerate(rows):
         bottom = height - top - (number + 1) * (panel + BELOW) + BELOW
         original = _panel(figure, LEFT, bottom, panel, "input" if number == 0 else "")
@@ -121,10 +85,12 @@ def attribution_maps(columns: Sequence[Column], params: Mapping[str, Any]) -> Dr
         original.set_ylabel(f"sample {triples[0].sample}{target}")
         for position, triple in enumerate(triples):
             left = LEFT + PANEL + GROUP_GAP + position * group
-            names = (against, "approximated", "difference") if number == 0 else ("", "", "")
-            _draw_triple(figure, triple, left, bottom, panel, names)
-    figure.text(0.5, 1 - 0.06 / height, title, ha="center", va="top", fontsize=8)
-    _label(figure, columns, params, group, top)
+            heads = (against, "approximated", "difference") if number == 0 else ("", "", "")
+            _draw_triple(figure, triple, left, bottom, panel, heads)
+    figure.suptitle(title, y=1 - 0.06 / height, va="top", fontsize=8)
+    for position, name in enumerate(names):
+        middle = LEFT + PANEL + GROUP_GAP + position * group + (3 * PANEL + 2 * GAP) / 2
+        figure.text(middle / width, 1 - (top - 0.15) / height, name, ha="center", va="bottom")
     return figure
 
 
@@ -137,29 +103,29 @@ def colour_limit(maps: list[NDArray[np.float64]]) -> tuple[float, bool]:
     return (limit, bool(sizes.max() > limit)) if limit > 0 else (1.0, False)
 
 
-def _against(columns: Sequence[Column], families: style.Families) -> str:
-    """Return what maps are compared with: exact ones, or those of the source that stands in for exact gradients."""
-    return "exact" if all(families[own.metadata["family"]]["exact"] for _, _, own in columns) else "reference"
-
-
 def _draw_triple(
     figure: Drawing, triple: Triple, left: float, bottom: float, height: float, names: Sequence[str]
 ) -> None:
     exact, approximated = (np.asarray(maps, np.float64).sum(axis=0) for maps in (triple.exact, triple.approximated))
     difference = triple.difference.sum(axis=0)
-    shared, own = colour_limit([exact, approximated]), colour_limit([difference])
+    limit, clipped = colour_limit([exact, approximated])
+    factor = difference_factor(difference, limit)
     correlation, error = triple.measure("pearson"), triple.measure("relative_error")
-    notes = ("", "r undefined" if np.isnan(correlation) else f"r = {correlation:.3f}", f"error {_percent(error)}")
-    drawn: list[AxesImage] = []
-    for index, (pixels, name, note) in enumerate(zip((exact, approximated, difference), names, notes, strict=True)):
+    notes = ("", _correlation(correlation), f"error {_percent(error)}")
+    maps = (exact, approximated, factor * difference)
+    for index, (pixels, name, note) in enumerate(zip(maps, names, notes, strict=True)):
         axes = _panel(figure, left + index * (PANEL + GAP), bottom, height, name)
-        limit = own[0] if index == 2 else shared[0]
-        one_sided = index < 2 and not triple.signed
-        colours = UNSIGNED if one_sided else SIGNED
-        drawn.append(axes.imshow(pixels, cmap=colours, vmin=0 if one_sided else -limit, vmax=limit))
+        drawn = axes.imshow(pixels, cmap=SIGNED, vmin=-limit, vmax=limit)
         axes.set_xlabel(note, fontsize=5, labelpad=1.5)
-    _bar(figure, drawn[1], left, bottom, 2 * PANEL + GAP, clipped=shared[1])
-    _bar(figure, drawn[2], left + 2 * (PANEL + GAP), bottom, PANEL, clipped=own[1])
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8}
+    axes.text(0.03, 0.97, f"× {factor:g}", transform=axes.transAxes, ha="left", va="top", fontsize=5, bbox=box)
+    _bar(figure, drawn, left, bottom, 3 * PANEL + 2 * GAP, clipped=clipped)
+
+
+def difference_factor(difference: NDArray[np.float64], limit: float) -> float:
+    """Return the largest power of ten with which a difference keeps to the colour scale of its maps."""
+    own = colour_limit([difference])[0] if difference.any() else limit
+    return float(10.0 ** np.floor(np.log10(limit / own)))
 
 
 def _panel(figure: Drawing, left: float, bottom: float, height: float, title: str) -> Axes:
@@ -172,59 +138,48 @@ def _panel(figure: Drawing, left: float, bottom: float, height: float, title: st
 
 def _bar(figure: Drawing, drawn: AxesImage, left: float, bottom: float, width: float, *, clipped: bool) -> None:
     """Draw a colour bar with its ends and its middle labelled."""
-    inset = 0.06 * width
+    inset = 0.04 * width
     axes = figure.add_axes(_fractions(figure, left + inset, bottom - 0.19, width - 2 * inset, 0.045))
     low, high = drawn.get_clim()
-    extend = "neither" if not clipped else "max" if low == 0 else "both"
-    bar = figure.colorbar(drawn, cax=axes, orientation="horizontal", extend=extend, extendfrac=0.06)
-    ticks = [0.0, high] if low == 0 else [low, 0.0, high]
+    extend = "both" if clipped else "neither"
+    bar = figure.colorbar(drawn, cax=axes, orientation="horizontal", extend=extend, extendfrac=0.04)
+    ticks = [low, 0.0, high]
     bar.set_ticks(ticks, labels=[_short(tick) for tick in ticks])
     axes.tick_params(labelsize=5, length=1.5, pad=1, width=0.4)
     bar.outline.set_linewidth(0.4)
 
 
-def _label(figure: Drawing, columns: Sequence[Column], params: Mapping[str, Any], group: float, top: float) -> None:
-    """Name the methods above their columns."""
-    width, height = figure.get_size_inches()
-    sources = [_source_words(own.metadata, params["families"]) for _, own, _ in columns]
-    same = len(set(sources)) == 1
-    for position, ((method, _, _), source) in enumerate(zip(columns, sources, strict=True)):
-        middle = LEFT + PANEL + GROUP_GAP + position * group + (3 * PANEL + 2 * GAP) / 2
-        title = params["methods"][method] if same else f"{params['methods'][method]} ({source})"
-        figure.text(middle / width, 1 - (top - 0.15) / height, textwrap.fill(title, 36), ha="center", va="bottom")
+def _names(columns: Sequence[Column], params: Mapping[str, Any]) -> list[str]:
+    """Return the names of the methods, and of the sources where these differ, as lines above their maps."""
+    sources = [source_words(own.metadata, params["families"]) for _, own, _ in columns]
+    lines = [[params["methods"][method], source] for (method, _, _), source in zip(columns, sources, strict=True)]
+    shown = 1 if len(set(sources)) == 1 else 2
+    return ["\n".join(textwrap.fill(line, NAME_LETTERS) for line in own[:shown]) for own in lines]
 
 
-def _title(columns: Sequence[Column], params: Mapping[str, Any], letters: int) -> str:
+def _title(columns: Sequence[Column], params: Mapping[str, Any], against: str, letters: int) -> str:
     """Return what is shown, in lines of at most so many letters."""
-    labels, sources = params["labels"], [_source_words(own.metadata, params["families"]) for _, own, _ in columns]
+    labels, sources = params["labels"], [source_words(own.metadata, params["families"]) for _, own, _ in columns]
     same = len(set(sources)) == 1
     lines = [
         "Attribution maps",
         f"data set: {labels['dataset']}, model: {labels['model']}",
         f"approximated: {sources[0] if same else 'by the gradients named above the maps'}",
     ]
-    if _against(columns, params["families"]) == "reference":
-        references = dict.fromkeys(_source_words(own.metadata, params["families"]) for _, _, own in columns)
+    if against == "reference":
+        references = dict.fromkeys(source_words(own.metadata, params["families"]) for _, _, own in columns)
         lines[-1] += f"; reference: {', '.join(references)}"
     elif params.get("twin"):
         lines[-1] += f"; exact: gradients{params['twin']}"
     return "\n".join(textwrap.fill(line, letters) for line in lines)
 
 
-def _source_words(metadata: Mapping[str, Any], families: style.Families) -> str:
-    """Return a gradient source as text, such as "forward differences, h = 0.1"."""
-    looks = families[metadata["family"]]
-    if not looks["setting_name"]:
-        return str(looks["label"])
-    return f"{looks['label']}, {looks['symbol']} = {style.setting_label(metadata['setting'])}"
-
-
 def _note(channels: int, against: str) -> str:
     pixel = "Attributions are summed over the colour channels. " if channels > 1 else ""
     return (
-        f"{pixel}The palest colour is zero. {against.capitalize()} and approximated map share the scale of the wide "
-        f"bar; their difference, approximated minus {against}, has its own. A bar with pointed ends covers 99 % of the "
-        "pixels. r: Pearson correlation; error: relative L2 error, both over all features of the image."
+        f"{pixel}The palest colour is zero. The difference, approximated minus {against}, is multiplied by the factor "
+        "in its corner. A bar with pointed ends covers 99 % of the pixels. r: Pearson correlation; error: relative L2 "
+        "error, both over all features of the image."
     )
 
 
@@ -237,6 +192,13 @@ def _fractions(
 
 def _short(value: float) -> str:
     return f"{value:.2g}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
+
+
+def _correlation(value: float) -> str:
+    """Return a correlation, or what it lacks to 1 where it crowds there."""
+    if np.isnan(value):
+        return "r undefined"
+    return f"r = {value:.3f}" if value < NEAR_ONE else f"1 − r = {_short(1 - value)}"
 
 
 def _percent(share: float) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from approxgrad.evaluation.files import METRIC_TABLE, PUBLISHED_FILES, PUBLISHED_METRICS
 from approxgrad.figures import style
-from approxgrad.figures.boxes import BOX_NOTE, SHOWN, draw_box, metric_axis
+from approxgrad.figures.boxes import SHOWN, Legible, draw_box, metric_axis
 from approxgrad.figures.boxplots import boxplots
 from approxgrad.figures.figure import FIGURES, Figure, Keys, reference_label
+from approxgrad.figures.source_axes import source_figure, source_groups
 from approxgrad.gradients.difference import Difference
 from approxgrad.gradients.source import Source
 from approxgrad.study.looks import families
@@ -23,10 +26,7 @@ if TYPE_CHECKING:
 PUBLISHED, OWN = "published", "this study"
 OFFSET = 0.22
 WIDTH = 0.42
-NOTE = (
-    f"{BOX_NOTE} n counts the published and this study's, which are not the same images. Each is compared with exact "
-    "maps of its own."
-)
+NOTE = "They are not of the same images, and each is compared with exact maps of its own."
 
 
 @FIGURES.add
@@ -103,26 +103,28 @@ def published_boxplots(
     parts = [style.tidy(style.compared_rows(table), *SHOWN).assign(series=series) for series, table in tables.items()]
     common = parts[0][["family", "setting"]].drop_duplicates()
     numbers = pd.concat([part.merge(common, on=["family", "setting"]) for part in parts], ignore_index=True)
-    (group,) = style.source_groups(parts[0], params["families"])
-    figure, panels = style.source_figure([group], len(SHOWN), height=6.2)
-    for axes, metric in zip(panels[:, 0], SHOWN, strict=True):
-        ticks, drawn = [], []
-        for source in group.sources:
-            theirs, ours = (source.values(numbers[numbers["series"] == series], metric)[0] for series in tables)
-            draw_box(axes, source.position - OFFSET, theirs, style.PUBLISHED_COLOUR, WIDTH, style.PUBLISHED_HATCH)
-            draw_box(axes, source.position + OFFSET, ours, source.colour, WIDTH)
-            ticks.append(f"{source.label}\nn = {len(theirs)}, {len(ours)}")
-            drawn += [theirs, ours]
-        style.source_axis(axes, group.sources, ticks)
-        metric_axis(axes, drawn, METRICS[metric])
+    groups = source_groups(parts[0], params["families"])
+    figure, panels = source_figure(groups, len(SHOWN), 1.4 + 1.3 * len(SHOWN))
+    colours, shown = {}, Legible()
+    for axes, name in zip(panels[:, 0], SHOWN, strict=True):
+        axis = metric_axis(METRICS[name], [numbers])
+        for source in groups[0].sources:
+            own = (source.values(numbers[numbers["series"] == series], name) for series in tables)
+            (theirs, their_undefined), (ours, our_undefined) = own
+            sides = [(source.position + side * OFFSET * source.width, WIDTH * source.width) for side in (-1, 1)]
+            look = {"colour": style.PUBLISHED_COLOUR, "hatch": style.PUBLISHED_HATCH}
+            draw_box(axes, axis, theirs, source, place=sides[0], **look)
+            draw_box(axes, axis, ours, source, place=sides[1])
+            both, undefined = np.concatenate([theirs, ours]), their_undefined + our_undefined
+            shown.add(axes, axis, source, both, undefined, first=name == SHOWN[0])
+            colours[source.family] = source.colour
+        axis.apply(axes)
     looks: dict[str, Any] = {"facecolor": style.PUBLISHED_COLOUR, "hatch": style.PUBLISHED_HATCH}
-    handles = [
-        Patch(**looks, edgecolor=style.BLACK, label=PUBLISHED),
-        Patch(
-            facecolor=group.sources[-1].colour, edgecolor=style.BLACK, label=f"{OWN} (the darker, the larger the step)"
-        ),
-    ]
+    handles = [Patch(**looks, edgecolor=style.BLACK, label=PUBLISHED)]
+    handles += [Patch(facecolor=colour, edgecolor=style.BLACK, label=OWN) for colour in colours.values()]
     panels[0, 0].legend(handles=handles, **style.ABOVE, ncols=len(handles), handlelength=1.4, columnspacing=1)
-    note = " ".join([NOTE, *params.get("remarks", [])])
-    style.annotate(figure, labels, labels["method"], "published maps and this study's", note=note)
+    sizes = numbers.groupby(["series", "gradient"], observed=True)["sample"].count()
+    words = " and ".join(f"{series} {style.sizes_in_words(own)}" for series, own in sizes.groupby("series", sort=False))
+    note = " ".join([NOTE, shown.note(groups), *params.get("remarks", [])])
+    style.annotate(figure, labels, labels["method"], "published maps and this study's", words, note=note)
     return figure, numbers

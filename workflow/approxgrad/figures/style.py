@@ -1,22 +1,19 @@
-"""The one style of all figures: sizes, colours, axes of gradient sources, and files that are the same byte for byte.
+"""The one style of all figures: sizes, colours, titles and notes, and files that are the same byte for byte.
 
 The `families` of a study say how gradient sources look: for each family, in drawing order, ``label``, ``colour``,
-``marker``, ``exact``, ``settings`` (all of the data set), and ``setting_name``, ``setting_label`` and ``symbol`` of
-what is varied.
+``marker``, ``exact``, and ``setting_name``, ``setting_label`` and ``symbol`` of what is varied.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from approxgrad.evaluation.truths import TRUTHS
 from approxgrad.storage.files import write_atomically
@@ -28,15 +25,18 @@ if TYPE_CHECKING:
 
 Families = Mapping[str, Mapping[str, Any]]
 
-COLUMN_WIDTH = 3.5  # Inches of one column of a journal, for which the text sizes are chosen.
-CROWDED = 8  # With more gradient sources, the tick labels stand upright.
-TICK_LETTERS = 12  # In a line of a tick label.
+# Inches of one column of a journal, for which the text sizes are chosen, and of its page.
+COLUMN_WIDTH, PAGE_WIDTH = 3.5, 7.2
+LETTERS, NOTE_LETTERS = 16, 20  # in an inch of a title and of a note
 
 STYLE: dict[Any, Any] = {
     "font.size": 7,
     "axes.titlesize": 7,
     "figure.dpi": 200,
+    # Text stays text, which readers search and editors change; PDF files hold the font.
+    "svg.fonttype": "none",
     "svg.hashsalt": "approxgrad",
+    "pdf.fonttype": 42,
     "xtick.labelsize": 6,
     "legend.frameon": False,
     "axes.spines.top": False,
@@ -55,21 +55,35 @@ NOTE_GREY, LINE_GREY = "#444444", "#8C8C8C"
 COLOURS, MARKERS = ("#56B4E9", "#F0E442"), ("P", "^", "X")
 LAST = {"colour": LINE_GREY, "marker": "*"}
 
-# A colour means the same in all figures: one hue for each family, orange for published results.
+# A colour means the same in all figures: one for each family, orange for published results.
 PUBLISHED_COLOUR, PUBLISHED_HATCH = ORANGE, "//////"
-LIGHTEST, DARKEST = 0.78, 0.0  # Share of white in the colour of the smallest and of the largest setting.
+# Without dates, names and version numbers, which would differ from run to run.
+METADATA: dict[str, dict[str, None]] = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 
 SOURCE = ["gradient", "family", "setting", "setting_name", "evaluations"]
 """Columns of a gradient source in the numbers of a figure."""
 
 ABOVE: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
+MOST_LABELS = 7  # Settings within two decades are labelled one by one, unless there are more.
+EDGE = 0.04  # inches around a picture without its title or its note
 
 
 def complete_looks(families: Families) -> dict[str, dict[str, Any]]:
-    """Return the looks of families; those without a colour or marker of their own take the next one that is left."""
+    """Return the looks of families; those without a colour or marker of their own take the next one that is left.
+
+    The settings of a data set are left out: no figure depends on settings that it does not show.
+    """
     free = {"colour": iter(COLOURS), "marker": iter(MARKERS)}
     return {
-        name: {key: look or next(free[key], LAST[key]) if key in free else look for key, look in looks.items()}
+        name: {
+            key: look or next(free[key], LAST[key]) if key in free else look
+            for key, look in looks.items()
+            if key != "settings"
+        }
         for name, looks in families.items()
     }
 
@@ -86,15 +100,31 @@ def applied_style() -> Iterator[None]:
 
 
 @applied_style()
-def save(figure: Figure, svg: Path | str, png: Path | str) -> None:
-    """Write a figure as SVG and PNG; the same figure gives the same bytes, and its layout is fixed from then on."""
+def save(figure: Figure, *paths: Path | str, titles: bool = True, notes: bool = True) -> None:
+    """Write a figure to files of the formats that their names end in; its layout is fixed from then on.
+
+    The same figure gives the same bytes. Its title, or the note below it, can be left out: the panels stay as they are,
+    and the picture is as much lower.
+    """
+    from matplotlib.transforms import Bbox
+
     layout = figure.get_layout_engine()
     if layout is not None:
         layout.execute(figure)
         figure.set_layout_engine("none")
-    # Without dates and version numbers, which would differ from run to run.
-    write_atomically(svg, partial(figure.savefig, format="svg", metadata={"Date": None, "Creator": None}))
-    write_atomically(png, partial(figure.savefig, format="png", metadata={"Software": None}))
+    if not titles:
+        figure.suptitle("")
+    if not notes:
+        figure.supxlabel("")
+    cut: dict[str, Any] = {}
+    if not (titles and notes):
+        width, height = figure.get_size_inches()
+        drawn = figure.get_tightbbox()
+        low, high = max(0, drawn.y0 - EDGE), min(height, drawn.y1 + EDGE)
+        cut["bbox_inches"] = Bbox([[0, low if not notes else 0], [width, high if not titles else height]])
+    for path in paths:
+        ending = Path(path).suffix[1:]
+        write_atomically(path, partial(figure.savefig, format=ending, metadata=METADATA[ending], **cut))
 
 
 def save_numbers(numbers: pd.DataFrame, csv: Path | str) -> None:
@@ -121,8 +151,8 @@ def annotate(figure: Figure, labels: Mapping[str, str], *title: str, note: str) 
     width = figure.get_figwidth()
     first, *rest = title
     lines = [first, f"data set: {labels['dataset']}, model: {labels['model']}", *rest]
-    figure.suptitle("\n".join(textwrap.fill(line, int(16 * width)) for line in lines), fontsize=8)
-    figure.supxlabel(textwrap.fill(note, int(20 * width)), fontsize=6, color=NOTE_GREY)
+    figure.suptitle("\n".join(textwrap.fill(line, int(LETTERS * width)) for line in lines), fontsize=8)
+    figure.supxlabel(textwrap.fill(note, int(NOTE_LETTERS * width)), fontsize=6, color=NOTE_GREY)
 
 
 def sizes_in_words(counts: pd.Series[int]) -> str:
@@ -155,109 +185,22 @@ def families_in_words(rows: pd.DataFrame, families: Families) -> str:
     return ", ".join(families[name]["label"] for name in names if not families[name]["exact"])
 
 
-@dataclass(frozen=True)
-class Source:
-    """A gradient source in a figure: its place on the x axis, its label and its colour; the setting may be NaN."""
-
-    family: str
-    setting: float
-    label: str
-    position: float
-    colour: tuple[float, float, float]
-
-    def values(self, rows: pd.DataFrame, metric: str) -> tuple[NDArray[np.float64], int]:
-        """Return the defined values of a metric in the order of the samples, and the number of undefined ones."""
-        same = rows["setting"].isna() if np.isnan(self.setting) else rows["setting"] == self.setting
-        own = rows[(rows["family"] == self.family) & same]
-        values = own.sort_values("sample")[metric].to_numpy(float)
-        defined = values[np.isfinite(values)]
-        return defined, len(values) - len(defined)
-
-    def tick_label(self, count: int, undefined: int) -> str:
-        """Return the setting with the number of values."""
-        lines = [self.label, f"n = {count}"]
-        return "\n".join([*lines, f"{undefined} undefined"] if undefined else lines)
+def setting_axis(axes: Axes, settings: Iterable[float]) -> None:
+    """Make the x axis logarithmic, and label the settings themselves if they are few and near to each other."""
+    axes.set_xscale("log")
+    known = sorted(set(settings))
+    if known and len(known) <= MOST_LABELS and known[-1] / known[0] < 100:
+        axes.set_xticks(known, [setting_label(setting) for setting in known])
+        axes.minorticks_off()
 
 
-@dataclass(frozen=True)
-class Group:
-    """Gradient sources that share an axis, because the same thing is varied, and the title of that axis."""
-
-    title: str
-    sources: list[Source]
-
-    @property
-    def width(self) -> float:
-        """Length of the axis in places of sources."""
-        return self.sources[-1].position + 1
-
-
-def source_groups(rows: pd.DataFrame, families: Families) -> list[Group]:
-    """Return the gradient sources of some rows, one group for each ``setting_name``.
-
-    In a group they stand in drawing order and by numeric setting, with a gap between families. Those without a setting,
-    such as the exact gradient, stand in every group.
-    """
-    present = present_families(rows, families)
-    varied = dict.fromkeys(filter(None, (families[name]["setting_name"] for name in present)))
-    groups = []
-    for setting_name in varied or {"": None}:
-        own = [name for name in present if families[name]["setting_name"] in ("", setting_name)]
-        sources: list[Source] = []
-        for gap, name in enumerate(own):
-            looks = families[name]
-            settings = sorted(set(rows.loc[rows["family"] == name, "setting"].dropna()))
-            known = sorted({*looks["settings"], *rows.loc[rows["setting_name"] == setting_name, "setting"].dropna()})
-            for setting in settings or [np.nan]:
-                label = setting_label(setting) if settings else textwrap.fill(looks["label"], TICK_LETTERS)
-                shade = known.index(setting) / (len(known) - 1) if settings and len(known) > 1 else 1.0
-                colour = shaded(looks["colour"], shade)
-                sources.append(Source(name, setting, label, len(sources) + 0.6 * gap, colour))
-        titles = [families[name]["setting_label"] for name in own if families[name]["setting_name"] == setting_name]
-        groups.append(Group(titles[0], sources))
-    return groups
-
-
-def shaded(hue: str, shade: float) -> tuple[float, float, float]:
-    """Return a hue between its lightest (0) and its darkest shade (1)."""
-    from matplotlib.colors import to_rgb
-
-    white = LIGHTEST + shade * (DARKEST - LIGHTEST)
-    red, green, blue = map(float, white + (1 - white) * np.array(to_rgb(hue)))
-    return red, green, blue
-
-
-def source_figure(groups: Sequence[Group], rows: int, height: float) -> tuple[Figure, NDArray[Any]]:
-    """Return a figure that is wide enough for the tick labels, and its panels: rows x groups."""
-    slot = 0.4 if any(len(group.sources) > CROWDED for group in groups) else 0.54
-    widths = [group.width for group in groups]
-    figure = new_figure(max(COLUMN_WIDTH, 0.4 + 0.4 * len(groups) + slot * sum(widths)), height)
-    panels = figure.subplots(rows, len(groups), sharey="row", squeeze=False, width_ratios=widths)
-    for axes, group in zip(panels[-1], groups, strict=True):
-        # Titles of panels side by side must not run into each other.
-        letters = 120 if len(groups) == 1 else max(12, int(13 * figure.get_figwidth() * group.width / sum(widths)))
-        axes.set_xlabel(textwrap.fill(group.title, letters))
-    return figure, panels
-
-
-def source_axis(axes: Axes, sources: Sequence[Source], labels: Sequence[str]) -> None:
-    """Label the x axis with gradient sources."""
-    upright: dict[str, Any] = {"rotation": 90, "multialignment": "right"} if len(sources) > CROWDED else {}
-    axes.set_xticks([source.position for source in sources], labels, **upright)
-    axes.set_xlim(-0.6, sources[-1].position + 0.6)
-    axes.tick_params(axis="x", length=0)
-    axes.grid(axis="y")
-
-
-def labelled_families(sources: Sequence[Source], families: Families) -> list[str]:
-    """Return the approximated families if there are several, so that they must be named."""
-    names = [name for name in families if not families[name]["exact"] and any(s.family == name for s in sources)]
-    return names if len(names) > 1 else []
-
-
-def label_families(axes: Axes, sources: Sequence[Source], families: Families) -> None:
-    """Name several families above their sources, so that no reader has to match colours."""
-    for name in labelled_families(sources, families):
-        centre = np.mean([source.position for source in sources if source.family == name])
-        words = name.replace("_", " ")
-        axes.text(float(centre), 1.01, words, transform=axes.get_xaxis_transform(), ha="center", va="bottom")
+def error_axis(axes: Axes, curves: Iterable[pd.DataFrame], errors: str, *marks: float) -> None:
+    """Make the y axis logarithmic, with room for errors and quartiles of tables and for marks, unless all are zero."""
+    tables = list(curves)
+    columns = [table[name] for table in tables for name in (errors, "lower_quartile", "upper_quartile")]
+    ends = np.concatenate([*columns, marks])
+    ends = ends[ends > 0]
+    if any((table[errors] > 0).any() for table in tables):
+        axes.set_yscale("log")
+        room = max((ends.max() / ends.min()) ** 0.05, 1.2)
+        axes.set_ylim(ends.min() / room, ends.max() * room)

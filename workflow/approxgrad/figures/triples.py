@@ -32,7 +32,6 @@ class Triple:
     exact: NDArray[np.floating[Any]]
     approximated: NDArray[np.floating[Any]]
     inputs: NDArray[np.floating[Any]]
-    signed: bool
     target: str | None  # the name of the explained class, or its number
 
     @property
@@ -58,7 +57,7 @@ def read_columns(
     held = {
         path: TableFile(path, ["sample"]).read(["sample"])["sample"].to_pylist() for path in (*approximated, *exact)
     }
-    shown = _common(list(held.values()))[:SAMPLES]
+    shown = common_samples(list(held.values()))[:SAMPLES]
 
     def read(path: Path | str) -> Attributions:
         return read_attributions(path, [held[path].index(sample) for sample in shown])
@@ -70,7 +69,7 @@ def map_triples(columns: Sequence[Column]) -> list[list[Triple]]:
     """Return the maps of the first samples that all files have: a list for each sample, an entry for each column."""
     if not columns:
         raise ValueError("columns: expected at least one method, got none")
-    common = _common([attributions.sample.tolist() for _, *pair in columns for attributions in pair])
+    common = common_samples([attributions.sample.tolist() for _, *pair in columns for attributions in pair])
     return [
         [
             Triple(
@@ -79,7 +78,6 @@ def map_triples(columns: Sequence[Column]) -> list[list[Triple]]:
                 exact=_channels(exact, "attribution", sample),
                 approximated=_channels(approximated, "attribution", sample),
                 inputs=_channels(approximated, "inputs", sample),
-                signed=approximated.metadata["signed"],
                 target=class_name(approximated, sample),
             )
             for method, approximated, exact in columns
@@ -125,7 +123,7 @@ def class_name(attributions: Attributions, sample: int) -> str | None:
     return None if number is None else classes[number] if number < len(classes) else str(number)
 
 
-def _common(files: Sequence[Sequence[int]]) -> list[int]:
+def common_samples(files: Sequence[Sequence[int]]) -> list[int]:
     """Return the samples that all files have, in the order of the first."""
     known = [set(samples) for samples in files]
     common = [sample for sample in files[0] if all(sample in samples for samples in known)]

@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from approxgrad.study.study import Study
 
 COLUMNS = 3
+ZEROS = 1.0  # error of a map of zeros
 CHOSEN: dict[str, Any] = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "markeredgewidth": 1.3}
-NOTE = (
-    "Line: median of the n samples. Band: quartiles. White diamond: the step that was chosen without any exact "
-    "gradient. Dotted line: a map of zeros. The step is the length by which an input is moved, along one feature or "
-    "along a direction that moves all of them."
-)
+NOTE = "Line: median of the n samples. Band: quartiles. Dotted line: a map of zeros."
+CHOSEN_NOTE = "White diamond: the step that was chosen without any exact gradient."
+LENGTH_NOTE = "The step is the length by which an input is moved, along one feature or a direction that moves several."
 
 
 @FIGURES.add
@@ -105,9 +104,8 @@ def twin_curves(curves: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
     handles: dict[str, Line2D] = {}
     for axes, (model, words) in zip(panels.flat, models.items(), strict=False):
         _panel(axes, curves[curves["model"] == model], families, handles, words)
-    panels[0, 0].set_xscale("log")
-    if (curves["error"] > 0).any():
-        panels[0, 0].set_yscale("log")
+    style.setting_axis(panels[0, 0], curves.loc[~curves["chosen"], "setting"])
+    style.error_axis(panels[0, 0], [curves], "error", ZEROS)
     for axes in panels.flat[len(models) :]:
         axes.set_visible(False)
     for place, axes in enumerate(panels.flat[: len(models)]):
@@ -120,7 +118,10 @@ def twin_curves(curves: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
     top.legend(handles=marks_last, loc="center", ncols=2, handlelength=3)
     method, twin = params["labels"]["method"], params["labels"]["model"]
     labels = params["labels"] | {"model": f"{twin} and those made from it"}
-    style.annotate(figure, labels, method, f"against exact gradients of {twin}", note=NOTE)
+    units = {families[name]["setting_label"] for name in style.present_families(curves, families)}
+    told = {NOTE: True, CHOSEN_NOTE: curves["chosen"].any(), LENGTH_NOTE: len(units) > 1}
+    note = " ".join(words for words, present in told.items() if present)
+    style.annotate(figure, labels, method, f"against exact gradients of {twin}", note=note)
     return figure
 
 
@@ -130,7 +131,7 @@ def _panel(
     """Draw the curves of one model, and add what is new to the legend."""
     from matplotlib.lines import Line2D
 
-    axes.axhline(1, color=style.NOTE_GREY, linestyle=":", linewidth=0.7, zorder=0.9)
+    axes.axhline(ZEROS, color=style.NOTE_GREY, linestyle=":", linewidth=0.7, zorder=0.9)
     for name in style.present_families(rows, families):
         looks, own = families[name], rows[rows["family"] == name].sort_values("setting")
         colour, fixed, chosen = looks["colour"], own[~own["chosen"]], own[own["chosen"]]

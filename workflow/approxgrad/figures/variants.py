@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from approxgrad.evaluation.files import METRIC_TABLE
 from approxgrad.figures import style
-from approxgrad.figures.figure import FIGURES, ComparisonFigure, Keys
+from approxgrad.figures.figure import FIGURES, ComparisonFigure, Keys, listed
+from approxgrad.figures.source_axes import source_groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from approxgrad.study.study import Study
 
 CORRECT, PUBLISHED = "correct", "published variant"
-MOST_LABELS = 7  # Settings within two decades are labelled one by one, unless there are more.
 
 
 @FIGURES.add
@@ -39,9 +39,13 @@ class Variants(ComparisonFigure):
         ]
 
     def inputs(self, study: Study, keys: Keys) -> dict[str, str | list[str]]:
-        """Return the metric tables of both methods."""
-        correct = METRIC_TABLE.format(**{**keys, "method": study.reference(keys["method"])})
-        return {"correct": correct, "published": METRIC_TABLE.format(**keys)}
+        """Return the metric tables of both methods: of the model, and then of the others."""
+        reference = {**keys, "method": study.reference(keys["method"])}
+        models = [keys["model"], *self.others(study, keys)]
+        return {
+            "correct": [METRIC_TABLE.format(**{**reference, "model": model}) for model in models],
+            "published": [METRIC_TABLE.format(**{**keys, "model": model}) for model in models],
+        }
 
     def params(self, study: Study, keys: Keys) -> dict[str, Any]:
         """Return labels and looks, and the name of the method that the variant is compared with."""
@@ -51,8 +55,13 @@ class Variants(ComparisonFigure):
         """Return the error curves of both metric tables."""
         from approxgrad.evaluation.frames import read_shown
 
-        correct = read_shown(inputs["correct"], **{**keys, "method": params["reference"]})
-        return variants(correct, read_shown(inputs["published"], **keys), params)
+        names = [{**keys, "model": model} for model in (keys["model"], *params["others"])]
+        pairs = zip(names, listed(inputs["correct"]), listed(inputs["published"]), strict=True)
+        numbers, *others = (
+            variant_numbers(read_shown(correct, **{**own, "method": params["reference"]}), read_shown(published, **own))
+            for own, correct, published in pairs
+        )
+        return variants(numbers, params, others), numbers
 
 
 def variant_numbers(correct: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
@@ -74,22 +83,27 @@ def variant_numbers(correct: pd.DataFrame, published: pd.DataFrame) -> pd.DataFr
 
 
 @style.applied_style()
-def variants(correct: pd.DataFrame, published: pd.DataFrame, params: Mapping[str, Any]) -> tuple[Drawing, pd.DataFrame]:
-    """Draw the medians over the samples with the quartiles as a band, on logarithmic axes; also return them."""
+def variants(numbers: pd.DataFrame, params: Mapping[str, Any], others: Sequence[pd.DataFrame] = ()) -> Drawing:
+    """Draw :func:`variant_numbers`: medians over the samples with the quartiles as a band, on logarithmic axes.
+
+    The axis of the error has room for the numbers of other models.
+    """
     labels, families = params["labels"], params["families"]
-    numbers = variant_numbers(correct, published)
-    groups = style.source_groups(numbers, families)
+    groups = source_groups(numbers, families)
     figure = style.new_figure(style.COLUMN_WIDTH * len(groups), 3.1)
-    for axes, group in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
+    panels = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
+    for axes, group in zip(panels, groups, strict=True):
         names = dict.fromkeys(source.family for source in group.sources)
         _panel(axes, numbers[numbers["family"].isin(names)], names, families)
-        axes.set(xlabel=group.title, ylabel="relative L2 error")
+        axes.set(xlabel=group.title)
+    panels[0].set_ylabel("relative L2 error")
+    style.error_axis(panels[0], [numbers, *others], "median")
     note = (
         f"Reference: {params['against']}. Line: median of {style.sizes_in_words(numbers['n'])} samples. "
         "Band: quartiles. An error that stays while the other one shrinks means convergence to another quantity."
     )
     style.annotate(figure, labels, labels["method"], note=note)
-    return figure, numbers
+    return figure
 
 
 def _panel(axes: Axes, numbers: pd.DataFrame, names: Mapping[str, Any], families: style.Families) -> None:
@@ -112,12 +126,6 @@ def _panel(axes: Axes, numbers: pd.DataFrame, names: Mapping[str, Any], families
         axes.fill_between(
             rows["setting"], rows["lower_quartile"], rows["upper_quartile"], color=colour, alpha=0.25, linewidth=0
         )
-    axes.set_xscale("log")
-    if (numbers["median"] > 0).any():
-        axes.set_yscale("log")
-    settings = sorted(set(numbers["setting"]))
-    if len(settings) <= MOST_LABELS and settings[-1] / settings[0] < 100:
-        axes.set_xticks(settings, [style.setting_label(setting) for setting in settings])
-        axes.minorticks_off()
+    style.setting_axis(axes, numbers["setting"])
     axes.grid(which="major")
     axes.legend(**style.ABOVE, handlelength=3)

@@ -39,6 +39,21 @@ class Names:
             return maps
         return np.stack([maps[:, [own == name for own in self.groups]].sum(axis=1) for name in self.shown], axis=1)
 
+    def entries(
+        self, inputs: NDArray[np.floating[Any]], mean: NDArray[np.floating[Any]], std: NDArray[np.floating[Any]]
+    ) -> list[float | str]:
+        """Return what each column holds in a normalised row (d,): its number, or the name of its category."""
+        values = inputs * std + mean
+        if not self.groups:
+            return [float(value) for value in values]
+        held: list[float | str] = []
+        for group in self.shown:
+            own = [place for place, name in enumerate(self.groups) if name == group]
+            largest = max(own, key=lambda place: values[place])
+            name = self.features[largest]
+            held.append(float(values[largest]) if name == group else name.removeprefix(f"{group}="))
+        return held
+
 
 def names_of(metadata: Mapping[str, Any]) -> Names:
     """Return what the metadata of a result say of names."""

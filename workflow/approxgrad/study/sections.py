@@ -85,6 +85,18 @@ class Experiment(Description):
 
 
 @dataclass(frozen=True)
+class Pictures(Description):
+    """What is written of each picture."""
+
+    formats: Annotated[
+        tuple[Literal["png", "pdf"], ...],
+        option("Files beside the SVG, which the report shows, and the numbers as CSV."),
+    ] = ("png", "pdf")
+    titles: Annotated[Flag, option("Whether a title stands over the panels; papers say it in their captions.")] = True
+    notes: Annotated[Flag, option("Whether a note below the panels explains what is drawn.")] = True
+
+
+@dataclass(frozen=True)
 class ArrayNames(Description):
     """Names of the arrays in a file, each N maps of d features."""
 
@@ -149,12 +161,18 @@ class Config(Description):
         ),
     ] = "auto"
     map_setting: Annotated[
-        Number, option("The maps are drawn at the setting nearest to this one, on a logarithmic scale.", gt=0)
-    ] = 0.1
+        Annotated[Number, option("", gt=0)] | Literal["recommended"],
+        option(
+            "The setting at which attributions themselves are drawn: recommended is the one chosen at run time, or"
+            " where there is none that of the smallest median error; a number stands for the nearest on a logarithmic"
+            " scale."
+        ),
+    ] = "recommended"
     thesis_maps: Annotated[
         Flag,
         option("Whether a picture of each image model shows maps in the form of the thesis: sizes, without signs."),
     ] = False
+    figures: Annotated[Pictures, option("What is written of each picture.")] = field(default_factory=Pictures)
     uncertainty: Annotated[Uncertainty, option("Intervals in the summary tables.")] = field(default_factory=Uncertainty)
     faithfulness: Annotated[
         Faithfulness | None,
