@@ -90,10 +90,15 @@ def marks(browser, kind):
 
 def measures(browser, names):
     """The numbers of the chosen row, their medians and those of perfect agreement, by the names of metrics."""
-    labels = list(names)
-    numbers = [float(text.replace("−", "-")) for text in chart_text(browser)[-3 * len(labels) :]]
-    columns = [numbers[start : start + len(labels)] for start in range(0, len(numbers), len(labels))]
-    return dict(zip(labels, zip(*columns, strict=True), strict=True))
+    rows = browser.evaluate(
+        "[...document.querySelectorAll('#measures tr')].map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    assert len(rows) == len(names)
+    return {name: [float(text.replace("−", "-")) for text in row[1:]] for name, row in zip(names, rows, strict=True)}
+
+
+def measure_names(browser):
+    return browser.evaluate("[...document.querySelectorAll('#measures tr')].map(row => row.cells[0].textContent)")
 
 
 def test_the_report_is_one_file_with_story_and_captions(report):
@@ -201,14 +206,14 @@ def test_the_explorer_offers_what_the_study_has(tiny, browser, width):
 
     opened(browser, tiny, "synthetic linear, MLP: Saliency")
     choose(browser, "reference", "the true effects")
-    assert "Pearson correlation, compared with the true effects" in chart_text(browser)
+    assert {"Pearson correlation", "compared with the true effects"} <= set(chart_text(browser))
     assert "approximated − exact" in chart_text(browser)
     drawn = marks(browser, "symbol")
     choose(browser, "measure", "relative_error")
     assert marks(browser, "symbol") != drawn
     # The metric stays what it was when another comparison is chosen.
     choose(browser, "#comparison", 3)
-    assert "Relative L2 error, compared with the reference attribution" in chart_text(browser)
+    assert {"Relative L2 error", "compared with the reference attribution"} <= set(chart_text(browser))
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -232,12 +237,43 @@ def test_the_explorer_shows_the_numbers_of_the_files(tiny, browser, dataset, mod
         known = [name for name in METRICS if rows[name].notna().any()]
         assert (set(METRICS) - set(known)) == ({"sign_agreement"} if method == "saliency" else set())
         features = {"digits": "top 7 of 64", "synthetic_linear": "top 2 of 12"}[dataset]
-        assert any(features in text for text in chart_text(browser))
+        assert any(features in text for text in measure_names(browser))
         for name in known:
             metric = METRICS[name]
             row, median, perfect = measures(browser, known)[name]
             assert (row, median) == pytest.approx((rows.loc[sample, name], rows[name].median()), rel=5e-4, abs=1e-12)
             assert perfect == metric.best
+
+
+@in_a_browser
+@pytest.mark.parametrize("width", [390, 1366])
+def test_two_comparisons_stand_beside_each_other_with_the_same_row_and_metric(tiny, browser, width):
+    browser.resize(width, 768)
+    opened(browser, tiny, "synthetic linear, MLP: Saliency")
+    second = offered(browser, "#bindings select[name=sample_sample]")[1]
+    choose(browser, "sample_sample", second)
+    browser.evaluate("document.getElementById('beside').click()")
+    other = "document.querySelector('#bindings-2 select[name={}]')?.value"
+    here = "document.querySelector('#bindings select[name={}]').value"
+    # The same comparison, row and metric, and another source.
+    browser.wait(f"{other.format('source_source')} === 'forward differences, h = 2'")
+    assert browser.evaluate(here.format("source_source")) == "forward differences, h = 0.5"
+    assert browser.evaluate(other.format("sample_sample")) == second
+    choose(browser, "measure", "relative_error")
+    browser.wait(f"{other.format('measure')} === 'relative_error'")
+    assert browser.evaluate(here.format("source_source")) == "forward differences, h = 0.5"
+    boxes = "[...document.querySelectorAll('.panel')].map(item => item.getBoundingClientRect()).map(({x, y}) => [x, y])"
+    (x, y), (x_2, y_2) = browser.evaluate(boxes)
+    assert (x < x_2 and y == y_2) if width > 1000 else (x == x_2 and y < y_2)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.evaluate(
+        "[...document.querySelectorAll('.chart')].every(item => item.scrollWidth <= item.clientWidth)"
+    )
+    # Drawn once more, the maps are still there; then one is alone again.
+    choose(browser, "#comparison", 3)
+    assert browser.evaluate("document.querySelectorAll('#chart .mark-rect path').length") >= 4 * 64
+    browser.evaluate("document.getElementById('beside').click()")
+    browser.wait("document.querySelectorAll('.panel').length === 1")
 
 
 @in_a_browser

@@ -93,6 +93,28 @@ def test_boxes_are_over_all_rows_and_points_in_the_order_of_the_samples(tmp_path
             np.testing.assert_allclose(shown, values[metric].iloc[:MOST_POINTS], rtol=5e-6)
 
 
+def test_sources_stand_in_the_order_of_figures_and_the_nearest_one_is_recommended(tmp_path):
+    results = [attributions((5,)), *(attributions((5,), step) for step in (2.0, 10.0, 0.5, 1.0))]
+    for result in results[3:]:
+        result.metadata.update(family="all", gradient=f"all-h{result.metadata['setting']:g}")
+    exact, *others = written(tmp_path, results)
+    write_table(tmp_path / "metrics.parquet", evaluate_method([exact], others), {})
+    # By their names, the families would stand the other way round.
+    families = FAMILIES | {"all": FAMILIES["forward"] | {"label": "all features"}}
+    described = {"labels": LABELS, "families": families, "is_image": False}
+    item = read_comparison(NAMES, tmp_path / "metrics.parquet", exact, others, **described)
+    found = data(item)
+    ordered = [
+        *("forward differences, h = 2", "forward differences, h = 10", "all features, h = 0.5", "all features, h = 1")
+    ]
+    assert [box["source"] for box in found["boxes"]] == ordered
+    assert list(dict.fromkeys(row["source"] for row in found["differences"])) == ordered
+    # The maps are farther from the reference in proportion to the step.
+    assert found["recommended"] == "all features, h = 0.5"
+    (chosen,) = [own["value"] for own in comparison_chart(item, found)["params"] if own["name"] == "source"]
+    assert chosen == [{"source": "all features, h = 0.5"}]
+
+
 def test_the_nearest_source_is_found_before_numbers_are_rounded(tmp_path):
     item, _ = comparison(tmp_path, (5,), samples=4)
     # Correlations that are 1 with six digits, two errors that are equally small, and no cosine.
@@ -254,7 +276,7 @@ def test_the_page_is_the_same_every_time_and_holds_everything(tmp_path):
     parsed.feed(html)
     assert not parsed.loaded
     assert "default-src 'none'" in html
-    (held,) = json.loads(gzip.decompress(base64.b64decode(parsed.texts["data"])))
+    (held,) = json.loads(gzip.decompress(base64.b64decode(parsed.texts["data"])))["comparisons"]
     assert (held["group"], held["name"]) == ("data, Net", "</script>")
     found = data(item)
     assert all(held["chart"]["datasets"][name] == found[name] for name in ("boxes", "points", "rows", "differences"))

@@ -56,6 +56,11 @@ class Comparison:
             return str(look["label"])
         return f"{look['label']}, {wording.setting(setting, look)}"
 
+    def place(self, family: str, setting: float | None) -> tuple[int, float]:
+        """Return the place of a gradient source among the others, as in figures."""
+        without = setting is None or math.isnan(setting)
+        return list(self.families).index(family), -math.inf if without else float(setting or 0)
+
     def map_shape(self, side: int) -> list[int]:
         """Return the shape of a map that is coarsened to a longest side."""
         shape = self.exact.metadata["feature_shape"]
@@ -101,6 +106,7 @@ def limits(comparisons: Sequence[Comparison]) -> Limits:
 def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
     """Return the data of the charts of a comparison, ready for JSON.
 
+    ``recommended``: the source with the smallest median relative error against the reference.
     ``boxes``: a row for each reference and source, with the distribution of each metric. ``points``: a row for each of
     them and sample, with the values. ``scales``: for each reference and metric, the ends of an axis and whether it is
     logarithmic. ``shape`` of a map, and the ``features`` of a table by number. ``rows``: for each sample with maps, the
@@ -118,10 +124,15 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
         boxes += [row | {"reference": reference} for row in own]
         points += [row | {"reference": reference, "mapped": row["sample"] in mapped} for row in dots]
     side = room.side
+    approximated = sorted(
+        item.approximated, key=lambda result: item.place(result.metadata["family"], result.metadata["setting"])
+    )
+    nearest = [box["source"] for box in boxes if box["reference"] == REFERENCE and box["relative_error"]["nearest"]]
     exact = _maps(item, item.exact, mapped, side)
     extra = {} if item.exact.truth is None else {"truth": item.exact.truth[_rows(item.exact, mapped)].astype(float)}
     features = [] if item.is_image else item.exact.names.shown or tuple(map(str, range(1, item.map_shape(side)[1] + 1)))
     return {
+        "recommended": next(iter(nearest), _source(item, approximated[0])),
         "boxes": boxes,
         "points": points,
         "scales": _scales(boxes, points),
@@ -139,11 +150,15 @@ def chart_data(item: Comparison, room: Limits) -> dict[str, Any]:
         ],
         "differences": [
             {"sample": sample, "source": source, **_packed(values - base, "difference")}
-            for result in item.approximated
-            for source in [item.source(result.metadata["family"], result.metadata["setting"])]
+            for result in approximated
+            for source in [_source(item, result)]
             for sample, values, base in zip(mapped, _maps(item, result, mapped, side), exact, strict=True)
         ],
     }
+
+
+def _source(item: Comparison, result: Attributions) -> str:
+    return item.source(result.metadata["family"], result.metadata["setting"])
 
 
 def _name(item: Comparison, sample: int) -> str:
@@ -155,18 +170,18 @@ def _name(item: Comparison, sample: int) -> str:
 def _distributions(
     item: Comparison, rows: pd.DataFrame, samples: list[int]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the boxes and the points of every source, those without a setting first, then by family and setting."""
+    """Return the boxes and the points of every source, in the order of figures."""
     medians = rows.groupby("gradient", observed=True)[[*METRICS]].median()
     best = {name: (medians[name] - metric.best).abs() for name, metric in METRICS.items()}
     boxes, points = [], []
-    ordered = rows.assign(without=rows["setting_name"] != "").groupby(
-        ["without", "family", "setting", "gradient"], dropna=False, observed=True
-    )
-    for (_, family, setting, gradient), table in ordered:
-        source, values = (
-            item.source(str(family), float(str(setting))),
-            table.set_index("sample")[[*METRICS]].astype(float),
+    groups = [
+        (str(family), float(str(setting)), gradient, table)
+        for (family, setting, gradient), table in rows.groupby(
+            ["family", "setting", "gradient"], dropna=False, observed=True
         )
+    ]
+    for family, setting, gradient, table in sorted(groups, key=lambda group: item.place(*group[:2])):
+        source, values = item.source(family, setting), table.set_index("sample")[[*METRICS]].astype(float)
         box: dict[str, Any] = {"source": source, "rows": len(table)}
         for name in METRICS:
             known = values[name].dropna()

@@ -20,7 +20,7 @@ from approxgrad.report.pages import page, template
 
 TITLE = "Explore the attributions"
 BOX_COLOUR = "#a6cbe3"
-WIDTH, SIDE = 700, 180  # width of a chart and longest side of a map, in pixels
+WIDTH, SIDE, MOST_BOX = 700, 180, 34  # most pixels: width of a chart, longest side of a map, width of a box
 MOST_FEATURES = 40  # features of a table whose bars are drawn: those with the largest exact attributions
 COLOURS = (VERMILLION, BLUE, GREEN)  # of what is compared with, of approximated attributions, and of true effects
 CONFIG = {
@@ -41,18 +41,15 @@ SOURCE, SAMPLE = (
 def explorer_page(comparisons: Sequence[Comparison]) -> str:
     """Return the page, HTML with all scripts and data inside; the same comparisons give the same bytes."""
     room = limits(comparisons)
-    charts = [
-        {
-            "group": f"{item.labels['dataset']}, {item.labels['model']}",
-            "name": item.labels["method"],
-            "chart": comparison_chart(item, chart_data(item, room)),
-        }
-        for item in comparisons
-    ]
+    charts = [_entry(item, chart_data(item, room)) for item in comparisons]
     version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
     parts = {
         "library": vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version),
-        "data": json.dumps(charts, separators=(",", ":"), allow_nan=False),
+        "data": json.dumps(
+            {"width": WIDTH, "side": SIDE, "box": MOST_BOX, "comparisons": charts},
+            separators=(",", ":"),
+            allow_nan=False,
+        ),
     }
     body = template("explorer.html")
     for name, text in parts.items():
@@ -61,6 +58,17 @@ def explorer_page(comparisons: Sequence[Comparison]) -> str:
             f"{{{{ {name} }}}}", base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")
         )
     return page(TITLE, body, scripts=[template("explorer.js")], styles=[template("explorer.css")])
+
+
+def _entry(item: Comparison, data: dict[str, Any]) -> dict[str, Any]:
+    """Return a comparison with its names, its charts and what decides how these fit into a window."""
+    return {
+        "group": f"{item.labels['dataset']}, {item.labels['model']}",
+        "name": item.labels["method"],
+        "shape": data["shape"],
+        "sources": len({row["source"] for row in data["boxes"]}),
+        "chart": comparison_chart(item, data),
+    }
 
 
 def comparison_chart(item: Comparison, data: dict[str, Any]) -> dict[str, Any]:
@@ -74,13 +82,14 @@ def comparison_chart(item: Comparison, data: dict[str, Any]) -> dict[str, Any]:
     boxes = len({row["source"] for row in data["boxes"]})
     fixed = _chart(tuple(data["shape"]), item.is_image, "truth" in data["rows"][0], boxes, item.against)
     views = {parameter["name"]: parameter for parameter in fixed["params"]}
-    middle = list(sources)[len(sources) // 2]
     parameters = [
+        {"name": "box", "value": MOST_BOX},
         {"name": "scales", "value": data["scales"]},
         {"name": "labels", "value": labels},
         {"name": "measure", "value": next(iter(labels)), "bind": _list("Measure", labels)},
         {"name": "reference", "value": next(iter(references)), "bind": _list("Compared with", references)},
-        views["source"] | {"value": [{"source": middle}], "bind": {"source": _list("Gradient source", sources)}},
+        views["source"]
+        | {"value": [{"source": data["recommended"]}], "bind": {"source": _list("Gradient source", sources)}},
         views["sample"] | {"value": [{"sample": next(iter(rows))}], "bind": {"sample": _list("Test row", rows)}},
     ]
     datasets = {name: data[name] for name in ("boxes", "points", "rows", "differences", "features")}
@@ -96,7 +105,7 @@ def _list(title: str, labels: Mapping[Any, str]) -> dict[str, Any]:
 def _chart(shape: tuple[int, int], is_image: bool, has_truth: bool, boxes: int, against: str) -> dict[str, Any]:
     """Return what comparisons of one form share: the charts without data and choices, which take long to check."""
     maps = _image(shape, against) if is_image else _bars(has_truth, against)
-    chart = alt.vconcat(_distribution(boxes), maps, _measures()).resolve_scale(color="independent")
+    chart = alt.vconcat(_distribution(boxes), maps).resolve_scale(color="independent")
     specification: dict[str, Any] = chart.to_dict() | {"config": CONFIG}
     # The address of the schema: nothing loads it, but the page shall not name one.
     del specification["$schema"]
@@ -139,7 +148,7 @@ def _distribution(sources: int) -> Any:
     boxes = boxes.transform_calculate(n="datum[measure].n", nearest="datum[measure].nearest ? 'yes' : 'no'").encode(
         x=x, tooltip=tooltip
     )
-    size = min(34, WIDTH // (2 * sources))
+    size = alt.ExprRef("box")
     points = plotted(alt.Chart(alt.NamedData("points")), value="datum[measure]").transform_filter(
         "isValid(datum.value)"
     )
@@ -150,7 +159,7 @@ def _distribution(sources: int) -> Any:
         tooltip=["source:N", alt.Tooltip("sample:Q", title="test row"), alt.Tooltip("value:Q", format=".5g")],
     )
     shown = points.transform_filter(SOURCE).transform_filter(SAMPLE)
-    title = "labels[measure] + ', compared with ' + reference"
+    title = "[labels[measure], 'compared with ' + reference]"
     return alt.layer(
         boxes.mark_rule(color=BLACK).encode(y=y("low"), y2="y_high"),
         boxes.mark_bar(stroke=BLACK, strokeWidth=0.7, cursor="pointer", size=size).encode(
@@ -228,6 +237,7 @@ def _bars(has_truth: bool, against: str) -> alt.VConcatChart:
         .transform_lookup("number", alt.LookupData(alt.NamedData("features"), "number", ["feature"]))
     )
     tooltip = [alt.Tooltip("feature:N"), alt.Tooltip("input:N", title="its value")]
+    axis = alt.Axis(minExtent=42, format="~g")
     in_order = alt.EncodingSortField("number", order="ascending")
     x = alt.X("feature:N", title="feature", sort=in_order, axis=alt.Axis(labelAngle=-40, labelLimit=120))
     colour = alt.Color(
@@ -239,38 +249,14 @@ def _bars(has_truth: bool, against: str) -> alt.VConcatChart:
         .encode(
             x=x,
             xOffset=alt.XOffset("kind:N", sort=[*kinds]),
-            y=alt.Y("value:Q", title="attribution", axis=alt.Axis(minExtent=42)),
+            y=alt.Y("value:Q", title="attribution", axis=axis),
             color=colour,
             tooltip=[*tooltip, "kind:N", alt.Tooltip("value:Q", format=".4g")],
         )
     )
     differences = features.mark_bar(color=BLUE).encode(
         x=x,
-        y=alt.Y("difference:Q", title=f"approximated − {against}", axis=alt.Axis(minExtent=42)),
+        y=alt.Y("difference:Q", title=f"approximated − {against}", axis=axis),
         tooltip=[*tooltip, alt.Tooltip("difference:Q", format=".4g")],
     )
     return alt.vconcat(values.properties(width=WIDTH, height=220), differences.properties(width=WIDTH, height=120))
-
-
-def _measures() -> Any:
-    """Return a table of every metric: of the chosen row, its median over all rows, and for perfect agreement."""
-
-    def column(name: str, chart: alt.Chart) -> alt.Chart:
-        known = chart.transform_calculate(text="isValid(datum.value) ? format(datum.value, '.4~g') : 'undefined'")
-        return known.mark_text().encode(
-            x=alt.XDatum(name, type="nominal", axis=alt.Axis(orient="top", title=None, labelAngle=0)),
-            y=alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=250)),
-            text="text:N",
-        )
-
-    def chosen(name: str) -> alt.Chart:
-        own = alt.Chart(alt.NamedData(name)).transform_filter("datum.reference == reference").transform_filter(SOURCE)
-        metrics = alt.LookupData(alt.NamedData("metrics"), "metric", ["label"])
-        values = own.transform_fold([*METRICS], as_=["metric", "value"])
-        return values.transform_lookup("metric", metrics).transform_filter("datum.label")
-
-    row = chosen("points").transform_filter(SAMPLE)
-    median = chosen("boxes").transform_calculate(value="datum.value.median")
-    perfect = alt.Chart(alt.NamedData("metrics")).transform_calculate(value="datum.best")
-    columns = column("this row", row), column("median", median), column("perfect", perfect)
-    return alt.layer(*columns).properties(width=300, height=22 * len(METRICS))
