@@ -94,6 +94,9 @@ class BatchedGradient:
     records_graphs: ClassVar[bool] = False
     """Whether evaluations record a graph for a backward pass, which needs more memory and plain functions of torch."""
 
+    few_evaluations: bool = False
+    """Whether evaluations are so few that it does not pay to make them faster."""
+
     def __init__(
         self, batch_size: int | None = None, *, memory_budget: int | None = None, check_rows: bool = True
     ) -> None:
@@ -136,7 +139,7 @@ class BatchedGradient:
             check_rows=check_rows and self.check_rows,
             batch_size=self.batch_size,
             budget=self.budget(inputs[0].device),
-            faster=not self.records_graphs,
+            faster=not (self.records_graphs or self.few_evaluations),
         )
         self.check_evaluations += made.evaluations
         return made

@@ -31,7 +31,6 @@ EPSILONS = 16
 """Roundings of short numbers by which trial differences may be off."""
 
 
-
 @dataclass(frozen=True)
 class _Known:
     """A plan, with all that it follows from."""

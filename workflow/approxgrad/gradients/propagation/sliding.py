@@ -92,7 +92,8 @@ class MaxPoolForm(Form):
         if not self._apart:
             return [PaddedMap(gap, *after, 0.0) for gap in gaps]
         joined = gaps.unflatten(0, rule.kernel).movedim((0, 1), (-3, -1)).flatten(-4, -3).flatten(-2, -1)
-        return PaddedMap(joined, *map(_read_by, after, rule.kernel), 0.0)
+        y, x = map(_read_by, after, rule.kernel)
+        return PaddedMap(joined, y, x, 0.0)
 
     def change(self, windows: Sequence[Window], maps: Any, axes: Axes, block: Block) -> Window:
         """Return the changes of the result."""
