@@ -95,6 +95,7 @@ class FiniteDifference(Following):
         self.scheme = scheme
         self.nominal = nominal
         self.evaluation = checked_evaluation(evaluation)
+        self.few_evaluations = evaluation == "propagated"
         if arithmetic not in (None, *ARITHMETICS):
             raise ValueError(f"arithmetic: got {arithmetic!r}, expected one of {', '.join(ARITHMETICS)}")
         if arithmetic is not None and evaluation != "propagated":

@@ -180,7 +180,7 @@ class _Ablation:
                 found = propagator.replaced(other) if masks is None else propagator.masked(masks, count, other)
                 for places, change in found:
                     changes[row, places] = select(change.flatten(0, 1), number[places]).double()
-                for wrapper in wrappers(self._stream.model):
+                for wrapper in wrappers(self._stream.given):
                     wrapper.advance(count + 1)
         check_finite(changes.flatten(), lambda item: f"input {item // count} with part {item % count} replaced")
         return changes

@@ -10,8 +10,9 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, parametrize
 
 from approxgrad import FiniteDifference
+from approxgrad.gradients.evaluating.wrapping import ModelWrapper
 from approxgrad.gradients.propagation import engine
-from approxgrad.gradients.propagation.unchanged import record
+from approxgrad.gradients.propagation.unchanged import recorded
 
 factor = 1.5  # a global that the model reads
 
@@ -226,6 +227,28 @@ def test_an_unchanged_model_is_traced_once(source, graphs):
     assert len(graphs) == 1
 
 
+def test_a_function_around_a_known_model_is_no_longer_the_model(source):
+    class Doubled(ModelWrapper):
+        same_outputs = False
+
+        def __call__(self, x):
+            return 2 * self.__wrapped__(x)
+
+    model, x = Model().eval(), images()
+    source(model, x, 1)
+    assert "a function around it combines its outputs" in outcome(source, Doubled(model), x)
+
+
+def test_a_target_that_a_known_model_does_not_have_is_refused(source):
+    model, x = Model().eval(), images()
+    source(model, x, 1)
+    with pytest.raises(ValueError, match="target") as error:
+        source(model, x, 3)
+    with pytest.raises(ValueError, match="target") as first:
+        FiniteDifference(0.03, evaluation="propagated")(model, x, 3)
+    assert str(error.value) == str(first.value)
+
+
 def test_other_shapes_steps_and_precisions_are_traced_anew(source, graphs):
     model = Model().eval()
     source(model, images(), 1)
@@ -251,7 +274,7 @@ def test_the_same_operations_in_another_order_are_another_record():
 
     x = torch.randn(1, 4)
     records = [
-        record(network(function), x)
+        recorded(network(function), x)
         for function in (
             lambda x: (x.sin(), x.cos(), x.sin() + x.cos())[2],
             lambda x: (x.sin(), x.cos(), x.cos() + x.sin())[2],
@@ -284,4 +307,4 @@ def test_what_cannot_be_compared_has_no_record():
     ):
         own = nn.Identity()
         own.forward = function
-        assert record(own, torch.randn(1, 4)) is None
+        assert recorded(own, torch.randn(1, 4)) is None

@@ -94,6 +94,9 @@ class BatchedGradient:
     records_graphs: ClassVar[bool] = False
     """Whether evaluations record a graph for a backward pass, which needs more memory and plain functions of torch."""
 
+    few_evaluations: bool = False
+    """Whether evaluations are so few that it does not pay to make them faster."""
+
     def __init__(
         self, batch_size: int | None = None, *, memory_budget: int | None = None, check_rows: bool = True
     ) -> None:
@@ -136,7 +139,7 @@ class BatchedGradient:
             check_rows=check_rows and self.check_rows,
             batch_size=self.batch_size,
             budget=self.budget(inputs[0].device),
-            faster=not self.records_graphs,
+            faster=not (self.records_graphs or self.few_evaluations),
         )
         self.check_evaluations += made.evaluations
         return made
@@ -159,6 +162,8 @@ class Stream:
 
     Attributes
     ----------
+    given : callable
+        The model as it was given.
     inputs, rows, device
         The inputs, checked and detached, each of shape (N, ...); their number N and their device.
     arguments, indices
@@ -179,7 +184,7 @@ class Stream:
         self.arguments = as_tuple(additional_arguments)
         self.rows, self.device = len(self.inputs[0]), self.inputs[0].device
         self.indices = target_indices(target, self.rows, self.device)
-        self._source, self._given = source, model
+        self._source, self.given = source, model
         self._known = self._ready = prepared(model)
         self._size: int | None = None
 
@@ -189,13 +194,13 @@ class Stream:
     def ready(self) -> PreparedModel:
         """The prepared model."""
         if self._ready is None:
-            self._ready = self._source.prepare(self._given, self.inputs, self.arguments, self.indices)
+            self._ready = self._source.prepare(self.given, self.inputs, self.arguments, self.indices)
         return self._ready
 
     @property
     def model(self) -> Model:
         """What is evaluated: the prepared model, or a given one that wraps it."""
-        return self.ready if self._known is None else self._given
+        return self.ready if self._known is None else self.given
 
     @property
     def size(self) -> int:

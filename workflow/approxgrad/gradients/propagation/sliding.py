@@ -92,7 +92,8 @@ class MaxPoolForm(Form):
         if not self._apart:
             return [PaddedMap(gap, *after, 0.0) for gap in gaps]
         joined = gaps.unflatten(0, rule.kernel).movedim((0, 1), (-3, -1)).flatten(-4, -3).flatten(-2, -1)
-        return PaddedMap(joined, *map(_read_by, after, rule.kernel), 0.0)
+        y, x = map(_read_by, after, rule.kernel)
+        return PaddedMap(joined, y, x, 0.0)
 
     def change(self, windows: Sequence[Window], maps: Any, axes: Axes, block: Block) -> Window:
         """Return the changes of the result."""
@@ -123,16 +124,15 @@ class MaxPoolForm(Form):
     def _moved(self, window: Window, gaps: PaddedMap, axes: Axes, block: Block) -> Tensor:
         """Return gap + change of all that the windows of the result read; beside the window there is no change."""
         data, (y, x) = window.data, map(_read_by, axes, self.rule.kernel)
-        copies, rows, positions = data.shape[:3], len(block.rows), x.positions
-        moved = data.new_empty(*copies, rows, positions, y.width, x.width, data.shape[7])
+        moved = data.new_empty(*data.shape[:3], len(block.rows), x.positions, y.width, x.width, data.shape[7])
         for part, gap in gaps.views(block):
             moved[part] = gap
         # The map of the gaps begins with its padding.
-        shifted = (
-            replace(own, starts=tuple(start + gap for start in own.starts))
-            for own, gap in zip((window.y, window.x), self.rule.padding, strict=True)
+        down, across = (
+            replace(own, starts=tuple(start - padding for start in own.starts))
+            for own, padding in zip((y, x), self.rule.padding, strict=True)
         )
-        place(replace(window, y=next(shifted), x=next(shifted)), moved, y, x, block, share=1)
+        place(window, moved, down, across, block, share=1)
         return moved
 
 

@@ -25,7 +25,7 @@ class UnknownValueError(Exception):
     """Raised for what an operation reads or makes that cannot be compared later."""
 
 
-def record(model: nn.Module, row: Tensor) -> tuple[Any, ...] | None:
+def recorded(model: nn.Module, row: Tensor) -> tuple[Any, ...] | None:
     """Return what a model does with a row, which equals another record only if both are the same function.
 
     Parameters
