@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SNAKEMAKE_FILES := workflow/Snakefile workflow/rules
 
-.PHONY: help plan run redraw report verify bench docs test soak lint format setup lock clean
+.PHONY: help plan run redraw report verify bench wheels docs test soak lint format setup lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -29,6 +29,12 @@ verify: setup ## Compute a random part of the default study again and compare
 bench: setup ## Time the engine beside its peers; writes docs/performance.md
 	$(BIN)/python -m bench.propagation
 	$(BIN)/python -m bench
+
+wheels: ## Collect in .wheels what a machine with torch but without a network lacks for the benchmark of its GPU
+	rm -rf .wheels
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
+		--implementation cp --platform manylinux_2_17_x86_64 --dest .wheels --requirement bench/gpu-requirements.txt
+	@test $$(du -sm .wheels | cut -f1) -lt 60 || { echo "wheels: more than 60 MiB, which is too much to carry"; exit 1; }
 
 docs: setup ## Build the documentation site into docs/_build/html
 	$(BIN)/python docs/columns.py && $(BIN)/python docs/figures.py

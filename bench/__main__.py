@@ -1,9 +1,13 @@
-"""Run the benchmark: ``python -m bench`` writes docs/performance.md, a figure and the parquet files behind them."""
+"""Run the benchmark: ``python -m bench`` writes docs/performance.md, a figure and the parquet files behind them.
+
+With ``--minutes`` it measures within that time what is to be known about a GPU (:mod:`bench.prepared`).
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -56,12 +60,23 @@ def main() -> None:
     """Measure, and write the results."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="only check that everything runs (numbers mean nothing)")
-    parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the results (default: docs)")
+    parser.add_argument(
+        "--output", type=Path, help="folder of the results (default: docs, of a GPU docs/performance/gpu)"
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
+    parser.add_argument("--minutes", type=float, help="measure a GPU, for so long; tables go to OUTPUT")
     arguments = parser.parse_args()
     settings = QUICK if arguments.quick else FULL
     device = set_up_torch(arguments.device, arguments.threads)
+    if arguments.minutes is not None:
+        from bench.prepared import GPU_TABLES, run
+
+        sys.exit(
+            min(1, run(device, arguments.threads, arguments.minutes, arguments.output or GPU_TABLES, arguments.quick))
+        )
+    if device.type == "cuda":
+        parser.error("on a GPU, give --minutes, such as 8; on the CPU, --device cpu")
 
     def images(name: str, count: int = 1) -> dict[str, object]:
         return {"name": name, "side": settings["side"], "device": device, "images": count}
@@ -92,7 +107,7 @@ def main() -> None:
         "scaling": growth,
         "memory": memory,
     }
-    write_report(arguments.output, tables, device, arguments.threads, settings, product)
+    write_report(arguments.output or Path("docs"), tables, device, arguments.threads, settings, product)
 
 
 if __name__ == "__main__":

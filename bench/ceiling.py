@@ -46,7 +46,7 @@ def share_of_ceiling(
     for name, model in models.items():
         count = 16
         while count <= LARGEST_BATCH:
-            work = partial(_dense, model, torch.randn(count, *subject.images.shape[1:], device=device))
+            work = partial(dense, model, torch.randn(count, *subject.images.shape[1:], device=device))
             ways[f"{name} {count}"], sizes[f"{name} {count}"] = work, count
             start = time.perf_counter()
             work()
@@ -88,7 +88,8 @@ def matrix_product_rate(device: torch.device, side: int, repeats: int, seconds: 
     return float(rates(interleaved({"product": product}, repeats, seconds, device))["median"].iloc[0]) / 1e9
 
 
-def _dense(model: nn.Module, batch: torch.Tensor) -> int:
+def dense(model: nn.Module, batch: torch.Tensor) -> int:
+    """Evaluate a ready batch, and return its size."""
     with torch.inference_mode():
         model(batch)
     return len(batch)

@@ -21,9 +21,9 @@ from approxgrad.gradients.evaluating.prepared import PreparedModel
 from approxgrad.gradients.evaluating.targets import target_indices
 from approxgrad.models.device import set_up_torch
 from bench.subjects import STEP, TARGET, Subject, some_features, subject
-from bench.timing import Work, interleaved_processes, rates, synchronise
+from bench.timing import Work, interleaved_in_turn, interleaved_processes, rates, synchronise
 
-PERTURBATIONS = (16, 64, 256, 1024)
+PERTURBATIONS = {"cpu": (16, 64, 256, 1024), "cuda": (64, 256, 1024, 3072)}
 LOOP, ABLATION, TUNED, ENGINE = "element loop", "FeatureAblation", "FeatureAblation, same layout", "approxgrad"
 COMPILED = "approxgrad, compiled"
 
@@ -155,12 +155,20 @@ def path(own: Subject, points: int) -> Tensor:
 
 
 def compare(
-    own: Subject, path_points: int, sizes: dict[str, int], compiled: bool, threads: int, repeats: int, seconds: float
+    own: Subject,
+    path_points: int,
+    sizes: dict[str, int],
+    compiled: bool,
+    threads: int,
+    repeats: int,
+    seconds: float,
+    *,
+    processes: bool = True,
 ) -> pd.DataFrame:
-    """Time the peers on Saliency (one point) or the points of Integrated Gradients, in turns and in own processes.
+    """Time the peers on Saliency (one point) or the points of Integrated Gradients, in turns.
 
     `sizes` are the derivatives in one unit of work, of the element ``loop`` and of what is ``batched``; if `compiled`,
-    the engine is timed with the compiled model too.
+    the engine is timed with the compiled model too. With `processes`, each peer has a process of its own.
 
     Returns
     -------
@@ -172,14 +180,15 @@ def compare(
     """
     device = own.images.device
     many = max(1, sizes["batched"] // path_points)
+    turns = interleaved_processes if processes else interleaved_in_turn
 
     def peer(way: str, derivatives: int = many, perturbations: int | None = None) -> Peer:
         return Peer(way, own.name, own.images.shape[-1], device, threads, path_points, derivatives, perturbations)
 
-    best, *others = [setting for setting in PERTURBATIONS if setting <= many] or [many]
+    best, *others = [setting for setting in PERTURBATIONS[device.type] if setting <= many] or [many]
     if others:
         tried = {str(setting): peer(ABLATION, perturbations=setting).make for setting in (best, *others)}
-        trial = rates(interleaved_processes(tried, 2, 0, device))
+        trial = rates(turns(tried, 2, 0, device))
         best = int(trial.loc[trial["median"].idxmax(), "way"])
     peers = [
         peer(LOOP, sizes["loop"]),
@@ -189,7 +198,7 @@ def compare(
     ]
     if compiled:
         peers.append(peer(COMPILED))
-    table = rates(interleaved_processes({each.way: each.make for each in peers}, repeats, seconds, device))
+    table = rates(turns({each.way: each.make for each in peers}, repeats, seconds, device))
     whole = path_points * np.array([each.evaluations(own.features, own.features) for each in peers])
     few = some_features(own, sizes["loop"])
     exact = engine(own.model, path(own, path_points), few).float()

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
+from approxgrad import __version__
 from approxgrad.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILLION, applied_style, save
 from approxgrad.models.kind import MODELS
 from bench.ceiling import COMPILED, ENGINE
@@ -55,8 +56,9 @@ def machine_line(device: torch.device, threads: int) -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
         models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         hardware = f"{models[0] if models else platform.machine()}, {threads} threads"
-    versions = ", ".join(f"{name} {version(name)}" for name in ("approxgrad", "torch", "captum", "numpy"))
-    return f"{hardware}; Python {platform.python_version()}, {versions}"
+    # A checkout that is not installed has no metadata.
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "captum", "numpy"))
+    return f"{hardware}; Python {platform.python_version()}, approxgrad {__version__}, {versions}"
 
 
 @applied_style()

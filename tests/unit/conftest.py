@@ -24,6 +24,11 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker("soak")
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     """The models are tiny: threads would cost more than they save."""

@@ -110,6 +110,8 @@ def pretended_gpu(monkeypatch: Any, memory: int = 2**30) -> Iterator[PretendedGp
     torch._C._ensureCUDADeviceGuardSet()
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (memory, memory))
+    for name, value in (("memory_allocated", 0), ("memory_reserved", 0), ("get_per_process_memory_fraction", 1.0)):
+        monkeypatch.setattr(torch.cuda, name, lambda device=None, value=value: value)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     # Tracing takes them for ordinary tensors.
     monkeypatch.setattr(proxy_tensor, "HANDLED_TYPES", (*proxy_tensor.HANDLED_TYPES, OnGpu))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from approxgrad.figures.plotting import plot_attribution
     from approxgrad.gradients.directional.directions import DirectionalDifference
     from approxgrad.gradients.directional.spectrum import Spectrum
+    from approxgrad.gradients.evaluating.full_float32 import allow_tf32
     from approxgrad.gradients.exact import ExactGradient
     from approxgrad.gradients.finite_differences import FiniteDifference
     from approxgrad.gradients.published.path_estimates import GEEX, GEFA
@@ -49,6 +50,7 @@ __all__ = [
     "Spectrum",
     "StepChoice",
     "TreeModel",
+    "allow_tf32",
     "attribute",
     "choose_step",
     "explain",
@@ -76,6 +78,7 @@ _MODULES = {
     "Spectrum": "approxgrad.gradients.directional.spectrum",
     "StepChoice": "approxgrad.steps.choice",
     "TreeModel": "approxgrad.models.tree_model",
+    "allow_tf32": "approxgrad.gradients.evaluating.full_float32",
     "attribute": "approxgrad.methods.attribution",
     "choose_step": "approxgrad.steps.choice",
     "explain": "approxgrad.explaining.explanation",

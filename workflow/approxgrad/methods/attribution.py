@@ -133,7 +133,7 @@ def attribute(
     if hasattr(own, "baseline"):
         beginning = options.get("baselines", 0)
         starts = bound.packed(beginning) if bound else broadcast_baselines(given.baselines(beginning), given.inputs)
-    indices = target_indices(given.target(target), len(given.inputs))
+    indices = target_indices(given.target(target), len(given.inputs), given.inputs.device)
     groups = bound.groups() if bound else [(slice(None), given.model)]
     results, residuals = [], []
     for rows, function in groups:
@@ -170,7 +170,7 @@ def attribute_with(
 
     `baselines` broadcast to the inputs.
     """
-    indices = target_indices(target, len(inputs))
+    indices = target_indices(target, len(inputs), inputs.device)
     per_input: Any = None
     if indices is not None:
         # The forms that captum repeats along a path: a vector for flat outputs, else a list of tuples.

@@ -47,12 +47,19 @@ def test_weights_in_order_are_not_copied():
 
 
 def test_default_budgets(monkeypatch):
-    free = 6 * 2**30
+    free, taken, cached, share = 6 * 2**30, 0, 0, 1.0
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 8 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: taken)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: cached)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: share)
     assert memory_budget(torch.device("cpu")) == 512 * 2**20
     assert memory_budget(torch.device("cuda")) == 2 * 2**30
     free = 2**30  # another process uses the same GPU
     assert memory_budget(torch.device("cuda")) == int(0.8 * 2**30)
+    taken, cached = 2**29, 5 * 2**29  # of which this process keeps 2 GiB for reuse
+    assert memory_budget(torch.device("cuda")) == 2 * 2**30
+    share = 0.25  # of the GPU, which is all that torch may take
+    assert memory_budget(torch.device("cuda")) == 2**29
 
 
 @given(total=st.integers(1, 3000), largest=st.integers(1, 400))

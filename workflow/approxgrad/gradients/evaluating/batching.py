@@ -31,13 +31,17 @@ LARGEST_BATCH = 4096  # beyond this size the overhead per call is negligible for
 def memory_budget(device: torch.device) -> int:
     """Return the default memory budget on a device, in bytes.
 
-    On a GPU that nothing else uses it depends only on the kind of GPU, so that batch sizes, and the last digits of
-    results, are the same from run to run.
+    On a GPU that nothing else uses it depends only on the kind of GPU, and on the share of it that torch may have, so
+    that batch sizes, and the last digits of results, are the same from run to run.
     """
     if device.type != "cuda":
         return CPU_MEMORY_BUDGET
     free, total = torch.cuda.mem_get_info(device)
-    return int(min(GPU_MEMORY_SHARE * total, GPU_FREE_SHARE * free))
+    taken, cached = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
+    allowed = int(total * torch.cuda.get_per_process_memory_fraction(device))
+    # What torch keeps for reuse is free, although the driver says otherwise.
+    free = min(free + cached - taken, allowed - taken)
+    return max(1, int(min(GPU_MEMORY_SHARE * allowed, GPU_FREE_SHARE * free)))
 
 
 def batch_size(

@@ -59,7 +59,8 @@ def full_float32() -> Iterator[None]:
 
 def _of_gpu() -> list[Any]:
     """Return torch's settings that count on a GPU."""
-    return [torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul]
+    backends: Any = torch.backends  # not typed as a whole
+    return [backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul]
 
 
 def _is_short(setting: Any) -> bool:
@@ -69,7 +70,8 @@ def _is_short(setting: Any) -> bool:
 def _switch_off() -> Restore:
     """Set what is short to full precision, and return what puts it back, last first."""
     # Tensors can be on a GPU only once CUDA is initialised.
-    settings = [torch.backends.mkldnn.matmul, *(_of_gpu() if torch.cuda.is_initialized() else [])]
+    backends: Any = torch.backends
+    settings = [backends.mkldnn.matmul, *(_of_gpu() if torch.cuda.is_initialized() else [])]
     if not any(map(_is_short, settings)):
         return []
     restore: Restore = []
