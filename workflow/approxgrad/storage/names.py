@@ -37,7 +37,8 @@ class Names:
         """Return maps (N, d) with one value for each column, the sum over its features; without groups as they are."""
         if not self.groups:
             return maps
-        return np.stack([maps[:, [own == name for own in self.groups]].sum(axis=1) for name in self.shown], axis=1)
+        columns = [[own == name for own in self.groups] for name in self.shown]
+        return np.stack([maps[:, column].sum(axis=1, dtype=np.float64) for column in columns], axis=1)
 
     def entries(
         self, inputs: NDArray[np.floating[Any]], mean: NDArray[np.floating[Any]], std: NDArray[np.floating[Any]]
