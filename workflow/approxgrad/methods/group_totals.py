@@ -85,8 +85,8 @@ def group_totals(
     own, points = configured_method(method, options), given.inputs.detach()
     if not (own.derived or own.path):
         raise ValueError(
-            f"method: {method} gives no totals of groups; expected a function of the gradient, such as input_x_gradient, "
-            "or a method with a path, such as integrated_gradients"
+            f"method: {method} gives no totals of groups; expected a function of the gradient, such as "
+            "input_x_gradient, or a method with a path, such as integrated_gradients"
         )
     starts = broadcast_baselines(given.baselines(options.get("baselines", 0)), points)
     mask = feature_mask if isinstance(feature_mask, Tensor) else torch.from_numpy(np.array(feature_mask))
