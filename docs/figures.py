@@ -19,9 +19,10 @@ OPENING = """# Figures
 <!-- made by: python docs/figures.py -->
 
 What a study draws. Each picture is there as SVG, PNG and PDF, with the numbers that it shows as CSV beside it, below
-`results/figures/`; `figures` in the [configuration](configuration.md) names the formats, and leaves out titles and notes for
-papers, which say these in their captions. Text in SVG and PDF stays text. Intervals are bootstrap intervals over the test rows, which are the same for all gradient sources of
-a data set. To read the error of an attribution, begin with [error against step](#error-against-step).
+`results/figures/`; `figures` in the [configuration](configuration.md) names the formats, and leaves out titles and
+notes for papers, which say these in their captions. Text in SVG and PDF stays text. Intervals are bootstrap intervals
+over the test rows, which are the same for all gradient sources of a data set. To read the error of an attribution,
+begin with [error against step](#error-against-step).
 """
 
 

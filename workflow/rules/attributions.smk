@@ -1,14 +1,24 @@
+from approxgrad.study.needs import (
+    choice_path,
+    evaluation_options,
+    named_choice,
+    named_pilots,
+    needs_training_rows,
+    spectrum_path,
+)
+
+
 rule choose_step:
     """Choose the step of a finite difference for a model, at its inputs or along the paths to them."""
     input:
         weights=lambda wildcards: weights_of(wildcards.dataset, wildcards.model),
         test=rules.prepare_data.output.test,
         training=lambda wildcards: (
-            rules.prepare_data.output.train if study.choice(wildcards).needs_training_rows else []
+            rules.prepare_data.output.train if named_choice(study, wildcards).needs_training_rows else []
         ),
         factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
-        extensions=lambda wildcards: extension_files(study, subject_modules(study.choice(wildcards))),
-        code=lambda wildcards: code("choose_step.py", *subject_modules(study.choice(wildcards))),
+        extensions=lambda wildcards: extension_files(study, subject_modules(named_choice(study, wildcards))),
+        code=lambda wildcards: code("choose_step.py", *subject_modules(named_choice(study, wildcards))),
     output:
         choice=STEPS,
     log:
@@ -24,17 +34,17 @@ rule choose_step:
         gpu=GPU,
     params:
         model=lambda wildcards: model_entry(wildcards.model),
-        path_options=lambda wildcards: study.choice(wildcards).path_options,
-        gradient=lambda wildcards: study.choice(wildcards).gradient.entry,
-        samples=lambda wildcards: study.choice(wildcards).samples,
+        path_options=lambda wildcards: named_choice(study, wildcards).path_options,
+        gradient=lambda wildcards: named_choice(study, wildcards).gradient.entry,
+        samples=lambda wildcards: named_choice(study, wildcards).samples,
         sample_seed=lambda wildcards: derive_seed(study.config.seed, "samples", wildcards.dataset),
-        seed=lambda wildcards: derive_seed(study.config.seed, "step", *study.choice(wildcards).keys.values()),
+        seed=lambda wildcards: derive_seed(study.config.seed, "step", *named_choice(study, wildcards).keys.values()),
         # Snakemake compares the values of parameters without their names, so numbers that may be equal share one.
-        evaluation=lambda wildcards: study.evaluation(wildcards.model),
+        evaluation=lambda wildcards: evaluation_options(study, wildcards.model),
         device=study.config.device,
         states=lambda wildcards: states(study.opened_files(wildcards.model)),
         versions=lambda wildcards: versions(
-            "choose_step.py", *subject_modules(study.choice(wildcards)), model=wildcards.model
+            "choose_step.py", *subject_modules(named_choice(study, wildcards)), model=wildcards.model
         ),
     script:
         "../scripts/choose_step.py"
@@ -47,8 +57,8 @@ rule measure_spectrum:
         test=rules.prepare_data.output.test,
         training=rules.prepare_data.output.train,
         factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
-        extensions=lambda wildcards: extension_files(study, subject_modules(study.pilots(wildcards))),
-        code=lambda wildcards: code("measure_spectrum.py", *subject_modules(study.pilots(wildcards))),
+        extensions=lambda wildcards: extension_files(study, subject_modules(named_pilots(study, wildcards))),
+        code=lambda wildcards: code("measure_spectrum.py", *subject_modules(named_pilots(study, wildcards))),
     output:
         spectrum=SPECTRA,
     log:
@@ -64,13 +74,13 @@ rule measure_spectrum:
         gpu=GPU,
     params:
         model=lambda wildcards: model_entry(wildcards.model),
-        gradient=lambda wildcards: study.pilots(wildcards).gradient.entry,
+        gradient=lambda wildcards: named_pilots(study, wildcards).gradient.entry,
         sample_seed=lambda wildcards: derive_seed(study.config.seed, "pilots", wildcards.dataset),
-        evaluation=lambda wildcards: study.evaluation(wildcards.model),
+        evaluation=lambda wildcards: evaluation_options(study, wildcards.model),
         device=study.config.device,
         states=lambda wildcards: states(study.opened_files(wildcards.model)),
         versions=lambda wildcards: versions(
-            "measure_spectrum.py", *subject_modules(study.pilots(wildcards)), model=wildcards.model
+            "measure_spectrum.py", *subject_modules(named_pilots(study, wildcards)), model=wildcards.model
         ),
     script:
         "../scripts/measure_spectrum.py"
@@ -82,10 +92,10 @@ rule attribute:
         weights=lambda wildcards: weights_of(wildcards.dataset, wildcards.model),
         test=rules.prepare_data.output.test,
         training=lambda wildcards: (
-            rules.prepare_data.output.train if study.needs_training_rows(evaluated(wildcards)) else []
+            rules.prepare_data.output.train if needs_training_rows(study, evaluated(wildcards)) else []
         ),
-        choice=lambda wildcards: study.choice_path(evaluated(wildcards)) or [],
-        spectrum=lambda wildcards: study.spectrum_path(evaluated(wildcards)) or [],
+        choice=lambda wildcards: choice_path(study, evaluated(wildcards)) or [],
+        spectrum=lambda wildcards: spectrum_path(evaluated(wildcards)) or [],
         # The weights do not change with what the network does with them.
         factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
         extensions=lambda wildcards: extension_files(study, described_modules(evaluated(wildcards))),
@@ -115,7 +125,7 @@ rule attribute:
             study.config.seed, "gradient", wildcards.dataset, wildcards.model, wildcards.gradient
         ),
         # Snakemake compares the values of parameters without their names, so numbers that may be equal share one.
-        evaluation=lambda wildcards: study.evaluation(wildcards.model),
+        evaluation=lambda wildcards: evaluation_options(study, wildcards.model),
         compile_model=lambda wildcards: study.config.compile and not evaluated(wildcards).gradient.is_exact,
         device=study.config.device,
         states=lambda wildcards: states(

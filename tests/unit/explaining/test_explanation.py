@@ -240,7 +240,7 @@ def test_services_are_asked_for_no_more_rows_than_the_budget(tmp_path, capsys):
         (["model.pt", "picture.png", "--shape", "3", "8", "8", "--mean", "1", "2"], "mean: expected one number or 3"),
         (["model.pt", "picture.png", "--shape", "3", "9", "9"], "model: fails for 1 torch.float32 row of shape"),
         (["model.pt", "picture.png", "--shape", "3", "8", "8", "--budget", "9"], "budget: 9 evaluations are too few"),
-        (["model.pt", "picture.png", "--shape", "3", "8", "8", "--spectrum", "model.pt"], "is no spectrum"),
+        (["model.pt", "picture.png", "--shape", "3", "8", "8", "--spectrum", "model.pt"], "is not a spectrum"),
         (["model.pt", "picture.png", "--transform", "log"], "transform: for services and ONNX files only"),
         (["model.pt", "picture.png", "--output", "map"], r"output: expected a name that ends in \.png, \.svg, \.pdf"),
         (["model.pt", "picture.png", "--architecture", "magic"], r"model\.pt: "),

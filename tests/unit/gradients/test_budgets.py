@@ -8,6 +8,7 @@ from approxgrad.gradients.published.sources import Sampling, Smoothing, Surrogat
 from approxgrad.gradients.source import Source, source_of, sources
 from approxgrad.methods.attribution import attribute_with
 from approxgrad.methods.method import METHODS
+from approxgrad.study.needs import spectrum_path
 from problems import RecordingModel
 from small_studies import entry, faults, study
 
@@ -118,8 +119,8 @@ def test_pilots_order_directions_that_have_an_order():
     path = "results/spectra/dataset=synthetic_linear/model=mlp/gradient=cosine-pilots3/part-0.parquet"
     ((key, pilots),) = made.spectra.items()
     assert (key, pilots.evaluations(12)) == (path, 39)
-    assert {made.spectrum_path(cell) for cell in made.evaluating if not cell.gradient.is_exact} == {path}
-    assert {made.spectrum_path(cell) for cell in made.evaluating if cell.gradient.is_exact} == {""}
+    assert {spectrum_path(cell) for cell in made.evaluating if not cell.gradient.is_exact} == {path}
+    assert {spectrum_path(cell) for cell in made.evaluating if cell.gradient.is_exact} == {""}
     assert faults(entry(own | {"directions": "random"})) == [
         "gradients.g0_0.pilots: order directions of cosine, haar, pixels, not random; leave it out"
     ]

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from approxgrad.extensions import load
 from approxgrad.models.kind import MODELS, ModelError
 from approxgrad.models.making import looks, measured_model
 from approxgrad.models.model_files import build_model, load_model
-from approxgrad.models.opening import open_model
+from approxgrad.models.opening import open_model, recorded
 from approxgrad.models.saved import save_model
 from approxgrad.storage.splits import Split
 from approxgrad.study.named_files import factory_faults
@@ -224,6 +225,12 @@ def test_the_module_of_a_function_is_tracked(folder):
     assert factory_faults("own", missing) == [f"models.own.function: {here}"]
 
 
+def test_attributes_of_a_users_own_network_mean_nothing():
+    network = torch.nn.Linear(2, 1)
+    network.args = SimpleNamespace(width=3)  # as many scripts keep their options
+    assert recorded(network) == {}
+
+
 # Kinds of a user's own.
 
 EXTENSION = """
@@ -232,7 +239,8 @@ from typing import Annotated, ClassVar
 
 import torch
 from approxgrad.descriptions import Integer, option
-from approxgrad.models.kind import MODELS, Network
+from approxgrad.models.kind import MODELS
+from approxgrad.models.network_kind import Network
 
 SHIFT = 0
 

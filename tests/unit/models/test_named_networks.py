@@ -75,8 +75,8 @@ def test_weights_of_torchvision_are_fitted_and_loaded_again(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "name", "options", "expected"),
     [
-        (SHAPE, "resnet81", {}, r"torchvision resnet81: is no architecture .* such as resnet18|expected one"),
-        (SHAPE, "fasterrcnn_resnet50_fpn", {}, r"is no architecture of the installed version"),
+        (SHAPE, "resnet81", {}, r"torchvision resnet81: is not an architecture .* such as resnet18|expected one"),
+        (SHAPE, "fasterrcnn_resnet50_fpn", {}, r"is not an architecture of the installed version"),
         (SHAPE, "squeezenet1_1", {"depth": 3}, r"torchvision squeezenet1_1: failed \(TypeError: .*depth"),
         ((1, 32, 32), "squeezenet1_1", {}, r"squeezenet1_1: expected colour images, got shape \(1, 32, 32\)"),
         ((12,), "squeezenet1_1", {}, r"squeezenet1_1: expected images, got shape \(12,\)"),
@@ -104,7 +104,7 @@ def test_without_transformers_one_line_says_so():
 def test_a_network_of_timm_for_grey_images():
     model = build_model((1, 32, 32), 5, timm="resnet18")
     assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 5)
-    with pytest.raises(ModelError, match=r"timm resnet81: is no architecture"):
+    with pytest.raises(ModelError, match=r"timm resnet81: is not an architecture"):
         build_model(SHAPE, 5, timm="resnet81")
 
 

@@ -127,7 +127,7 @@ def test_an_answer_that_drips_is_given_up():
         ("forbidden", r"answers 401 .*token_variable names the environment variable"),
         ("moved", r"answers 301; it points to https://models.example.com/v2, so write that address"),
         ("broken", r"answers 500 \(the model raised KeyError\) \(tried 3 times"),
-        ("page", r"the answer is no JSON, or was cut; it begins with '<html>welcome</html>' \(tried 3 times"),
+        ("page", r"the answer is not JSON, or was cut; it begins with '<html>welcome</html>' \(tried 3 times"),
     ],
 )
 @pytest.mark.parametrize("protocol", ["v2", "v2-json"])

@@ -231,7 +231,7 @@ def test_a_missing_part_of_a_split_is_named(tmp_path, missing):
         table = table.drop_columns([missing])
     document.pop(missing, None)
     write_table(path, table, document)
-    with pytest.raises(TableError, match=rf"test.parquet: lacks .*{missing}.*, so it is no part of a data set"):
+    with pytest.raises(TableError, match=rf"test.parquet: lacks .*{missing}.*, so it is not part of a data set"):
         read_split(path)
 
 

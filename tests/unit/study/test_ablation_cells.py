@@ -2,6 +2,7 @@
 
 import pytest
 
+from approxgrad.study.study import Study
 from small_studies import difference, entry, faults, key, study, without_sources
 
 METHODS = {
@@ -14,6 +15,12 @@ METHODS = {
 
 def named(own, model):
     return [key(cell)[2:] for cell in own.cells if cell.model == model]
+
+
+def test_the_written_configuration_of_an_experiment_without_sources_is_read_again():
+    own = study(without_sources(methods=["alone"]), methods=METHODS)
+    assert "gradients" not in own.document["experiments"][0]
+    assert Study(own.document).cells == own.cells
 
 
 def test_a_model_with_gradients():

@@ -12,10 +12,8 @@ from approxgrad.gradients.directional.spectrum_tables import read_spectrum, writ
 from approxgrad.gradients.published.sources import Sampling, Smoothing, Surrogate
 from approxgrad.gradients.source import Source
 from approxgrad.methods.method import METHODS
-from approxgrad.models.model_files import build_model, load_model
-from approxgrad.models.saved import save_model
+from approxgrad.models.model_files import load_model
 from approxgrad.storage.attributions import read_attributions, write_attributions
-from approxgrad.storage.splits import Split, write_split
 from approxgrad.storage.table_checks import TableError
 from approxgrad.storage.tables import write_table
 from approxgrad.study import shards
@@ -23,27 +21,18 @@ from approxgrad.study.cells import attribute_cell
 from approxgrad.study.derived import derive_cell
 from approxgrad.study.measured_spectra import measure_spectrum
 from approxgrad.study.shards import gather
+from small_cells import IMAGE, classified_images
 from small_studies import source
 
 CPU = torch.device("cpu")
-SHAPE, SAMPLES = (1, 6, 6), 5
+SHAPE, SAMPLES = IMAGE, 5
 PILOTS = Directions("cosine", (20,), pilots=3)
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Weights, test and training split of a classification of images."""
-    folder = tmp_path_factory.mktemp("cell")
-    torch.manual_seed(0)
-    description = {"architecture": "cnn", "input_shape": SHAPE, "outputs": 3}
-    save_model(folder / "weights", build_model(**description), description)
-    random = np.random.default_rng(1)
-    for name, rows in (("test", 20), ("train", 30)):
-        features = random.normal(size=(rows, 36)).astype(np.float32)
-        data = Split(features, random.integers(0, 3, rows), None, SHAPE, ("a", "b", "c"), (0.1,), (0.7,))
-        write_split(folder / name, data, {})
-    model = {"model": {"kind": "cnn"}, "weights": folder / "weights"}
-    return model | {"test": folder / "test", "training": folder / "train"}
+    return classified_images(tmp_path_factory.mktemp("cell"))
 
 
 def entry(kind, budget=20, dtype="float32"):
@@ -99,7 +88,7 @@ def test_fewer_training_rows_than_pilots_are_all_taken(files):
 
 
 def test_a_file_that_is_no_spectrum_is_refused(files, spectrum, tmp_path):
-    with pytest.raises(TableError, match="is no spectrum"):
+    with pytest.raises(TableError, match="is not a spectrum"):
         read_spectrum(files["test"])
     document = {"basis": "cosine", "feature_shape": [1, 6, 6], "pilots": 1, "model_evaluations": 1}
     for energies in ([0.1] * 35, [float("nan")] * 36):

@@ -21,6 +21,7 @@ from approxgrad.study import cells, shards, subjects
 from approxgrad.study.cells import attribute_cell
 from approxgrad.study.shards import merged
 from approxgrad.study.subjects import baseline_values
+from small_cells import saved_perceptron
 from small_studies import source
 
 CPU = torch.device("cpu")
@@ -49,13 +50,9 @@ def split(rows, seed, **changes):
 @pytest.fixture
 def files(tmp_path):
     """Weights, test and training split of a regression."""
-    torch.manual_seed(0)
-    description = {"architecture": "mlp", "input_shape": (FEATURES,), "outputs": 1, "hidden": [6], "dropout": 0.4}
-    save_model(tmp_path / "weights.safetensors", build_model(**description), description)
     write_split(tmp_path / "test.parquet", split(8, 1, mean=(0.5,), std=(2.0,)), {})
     write_split(tmp_path / "train.parquet", split(20, 2, mean=(0.5,), std=(2.0,)), {})
-    parts = {"weights": tmp_path / "weights.safetensors", "test": tmp_path / "test.parquet", "training": None}
-    return {"model": {"kind": "mlp"}, **parts}
+    return saved_perceptron(tmp_path, FEATURES) | {"test": tmp_path / "test.parquet", "training": None}
 
 
 def test_names_and_origins_travel_with_the_rows(files, tmp_path):

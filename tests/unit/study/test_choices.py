@@ -16,6 +16,8 @@ from approxgrad.storage.step_tables import read_choice, write_choice
 from approxgrad.storage.table_checks import TableError
 from approxgrad.study import chosen_steps, subjects
 from approxgrad.study.chosen_steps import choose_model_step
+from approxgrad.study.needs import choice_path
+from small_cells import saved_perceptron
 from small_studies import DEFAULT, difference, entry, source, study
 
 FEATURES, SEED = 4, 11
@@ -45,11 +47,11 @@ def test_a_step_is_chosen_once_for_all_that_differentiate_at_the_same_points():
     points = {}
     for cell in one.cells:
         if cell.gradient.chosen:
-            choice = one.choices[one.choice_path(cell)]
+            choice = one.choices[choice_path(one, cell)]
             assert choice.gradient == cell.gradient
             points.setdefault(choice.points, []).append(cell.method)
         else:
-            assert one.choice_path(cell) == ""
+            assert choice_path(one, cell) == ""
     lists = [points.pop(name) for name in list(points) if len(name) == len("path-0123456789abcdef-50")]
     assert lists == [["list"], ["ints", "floats"]]
     assert points == {
@@ -91,13 +93,9 @@ def test_the_path_of_a_choice_is_plain_whatever_the_configuration_writes():
 @pytest.fixture
 def files(tmp_path):
     """Weights, test and training split of a regression."""
-    torch.manual_seed(0)
-    description = {"architecture": "mlp", "input_shape": (FEATURES,), "outputs": 1, "hidden": [6], "dropout": 0.4}
-    save_model(tmp_path / "weights", build_model(**description), description)
     for part, rows in (("test", 8), ("train", 20)):
         write_split(tmp_path / part, split(rows), {})
-    parts = {"weights": tmp_path / "weights", "test": tmp_path / "test", "training": tmp_path / "train"}
-    return {"model": {"kind": "mlp"}, **parts}
+    return saved_perceptron(tmp_path, FEATURES) | {"test": tmp_path / "test", "training": tmp_path / "train"}
 
 
 def split(rows, **changes):

@@ -99,7 +99,7 @@ def test_a_description_cannot_be_changed():
             member.seed = 1
 
 
-@pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.e-4", "+1.0e-04", "0.01e-2"])
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.e-4", "+1.0e-04", "0.01e-2", ".1e-3"])
 def test_text_that_yaml_did_not_read_as_a_number_is_one(text):
     steps = configured(changed(STEPS, [text])).gradients["forward"].steps
     assert steps == (1e-4,)

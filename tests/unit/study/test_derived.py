@@ -7,19 +7,18 @@ from captum.attr import InputXGradient, Saliency
 
 from approxgrad import ExactGradient, FiniteDifference
 from approxgrad.gradients.source import exact_source
-from approxgrad.models.model_files import build_model, load_model
-from approxgrad.models.saved import save_model
+from approxgrad.models.model_files import load_model
 from approxgrad.storage.attributions import read_attributions, write_attributions
-from approxgrad.storage.splits import Split, write_split
 from approxgrad.storage.table_checks import TableError
 from approxgrad.study import shards
 from approxgrad.study.cells import attribute_cell
 from approxgrad.study.derived import derive_cell
 from approxgrad.study.shards import gather
+from small_cells import IMAGE, classified_images
 from small_studies import source
 
 CPU = torch.device("cpu")
-SHAPE, SAMPLES = (1, 6, 6), 9
+SHAPE, SAMPLES = IMAGE, 9
 METHODS = ["gradient", "saliency", "input_x_gradient"]
 SOURCES = ["exact", "forward", "central"]
 
@@ -27,15 +26,7 @@ SOURCES = ["exact", "forward", "central"]
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Weights and test split of a classification of images."""
-    folder = tmp_path_factory.mktemp("cell")
-    torch.manual_seed(0)
-    description = {"architecture": "cnn", "input_shape": SHAPE, "outputs": 3}
-    save_model(folder / "weights", build_model(**description), description)
-    random = np.random.default_rng(1)
-    features = random.normal(size=(20, 36)).astype(np.float32)
-    data = Split(features, random.integers(0, 3, 20), None, SHAPE, ("a", "b", "c"), (0.1,), (0.7,))
-    write_split(folder / "test", data, {})
-    return {"model": {"kind": "cnn"}, "weights": folder / "weights", "test": folder / "test", "training": None}
+    return classified_images(tmp_path_factory.mktemp("cell")) | {"training": None}
 
 
 def gradient(scheme, dtype):

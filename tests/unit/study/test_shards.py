@@ -9,8 +9,6 @@ import pytest
 import torch
 
 from approxgrad.gradients.source import exact_source
-from approxgrad.models.model_files import build_model
-from approxgrad.models.saved import save_model
 from approxgrad.storage import row_groups
 from approxgrad.storage.attributions import read_attributions, write_attributions
 from approxgrad.storage.splits import Split, write_split
@@ -20,6 +18,7 @@ from approxgrad.study import cells, shards
 from approxgrad.study.cells import attribute_cell
 from approxgrad.study.grid import Cell, keys_pattern
 from approxgrad.study.shards import gather, merged, named_shard, shard_blocks, shard_count, shard_name
+from small_cells import saved_perceptron
 from small_studies import source
 
 FEATURES, SAMPLES = 5, 11
@@ -28,15 +27,13 @@ FEATURES, SAMPLES = 5, 11
 @pytest.fixture
 def files(tmp_path):
     """Weights and test split of a classification with known effects."""
-    torch.manual_seed(0)
-    description = {"architecture": "mlp", "input_shape": (FEATURES,), "outputs": 2, "hidden": [6], "dropout": 0.0}
-    save_model(tmp_path / "weights", build_model(**description), description)
     random = np.random.default_rng(1)
     features = random.normal(size=(30, FEATURES)).astype(np.float32)
     labels = random.integers(0, 2, 30)
     data = Split(features, labels, features / 2, feature_shape=(FEATURES,), classes=("a", "b"))
     write_split(tmp_path / "test", data, {})
-    return {"model": {"kind": "mlp"}, "weights": tmp_path / "weights", "test": tmp_path / "test", "training": None}
+    own = saved_perceptron(tmp_path, FEATURES, outputs=2, dropout=0.0)
+    return own | {"test": tmp_path / "test", "training": None}
 
 
 @dataclass

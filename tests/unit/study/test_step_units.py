@@ -9,13 +9,14 @@ import torch
 from approxgrad import DirectionalDifference, FiniteDifference, attribute
 from approxgrad.descriptions import read
 from approxgrad.gradients.source import SOURCES, source_of, sources
-from approxgrad.models.model_files import build_model, load_model
-from approxgrad.models.saved import save_model
+from approxgrad.models.model_files import load_model
 from approxgrad.storage.splits import Split, read_input_spread, read_mean_input, write_split
 from approxgrad.storage.step_tables import write_choice
 from approxgrad.study.cells import attribute_cell
 from approxgrad.study.chosen_steps import choose_model_step
+from approxgrad.study.needs import needs_training_rows
 from approxgrad.study.subjects import feature_spread
+from small_cells import saved_perceptron
 from small_studies import difference, entry, faults, study
 
 CPU = torch.device("cpu")
@@ -32,9 +33,6 @@ def one(entry):
 @pytest.fixture
 def files(tmp_path):
     """Weights, test and training split of a regression whose last feature is constant in the training rows."""
-    torch.manual_seed(0)
-    description = {"architecture": "mlp", "input_shape": (FEATURES,), "outputs": 1, "hidden": [6], "dropout": 0.4}
-    save_model(tmp_path / "weights.safetensors", build_model(**description), description)
     for seed, part in enumerate(("test", "train")):
         random = np.random.default_rng(seed)
         features = (random.normal(size=(300, FEATURES)) * [0.1, 1, 40, 1]).astype(np.float32)
@@ -42,8 +40,8 @@ def files(tmp_path):
             features[:, 3] = 7
         own = Split(features, features[:, 0].copy(), None, (FEATURES,), (), (0.5,), (2.0,))
         write_split(tmp_path / f"{part}.parquet", own, {})
-    parts = {"weights": tmp_path / "weights.safetensors", "test": tmp_path / "test.parquet"}
-    return {"model": {"kind": "mlp"}, **parts, "training": tmp_path / "train.parquet"}
+    parts = {"test": tmp_path / "test.parquet", "training": tmp_path / "train.parquet"}
+    return saved_perceptron(tmp_path, FEATURES) | parts
 
 
 def spread():
@@ -142,8 +140,8 @@ def test_steps_in_spreads_need_the_training_rows(files):
     gradient = {"difference": "forward", "steps": [0.3], "step_unit": "spread"}
     own = study(entry(gradient, difference()))
     cells = {cell.gradient.name: cell for cell in own.evaluating}
-    assert own.needs_training_rows(cells["forward-spread-h0.3"])
-    assert not own.needs_training_rows(cells["forward-h0.1"])
+    assert needs_training_rows(own, cells["forward-spread-h0.3"])
+    assert not needs_training_rows(own, cells["forward-h0.1"])
     with pytest.raises(ValueError, match=r"^step_unit: spread needs the training split$"):
         cell(files, gradient, training=None)
 

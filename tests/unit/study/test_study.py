@@ -3,6 +3,7 @@ import copy
 import pytest
 
 from approxgrad.study.configuration import ConfigError
+from approxgrad.study.needs import evaluation_options, named_choice
 from approxgrad.study.path_methods import complete_methods, path_cells, with_variants
 from approxgrad.study.study import Study
 from approxgrad.study.targets import check_targets
@@ -205,8 +206,8 @@ def test_how_a_model_is_evaluated_is_no_part_of_its_network():
     assert own.model("mlp").architecture() == usual.model("mlp").architecture()
     assert own.model("mlp").architecture().keys() == {"architecture", "hidden", "dropout"}
     expected = {"batch_size": None, "check_rows": True, "memory_mib": None, "threads": 1}
-    assert usual.evaluation("mlp") == expected
-    assert own.evaluation("mlp") == {"batch_size": 1, "check_rows": False, "memory_mib": 64, "threads": 2}
+    assert evaluation_options(usual, "mlp") == expected
+    assert evaluation_options(own, "mlp") == {"batch_size": 1, "check_rows": False, "memory_mib": 64, "threads": 2}
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_cells_shared_gradients_and_choices_are_found_by_wildcards():
         for wildcards in (cell.keys, cell.keys | {"shard": "1-of-2"}, dict(reversed(cell.keys.items()))):
             assert own.cell(wildcards) is cell
     for choice in own.choices.values():
-        assert own.choice(choice.keys) is choice
+        assert named_choice(own, choice.keys) is choice
 
 
 def test_the_configuration_is_not_changed():

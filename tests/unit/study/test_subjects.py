@@ -1,10 +1,19 @@
-"""Baselines of a path, in normalised features."""
+"""What jobs evaluate: what they are given of a rule, and baselines of a path in normalised features."""
+
+import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from approxgrad.storage.splits import Split, write_split
-from approxgrad.study.subjects import baseline_values
+from approxgrad.study.cells import attribute_cell
+from approxgrad.study.chosen_steps import choose_model_step
+from approxgrad.study.measured_spectra import measure_spectrum
+from approxgrad.study.needs import evaluation_options
+from approxgrad.study.subjects import baseline_values, job_options
+from small_studies import entry, study
 
 FEATURES = 4
 
@@ -44,3 +53,28 @@ def test_baselines_have_one_number_or_one_for_each_feature(tmp_path):
 def test_unfit_baselines_are_refused(baseline, complaint):
     with pytest.raises(ValueError, match=f"^{complaint}$"):
         baseline_values(baseline, None, (1, 2, 2))
+
+
+class Inputs(SimpleNamespace):
+    """Named inputs of a rule; a rule that needs none has an empty list."""
+
+    def get(self, name):
+        return vars(self).get(name)
+
+
+@pytest.mark.parametrize(
+    ("function", "others"),
+    [
+        (attribute_cell, {"method", "samples", "seed", "choice", "spectrum", "compile_model", "shard"}),
+        (choose_model_step, {"path_options", "samples", "seed"}),
+        (measure_spectrum, set()),
+    ],
+)
+def test_jobs_are_given_what_their_function_takes(function, others):
+    evaluation = evaluation_options(study(entry()), "mlp") | {"threads": torch.get_num_threads()}
+    parameters = SimpleNamespace(model={"kind": "mlp"}, gradient={}, sample_seed=3, device="cpu", evaluation=evaluation)
+    given = job_options(SimpleNamespace(input=Inputs(weights=[], test="test", training="train"), params=parameters))
+    assert given.keys() | others == inspect.signature(function).parameters.keys()
+    assert (given["weights"], given["test"], given["training"], given["sample_seed"]) == (None, "test", "train", 3)
+    assert given["device"] == torch.device("cpu")
+    assert evaluation["threads"] == torch.get_num_threads()  # the parameters of the rule are left as they are

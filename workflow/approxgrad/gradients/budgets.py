@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from approxgrad.descriptions import Integer, Once, option
-from approxgrad.gradients.source import SourceKind
+from approxgrad.gradients.source import SourceKind, evaluation_limits
 
 Budgets = Annotated[
     tuple[Annotated[Integer, option("", ge=2, le=10**9)], ...],
@@ -82,7 +82,7 @@ class Budgeted(SourceKind):
 
     def shared(self, limits: dict[str, Any]) -> dict[str, Any]:
         """Return what all callables take of the limits of :meth:`gradient`."""
-        return {name: limits.get(name) for name in ("batch_size", "memory_budget")} | {"seed": limits.get("seed", 0)}
+        return evaluation_limits(limits) | {"seed": limits.get("seed", 0)}
 
 
 def _number(value: float) -> str:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal
 
 from approxgrad.descriptions import Number, Once, option
-from approxgrad.gradients.source import AUTO, PATH, SOURCES, Setting, SourceKind
+from approxgrad.gradients.source import AUTO, PATH, SOURCES, Setting, SourceKind, evaluation_limits
 from approxgrad.gradients.stencils import stencil
 
 Scheme = Literal["forward", "backward", "central"]
@@ -212,7 +212,7 @@ class Difference(Differences):
 
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return a :class:`approxgrad.FiniteDifference`."""
-        own: dict[str, Any] = {name: limits.get(name) for name in ("batch_size", "memory_budget")}
+        own = evaluation_limits(limits)
         if self.propagated:
             own |= {"evaluation": self.evaluation, "arithmetic": self.arithmetic}
         step = self.step(setting, limits)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.evaluating.checks import Model, check_finite, rows_of
-from approxgrad.gradients.evaluating.evaluated import BatchedGradient, Stream
-from approxgrad.gradients.evaluating.full_float32 import full_float32
+from approxgrad.gradients.evaluating.captum_call import CaptumCall
+from approxgrad.gradients.evaluating.checks import check_finite, rows_of
+from approxgrad.gradients.evaluating.evaluated import Stream
 from approxgrad.gradients.evaluating.shared_settings import Restore, SharedSettings
-from approxgrad.gradients.evaluating.targets import Target, select_outputs
+from approxgrad.gradients.evaluating.targets import select_outputs
 
 CUDNN_RECURRENT = "cudnn RNN backward can only be called in training mode"
 """What cuDNN says of recurrent layers in evaluation mode, which torch can differentiate without it."""
@@ -22,7 +22,7 @@ NOT_DIFFERENTIABLE = (
 )
 
 
-class ExactGradient(BatchedGradient):
+class ExactGradient(CaptumCall):
     """Gradient by automatic differentiation, in batches of bounded memory.
 
     Parameters, attributes and errors are those of :class:`approxgrad.gradients.evaluating.evaluated.BatchedGradient`.
@@ -36,21 +36,8 @@ class ExactGradient(BatchedGradient):
 
     records_graphs: ClassVar[bool] = True
 
-    def __call__(
-        self,
-        forward_fn: Model,
-        inputs: Tensor | tuple[Tensor, ...],
-        target_ind: Target = None,
-        additional_forward_args: Any = None,
-    ) -> tuple[Tensor, ...]:
-        """Return the gradient of the target output; arguments and errors as in :class:`approxgrad.FiniteDifference`.
-
-        Raises
-        ------
-        ValueError
-            Also if the outputs do not depend on the inputs through autograd.
-        """
-        stream = self.stream(forward_fn, inputs, target_ind, additional_forward_args)
+    def differentiated(self, stream: Stream) -> tuple[Tensor, ...]:
+        """Return the gradients by automatic differentiation."""
         gradients = tuple(torch.empty_like(point) for point in stream.inputs)
 
         def differentiate(part: slice) -> None:
@@ -58,16 +45,15 @@ class ExactGradient(BatchedGradient):
                 gradient[part] = values
 
         refused = False
-        with full_float32():
-            try:
+        try:
+            stream.in_batches(stream.rows, differentiate)
+        except RuntimeError as error:
+            refused = CUDNN_RECURRENT in str(error)
+            if not refused:
+                raise
+        if refused:
+            with _without_cudnn():
                 stream.in_batches(stream.rows, differentiate)
-            except RuntimeError as error:
-                refused = CUDNN_RECURRENT in str(error)
-                if not refused:
-                    raise
-            if refused:
-                with _without_cudnn():
-                    stream.in_batches(stream.rows, differentiate)
         return gradients
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from approxgrad.gradients.evaluating.batching import OUTPUT_SHARE, balanced_slices
+from approxgrad.gradients.evaluating.captum_call import CaptumCall
 from approxgrad.gradients.evaluating.checks import Model, check_resolved
 from approxgrad.gradients.evaluating.evaluated import Stream
 from approxgrad.gradients.evaluating.evaluation import evaluation
@@ -26,7 +27,7 @@ ARITHMETICS = ("float64", "bfloat16", "float16")
 OUTPUT_BUFFERS = 14
 
 
-class FiniteDifference(Following):
+class FiniteDifference(Following, CaptumCall):
     """Gradient from model evaluations only: no weights, no autograd and no ``nn.Module`` needed.
 
     The derivative along feature i of the target output f_t at x is, for the forward scheme,
@@ -109,48 +110,14 @@ class FiniteDifference(Following):
         how += "" if self.arithmetic is None else f", arithmetic={self.arithmetic!r}"
         return f"FiniteDifference(step={step}, scheme={self.scheme!r}{how})"
 
-    def __call__(
-        self,
-        forward_fn: Model,
-        inputs: Tensor | tuple[Tensor, ...],
-        target_ind: Target = None,
-        additional_forward_args: Any = None,
-    ) -> tuple[Tensor, ...]:
-        """Return the approximated gradient of the target output with respect to every input.
-
-        Parameters
-        ----------
-        forward_fn : callable
-            Model: a batch of inputs to a batch of outputs.
-        inputs : Tensor or tuple of Tensor
-            Floating-point, each of shape (N, ...); a model with several inputs takes a tuple.
-        target_ind : Target
-            Output to differentiate, in any form of :data:`approxgrad.gradients.evaluating.targets.Target`.
-        additional_forward_args : Any
-            Passed to the model after the inputs; a tensor whose first axis has length N is taken row by row.
-
-        Returns
-        -------
-        tuple of Tensor
-            One gradient per input tensor, of its shape, dtype and device.
-
-        Raises
-        ------
-        TypeError
-            If inputs or outputs are not real floating-point numbers.
-        ValueError
-            If an input, a moved input or an output is not finite, a target is out of range, the outputs do not fit the
-            inputs, a layer of the model is in training mode, the model fails, its rows are not independent and
-            repeatable (:class:`approxgrad.gradients.evaluating.rows.RowError`), or the step is lost in every feature.
-        """
-        with evaluation():
-            stream = self.stream(forward_fn, inputs, target_ind, additional_forward_args)
-            widths = [point[0].numel() for point in stream.inputs]
-            columns = torch.arange(sum(widths), device=stream.device)
-            gradients = tuple(torch.empty_like(point, memory_format=torch.contiguous_format) for point in stream.inputs)
-            for part, derivatives in self._groups(stream, columns, self.nominal):
-                for gradient, own in zip(gradients, derivatives.split(widths, dim=1), strict=True):
-                    gradient[part] = own.to(gradient.dtype).reshape(gradient[part].shape)
+    def differentiated(self, stream: Stream) -> tuple[Tensor, ...]:
+        """Return the approximated gradients."""
+        widths = [point[0].numel() for point in stream.inputs]
+        columns = torch.arange(sum(widths), device=stream.device)
+        gradients = tuple(torch.empty_like(point, memory_format=torch.contiguous_format) for point in stream.inputs)
+        for part, derivatives in self._groups(stream, columns, self.nominal):
+            for gradient, own in zip(gradients, derivatives.split(widths, dim=1), strict=True):
+                gradient[part] = own.to(gradient.dtype).reshape(gradient[part].shape)
         return gradients
 
     def partial_derivatives(
@@ -224,7 +191,7 @@ class FiniteDifference(Following):
             warnings.warn(
                 f"step: lost in {kind} for {lost:,} of {stream.rows * len(features):,} derivatives, where x + h is x; "
                 "they are taken as 0. A larger step, one step for each feature, or float64 helps",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _arithmetic(self, steps: Tensor) -> dict[str, Any]:

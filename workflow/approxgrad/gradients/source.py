@@ -21,7 +21,8 @@ PATH: Literal["path"] = "path"
 """In place of a step: the increment of each feature from one point of a path to the next."""
 
 Setting = float | Literal["auto", "path"] | None
-"""An integer is a float here, too."""
+
+PlainDtypes = Annotated[tuple[Literal["float32", "float64"], ...], option("Precisions of the model.")]
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,7 @@ class SourceKind(Description):
         return points * self.cost(setting, features)
 
     def shared_cost(self, setting: Setting) -> int | None:
-        """Return how many of these are at the point itself, where features can be differentiated one by one.
-
-        None stands for sources whose evaluations are all for all features.
-        """
+        """Return how many of these are at the point itself; None if no feature can be differentiated alone."""
         return None
 
     @property
@@ -147,6 +145,11 @@ class SourceKind(Description):
         raise NotImplementedError
 
 
+def evaluation_limits(limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the limits of :meth:`SourceKind.gradient` that bound an evaluation."""
+    return {name: limits.get(name) for name in ("batch_size", "memory_budget")}
+
+
 SOURCES: Registry[type[SourceKind]] = Registry(
     "gradient source",
     __package__,
@@ -175,7 +178,7 @@ class Exact(SourceKind):
     markers: ClassVar[dict[str, str]] = {"exact": "D"}
     implementation: ClassVar[str] = "approxgrad.gradients.exact"
 
-    dtypes: Annotated[tuple[Literal["float32", "float64"], ...], option("Precisions of the model.")] = ("float32",)
+    dtypes: PlainDtypes = ("float32",)
 
     def cost(self, setting: Setting, features: int) -> int:
         """Return 1: a forward pass that a backward pass follows."""
@@ -197,35 +200,24 @@ class Evaluated(SourceKind):
     markers: ClassVar[dict[str, str]] = {"evaluated": "h"}
     implementation: ClassVar[str] = "approxgrad.gradients.propagation.following"
 
-    dtypes: Annotated[tuple[Literal["float32", "float64"], ...], option("Precisions of the model.")] = ("float32",)
+    dtypes: PlainDtypes = ("float32",)
 
     def cost(self, setting: Setting, features: int) -> int:
         """Return 1; how often a method evaluates the model is its own."""
         return 1
 
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
-        """Return what evaluates the model, which is no gradient."""
-        own = {name: limits.get(name) for name in ("batch_size", "memory_budget")}
-        return import_module(self.implementation).Following(**own)
+        """Return what evaluates the model, which is not a gradient."""
+        return import_module(self.implementation).Following(**evaluation_limits(limits))
 
 
 @dataclass(frozen=True)
 class Source:
-    """A gradient source of a study.
+    """A gradient source of a study."""
 
-    Attributes
-    ----------
-    kind : SourceKind
-        With its options.
-    setting : float, "auto", "path" or None
-        What the study varies; None for the exact gradient.
-    dtype : str
-        Precision in which the model is evaluated.
-    """
-
-    kind: SourceKind
-    setting: Setting = None
-    dtype: str = PRECISIONS[0]
+    kind: SourceKind  # with its options
+    setting: Setting = None  # what the study varies; None for the exact gradient
+    dtype: str = PRECISIONS[0]  # precision in which the model is evaluated
 
     @property
     def name(self) -> str:

@@ -87,7 +87,7 @@ def attribute(
     Raises
     ------
     TypeError
-        If the inputs are not floating-point, the gradient is no gradient source, the method lacks an option, or the
+        If the inputs are not floating-point, the gradient is not a gradient source, the method lacks an option, or the
         outputs are not real floating-point numbers.
     ValueError
         If the method is unknown, a target is out of range, inputs, outputs or attributions are not finite, or the rows

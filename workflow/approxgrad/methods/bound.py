@@ -23,7 +23,7 @@ from approxgrad.gradients.evaluating.wrapping import unwrapped
 class BoundModel:
     """A model of several inputs, with some arguments, as a function of one tensor.
 
-    It is no wrapper of the package: what looks behind those for a network of one input must not find this one.
+    It is not a wrapper of the package: what looks behind those for a network of one input must not find this one.
 
     Parameters
     ----------

@@ -174,7 +174,7 @@ def baseline_words(baseline: Any) -> list[str]:
 
 
 def check_integer(name: str, value: Any, least: int = 1) -> None:
-    """Refuse an option that is no integer (TypeError), or a smaller one (ValueError), where no configuration does."""
+    """Refuse an option that is not an integer (TypeError) or is too small (ValueError), where no configuration does."""
     expected = "a positive integer" if least == 1 else f"an integer of at least {least}"
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}: expected {expected}, got {value!r}")

@@ -35,9 +35,9 @@ class SmoothGrad(Method):
     def __post_init__(self) -> None:
         check_integer("n_samples", self.n_samples)
         check_integer("seed", self.seed, 0)
-        number = isinstance(self.sigma, Real) and not isinstance(self.sigma, bool)
-        if not (number and 0 < self.sigma < inf):
-            raise ValueError(f"sigma: expected a positive number, got {self.sigma!r}")
+        given: Any = self.sigma
+        if isinstance(given, bool) or not isinstance(given, Real) or not 0 < given < inf:
+            raise ValueError(f"sigma: expected a positive number, got {given!r}")
 
     @property
     def points(self) -> int:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from approxgrad.descriptions import Integer, Number, option
-from approxgrad.models.kind import MODELS, Network, Shape
+from approxgrad.models.kind import MODELS, Shape
+from approxgrad.models.network_kind import Network
 
 if TYPE_CHECKING:
     from torch import nn

@@ -104,13 +104,7 @@ class Exported(ModelKind):
     def make(
         self, path: Path, shape: Shape, outputs: int, *, train: Split | None, source: Path | None, seed: int
     ) -> dict[str, Any]:
-        """Write the network in its precision; return by how much its outputs differ from the network's.
-
-        Raises
-        ------
-        ModelError
-            If a library is missing, the network cannot be exported, or the file gives other outputs.
-        """
+        """Write the network in its precision; return by how much its outputs differ from the network's."""
         import torch
 
         from approxgrad.models import exporting, quantising
@@ -131,13 +125,7 @@ class Exported(ModelKind):
     def open(
         self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype, file: Path | None = None
     ) -> Callable[[Tensor], Tensor]:
-        """Return the exported network as a callable; an ONNX file runs on the CPU.
-
-        Raises
-        ------
-        ModelError
-            If the file cannot be read, or does not return the outputs that the data need.
-        """
+        """Return the exported network as a callable; an ONNX file runs on the CPU."""
         import torch
 
         from approxgrad.models.opening import opened_black_box

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from approxgrad.datasets.faults import text_faults
 from approxgrad.descriptions import Description, Flag, Integer, Registry, Text, option, written
 from approxgrad.gradients.precisions import PRECISIONS
-from approxgrad.models.origins import Training, Weights
-from approxgrad.models.trainings import Repeats
 from approxgrad.provenance.dependencies import user_files
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from approxgrad.storage.splits import Split
 
@@ -71,18 +68,8 @@ class ModelKind(Description):
         Whether a plan may evaluate a model to tell how long jobs take.
     precisions : tuple of str
         Types of inputs that a model can be evaluated in.
-    trained, fitted : bool
-        Whether a study trains the model, or fits weights from elsewhere to it. Only then it has a file of weights.
-    makes : str
-        Name of the file that a study makes of the model with :meth:`make`, such as ``model.onnx``; empty for others.
-    needs_training_rows : bool
-        Whether that takes the training rows.
-    source_model : str or None
-        Name of another model of the study whose weights that takes.
     source_key : str
-        The option that names it.
-    reference_model : str or None
-        Name of another model of the study with whose exact gradient this one is compared.
+        The option that names :attr:`source_model`.
     repeats : int
         How often a study trains the model; an option of kinds that it can train.
     offers : tuple of str
@@ -110,17 +97,17 @@ class ModelKind(Description):
 
     @property
     def trained(self) -> bool:
-        """Whether a study trains the model."""
+        """Whether a study trains the model, which then has a file of weights."""
         return False
 
     @property
     def fitted(self) -> bool:
-        """Whether a study fits weights from elsewhere to the model."""
+        """Whether a study fits weights from elsewhere to the model, which it then has a file of."""
         return False
 
     @property
     def makes(self) -> str:
-        """Name of the file that a study makes of the model; empty for none."""
+        """Name of the file that a study makes of the model with :meth:`make`, such as model.onnx; empty for none."""
         return ""
 
     @property
@@ -191,6 +178,11 @@ class ModelKind(Description):
             The weights of :attr:`source_model`, if there is one.
         seed : int
             Of all that is drawn.
+
+        Raises
+        ------
+        ModelError
+            If a library is missing, or the file cannot be made from these rows or weights.
         """
         raise NotImplementedError
 
@@ -214,84 +206,16 @@ class ModelKind(Description):
             Of the inputs.
         file : path, optional
             What :meth:`make` wrote. It is given to kinds that make a file, so that others need not take it.
+
+        Raises
+        ------
+        ModelError
+            If the model cannot be opened, fails, or does not return the outputs that the data need.
         """
         raise NotImplementedError
 
     def _own_options(self) -> dict[str, Any]:
         return {name: value for name, value in written(self).items() if name not in STUDY}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network(ModelKind):
-    """A torch network that is trained, or fitted with weights from elsewhere; its file of weights describes it.
-
-    Attributes
-    ----------
-    smallest_side : int
-        Pixels of the shorter side of the images that it takes; 0 if it takes inputs of any shape.
-    """
-
-    smallest_side: ClassVar[int] = 0
-
-    training: Annotated[
-        Training | None,
-        option("How the model is trained (Adam; cross-entropy for classes, squared error for a regression)."),
-    ] = None
-    weights: Annotated[Weights | None, option("Weights that were trained elsewhere, instead of `training`.")] = None
-    repeats: Repeats = 1  # type: ignore[misc]
-
-    @property
-    def trained(self) -> bool:
-        """Whether `training` is given."""
-        return self.training is not None
-
-    @property
-    def fitted(self) -> bool:
-        """Whether `weights` are given."""
-        return self.weights is not None
-
-    def weight_file(self, model: str) -> str | None:
-        """Return the user's own file, or the one that a rule downloads."""
-        if self.weights is None:
-            return None
-        return self.weights.file if self.weights.repository is None else f"data/weights/{model}.weights"
-
-    @property
-    def own_files(self) -> dict[str, list[str]]:
-        """The user's own module and weights."""
-        own = super().own_files
-        if self.weights is not None and self.weights.repository is None:
-            own[WEIGHTS_FILE] = [self.weights.file]
-        return own
-
-    def shape_fault(self, shape: Shape) -> str | None:
-        """Return why the network does not take inputs of a shape, or None if it does."""
-        if not self.smallest_side or (len(shape) == 3 and min(shape[1:]) >= self.smallest_side):
-            return None
-        expected = f"images with sides of at least {self.smallest_side} pixels"
-        return f"architecture {self.name}: expected {expected}, got shape {shape}"
-
-    def faults(self) -> list[str]:
-        """Return a line unless there is either `training` or `weights`, or if the path of the weights is not text."""
-        if self.trained == self.fitted:
-            how = "stands beside weights" if self.trained else "is missing"
-            return [f"training: {how}, expected either training or weights"]
-        if self.repeats > 1 and not self.trained:
-            return ["repeats: is for a model with `training`; leave it out"]
-        return text_faults(WEIGHTS_FILE, self.weights.file) if self.weights else []
-
-    def build(self, input_shape: Shape, outputs: int) -> nn.Module:
-        """Return an untrained network, initialised from torch's random state; arguments are those of :meth:`open`."""
-        raise NotImplementedError
-
-    def architecture(self) -> dict[str, Any]:
-        """Return what the file of weights says about the network, besides the shapes of inputs and outputs."""
-        own = {key: value for key, value in self._own_options().items() if key not in ("training", "weights")}
-        return own if self.name in own else {"architecture": self.name} | own
-
-    def opening(self) -> dict[str, Any]:
-        """Return nothing: the file of weights says all."""
-        return {}
 
 
 MODELS: Registry[type[ModelKind]] = Registry(

@@ -14,7 +14,8 @@ from torch import nn
 from approxgrad.descriptions import read
 from approxgrad.messages import one_line
 from approxgrad.models.evaluating import try_out
-from approxgrad.models.kind import MODELS, ModelError, Network
+from approxgrad.models.kind import MODELS, ModelError
+from approxgrad.models.network_kind import Network
 from approxgrad.models.states import decoded, joined_state
 from approxgrad.storage.seals import SealError, check_weights
 
@@ -50,8 +51,8 @@ def build_model(input_shape: Sequence[int], outputs: int, *, tried: bool = True,
     tried : bool
         Whether the network is evaluated once, so that one that does not fit the data is refused.
     **architecture
-        What :meth:`approxgrad.models.kind.Network.architecture` returns; other entries of a file's description are
-        passed over.
+        What :meth:`approxgrad.models.network_kind.Network.architecture` returns; other entries of a file's description
+        are passed over.
 
     Raises
     ------

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from approxgrad.descriptions import Text, option
 from approxgrad.messages import one_line
-from approxgrad.models.kind import MODELS, ModelError, Network, Shape
+from approxgrad.models.kind import MODELS, ModelError, Shape
+from approxgrad.models.network_kind import Network
 from approxgrad.models.origins import Weights
 from approxgrad.models.own_code import OptionedNetwork
 
@@ -40,7 +41,7 @@ class LibraryNetwork(OptionedNetwork):
         return super().faults() + [f"options.{name}: {hint}" for name in asked]
 
     def shape_fault(self, shape: Shape) -> str | None:
-        """Return a line for inputs that are no images."""
+        """Return a line for inputs that are not images."""
         return None if len(shape) == 3 else f"{self.words}: expected images, got shape {shape}"
 
 
@@ -55,7 +56,7 @@ class TorchvisionNetwork(LibraryNetwork):
     torchvision: Annotated[Text, option("Name in torchvision.models, such as vgg11 or mobilenet_v2.", pattern=NAME)]
 
     def shape_fault(self, shape: Shape) -> str | None:
-        """Return a line for inputs that are no colour images."""
+        """Return a line for inputs that are not colour images."""
         fault = super().shape_fault(shape)
         return fault or (f"{self.words}: expected colour images, got shape {shape}" if shape[0] != 3 else None)
 
@@ -156,4 +157,4 @@ def _check_name(name: str, known: list[str], library: str) -> None:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=3)
         hint = f", such as {' or '.join(close)}" if close else ""
-        raise ModelError(f"{library} {name}: is no architecture of the installed version; expected one{hint}")
+        raise ModelError(f"{library} {name}: is not an architecture of the installed version; expected one{hint}")

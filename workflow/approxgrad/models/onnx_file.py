@@ -116,7 +116,8 @@ def read_onnx(path: Path) -> OnnxFile:
     try:
         state = path.stat()
         if not path.is_file():
-            raise ModelError(f"{path}: is a folder, expected an ONNX file" if path.is_dir() else f"{path}: is no file")
+            what = "is a folder, expected an ONNX file" if path.is_dir() else "is not a file"
+            raise ModelError(f"{path}: {what}")
         return _read(path, state.st_mtime_ns, state.st_size)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None

@@ -70,13 +70,7 @@ class Onnx(ModelKind):
     def open(
         self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype, file: Path | None = None
     ) -> Callable[[Tensor], Tensor]:
-        """Return the model as a callable from tensors to tensors.
-
-        Raises
-        ------
-        ModelError
-            If it cannot be opened, fails, or does not return the outputs that the data need.
-        """
+        """Return the model as a callable from tensors to tensors."""
         import torch
 
         from approxgrad.models.onnx_model import OnnxModel

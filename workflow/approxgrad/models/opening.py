@@ -16,8 +16,9 @@ from approxgrad.gradients.evaluating.arrays import TypedModel
 from approxgrad.gradients.evaluating.targets import as_outputs
 from approxgrad.gradients.evaluating.wrapping import unwrapped
 from approxgrad.models.evaluating import TRIED_ROWS, evaluated, explained, own_function
-from approxgrad.models.kind import MODELS, ModelError, Network, Shape
+from approxgrad.models.kind import MODELS, ModelError, Shape
 from approxgrad.models.model_files import load_model
+from approxgrad.models.network_kind import Network
 
 AGREEMENT = 1e-3
 """Outputs for tensors and for arrays may differ by this fraction of the largest: rounding, but not another function."""
@@ -135,7 +136,8 @@ def recorded(model: Callable[[Tensor], Tensor]) -> dict[str, Any]:
 
 def opened(model: Callable[[Tensor], Tensor]) -> TypedModel | None:
     """Return the model outside torch that :func:`opened_black_box` made a callable of; None for another callable."""
-    return next((part for part in getattr(unwrapped(model), "args", ()) if isinstance(part, TypedModel)), None)
+    own = unwrapped(model)
+    return next((part for part in own.args if isinstance(part, TypedModel)), None) if isinstance(own, partial) else None
 
 
 def _trial_rows(shape: Shape, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from approxgrad.descriptions import Integer, Text, option
+from approxgrad.descriptions import Text, option
 from approxgrad.messages import one_line
-from approxgrad.models.kind import MODELS, ModelError, ModelKind, Network, Shape
+from approxgrad.models.box_options import Outputs
+from approxgrad.models.kind import MODELS, ModelError, ModelKind, Shape
+from approxgrad.models.network_kind import Network
 
 if TYPE_CHECKING:
     import torch
@@ -95,10 +97,7 @@ class Function(ModelKind):
             pattern=FUNCTION,
         ),
     ]
-    outputs: Annotated[
-        Integer | None,
-        option("Outputs of the function; by default one for each class, or a single one for a regression.", ge=1),
-    ] = None
+    outputs: Outputs = None
 
     @property
     def module(self) -> str:
@@ -108,13 +107,7 @@ class Function(ModelKind):
     def open(
         self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype, file: Path | None = None
     ) -> Callable[[Tensor], Tensor]:
-        """Return the function as a callable from tensors to tensors.
-
-        Raises
-        ------
-        ModelError
-            If it cannot be imported, fails, or does not return the outputs that the data need.
-        """
+        """Return the function as a callable from tensors to tensors."""
         from approxgrad.models.opening import opened_function, wanted_outputs
 
         return opened_function(self.function, shape, wanted_outputs(self.outputs, outputs), device, dtype)

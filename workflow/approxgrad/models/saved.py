@@ -25,8 +25,9 @@ from approxgrad.gradients.evaluating.rows import ROUNDINGS
 from approxgrad.messages import one_line
 from approxgrad.models.device import set_up_torch
 from approxgrad.models.evaluating import evaluated, explained, kept_randomness, seed_anew, switched
-from approxgrad.models.kind import MODELS, ModelError, Network
+from approxgrad.models.kind import MODELS, ModelError
 from approxgrad.models.model_files import load_model, network
+from approxgrad.models.network_kind import Network
 from approxgrad.models.states import StateError, encoded, split_state
 from approxgrad.provenance.dependencies import PACKAGE, PACKAGE_ROOT
 from approxgrad.storage.files import UNFINISHED, write_atomically

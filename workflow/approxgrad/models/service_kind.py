@@ -97,13 +97,7 @@ class Service(ModelKind):
     def open(
         self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype, file: Path | None = None
     ) -> Callable[[Tensor], Tensor]:
-        """Return the model as a callable from tensors to tensors.
-
-        Raises
-        ------
-        ModelError
-            If the service is not there, or its model does not fit the data.
-        """
+        """Return the model as a callable from tensors to tensors."""
         from approxgrad.models.opening import opened_black_box, wanted_outputs
         from approxgrad.models.services.service_model import ServiceModel
 

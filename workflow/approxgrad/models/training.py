@@ -72,7 +72,7 @@ def train(
     training, validation : Split
         Rows to learn from, and rows that choose the epoch.
     options : dict
-        The fields of :class:`approxgrad.models.kind.Training` that are set.
+        The fields of :class:`approxgrad.models.origins.Training` that are set.
     device : torch.device
         Where to train.
     bar : tqdm, optional

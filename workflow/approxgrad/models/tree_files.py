@@ -77,7 +77,7 @@ def _reader(path: Path, content: bytes) -> Callable[[bytes], Any]:
         if start[:99].translate(None, b" \r\n\t").startswith(b'{"name":"tree"'):
             raise ModelError(f"is a dump of LightGBM, which it cannot read again; expected {FORMS}")
         return _xgboost
-    raise ModelError(PICKLE if path.suffix.lower() in PICKLE_NAMES else f"is no file of trees, expected {FORMS}")
+    raise ModelError(PICKLE if path.suffix.lower() in PICKLE_NAMES else f"is not a file of trees, expected {FORMS}")
 
 
 def _xgboost(content: bytes) -> Any:
@@ -103,7 +103,7 @@ def _lightgbm(content: bytes) -> Any:
     try:
         text = content.decode().replace("\r\n", "\n")
     except UnicodeDecodeError:
-        raise ModelError("is damaged: it is no text") from None
+        raise ModelError("is damaged: it is not text") from None
     check_tables(*lightgbm_tables(text))
     # Without the sizes of the trees LightGBM reads one after the other; with wrong ones it ends the process, as it does
     # for parameters of the training that are cut off.

@@ -65,8 +65,9 @@ class TreeModel(BlackBox):
     Raises
     ------
     ModelError
-        If there is no such file, it is damaged or of another kind, the model is no ensemble of trees, is not fitted or
-        has categorical features, its library is not installed, or it does not have that output; and by a call, for NaN.
+        If there is no such file, it is damaged or of another kind, the model is not an ensemble of trees, is not fitted
+        or has categorical features, its library is not installed, or it does not have that output; and by a call, for
+        NaN.
     """
 
     def __init__(
@@ -164,7 +165,7 @@ def ensemble(model: Any, threads: int, dtype: str | None = None) -> Ensemble:
     Raises
     ------
     ModelError
-        If it is no ensemble of trees that is supported, or not fitted.
+        If it is not an ensemble of trees that is supported, or not fitted.
     """
     # What a library made can only be there if the library is.
     if dtype is not None and not hasattr(model, "steps"):

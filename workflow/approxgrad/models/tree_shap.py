@@ -110,7 +110,7 @@ class ShapleyValues:
         Raises
         ------
         ModelError
-            As :func:`tree_shap`, or if the model is no ensemble of trees.
+            As :func:`tree_shap`, or if the model is not an ensemble of trees.
         """
         own = opened(model) or behind(model)
         if not isinstance(own, TreeModel):

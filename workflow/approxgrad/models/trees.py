@@ -111,13 +111,7 @@ class Trees(ModelKind):
     def make(
         self, path: Path, shape: Shape, outputs: int, *, train: Split | None, source: Path | None, seed: int
     ) -> dict[str, Any]:
-        """Train the ensemble and write its file; return the number of leaves.
-
-        Raises
-        ------
-        ModelError
-            If the library is not installed, or a class has no training rows.
-        """
+        """Train the ensemble and write its file; return the number of leaves."""
         from approxgrad.models.growing import grown
 
         if self.training is None or train is None:
@@ -127,13 +121,7 @@ class Trees(ModelKind):
     def open(
         self, shape: Shape, outputs: int, device: torch.device, dtype: torch.dtype, file: Path | None = None
     ) -> Callable[[Tensor], Tensor]:
-        """Return the ensemble as a callable from tensors to tensors.
-
-        Raises
-        ------
-        ModelError
-            If it cannot be opened, is of another library, or does not fit the data.
-        """
+        """Return the ensemble as a callable from tensors to tensors."""
         import torch
 
         from approxgrad.models.opening import opened_black_box

@@ -84,7 +84,7 @@ def read_split(path: Path | str) -> Split:
         features = matrix(table["features"], "features", path)
         split = _split(features, table["target"].to_numpy(), effects, document, path)
     except KeyError as missing:
-        raise TableError(f"{path}: lacks {missing}, so it is no part of a data set") from None
+        raise TableError(f"{path}: lacks {missing}, so it is not part of a data set") from None
     origin = table["origin"].to_numpy().astype(str) if "origin" in table.column_names else None
     return replace(split, origin=origin)
 
@@ -138,7 +138,7 @@ def _one_row(file: TableFile, features: NDArray[np.floating[Any]], path: Path | 
         target = np.zeros(1, np.int64 if file.metadata["classes"] else np.float32)
         return _split(features, target, None, file.metadata, path)
     except KeyError as missing:
-        raise TableError(f"{path}: lacks {missing}, so it is no part of a data set") from None
+        raise TableError(f"{path}: lacks {missing}, so it is not part of a data set") from None
 
 
 def _split(

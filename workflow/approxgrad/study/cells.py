@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from approxgrad import __version__
 from approxgrad.descriptions import read
 from approxgrad.gradients.evaluating.batching import memory_budget
 from approxgrad.gradients.evaluating.counting import CountedModel
@@ -33,6 +32,7 @@ from approxgrad.study.subjects import (
     MEBIBYTE,
     Subject,
     baseline_values,
+    conditions,
     explained_target,
     feature_spread,
     read_subject,
@@ -177,9 +177,7 @@ def attribute_cell(
         "lost_steps": getattr(made, "lost_steps", 0),
         "batch_size": min(done.batch_sizes, default=None),
         **_propagation(made, source.dtype),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "versions": {"approxgrad": __version__, "torch": torch.__version__, "numpy": np.__version__},
+        **conditions(device),
         **recorded(subject.network),
     }
     attributions = Attributions(

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from approxgrad import __version__
 from approxgrad.gradients.evaluating.batching import memory_budget
 from approxgrad.gradients.evaluating.checks import Model
 from approxgrad.gradients.evaluating.evaluated import BatchedGradient
@@ -16,7 +15,14 @@ from approxgrad.gradients.evaluating.wrapping import ModelWrapper
 from approxgrad.gradients.source import source_of
 from approxgrad.models.opening import recorded
 from approxgrad.steps.choice import StepChoice, choose_step
-from approxgrad.study.subjects import MEBIBYTE, baseline_values, explained_target, feature_spread, read_subject
+from approxgrad.study.subjects import (
+    MEBIBYTE,
+    baseline_values,
+    conditions,
+    explained_target,
+    feature_spread,
+    read_subject,
+)
 
 
 class InUnits(ModelWrapper):
@@ -99,8 +105,6 @@ def choose_model_step(
         "path": dict(path_options),
         "samples": count,
         "check_evaluations": ready.evaluations,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "versions": {"approxgrad": __version__, "torch": torch.__version__},
+        **conditions(device),
         **recorded(subject.network),
     }

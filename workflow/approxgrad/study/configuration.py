@@ -11,15 +11,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from approxgrad.datasets.kind import DATASETS, DatasetKind
+from approxgrad.datasets.kind import DATASETS
 from approxgrad.descriptions import Registry, plain, read, written
-from approxgrad.gradients.source import SOURCES, SourceKind
-from approxgrad.methods.method import METHODS, Method
-from approxgrad.models.kind import MODELS, ModelKind
+from approxgrad.gradients.source import SOURCES
+from approxgrad.methods.method import METHODS
+from approxgrad.models.kind import MODELS
 from approxgrad.study.explaining import explain, joined, shortened
 from approxgrad.study.sections import Config
 
-EXPONENT_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+EXPONENT_NUMBER = re.compile(r"^[+-]?(\d+(\.\d*)?|\.\d+)[eE][+-]?\d+$")
+"""A number that YAML 1.1 reads as text."""
 
 
 class ConfigError(ValueError):
@@ -175,6 +176,9 @@ def document(config: Config) -> dict[str, Any]:
     own = written(dataclasses.replace(config, **empty))
     for name, section in SECTIONS.items():
         own[name] = {entry: section.written(member) for entry, member in getattr(config, name).items()}
+    for experiment in own["experiments"]:
+        if not experiment["gradients"]:
+            del experiment["gradients"]  # where no method takes gradients: an empty list is refused
     return own
 
 
@@ -193,7 +197,3 @@ def _cleaned(value: Any, place: tuple[str, ...] = ()) -> Any:
     if isinstance(value, str) and EXPONENT_NUMBER.fullmatch(value):
         return float(value)
     return value
-
-
-Member = DatasetKind | ModelKind | Method | SourceKind
-"""What an entry of a section is."""

@@ -114,7 +114,7 @@ def _path_faults(config: Config) -> list[str]:
         if methods and experiment.reference in paths:
             faults.append(
                 f"experiments[{number}].reference: {experiment.reference} attributes along a whole path, which is not "
-                f"for {methods[0]}, so it is no reference for it; expected another source"
+                f"for {methods[0]}, so it cannot be a reference for it; expected another source"
             )
     return faults
 

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from approxgrad import __version__
 from approxgrad.gradients.difference import in_units
 from approxgrad.gradients.directional.spectrum import Spectrum
 from approxgrad.gradients.finite_differences import FiniteDifference
@@ -17,7 +15,7 @@ from approxgrad.gradients.source import source_of
 from approxgrad.models.opening import recorded
 from approxgrad.seeds import draw_samples
 from approxgrad.storage.splits import read_split
-from approxgrad.study.subjects import MEBIBYTE, explained_target, feature_spread, read_subject
+from approxgrad.study.subjects import MEBIBYTE, conditions, explained_target, feature_spread, read_subject
 
 
 def measure_spectrum(
@@ -70,8 +68,6 @@ def measure_spectrum(
         "model_evaluations": found.evaluations,
         "check_evaluations": ready.evaluations,
         "dtype": source.dtype,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "versions": {"approxgrad": __version__, "torch": torch.__version__, "numpy": np.__version__},
+        **conditions(device),
         **recorded(subject.network),
     }

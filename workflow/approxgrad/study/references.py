@@ -45,7 +45,7 @@ def exact_sources(used: list[Source]) -> list[Source]:
 
 
 def plain_sources(config: Config, model: str, method: str, used: list[Source]) -> list[Source]:
-    """Return what an attribution that is no approximation takes: exact gradients, or nothing but evaluations.
+    """Return what an attribution that is not an approximation takes: exact gradients, or nothing but evaluations.
 
     They are of the precisions of some sources; without any, of the first one that the model has.
     """

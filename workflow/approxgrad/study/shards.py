@@ -81,7 +81,7 @@ def named_shard(name: str) -> Shard:
     Raises
     ------
     ValueError
-        If it is no name of a shard.
+        If it is not the name of a shard.
     """
     match = re.fullmatch(r"([1-9]\d*)-of-([1-9]\d*)", name)
     if match is None or int(match[1]) > int(match[2]):

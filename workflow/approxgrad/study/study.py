@@ -12,7 +12,7 @@ from approxgrad.gradients.source import Source, evaluated_source, exact_source
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.models.kind import ModelKind
 from approxgrad.storage.cached_arrays import ArrayFile, find_arrays, matching_arrays
-from approxgrad.study.choices import Choice, cell_choice, step_choices
+from approxgrad.study.choices import Choice, step_choices
 from approxgrad.study.configuration import ConfigError, configured, document, refuse
 from approxgrad.study.faults import faults, name_faults
 from approxgrad.study.grid import Cell, SharedGradient
@@ -21,7 +21,7 @@ from approxgrad.study.products import product_cells
 from approxgrad.study.references import exact_model, reference_method, stand_ins
 from approxgrad.study.repeats import repeat_faults, repeated
 from approxgrad.study.shards import shard_count
-from approxgrad.study.spectra import Pilots, all_pilots, cell_pilots
+from approxgrad.study.spectra import Pilots, all_pilots
 
 GRADIENT = METHODS["gradient"]()
 """What shared gradients are attributions of."""
@@ -149,26 +149,6 @@ class Study:
         """The spectra that are measured at training rows, by the path of their table."""
         return all_pilots(self.evaluating)
 
-    def pilots(self, wildcards: Any) -> Pilots:
-        """Return the pilots of the spectrum that a rule's wildcards name."""
-        own = dict(wildcards.items())
-        return next(pilots for pilots in self.spectra.values() if pilots.keys == own)
-
-    def spectrum_path(self, cell: Cell) -> str:
-        """Return the path of the spectrum that a cell takes its order from; empty if it needs none."""
-        pilots = cell_pilots(cell)
-        return "" if pilots is None else pilots.path
-
-    def choice(self, wildcards: Any) -> Choice:
-        """Return the choice of a setting that a rule's wildcards name."""
-        own = dict(wildcards.items())
-        return next(choice for choice in self.choices.values() if choice.keys == own)
-
-    def choice_path(self, cell: Cell) -> str:
-        """Return the path of the choice that a cell takes its setting from; empty if it is not chosen."""
-        choice = cell_choice(cell, self.cell_method(cell))
-        return "" if choice is None else choice.path
-
     @cached_property
     def datasets(self) -> list[str]:
         """Names of the data sets in use."""
@@ -277,20 +257,6 @@ class Study:
     def has_truth(self, dataset: str) -> bool:
         """Whether the true effects of a data set's features are known."""
         return self.dataset(dataset).has_truth
-
-    def needs_training_rows(self, cell: Cell) -> bool:
-        """Whether steps are multiples of the spread of the training rows, or a path begins at their mean."""
-        return cell.gradient.kind.needs_spread or getattr(self.cell_method(cell), "baseline", None) == "mean"
-
-    def evaluation(self, model: str) -> dict[str, Any]:
-        """Return how jobs that attribute or choose a step evaluate a model."""
-        own = self.model(model)
-        return {
-            "batch_size": own.batch_size,
-            "check_rows": own.check_rows,
-            "memory_mib": self.config.memory_mib,
-            "threads": self.config.threads,
-        }
 
     def cached_arrays(self, source: str) -> list[ArrayFile]:
         """Return the files of one source of cached arrays."""

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from approxgrad import __version__
 from approxgrad.gradients.evaluating.checks import Model
 from approxgrad.gradients.evaluating.prepared import PreparedModel
 from approxgrad.gradients.evaluating.targets import target_indices
 from approxgrad.methods.attribution import prepared_model
+from approxgrad.models.device import set_up_torch
 from approxgrad.models.opening import open_model
 from approxgrad.seeds import draw_samples
 from approxgrad.storage.splits import Split, read_input_spread, read_mean_input, read_split
@@ -112,6 +114,35 @@ def read_subject(
     kind = options.pop("kind")
     network = open_model(kind, options, weights, split.feature_shape, split.outputs, device, getattr(torch, dtype))
     return Subject(network, split, sample_seed, device, dtype, check_rows)
+
+
+def job_options(snakemake: Any) -> dict[str, Any]:
+    """Return what jobs that evaluate a model are given alike, by the names of :func:`.cells.attribute_cell`.
+
+    torch is set up for the job.
+    """
+    inputs, parameters = snakemake.input, snakemake.params
+    evaluation = dict(parameters.evaluation)
+    device = set_up_torch(parameters.device, evaluation.pop("threads"))
+    return {
+        "model": parameters.model,
+        "weights": inputs.get("weights") or None,
+        "test": inputs.test,
+        "training": inputs.get("training") or None,
+        "gradient": parameters.gradient,
+        "sample_seed": parameters.sample_seed,
+        "device": device,
+        **evaluation,
+    }
+
+
+def conditions(device: torch.device) -> dict[str, Any]:
+    """Return where a job computes, as entries of the metadata of its result."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "versions": {"approxgrad": __version__, "torch": torch.__version__, "numpy": np.__version__},
+    }
 
 
 def explained_target(part: Split, rows: slice = slice(None)) -> torch.Tensor | None:

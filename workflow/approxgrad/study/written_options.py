@@ -5,7 +5,6 @@ A number such as 1e-3, which YAML 1.1 takes for text, stays a number unless it i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
@@ -13,9 +12,8 @@ from typing import Any
 
 import yaml
 
+from approxgrad.study.configuration import EXPONENT_NUMBER
 from approxgrad.study.defaults import read_defaults
-
-EXPONENT_NUMBER = re.compile(r"^[+-]?(\d+(\.\d*)?|\.\d+)[eE][+-]?\d+$")
 
 TIMESTAMP, FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("timestamp", "float"))
 

@@ -23,6 +23,7 @@ from approxgrad.storage.attributions import read_attributions
 from approxgrad.storage.table_checks import TableError
 from approxgrad.storage.tables import read_table
 from approxgrad.study.grid import Cell
+from approxgrad.study.needs import choice_path, spectrum_path
 from approxgrad.study.study import Study
 from approxgrad.verification.recomputation import Origin
 
@@ -63,8 +64,8 @@ def files_of(study: Study, cell: Cell) -> dict[str, str]:
         "weights": "" if made else study.model_file(cell.dataset, cell.model),
         # Beside a file of another form, its measures tell what both came from.
         "measures": TEST_MEASURES.format(**names) if made else "",
-        "step": study.choice_path(evaluating),
-        "spectrum": study.spectrum_path(evaluating),
+        "step": choice_path(study, evaluating),
+        "spectrum": spectrum_path(evaluating),
         "gradient": evaluating.path if study.is_derived(cell) else "",
         "metrics": METRIC_TABLE.format(**names) if tuple(names.values()) in study.comparisons else "",
     }

@@ -67,8 +67,9 @@ def test_files_that_are_no_spectra_are_refused(tmp_path):
     own = Spectrum.measured(softplus_mlp(4), points(2, 4), 0, gradient=FiniteDifference(0.01))
     Spectrum(own.energies[1:], own.basis, own.shapes, 2, 0).save(tmp_path / "short.npz")
     np.savez(tmp_path / "other.npz", energies=np.ones(4))
-    for name in ("text", "short", "other"):
-        with pytest.raises(ValueError, match=rf"{name}\.npz: is no spectrum"):
+    Spectrum(own.energies * torch.nan, own.basis, own.shapes, 2, 0).save(tmp_path / "empty.npz")
+    for name in ("text", "short", "other", "empty"):
+        with pytest.raises(ValueError, match=rf"{name}\.npz: is not a spectrum"):
             Spectrum.load(tmp_path / f"{name}.npz")
 
 

@@ -162,6 +162,12 @@ def test_budgets_that_are_none_are_refused(source, budget):
         source(budget)
 
 
+@pytest.mark.parametrize("sigma", [0, -0.1, math.inf, math.nan, True, "0.1", torch.ones(3)], ids=str)
+def test_noise_that_is_none_is_refused_by_its_name(sigma):
+    with pytest.raises(ValueError, match=r"^sigma: expected a positive number"):
+        GEEX(10, sigma)
+
+
 @pytest.mark.parametrize("source", PATHS)
 def test_attributions_are_no_gradients(source):
     with pytest.raises(ValueError, match=f"{source.__name__} is for Integrated Gradients only"):
@@ -197,3 +203,10 @@ def test_points_of_a_path_beside_a_budget_are_refused_with_what_helps():
         TypeError, match=r"^n_steps: the points of the path follow from the gradient's budget; leave it out$"
     ):
         attribute(quadratic, points(2, 3), method="integrated_gradients", gradient=SPSA(20), n_steps=5)
+
+
+@pytest.mark.parametrize("source", SOURCES + PATHS)
+@pytest.mark.parametrize("seed", [-1, 1.0, True, None])
+def test_seeds_that_are_none_are_refused(source, seed):
+    with pytest.raises(ValueError, match=r"^seed: expected an integer of at least 0"):
+        source(10, seed=seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,8 +17,9 @@ from approxgrad.gradients.directional.prediction import Estimate, Prediction
 from approxgrad.gradients.directional.spectrum import BASES, Spectrum
 from approxgrad.gradients.directional.spending import Spending, check_budget, path_points, spending
 from approxgrad.gradients.evaluating.batching import OUTPUT_SHARE, PATH_SHARE, balanced_slices
-from approxgrad.gradients.evaluating.checks import Model, is_number
-from approxgrad.gradients.evaluating.evaluated import BatchedGradient, Stream
+from approxgrad.gradients.evaluating.captum_call import CaptumCall, like_inputs
+from approxgrad.gradients.evaluating.checks import Model, checked_count, is_number
+from approxgrad.gradients.evaluating.evaluated import Stream
 from approxgrad.gradients.evaluating.evaluation import evaluation
 from approxgrad.gradients.evaluating.perturbations import Steps, checked_steps, steps_of_features
 from approxgrad.gradients.evaluating.targets import Target, target_indices
@@ -35,7 +36,7 @@ LOST_SHARE = 0.5
 USELESS = 0.3
 
 
-class DirectionalDifference(BatchedGradient):
+class DirectionalDifference(CaptumCall):
     """Gradient from differences along directions that move many features: all, or those that a budget pays for.
 
     With directions u_k and a step h the derivatives ``D_k = (f_t(x + h u_k) - f_t(x - h u_k)) / 2 h`` give the gradient
@@ -119,8 +120,7 @@ class DirectionalDifference(BatchedGradient):
         check_rows: bool = True,
     ) -> None:
         super().__init__(batch_size, memory_budget=memory_budget, check_rows=check_rows)
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}")
+        self.seed = checked_count("seed", seed, 0)
         self.step: Steps = checked_steps(step)
         self.scheme = ("central" if budget is None else "forward") if scheme is None else scheme
         self.stencil = stencil(self.scheme)
@@ -139,7 +139,7 @@ class DirectionalDifference(BatchedGradient):
         if quality is not None and (budget is None or probes == 0):
             raise ValueError("quality: needs a budget that it may spend, with probes that tell when to stop")
         self.evaluations, self.basis, self.order, self.groups = budget, basis, order, groups
-        self.quality, self.probes, self.path_points, self.seed = quality, probes, path_points, seed
+        self.quality, self.probes, self.path_points = quality, probes, path_points
         self.predicted: Prediction | None = None
 
     def __repr__(self) -> str:
@@ -158,30 +158,11 @@ class DirectionalDifference(BatchedGradient):
         """Whether the points of a path follow from the budget."""
         return self.evaluations is not None
 
-    def __call__(
-        self,
-        forward_fn: Model,
-        inputs: Tensor | tuple[Tensor, ...],
-        target_ind: Target = None,
-        additional_forward_args: Any = None,
-    ) -> tuple[Tensor, ...]:
-        """Return the approximated gradient; arguments and errors as in :class:`approxgrad.FiniteDifference`.
-
-        Raises
-        ------
-        ValueError
-            Also if the step is lost in every feature, or the budget does not pay for a single direction.
-        """
-        with evaluation():
-            stream = self.stream(forward_fn, inputs, target_ind, additional_forward_args)
-            found, predicted = self._estimate(stream)
-            widths = [point[0].numel() for point in stream.inputs]
-            gradients = tuple(
-                own.to(point.dtype).reshape(point.shape)
-                for own, point in zip(found.split(widths, dim=1), stream.inputs, strict=True)
-            )
+    def differentiated(self, stream: Stream) -> tuple[Tensor, ...]:
+        """Return the approximated gradients, and keep what is predicted of them."""
+        found, predicted = self._estimate(stream)
         self._tell(predicted)
-        return gradients
+        return like_inputs(found, stream.inputs)
 
     def path_attributions(
         self, forward_fn: Model, inputs: Tensor, baselines: Tensor, target: Target, n_steps: int
@@ -262,7 +243,7 @@ class DirectionalDifference(BatchedGradient):
             f"budget: {self.evaluations:,} evaluations are of little use here, where the estimate is predicted to have "
             f"a cosine of {float(predicted.cosine.nanmedian()):.2f} with the whole gradient; groups= of features, such "
             "as patches of pixels, take one evaluation each",
-            stacklevel=3,
+            stacklevel=4,
         )
 
     def _kept(self, stream: Stream, steps: Tensor, reach: float | Tensor) -> tuple[Tensor | None, float]:
@@ -293,6 +274,6 @@ class DirectionalDifference(BatchedGradient):
         warnings.warn(
             f"step: lost in {kind} for {lost:,} of {kept.numel():,} derivatives, where rounding takes most of h u; "
             "they are taken as 0. A larger step, one step for each feature, or float64 helps",
-            stacklevel=4,
+            stacklevel=5,
         )
         return kept, float(shares[kept].max())

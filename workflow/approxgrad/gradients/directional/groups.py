@@ -12,7 +12,7 @@ from approxgrad.gradients.evaluating.checks import as_tuple
 
 
 def checked_groups(groups: Any) -> None:
-    """Refuse, by a TypeError, masks that are no tensors of integers; None is no mask."""
+    """Refuse, by a TypeError, masks that are not tensors of integers; None is no mask."""
     for mask in as_tuple(groups):
         if not isinstance(mask, Tensor) or mask.is_floating_point() or mask.is_complex() or mask.dtype == torch.bool:
             kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__

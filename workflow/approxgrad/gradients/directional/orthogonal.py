@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from approxgrad.descriptions import Number, Once, option
 from approxgrad.gradients.difference import ENDINGS, Differences, Dtypes, Scheme, Unit, of_units
-from approxgrad.gradients.source import SOURCES, Setting
+from approxgrad.gradients.source import SOURCES, Setting, evaluation_limits
 
 STEPS = (
     "Lengths h of the steps in units of the normalised features, from 1e-30 to 1e30. A step moves all d features, each"
@@ -64,6 +64,6 @@ class Orthogonal(Differences):
 
     def gradient(self, setting: Setting, **limits: Any) -> Callable[..., Any]:
         """Return a :class:`approxgrad.DirectionalDifference`."""
-        own = {name: limits.get(name) for name in ("batch_size", "memory_budget")}
         made = import_module(self.implementation).DirectionalDifference
-        return made(self.step(setting, limits), self.orthogonal, seed=limits.get("seed", 0), **own)
+        own = evaluation_limits(limits) | {"seed": limits.get("seed", 0)}
+        return made(self.step(setting, limits), self.orthogonal, **own)

@@ -142,9 +142,10 @@ class Spectrum:
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: no such file") from None
         except Exception as error:
-            raise ValueError(f"{path}: is no spectrum ({type(error).__name__})") from error
-        if found.basis not in ORDERED or found.energies.shape != (_features(found.shapes),):
-            raise ValueError(f"{path}: is no spectrum; its energies do not fit its shape {found.shapes}")
+            raise ValueError(f"{path}: is not a spectrum ({type(error).__name__})") from error
+        fits = found.energies.shape == (_features(found.shapes),) and bool(torch.isfinite(found.energies).all())
+        if found.basis not in ORDERED or not fits:
+            raise ValueError(f"{path}: is not a spectrum; its energies do not fit its shape {found.shapes}")
         return found
 
 

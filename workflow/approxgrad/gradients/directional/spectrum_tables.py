@@ -28,7 +28,7 @@ def read_spectrum(path: Path | str) -> Spectrum:
         shape = tuple(map(int, document["feature_shape"]))
         found = Spectrum(energies, document["basis"], (shape,), document["pilots"], document["model_evaluations"])
     except (KeyError, TypeError, ValueError, pa.ArrowInvalid):
-        raise TableError(f"{path}: is no spectrum") from None
+        raise TableError(f"{path}: is not a spectrum") from None
     if len(energies) != np.prod(shape) or not bool(torch.isfinite(energies).all()):
         raise TableError(f"{path}: has {len(energies)} energies, expected a finite one for each feature of {shape}")
     return found

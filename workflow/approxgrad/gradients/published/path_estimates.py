@@ -3,88 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from math import isfinite
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.evaluating.batching import OUTPUT_SHARE, balanced_slices
-from approxgrad.gradients.evaluating.checks import Model, checked_count
-from approxgrad.gradients.evaluating.evaluated import BatchedGradient, Stream
+from approxgrad.gradients.evaluating.batching import balanced_slices
+from approxgrad.gradients.evaluating.checks import Model, is_number
+from approxgrad.gradients.evaluating.evaluated import Stream
 from approxgrad.gradients.evaluating.evaluation import evaluation
-from approxgrad.gradients.evaluating.perturbations import checked_step
 from approxgrad.gradients.evaluating.targets import Target
 from approxgrad.gradients.path_steps import PATH_ONLY
-from approxgrad.gradients.published.random_directions import Draws
+from approxgrad.gradients.published.estimates import DRAW_BUFFERS, OUTPUT_BUFFERS, Draws, PublishedEstimate
 
-# Arrays of points x features, and for each output, of 8-byte numbers that are in memory at once.
-POINT_BUFFERS, OUTPUT_BUFFERS = 8, 8
 # How near places on the path may be to its ends.
 EDGE = 2**-52
 
 
-class PathEstimate(BatchedGradient):
+class PathEstimate(PublishedEstimate):
     """Base of estimates of a whole attribution, which take the place of a gradient in Integrated Gradients.
 
-    Parameters
-    ----------
-    budget : int
-        Most evaluations for each input, at least 2.
-    seed : int
-        Of what is drawn, which is the same for all inputs and on every device.
-    batch_size, memory_budget, check_rows
-        As in :class:`approxgrad.gradients.evaluating.evaluated.BatchedGradient`, which also describes the attributes.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not valid.
+    Parameters and errors are those of :class:`approxgrad.gradients.published.estimates.PublishedEstimate`.
     """
 
-    along_path: ClassVar[bool] = True
-    """Whether it needs the whole path, and returns the attribution."""
-
-    chooses_points: ClassVar[bool] = True
-    """Whether it says itself how many points there are."""
-
-    def __init__(
-        self,
-        budget: int,
-        *,
-        seed: int = 0,
-        batch_size: int | None = None,
-        memory_budget: int | None = None,
-        check_rows: bool = True,
-    ) -> None:
-        super().__init__(batch_size, memory_budget=memory_budget, check_rows=check_rows)
-        self.budget_per_input = checked_count("budget", budget, 2)
-        self.seed = checked_count("seed", seed, 0)
-
-    def __call__(
-        self,
-        forward_fn: Model,
-        inputs: Tensor | tuple[Tensor, ...],
-        target_ind: Target = None,
-        additional_forward_args: object = None,
-    ) -> tuple[Tensor, ...]:
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Refuse to be called for a gradient, with a ValueError: there is none at a single point."""
         raise ValueError(PATH_ONLY.replace("step: path", f"gradient: {type(self).__name__}"))
 
     def path_attributions(
         self, forward_fn: Model, inputs: Tensor, baselines: Tensor, target: Target, n_steps: int = 1
     ) -> Tensor:
-        """Return the estimated attribution, shaped like the inputs.
-
-        Parameters
-        ----------
-        forward_fn, inputs, target
-            As of :class:`approxgrad.FiniteDifference`; the inputs are a single tensor.
-        baselines : Tensor
-            Where paths begin, shaped like the inputs.
-        n_steps : int
-            Not used: the budget says how many points there are.
-        """
+        """Return the estimated attribution, shaped like the inputs."""
         with evaluation():
             stream = self.stream(forward_fn, inputs, target)
             starts = baselines.detach().to(stream.inputs[0])
@@ -107,10 +58,9 @@ class Sampled(PathEstimate):
     def pairs(self, stream: Stream) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield places on the path, of shape (K, 1), and noise, of shape (K, d), for some of the pairs."""
         generator, features = np.random.default_rng(self.seed), stream.inputs[0][0].numel()
-        share = int(OUTPUT_SHARE * self.budget(stream.device)) // 2
-        each = 8 * (POINT_BUFFERS * features + OUTPUT_BUFFERS * 2 * stream.rows)
+        each = 8 * (DRAW_BUFFERS * features + OUTPUT_BUFFERS * 2 * stream.rows)
         pairs = self.budget_per_input // 2
-        for part in balanced_slices(pairs, max(1, share // each)):
+        for part in balanced_slices(pairs, max(1, self.share(stream) // each)):
             # One by one, so that they do not depend on how many are made at once.
             numbers = range(part.start, part.stop)
             drawn = [(self.place(generator, number, pairs), self.noise(generator, features)) for number in numbers]
@@ -148,7 +98,7 @@ class GEEX(Sampled):
 
     Parameters
     ----------
-    budget, seed, batch_size, memory_budget, check_rows
+    budget, **options
         As in :class:`PathEstimate`.
     sigma : float
         Standard deviation of the noise, in units of the features.
@@ -160,7 +110,9 @@ class GEEX(Sampled):
 
     def __init__(self, budget: int, sigma: float = 0.1, **options: Any) -> None:
         super().__init__(budget, **options)
-        self.sigma = checked_step(sigma)
+        if not (is_number(sigma) and isfinite(sigma) and sigma > 0):
+            raise ValueError(f"sigma: expected a positive number, got {sigma!r}")
+        self.sigma = float(sigma)
 
     def place(self, generator: np.random.Generator, number: int, pairs: int) -> float:
         """Return a uniform share."""

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from approxgrad.gradients.budgets import path_points
 from approxgrad.gradients.directional.moves import Directed
-from approxgrad.gradients.evaluating.batching import OUTPUT_SHARE, balanced_slices
-from approxgrad.gradients.evaluating.checks import Model, check_resolved, checked_count
-from approxgrad.gradients.evaluating.evaluated import BatchedGradient, Stream
+from approxgrad.gradients.evaluating.batching import balanced_slices
+from approxgrad.gradients.evaluating.captum_call import CaptumCall, like_inputs
+from approxgrad.gradients.evaluating.checks import Model, check_resolved
+from approxgrad.gradients.evaluating.evaluated import Stream
 from approxgrad.gradients.evaluating.evaluation import evaluation
 from approxgrad.gradients.evaluating.perturbations import Steps, checked_steps, steps_of_features
 from approxgrad.gradients.evaluating.targets import Target
+from approxgrad.gradients.published.estimates import DRAW_BUFFERS, OUTPUT_BUFFERS, Draws, PublishedEstimate
 from approxgrad.gradients.stencils import SCHEMES
 
 PAIR = SCHEMES["central"]
 WEIGHTS = torch.tensor([PAIR.weights[shift] for shift in PAIR.shifts], dtype=torch.float64)
-# Arrays of 8-byte numbers that are in memory at once: of directions x features, and for each output.
-DIRECTION_BUFFERS, OUTPUT_BUFFERS = 8, 8
-
-Draws = NDArray[np.floating[Any]]
 
 
-class RandomDirections(BatchedGradient):
+class RandomDirections(PublishedEstimate, CaptumCall):
     """Mean of derivatives along random directions, each times its direction.
 
     With directions u_k whose features are independent, of mean 0 and variance 1, the gradient is estimated by
@@ -36,47 +33,23 @@ class RandomDirections(BatchedGradient):
 
     Parameters
     ----------
-    budget : int
-        Most evaluations for each input, at least 2; an odd one leaves one over.
+    budget, **options
+        As in :class:`approxgrad.gradients.published.estimates.PublishedEstimate`; an odd budget leaves one over.
     step : float or Tensor
         The number h, positive, in units of the features, as of :class:`approxgrad.FiniteDifference`.
-    seed : int
-        Of the directions, which are the same for all inputs and on every device.
-    batch_size, memory_budget, check_rows
-        As in :class:`approxgrad.gradients.evaluating.evaluated.BatchedGradient`, which also describes the attributes.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not valid.
 
     Notes
     -----
     Cost: `budget` evaluations for each input, one fewer if it is odd, and the checks of
     :class:`approxgrad.FiniteDifference`. The relative error of the gradient of a linear function is about
-    ``sqrt(2 d / budget)`` with d features: far above 1 for a small budget. Directions are made a few at a time.
+    ``sqrt(2 d / budget)`` with d features: far above 1 for a small budget. Directions are made a few at a time. For
+    Integrated Gradients gradients are taken in the middle of :func:`approxgrad.gradients.budgets.path_points` equal
+    parts of the path, each along directions of its own.
     """
 
-    along_path: ClassVar[bool] = True
-    """Whether Integrated Gradients leave the points of the path to :meth:`path_attributions`."""
-
-    chooses_points: ClassVar[bool] = True
-    """Whether it says itself how many points there are."""
-
-    def __init__(
-        self,
-        budget: int,
-        step: Steps = 0.01,
-        *,
-        seed: int = 0,
-        batch_size: int | None = None,
-        memory_budget: int | None = None,
-        check_rows: bool = True,
-    ) -> None:
-        super().__init__(batch_size, memory_budget=memory_budget, check_rows=check_rows)
-        self.budget_per_input = checked_count("budget", budget, 2)
+    def __init__(self, budget: int, step: Steps = 0.01, **options: Any) -> None:
+        super().__init__(budget, **options)
         self.step: Steps = checked_steps(step)
-        self.seed = checked_count("seed", seed, 0)
 
     def __repr__(self) -> str:
         step = f"{self.step:g}" if isinstance(self.step, float) else "one for each feature"
@@ -86,41 +59,15 @@ class RandomDirections(BatchedGradient):
         """Return the next direction, of shape (d,)."""
         raise NotImplementedError
 
-    def __call__(
-        self,
-        forward_fn: Model,
-        inputs: Tensor | tuple[Tensor, ...],
-        target_ind: Target = None,
-        additional_forward_args: object = None,
-    ) -> tuple[Tensor, ...]:
-        """Return the estimated gradient; arguments and errors as in :class:`approxgrad.FiniteDifference`."""
-        with evaluation():
-            stream = self.stream(forward_fn, inputs, target_ind, additional_forward_args)
-            gradient = self._estimated(stream, self.budget_per_input // 2, np.random.default_rng(self.seed))
-        return tuple(
-            own.to(point.dtype).reshape(point.shape)
-            for own, point in zip(
-                gradient.split([point[0].numel() for point in stream.inputs], dim=1), stream.inputs, strict=True
-            )
-        )
+    def differentiated(self, stream: Stream) -> tuple[Tensor, ...]:
+        """Return the estimated gradients."""
+        found = self._estimated(stream, self.budget_per_input // 2, np.random.default_rng(self.seed))
+        return like_inputs(found, stream.inputs)
 
     def path_attributions(
         self, forward_fn: Model, inputs: Tensor, baselines: Tensor, target: Target, n_steps: int
     ) -> Tensor:
-        """Return Integrated Gradients for the budget, shaped like the inputs.
-
-        Gradients are taken in the middle of :func:`approxgrad.gradients.budgets.path_points` equal parts of the path,
-        each along directions of its own.
-
-        Parameters
-        ----------
-        forward_fn, inputs, target
-            As in :meth:`__call__`; the inputs are a single tensor.
-        baselines : Tensor
-            Where paths begin, shaped like the inputs.
-        n_steps : int
-            Of no effect.
-        """
+        """Return Integrated Gradients for the budget, shaped like the inputs."""
         count = path_points(self.budget_per_input, inputs[0].numel())
         pairs = self.budget_per_input // count // 2
         starts, ends = baselines.detach().double(), inputs.detach().double()
@@ -138,7 +85,7 @@ class RandomDirections(BatchedGradient):
         check_resolved(stream.inputs, steps, PAIR.shifts)
         weights = WEIGHTS.to(stream.device)
         total = torch.zeros(stream.rows, len(steps), dtype=torch.float64, device=stream.device)
-        share = int(OUTPUT_SHARE * self.budget(stream.device)) // 2
+        share = self.share(stream)
         for first, directions in self._directions(generator, pairs, len(steps), share, stream.device):
             few = max(1, share // (8 * OUTPUT_BUFFERS * 2 * len(directions)))
             for part in balanced_slices(stream.rows, few):
@@ -150,7 +97,7 @@ class RandomDirections(BatchedGradient):
         self, generator: np.random.Generator, pairs: int, features: int, share: int, device: torch.device
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield the number of the first of some directions, and these as float64 of shape (K, d)."""
-        for part in balanced_slices(pairs, max(1, share // (8 * DIRECTION_BUFFERS * features))):
+        for part in balanced_slices(pairs, max(1, share // (8 * DRAW_BUFFERS * features))):
             # One by one, so that they do not depend on how many are made at once.
             rows = np.stack([self.drawn(generator, features) for _ in range(part.start, part.stop)])
             yield part.start, torch.from_numpy(rows).to(device)

@@ -13,7 +13,7 @@ from approxgrad.gradients.evaluating.evaluated import Stream
 from approxgrad.gradients.published.path_estimates import PathEstimate
 
 
-class Given:
+class Stored:
     """Points that are there already, all of them for one of the inputs."""
 
     def __init__(self, points: Tensor, row: int) -> None:
@@ -51,7 +51,7 @@ class Surrogate(PathEstimate):
         devices = [ends.device] if ends.device.type == "cuda" else []
         found = []
         for row in range(stream.rows):
-            method = self.captum(lambda points, row=row: stream.evaluate(Given(points, row)))
+            method = self.captum(lambda points, row=row: stream.evaluate(Stored(points, row)))
             with torch.random.fork_rng(devices):
                 torch.manual_seed(self.seed)
                 found.append(

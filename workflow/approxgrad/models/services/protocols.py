@@ -227,12 +227,12 @@ def _followed(document: Any, steps: list[str]) -> Any:
 
 
 def read_json(body: bytes) -> Any:
-    """Return what a body says; one that is cut or is no JSON counts as a failure that may pass."""
+    """Return what a body says; one that is cut or is not JSON counts as a failure that may pass."""
     try:
         return json.loads(body)
     except ValueError:
         begin = one_line(body[:60].decode(errors="replace"), 60) if body.strip() else "nothing"
-        raise PassingError(f"the answer is no JSON, or was cut; it begins with {begin!r}", tries=FEW_TRIES) from None
+        raise PassingError(f"the answer is not JSON, or was cut; it begins with {begin!r}", tries=FEW_TRIES) from None
 
 
 def numbers(found: Any, name: str) -> Array:
@@ -241,7 +241,7 @@ def numbers(found: Any, name: str) -> Array:
     Raises
     ------
     ModelError
-        If they are no numbers, or not as many in each row.
+        If they are not numbers, or not as many in each row.
     """
     try:
         array = np.array(found)
