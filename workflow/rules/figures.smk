@@ -29,6 +29,7 @@ for figure in DRAWN:
             extensions=extensions,
             code=code("plot.py", FIGURES.module(figure.name)),
         output:
+            **{ending: f"{figure.path}.{ending}" for ending in study.config.figures.formats},
             svg=report(
                 f"{figure.path}.svg",
                 caption=figure.caption_path,
@@ -36,7 +37,6 @@ for figure in DRAWN:
                 subcategory=for_readers(figure.subcategory),
                 labels=labels_for_readers(figure.labels),
             ),
-            **{ending: f"{figure.path}.{ending}" for ending in study.config.figures.formats},
             csv=f"{figure.path}.csv",
         log:
             f"logs/{figure.job_path}.log",
