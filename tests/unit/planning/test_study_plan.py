@@ -10,9 +10,10 @@ import yaml
 
 from approxgrad.planning import plan as planning
 from approxgrad.planning.calibration import CalibrationError, Speed
+from approxgrad.planning.durations import duration
 from approxgrad.planning.evaluations import Inputs, evaluations, known_inputs
 from approxgrad.planning.job_table import Calibration, JobListError, OutputFile, elapsed, job_table, one_per_job
-from approxgrad.planning.plan import described, duration, make_plan
+from approxgrad.planning.plan import described, make_plan
 from approxgrad.steps.search import most_evaluations
 from approxgrad.storage.splits import Split, write_split
 from approxgrad.study.study import Study

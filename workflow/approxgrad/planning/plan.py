@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from approxgrad.planning.calibration import CalibrationError, Speed, measure_job, measure_model
+from approxgrad.planning.durations import duration
 from approxgrad.planning.evaluations import Inputs, evaluations, known_inputs
 from approxgrad.planning.job_table import (
     Calibration,
@@ -23,6 +23,7 @@ from approxgrad.planning.job_table import (
     one_per_job,
     output_files,
 )
+from approxgrad.planning.reductions import LONG_SECONDS, reductions
 from approxgrad.study.own_files import check_files
 
 if TYPE_CHECKING:
@@ -41,11 +42,15 @@ ESTIMATE = (
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs (:func:`approxgrad.planning.job_table.job_table`), whether Snakemake listed them, and remarks."""
+    """All jobs (:func:`approxgrad.planning.job_table.job_table`), whether Snakemake listed them, and remarks.
+
+    The `reductions` say what would shorten the study.
+    """
 
     jobs: pd.DataFrame
     listed: bool = True
     remarks: list[str] = field(default_factory=list)
+    reductions: list[str] = field(default_factory=list)
 
 
 def make_plan(study: Study, snakefile: str, model_rules: Collection[str], outputs: Mapping[str, int]) -> Plan:
@@ -76,7 +81,8 @@ def make_plan(study: Study, snakefile: str, model_rules: Collection[str], output
                 f"{outdated:,} files of attributions and gradients exist but are out of date; a run makes them again"
             )
     calibration = _calibration(study, inputs, overhead, remarks)
-    return Plan(job_table(files, counted, model_rules, calibration), UNLISTED not in model_rules, remarks)
+    jobs = job_table(files, counted, model_rules, calibration)
+    return Plan(jobs, UNLISTED not in model_rules, remarks, reductions(study, jobs))
 
 
 def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, remarks: list[str]) -> Calibration:
@@ -140,6 +146,8 @@ def described(plan: Plan, cores: int) -> str:
         text += ["", "Jobs (time: one after the other, each with its start)"]
         text += _table(["rule", "jobs", "left", "time", "time left"], rows, names=1)
     text += ["", *(f"Note: {remark}" for remark in plan.remarks), *_totals(plan, cores), ESTIMATE]
+    if elapsed(jobs[jobs["left"]], cores) > LONG_SECONDS and plan.reductions:
+        text += ["", *plan.reductions]
     return "\n".join(text)
 
 
@@ -182,17 +190,6 @@ def _estimate(jobs: pd.DataFrame, cores: int) -> str:
 def available_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words, with two digits or a tenth of a second."""
-    if math.isnan(seconds):
-        return "unknown"
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds >= 10 * 3600 else f"{seconds / 3600:.1f} h"
 
 
 def _time(jobs: pd.DataFrame) -> str:

@@ -30,6 +30,8 @@ MEANINGS = {
     "SIGTERM": "by somebody or by the system",
 }
 
+CLEAR = "\r\x1b[K"  # goes to the start of a terminal's line and empties it
+
 _interrupts: list[int] = []
 
 
@@ -50,8 +52,8 @@ def interrupted() -> bool:
 
 
 def say(line: str) -> None:
-    """Write one line at once, so that the lines of parallel jobs do not mix."""
-    sys.stderr.write(f"{line}\n")
+    """Write one line at once, so that the lines of parallel jobs do not mix; on a terminal, over the bar of another."""
+    sys.stderr.write(f"{CLEAR if sys.stderr.isatty() else ''}{line}\n")
     sys.stderr.flush()
 
 
