@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from approxgrad.figures import style
 from approxgrad.figures.figure import FIGURES, Figure, Keys, twin_words
 from approxgrad.figures.triples import Column, Triple, image, map_numbers, map_triples, read_columns
+from approxgrad.gradients.precisions import precedence
 from approxgrad.methods.method import METHODS
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ def mapped_cells(study: Study, dataset: str, model: str) -> list[tuple[str, Cell
     """Return method, approximated and exact cell for each column.
 
     Of several methods of one kind the first is shown, and none that is compared with another method. Of the cells with
-    one kind of setting it is that nearest to ``map_setting``, then that of the lowest precision; one with a setting
-    chosen at run time is shown only where there is no other.
+    one kind of setting it is that nearest to ``map_setting``, then that of the :func:`.leading` precision; one with a
+    setting chosen at run time is shown only where there is no other.
     """
     columns: dict[tuple[str, str], tuple[str, Cell, Cell]] = {}
     for method in study.compared_methods(dataset, model):
@@ -81,11 +82,16 @@ def mapped_cells(study: Study, dataset: str, model: str) -> list[tuple[str, Cell
             continue
         cells = sorted(study.approximated(dataset, model, method), key=_varied)
         for varied, own in groupby(cells, key=_varied):
-            nearest = min(own, key=lambda cell: cell.gradient.distance(study.config.map_setting))
+            nearest = min(own, key=lambda cell: shown_place(cell, study.config.map_setting))
             exact = study.exact(dataset, model, method, nearest.gradient.dtype)
             columns.setdefault((study.method(method).name, varied), (method, nearest, exact))
     order = list(METHODS)
     return [columns[key] for key in sorted(columns, key=lambda key: (order.index(key[0]), key[1]))]
+
+
+def shown_place(cell: Cell, setting: float) -> tuple[Any, ...]:
+    """Return what orders cells of one kind of setting by how well they are shown at a setting."""
+    return cell.gradient.distance(setting), precedence(cell.gradient.dtype)
 
 
 def _varied(cell: Cell) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from approxgrad.figures import style
 from approxgrad.figures.figure import FIGURES, Figure, Keys
-from approxgrad.figures.maps import colour_limit
+from approxgrad.figures.maps import colour_limit, shown_place
 from approxgrad.figures.triples import Column, image, map_numbers, map_triples, read_columns
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def shown_cells(study: Study, dataset: str, model: str) -> list[tuple[str, Cell,
         cells = study.approximated(dataset, model, own[0]) if own else []
         steps = [cell for cell in cells if cell.gradient.kind.setting_name == "step" and not cell.gradient.chosen]
         if steps:
-            nearest = min(steps, key=lambda cell: cell.gradient.distance(study.config.map_setting))
+            nearest = min(steps, key=lambda cell: shown_place(cell, study.config.map_setting))
             found.append((own[0], nearest, study.exact(dataset, model, own[0], nearest.gradient.dtype)))
     return found
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from approxgrad.datasets.faults import text_faults
 from approxgrad.descriptions import Description, Flag, Integer, Registry, Text, option, written
-from approxgrad.gradients.precisions import PRECISIONS
+from approxgrad.gradients.precisions import PRECISIONS, WHOLES
 from approxgrad.models.origins import Training, Weights
 from approxgrad.models.trainings import Repeats
 from approxgrad.provenance.dependencies import user_files
@@ -95,7 +95,7 @@ class ModelKind(Description):
     timed: ClassVar[bool] = True
     keyed: ClassVar[bool] = False
     source_key: ClassVar[str] = ""
-    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
+    precisions: ClassVar[tuple[str, ...]] = WHOLES
     repeats: ClassVar[int] = 1
     offers: ClassVar[tuple[str, ...]] = ()
 
@@ -232,6 +232,7 @@ class Network(ModelKind):
     """
 
     smallest_side: ClassVar[int] = 0
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
 
     training: Annotated[
         Training | None,
