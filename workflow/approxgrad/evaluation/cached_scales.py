@@ -57,8 +57,8 @@ def scale_notes(table: pd.DataFrame, source: str, method: str) -> list[str]:
     """Return a sentence for each file of a source and method that is left out or of another scale."""
     own = table[(table["source"] == source) & (table["method"] == method) & (table["remark"] != "")]
     return [
-        f"{row.file}: {row.remark}" + (f" ({row.ratio:.2g} times the usual size)." if ANOTHER in row.remark else ".")
-        for row in own.itertuples()
+        f"{file}: {remark}" + (f" ({ratio:.2g} times the usual size)." if ANOTHER in remark else ".")
+        for file, remark, ratio in zip(own["file"], own["remark"], own["ratio"], strict=True)
     ]
 
 

@@ -17,7 +17,7 @@ from scipy.stats import theilslopes
 
 from approxgrad.evaluation.frames import read_comparisons
 from approxgrad.evaluation.truths import TRUTHS
-from approxgrad.gradients.precisions import PRECISIONS
+from approxgrad.gradients.precisions import EPSILONS, PRECISIONS
 from approxgrad.gradients.stencils import SCHEMES, Stencil
 from approxgrad.storage.tables import read_table
 
@@ -96,7 +96,7 @@ def convergence(settings: ArrayLike, errors: ArrayLike, dtype: str) -> Convergen
     order = np.argsort(h)
     h, e = h[order], e[order]
     best = int(np.argmin(e))
-    floor = max(e[best], float(np.finfo(dtype).eps))
+    floor = max(e[best], EPSILONS[dtype])
     good = e <= TOLERANCE * e[best]
     low, high = best, best
     while low > 0 and good[low - 1]:
@@ -126,7 +126,7 @@ def textbook_step(truncation: Branch, own: Stencil, dtype: str, rounding_scale: 
     al., 2007, "Numerical Recipes", section 5.7; Gill et al., 1983, "Computing forward-difference intervals for
     numerical optimization"). It assumes the order, so it means little where the measured slope differs.
     """
-    rounding = sum(map(abs, own.coefficients)) * float(np.finfo(dtype).eps) * rounding_scale
+    rounding = sum(map(abs, own.coefficients)) * EPSILONS[dtype] * rounding_scale
     return float((rounding / (own.order * truncation.coefficient_of_order(own.order))) ** (1 / (own.order + 1)))
 
 

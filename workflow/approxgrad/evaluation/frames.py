@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from approxgrad.gradients.precisions import PRECISIONS
+from approxgrad.gradients.precisions import precedence
 from approxgrad.storage.attributions import ATTRIBUTION_SCHEMA, SOURCE_COLUMNS, attribution_file
 from approxgrad.storage.files import write_atomically
 from approxgrad.storage.table_checks import matrix
@@ -54,11 +54,12 @@ def read_shown(path: Path | str, dataset: str, model: str, method: str) -> pd.Da
 def shown_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that figures and sentences about settings show.
 
-    For each data set, model and method these are rows of the lowest precision. Settings that were chosen at run time
-    are left out where others with the same ``setting_name`` were fixed.
+    For each data set, model and method these are rows of the :func:`.leading` precision. Settings that were chosen at
+    run time are left out where others with the same ``setting_name`` were fixed.
     """
     keys = ["dataset", "model", "method"]
-    precision = frame["dtype"].map(PRECISIONS.index)
+    order = {dtype: place for place, dtype in enumerate(sorted(frame["dtype"].unique(), key=precedence))}
+    precision = frame["dtype"].map(order)
     rows = frame[precision == precision.groupby([frame[key] for key in keys]).transform("min")]
     by_setting = [rows[key] for key in [*keys, "setting_name"]]
     return rows[~rows["chosen"] | rows["chosen"].groupby(by_setting).transform("all")]

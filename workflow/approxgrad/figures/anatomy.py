@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 LONG = 30  # letters
-LINES: dict[str, Any] = dict(zip(PRECISIONS, ["-", (0, (4, 1.5))], strict=True))
+LINES: dict[str, Any] = dict(zip(PRECISIONS, [":", (0, (3, 1, 1, 1)), "-", (0, (4, 1.5))], strict=True))
 BEST: dict[str, Any] = {"marker": "*", "markersize": 9, "markeredgecolor": style.BLACK, "markeredgewidth": 0.6}
 CHOSEN: dict[str, Any] = {"marker": "D", "markersize": 4.5, "markerfacecolor": "white", "markeredgewidth": 1.2}
 MEASURED: dict[str, Any] = {"linestyle": (0, (4, 1.2, 1, 1.2)), "linewidth": 1.2}

@@ -12,6 +12,7 @@ from approxgrad.evaluation.files import METRIC_TABLE
 from approxgrad.evaluation.truths import TRUTHS
 from approxgrad.figures.figure import Figure, Keys, listed, twin_words
 from approxgrad.figures.style import Families, setting_label
+from approxgrad.gradients.precisions import leading, precedence
 from approxgrad.methods.method import METHODS
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def pictured(study: Study, dataset: str, model: str) -> list[Pictured]:
     """Return what is shown of a model: an entry for each kind of method and of setting.
 
     Of several methods of one kind the first is shown, and none that is compared with another method; of each, the
-    lowest precision. Where the configuration gives a number, the candidate is the setting nearest to it; one chosen at
-    run time stands back. Otherwise the candidates are those chosen at run time, or where there are none, all.
+    :func:`.leading` precision. Where the configuration gives a number, the candidate is the setting nearest to it; one
+    chosen at run time stands back. Otherwise the candidates are those chosen at run time, or where there are none, all.
     """
     columns: dict[tuple[str, str], Pictured] = {}
     for method in study.compared_methods(dataset, model):
@@ -41,16 +42,22 @@ def pictured(study: Study, dataset: str, model: str) -> list[Pictured]:
             continue
         for varied, group in groupby(sorted(study.approximated(dataset, model, method), key=_varied), key=_varied):
             own = list(group)
-            lowest = [cell for cell in own if cell.gradient.dtype == own[0].gradient.dtype]
+            shown_dtype = leading(cell.gradient.dtype for cell in own)
+            leaders = [cell for cell in own if cell.gradient.dtype == shown_dtype]
             wanted = study.config.map_setting
             if wanted == "recommended":
-                shown = [cell for cell in lowest if cell.gradient.chosen] or lowest
+                shown = [cell for cell in leaders if cell.gradient.chosen] or leaders
             else:
-                shown = [min(own, key=lambda cell: cell.gradient.distance(float(wanted)))]
+                shown = [min(own, key=lambda cell: shown_place(cell, float(wanted)))]
             exact = study.exact(dataset, model, method, shown[0].gradient.dtype)
             columns.setdefault((study.method(method).name, varied), Pictured(method, shown, exact))
     order = list(METHODS)
     return [columns[key] for key in sorted(columns, key=lambda key: (order.index(key[0]), key[1]))]
+
+
+def shown_place(cell: Cell, setting: float) -> tuple[Any, ...]:
+    """Return what orders cells of one kind of setting by how well they are shown at a setting."""
+    return cell.gradient.distance(setting), precedence(cell.gradient.dtype)
 
 
 def _varied(cell: Cell) -> str:

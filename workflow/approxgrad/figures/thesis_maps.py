@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from approxgrad.figures import style
 from approxgrad.figures.figure import FIGURES, Figure, Keys
 from approxgrad.figures.maps import colour_limit
+from approxgrad.figures.pictured import shown_place
 from approxgrad.figures.triples import Column, image, map_numbers, map_triples, read_columns
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 KINDS = (("saliency",), ("input_x_gradient",), ("integrated_gradients_published", "integrated_gradients"))
 """The methods of the columns; of several kinds in one entry the first that is compared."""
+
+THESIS_STEP = 0.1
 
 NOTE = (
     "A pixel is the largest absolute attribution of its colour channels. All maps share the colour scale, which ends "
@@ -63,7 +66,9 @@ class ThesisMaps(Figure):
 
 
 def shown_cells(study: Study, dataset: str, model: str) -> list[tuple[str, Cell, Cell]]:
-    """Return method, approximated and exact cell for each column: the step nearest to ``map_setting``."""
+    """Return method, approximated and exact cell for each column: the step nearest to a number in ``map_setting``, or the thesis'."""
+    wanted = study.config.map_setting
+    step = THESIS_STEP if wanted == "recommended" else float(wanted)
     compared = study.compared_methods(dataset, model)
     found = []
     for kinds in KINDS:
@@ -71,7 +76,7 @@ def shown_cells(study: Study, dataset: str, model: str) -> list[tuple[str, Cell,
         cells = study.approximated(dataset, model, own[0]) if own else []
         steps = [cell for cell in cells if cell.gradient.kind.setting_name == "step" and not cell.gradient.chosen]
         if steps:
-            nearest = min(steps, key=lambda cell: cell.gradient.distance(study.config.map_setting))
+            nearest = min(steps, key=lambda cell: shown_place(cell, step))
             found.append((own[0], nearest, study.exact(dataset, model, own[0], nearest.gradient.dtype)))
     return found
 

@@ -9,14 +9,19 @@ from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal
 
 from approxgrad.descriptions import Number, Once, option
+from approxgrad.gradients.precisions import HALVES, Precision
 from approxgrad.gradients.source import AUTO, PATH, SOURCES, Setting, SourceKind, evaluation_limits
 from approxgrad.gradients.stencils import stencil
 
 Scheme = Literal["forward", "backward", "central"]
 
 Dtypes = Annotated[
-    tuple[Literal["float32", "float64"], ...],
-    option("Precisions in which models are evaluated, by the exact gradient as well.", min_length=1),
+    tuple[Precision, ...],
+    option(
+        "Precisions in which models are evaluated, by the exact gradient as well. Networks of torch can be evaluated in"
+        " bfloat16 and float16 too, where steps must be large.",
+        min_length=1,
+    ),
     Once,
 ]
 
@@ -168,6 +173,12 @@ class Difference(Differences):
         for word, why in UNFIT.items():
             if self.propagated and word in self.steps:
                 raise ValueError(f"steps: {word} {why}; expected numbers with evaluation: propagated")
+        halves = [dtype for dtype in self.dtypes if dtype in HALVES]
+        if halves and self.propagated:
+            raise ValueError(
+                f"dtypes: got {halves[0]}, but propagated differences start from whole precision; leave it out, and "
+                f"write arithmetic: {halves[0]} to compute the changes in it"
+            )
         if self.arithmetic is not None and not self.propagated:
             raise ValueError("arithmetic: is that of propagated changes; expected evaluation: propagated")
 
@@ -179,7 +190,8 @@ class Difference(Differences):
     @property
     def unrounded(self) -> SourceKind | None:
         """Propagated differences with the same options, in the precision of the model."""
-        if self.arithmetic == "float64" or any(word in self.steps for word in UNFIT):
+        words = [*self.steps, *self.dtypes]
+        if self.arithmetic == "float64" or any(word in words for word in (*UNFIT, *HALVES)):
             return None
         other = dataclasses.replace(self, evaluation="propagated", arithmetic=None)
         return None if other == self else other

@@ -10,8 +10,10 @@ from torch import Tensor
 from approxgrad.gradients.evaluating.captum_call import CaptumCall
 from approxgrad.gradients.evaluating.checks import check_finite, rows_of
 from approxgrad.gradients.evaluating.evaluated import Stream
+from approxgrad.gradients.evaluating.evaluation import lacking
 from approxgrad.gradients.evaluating.shared_settings import Restore, SharedSettings
 from approxgrad.gradients.evaluating.targets import select_outputs
+from approxgrad.messages import one_line
 
 CUDNN_RECURRENT = "cudnn RNN backward can only be called in training mode"
 """What cuDNN says of recurrent layers in evaluation mode, which torch can differentiate without it."""
@@ -82,7 +84,11 @@ def _autograd(stream: Stream, part: slice) -> tuple[Tensor, ...]:
         check_finite(outputs.detach(), lambda item: f"input {part.start + item}")
         if not outputs.requires_grad:
             raise ValueError(NOT_DIFFERENTIABLE)
-        gradients = torch.autograd.grad(outputs.sum(), batch, allow_unused=True)
+        try:
+            gradients = torch.autograd.grad(outputs.sum(), batch, allow_unused=True)
+        except NotImplementedError as error:
+            said = one_line(f"{type(error).__name__}: {error}")
+            raise ValueError(f"gradient: cannot be computed ({said}){lacking(batch[0], error)}") from error
     return tuple(
         torch.zeros_like(tensor) if gradient is None else gradient
         for tensor, gradient in zip(batch, gradients, strict=True)

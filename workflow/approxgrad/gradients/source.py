@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 
 from approxgrad.descriptions import Description, Registry, option, read, written
-from approxgrad.gradients.precisions import PRECISIONS as PRECISIONS
+from approxgrad.gradients.precisions import DEFAULT, PRECISIONS, Precision
 
 AUTO: Literal["auto"] = "auto"
 """In place of a number: the setting is chosen at run time, for the model and the precision that it is evaluated in."""
@@ -22,7 +22,7 @@ PATH: Literal["path"] = "path"
 
 Setting = float | Literal["auto", "path"] | None
 
-PlainDtypes = Annotated[tuple[Literal["float32", "float64"], ...], option("Precisions of the model.")]
+Dtypes = Annotated[tuple[Precision, ...], option("Precisions of the model.")]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class SourceKind(Description):
     @property
     def precisions(self) -> tuple[str, ...]:
         """The precisions that are studied: the field ``dtypes``, where a kind has it."""
-        return getattr(self, "dtypes", (PRECISIONS[0],))
+        return getattr(self, "dtypes", (DEFAULT,))
 
     def only(self, setting: Setting, dtype: str) -> Self:
         """Return the kind with a single setting and precision."""
@@ -178,7 +178,7 @@ class Exact(SourceKind):
     markers: ClassVar[dict[str, str]] = {"exact": "D"}
     implementation: ClassVar[str] = "approxgrad.gradients.exact"
 
-    dtypes: PlainDtypes = ("float32",)
+    dtypes: Dtypes = ("float32",)
 
     def cost(self, setting: Setting, features: int) -> int:
         """Return 1: a forward pass that a backward pass follows."""
@@ -200,7 +200,7 @@ class Evaluated(SourceKind):
     markers: ClassVar[dict[str, str]] = {"evaluated": "h"}
     implementation: ClassVar[str] = "approxgrad.gradients.propagation.following"
 
-    dtypes: PlainDtypes = ("float32",)
+    dtypes: Dtypes = ("float32",)
 
     def cost(self, setting: Setting, features: int) -> int:
         """Return 1; how often a method evaluates the model is its own."""
@@ -217,7 +217,7 @@ class Source:
 
     kind: SourceKind  # with its options
     setting: Setting = None  # what the study varies; None for the exact gradient
-    dtype: str = PRECISIONS[0]  # precision in which the model is evaluated
+    dtype: str = DEFAULT  # precision in which the model is evaluated
 
     @property
     def name(self) -> str:
@@ -227,7 +227,7 @@ class Source:
             words.append(f"{self.kind.symbol}{np.format_float_positional(self.number, trim='-')}")
         elif self.chosen:
             words.append(AUTO)
-        if self.dtype != PRECISIONS[0]:
+        if self.dtype != DEFAULT:
             words.append(self.dtype)
         return "-".join(words)
 
@@ -275,12 +275,12 @@ class Source:
         return self.kind.cost(self.setting, features)
 
 
-def exact_source(dtype: str = PRECISIONS[0]) -> Source:
+def exact_source(dtype: str = DEFAULT) -> Source:
     """Return the exact gradient in a precision."""
     return Source(Exact((dtype,)), None, dtype)  # type: ignore[arg-type]
 
 
-def evaluated_source(dtype: str = PRECISIONS[0]) -> Source:
+def evaluated_source(dtype: str = DEFAULT) -> Source:
     """Return the model itself in a precision."""
     return Source(Evaluated((dtype,)), None, dtype)  # type: ignore[arg-type]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from approxgrad.descriptions import Description, Flag, Integer, Registry, Text, option, written
-from approxgrad.gradients.precisions import PRECISIONS
+from approxgrad.gradients.precisions import WHOLES
 from approxgrad.provenance.dependencies import user_files
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class ModelKind(Description):
     timed: ClassVar[bool] = True
     keyed: ClassVar[bool] = False
     source_key: ClassVar[str] = ""
-    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
+    precisions: ClassVar[tuple[str, ...]] = WHOLES
     repeats: ClassVar[int] = 1
     offers: ClassVar[tuple[str, ...]] = ()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from approxgrad.datasets.faults import text_faults
 from approxgrad.descriptions import option
+from approxgrad.gradients.precisions import PRECISIONS
 from approxgrad.models.kind import WEIGHTS_FILE, ModelKind, Shape
 from approxgrad.models.origins import Training, Weights
 from approxgrad.models.trainings import Repeats
@@ -26,6 +27,7 @@ class Network(ModelKind):
     """
 
     smallest_side: ClassVar[int] = 0
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
 
     training: Annotated[
         Training | None,

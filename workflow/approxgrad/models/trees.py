@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from approxgrad.datasets.faults import text_faults
 from approxgrad.descriptions import Description, Integer, Number, Text, option
-from approxgrad.gradients.precisions import PRECISIONS
+from approxgrad.gradients.precisions import DEFAULT, WHOLES
 from approxgrad.models.kind import MODELS, ModelError, ModelKind, Shape
 from approxgrad.models.trainings import Repeats
 
@@ -85,7 +85,7 @@ class Trees(ModelKind):
         """Single precision alone where thresholds are compared in it; a file of scikit-learn says that itself."""
         forest = self.training is not None and self.training.ensemble == "forest"
         single = self.trees == "xgboost" or (self.trees == "scikit-learn" and forest)
-        return PRECISIONS[:1] if single else PRECISIONS
+        return (DEFAULT,) if single else WHOLES
 
     @property
     def needs_training_rows(self) -> bool:

@@ -8,7 +8,7 @@ from collections import Counter
 import pandas as pd
 
 from approxgrad.evaluation.truths import TRUTHS
-from approxgrad.gradients.precisions import PRECISIONS
+from approxgrad.gradients.precisions import precedence
 from approxgrad.report import wording
 from approxgrad.report.findings import COMPARED, Facts
 from approxgrad.report.pages import Table
@@ -23,8 +23,9 @@ def _rows(facts: Facts) -> pd.DataFrame:
     if facts.trainings is None:
         return pd.DataFrame()
     pairs = facts.trainings[(facts.trainings["second"] != "") & (facts.trainings["trainings"] > 1)]
-    # As elsewhere in the story, the lowest precision.
-    precision = pairs["dtype"].map(PRECISIONS.index)
+    # As elsewhere in the story, the leading precision.
+    order = {dtype: place for place, dtype in enumerate(sorted(pairs["dtype"].unique(), key=precedence))}
+    precision = pairs["dtype"].map(order)
     pairs = pairs[precision == precision.groupby([pairs[key] for key in COMPARED]).transform("min")]
     known = pairs["reference"].isin(TRUTHS)
     beside_exact = known & (pairs["differ"] == "exact") & (pairs["metric"] == WITH_TRUTH)

@@ -16,6 +16,9 @@ AGREEMENT = 4.0
 # First distance between values in roundings of the inputs: far above their rounding, far below the scale of bends. Not
 # a power of two, whose multiples would all be rounded alike.
 SPACING = 43.0
+# With 16 bits no distance is both. This one, in units of the inputs' size, keeps the line short beside bends and kinks,
+# which would count as noise; and so many roundings still tell the values apart.
+SHORTEST, FEW = 0.01, 5.0
 GROWTH = 1000.0  # factor of the distance while values coincide
 LONGEST = 1e-3  # largest distance between values, in units of the inputs' size
 
@@ -46,7 +49,7 @@ def noise_level(values: Array) -> float:
 
 def spacings(resolution: float, scale: float) -> list[float]:
     """Return the distances that :func:`measured_noise` tries for inputs of this resolution and size, ascending."""
-    found = [SPACING * resolution * scale]
+    found = [max(FEW * resolution, min(SPACING * resolution, SHORTEST)) * scale]
     while found[-1] * GROWTH <= LONGEST * scale:
         found.append(found[-1] * GROWTH)
     return found

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from approxgrad.descriptions import read
 from approxgrad.gradients.evaluating.batching import memory_budget
 from approxgrad.gradients.evaluating.counting import CountedModel
+from approxgrad.gradients.precisions import stored_in
 from approxgrad.gradients.source import Source, source_of
 from approxgrad.methods.attribution import attribute_with
 from approxgrad.methods.method import METHODS, Method
@@ -140,7 +141,7 @@ def attribute_cell(
         baselines,
         batch_size or ready.rows_at_once(device, memory_budget(device)),
     )
-    done = _Results(np.empty((len(rows), subject.features), source.dtype))
+    done = _Results(np.empty((len(rows), subject.features), stored_in(source.dtype)))
     if own.path:
         done.output, done.baseline_output = np.empty(len(rows)), np.empty(len(rows))
     elif source.is_exact:
@@ -258,7 +259,8 @@ def _attribute_block(
         warnings.filterwarnings("ignore", "budget: .* of little use", UserWarning)
         found = attribute_with(work.method, model, points, target, work.gradient, work.baselines)
     done.seconds += time.perf_counter() - start
-    done.maps[rows] = maps = found.flatten(1).cpu().numpy()
+    # Every number of 16 bits is one of 32.
+    done.maps[rows] = maps = found.flatten(1).cpu().to(getattr(torch, stored_in(work.source.dtype))).numpy()
     done.batch_sizes.append(getattr(work.gradient, "used_batch_size", None) or 1)
     factors = work.method.factor(points, 0 if work.baselines is None else work.baselines)
     if work.source.kind.predicts:
@@ -273,4 +275,4 @@ def _attribute_block(
     elif done.output is not None:
         done.output[rows] = explained_outputs(work.network, points, target, work.size)
     if work.source.is_exact and done.output is not None:
-        done.ratios += rounding_ratios(done.output[rows], factors.flatten(1).cpu().numpy(), maps).tolist()
+        done.ratios += rounding_ratios(done.output[rows], factors.flatten(1).cpu().double().numpy(), maps).tolist()

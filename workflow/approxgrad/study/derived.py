@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from approxgrad.descriptions import read
+from approxgrad.gradients.precisions import HALVES
 from approxgrad.gradients.source import Source
 from approxgrad.methods.method import METHODS
 from approxgrad.storage.attributions import Attributions, read_attributions
@@ -41,15 +42,28 @@ def derive_cell(path: Path | str, entry: Mapping[str, Any]) -> Attributions:
     method = read(METHODS[options.pop("attribution")], options)
     shared = read_attributions(path)
     dtype = shared.metadata["dtype"]
-    inputs, gradient = shared.inputs.astype(dtype), shared.attribution.astype(dtype)
-    maps = np.asarray(method.from_gradient(inputs, gradient))
+    inputs, gradient = (_in_precision(values, dtype) for values in (shared.inputs, shared.attribution))
+    maps = _array(method.from_gradient(inputs, gradient))
     metadata = {**shared.metadata, "method": dict(entry), "signed": method.signed}
     if "predicted" in metadata:
         metadata["predicted"] = {name: own for name, own in metadata["predicted"].items() if name == method.name}
     if shared.output is not None:
-        ratios = rounding_ratios(shared.output, method.factor(inputs, np.zeros((), dtype)), maps)
+        ratios = rounding_ratios(shared.output, _array(method.factor(inputs, 0 * inputs)), maps)
         metadata["rounding_scale"] = float(np.median(ratios)) if len(ratios) else None
     return replace(shared, attribution=maps, metadata=metadata, output=None)
+
+
+def _in_precision(values: NDArray[np.floating[Any]], dtype: str) -> Any:
+    """Return an array of a precision, or a tensor where numpy has no arithmetic of torch's."""
+    if dtype not in HALVES:
+        return values.astype(dtype)
+    import torch
+
+    return torch.from_numpy(values.copy()).to(getattr(torch, dtype))
+
+
+def _array(values: Any) -> NDArray[np.floating[Any]]:
+    return values if isinstance(values, np.ndarray) else np.asarray(values.float().numpy())
 
 
 def source_columns(source: Source, setting: float | None, evaluations: int) -> dict[str, Any]:

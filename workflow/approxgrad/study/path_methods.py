@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from approxgrad.gradients.precisions import precedence
+
 if TYPE_CHECKING:
     from approxgrad.study.grid import Cell
     from approxgrad.study.study import Study
@@ -12,15 +14,15 @@ if TYPE_CHECKING:
 def path_cells(study: Study, dataset: str, model: str) -> list[Cell]:
     """Return the cells of a model whose method has a path, without chosen settings.
 
-    They are in the lowest precision in which a method is approximated, or that it has at all if it is not.
+    They are in the :func:`.leading` precision in which a method is approximated, or that it has at all if it is not.
     """
     own = [cell for cell in study.cells if (cell.dataset, cell.model) == (dataset, model)]
-    order = sorted(own, key=lambda cell: (study.is_reference(cell), cell.gradient.rank), reverse=True)
-    lowest = {cell.method: cell.gradient.dtype for cell in order}
+    order = sorted(own, key=lambda cell: (study.is_reference(cell), precedence(cell.gradient.dtype)), reverse=True)
+    shown = {cell.method: cell.gradient.dtype for cell in order}
     return [
         cell
         for cell in own
-        if study.method(cell.method).path and cell.gradient.dtype == lowest[cell.method] and not cell.gradient.chosen
+        if study.method(cell.method).path and cell.gradient.dtype == shown[cell.method] and not cell.gradient.chosen
     ]
 
 

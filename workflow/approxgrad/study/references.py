@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Iterator
 from itertools import product
 
-from approxgrad.gradients.source import PRECISIONS, Source, evaluated_source, exact_source, sources
+from approxgrad.gradients.precisions import PRECISIONS, leading
+from approxgrad.gradients.source import Source, evaluated_source, exact_source, sources
 from approxgrad.study.sections import Config, Experiment
 
 
@@ -47,11 +48,11 @@ def exact_sources(used: list[Source]) -> list[Source]:
 def plain_sources(config: Config, model: str, method: str, used: list[Source]) -> list[Source]:
     """Return what an attribution that is not an approximation takes: exact gradients, or nothing but evaluations.
 
-    They are of the precisions of some sources; without any, of the first one that the model has.
+    They are of the precisions of some sources; without any, of the one of the model that figures show.
     """
     if config.methods[method].takes_gradients:
         return exact_sources(used)
-    dtypes = {source.dtype for source in used} or {config.models[model].precisions[0]}
+    dtypes = {source.dtype for source in used} or {leading(config.models[model].precisions)}
     return [evaluated_source(dtype) for dtype in PRECISIONS if dtype in dtypes]
 
 

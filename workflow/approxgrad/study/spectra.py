@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from approxgrad.gradients.source import PRECISIONS, Source
+from approxgrad.gradients.precisions import DEFAULT
+from approxgrad.gradients.source import Source
 from approxgrad.study.grid import Cell
 
 SPECTRA = "results/spectra/dataset={dataset}/model={model}/gradient={gradient}/part-0.parquet"
@@ -39,7 +40,7 @@ class Pilots:
     @property
     def keys(self) -> dict[str, str]:
         """The names that stand in paths."""
-        own = [self.gradient.family, *([self.gradient.dtype] if self.gradient.dtype != PRECISIONS[0] else [])]
+        own = [self.gradient.family, *([self.gradient.dtype] if self.gradient.dtype != DEFAULT else [])]
         return {"dataset": self.dataset, "model": self.model, "gradient": "-".join(own)}
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 from approxgrad.datasets.kind import DatasetKind
 from approxgrad.extensions import ExtensionError, load_extensions
+from approxgrad.gradients.precisions import leading, precedence
 from approxgrad.gradients.source import Source, evaluated_source, exact_source
 from approxgrad.methods.method import METHODS, Method
 from approxgrad.models.kind import ModelKind
@@ -191,8 +192,9 @@ class Study:
 
     @cached_property
     def reference_cells(self) -> list[Cell]:
-        """One reference for each data set, model and method, in the lowest precision that it has."""
-        own = sorted(filter(self.is_reference, self.cells), key=lambda cell: cell.gradient.rank, reverse=True)
+        """One reference for each data set, model and method, in the :func:`.leading` precision that it has."""
+        references = filter(self.is_reference, self.cells)
+        own = sorted(references, key=lambda cell: precedence(cell.gradient.dtype), reverse=True)
         lowest = {(cell.dataset, cell.model, cell.method): cell for cell in own}
         return [cell for cell in self.cells if cell in lowest.values()]
 
@@ -205,14 +207,15 @@ class Study:
     def shown(self, dataset: str, model: str, method: str) -> list[Cell]:
         """Return the cells of a comparison whose rows :func:`approxgrad.evaluation.frames.shown_rows` keeps."""
         cells = self.approximated(dataset, model, method)
-        own = [cell.gradient for cell in cells if cell.gradient.dtype == cells[0].gradient.dtype]
+        dtype = leading(cell.gradient.dtype for cell in cells)
+        own = [cell.gradient for cell in cells if cell.gradient.dtype == dtype]
         fixed = {source.kind.setting_name for source in own if not source.chosen}
         shown = {source for source in own if not (source.chosen and source.kind.setting_name in fixed)}
         return [cell for cell in cells if cell.gradient in shown]
 
     def exact(self, dataset: str, model: str, method: str, dtype: str | None = None) -> Cell:
-        """Return the cell that a method is compared with, in a precision or the lowest."""
-        dtype = dtype or self.approximated(dataset, model, method)[0].gradient.dtype
+        """Return the cell that a method is compared with, in a precision or the :func:`.leading` one."""
+        dtype = dtype or leading(cell.gradient.dtype for cell in self.approximated(dataset, model, method))
         reference = self.reference(method)
         source = self._stand_ins.get((dataset, model, reference)) or exact_source(dtype)
         if not self.method(reference).takes_gradients:

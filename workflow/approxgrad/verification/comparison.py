@@ -17,6 +17,7 @@ from safetensors import safe_open
 from approxgrad.evaluation.files import METRIC_TABLE, TEST_MEASURES
 from approxgrad.evaluation.metric_tables import method_table
 from approxgrad.evaluation.metrics import METRICS
+from approxgrad.gradients.precisions import EPSILONS
 from approxgrad.provenance.document import CONDITIONS, ProvenanceError, described, read_provenance
 from approxgrad.seeds import derive_seed
 from approxgrad.storage.attributions import read_attributions
@@ -148,7 +149,7 @@ def map_tolerance(weights: Path | str, dtype: str, growth: float = 0.0) -> float
     with safe_open(weights, framework="np") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 - not a mapping
     terms = sum(math.prod(shape[1:]) for shape in shapes if len(shape) > 1)
-    return float(2 * terms * np.finfo(dtype).eps * (1.0 + growth))
+    return float(2 * terms * EPSILONS[dtype] * (1.0 + growth))
 
 
 def map_difference(old: NDArray[Any], new: NDArray[Any], tolerance: float) -> str:

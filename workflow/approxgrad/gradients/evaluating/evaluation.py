@@ -26,4 +26,13 @@ def failure(inputs: Sequence[Tensor], error: Exception) -> str:
     """Return one line that says for which batch a model fails, and with which error."""
     rows, shapes = len(inputs[0]), ", ".join(str(tuple(tensor.shape[1:])) for tensor in inputs)
     said = one_line(f"{type(error).__name__}: {error}")
-    return f"model: fails for {rows} {inputs[0].dtype} row{'s' * (rows > 1)} of shape {shapes} ({said})"
+    helps = lacking(inputs[0], error)
+    return f"model: fails for {rows} {inputs[0].dtype} row{'s' * (rows > 1)} of shape {shapes} ({said}){helps}"
+
+
+def lacking(inputs: Tensor, error: Exception) -> str:
+    """Return what helps, as words to follow, where torch lacks an operation in a precision of 16 bits."""
+    if not isinstance(error, NotImplementedError) or inputs.dtype not in (torch.bfloat16, torch.float16):
+        return ""
+    kind = str(inputs.dtype).removeprefix("torch.")
+    return f"; torch lacks an operation of the model in {kind} on this device: take float32"
