@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from types import SimpleNamespace
 
 import pytest
@@ -48,6 +49,25 @@ def test_a_missing_gpu_is_an_error_that_says_what_to_do(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"^device: cuda was asked for, but torch finds no GPU; use cpu or auto$"):
         set_up_torch("cuda", 1)
+
+
+@pytest.mark.usefixtures("restored_torch")
+def test_a_gpu_that_is_made_to_compute_in_tf32_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    with pytest.raises(ValueError, match=r"^device: NVIDIA_TF32_OVERRIDE=1 makes .* unset it, or use device: cpu$"):
+        set_up_torch("auto", 1)
+    assert set_up_torch("cpu", 1) == torch.device("cpu")
+
+
+@pytest.mark.usefixtures("restored_torch")
+def test_of_several_gpus_a_process_takes_the_next_free_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda own: SimpleNamespace(uuid=f"uuid-{own}"))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda own: None)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    assert [set_up_torch("auto", 1) for _ in range(3)] == [torch.device(own) for own in ("cuda:0", "cuda:1", "cuda:0")]
 
 
 @pytest.mark.usefixtures("restored_torch")

@@ -13,7 +13,7 @@ from approxgrad.planning.calibration import CalibrationError, Speed
 from approxgrad.planning.durations import duration
 from approxgrad.planning.evaluations import Inputs, evaluations, known_inputs
 from approxgrad.planning.job_table import Calibration, JobListError, OutputFile, elapsed, job_table, one_per_job
-from approxgrad.planning.plan import described, make_plan
+from approxgrad.planning.plan import Plan, described, make_plan
 from approxgrad.steps.search import most_evaluations
 from approxgrad.storage.splits import Split, write_split
 from approxgrad.study.study import Study
@@ -197,6 +197,16 @@ def test_time_is_shared_by_cores_but_a_gpu_serves_one_job():
     assert elapsed(on_cpu, 4) == (8 + 2 * 10) / 4
     on_gpu = pd.concat([tables, models.assign(threads=1, gpu=True)])
     assert elapsed(on_gpu, 8) == 10
+
+
+def test_gpu_hours_follow_from_the_measured_rate():
+    forward, start = 0.05, 2.0
+    speed = Speed(start_up=start, forward=forward, exact=10.0, training=0.0, gpu=True)
+    jobs = table(study(), calibration=Calibration(0.0, {PAIR: speed}, {PAIR: 0}, 1))
+    hours = jobs["seconds"].sum() / 3600
+    assert f"{hours:.2g} GPU-hours of these at the measured rate" in described(Plan(jobs), cores=2)
+    assert hours >= jobs["forward"].sum() / forward / 3600 > 0.5
+    assert "GPU-hours" not in described(Plan(table(study())), cores=2)
 
 
 def test_what_the_configuration_tells_is_what_the_prepared_data_have(tmp_path, monkeypatch):

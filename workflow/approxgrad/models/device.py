@@ -16,7 +16,7 @@ def machine(device: torch.device) -> dict[str, str]:
 
 
 def set_up_torch(device: str, threads: int) -> torch.device:
-    """Make torch deterministic and return the device to run on.
+    """Make torch deterministic and return the device to run on: of several GPUs the one that fewest others use.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def set_up_torch(device: str, threads: int) -> torch.device:
     Raises
     ------
     ValueError
-        If a GPU is asked for and there is none.
+        If a GPU is asked for and there is none, or it is made to compute in TF32.
     """
     keep_freed_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -46,4 +46,18 @@ def set_up_torch(device: str, threads: int) -> torch.device:
         torch.backends.cudnn.allow_tf32 = False
     if device == "cuda" and not available:
         raise ValueError("device: cuda was asked for, but torch finds no GPU; use cpu or auto")
-    return torch.device("cuda" if available and device != "cpu" else "cpu")
+    if not available or device == "cpu":
+        return torch.device("cpu")
+    if os.environ.get("NVIDIA_TF32_OVERRIDE") == "1":
+        raise ValueError(
+            "device: NVIDIA_TF32_OVERRIDE=1 makes the GPU compute in TF32, in which differences cancel; unset it, or "
+            "use device: cpu"
+        )
+    gpus = torch.cuda.device_count()
+    if gpus < 2:
+        return torch.device("cuda")
+    from approxgrad.models.free_gpu import free_gpu
+
+    chosen = torch.device("cuda", free_gpu([str(torch.cuda.get_device_properties(own).uuid) for own in range(gpus)]))
+    torch.cuda.set_device(chosen)
+    return chosen

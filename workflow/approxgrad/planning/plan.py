@@ -183,7 +183,9 @@ def _estimate(jobs: pd.DataFrame, cores: int) -> str:
     times = [f"{duration(elapsed(jobs, 1))} on one core"]
     if cores > 1:
         times.append(f"{duration(elapsed(jobs, cores))} on {cores} cores")
-    unknown = jobs["seconds"].isna().sum()
+    unknown, on_gpu = jobs["seconds"].isna().sum(), jobs.loc[jobs["gpu"], "seconds"].sum()
+    if on_gpu:
+        times.append(f"{on_gpu / 3600:.2g} GPU-hours of these at the measured rate")
     return f"; about {', '.join(times)}" + (f", besides {unknown:,} jobs whose time is unknown" if unknown else "")
 
 
