@@ -13,11 +13,10 @@ import numpy as np
 from approxgrad.messages import one_line
 from approxgrad.models.kind import ModelError
 from approxgrad.models.libraries import needing
+from approxgrad.storage.beginnings import recognised
 
 LARGEST = 2**31 - 1
 """Bytes of the largest file: protobuf has no larger messages."""
-
-LFS_POINTER = b"version https://git-lfs"
 
 NUMBERS = {
     "FLOAT": "float32",
@@ -97,8 +96,9 @@ class OnnxFile:
                 raise ModelError(f"{place}, which is not in {path.parent}; move or copy both files together")
             found = path.stat().st_size
             if found < size:
-                pointer = " (a Git LFS pointer: run git lfs pull)" if _begins(path, LFS_POINTER) else ""
-                raise ModelError(f"{place}, which has {found:,} bytes{pointer}, expected at least {size:,}")
+                other = recognised(path)
+                hint = f"; {other}" if other else ""
+                raise ModelError(f"{place}, which has {found:,} bytes, expected at least {size:,}{hint}")
             if not any(
                 path.resolve().is_relative_to(own.parent) for own in (self.path.absolute(), self.path.resolve())
             ):
@@ -133,12 +133,11 @@ def _read(path: Path, _time: int, size: int) -> OnnxFile:
         from onnx import ModelProto
     if size > LARGEST:
         raise ModelError(f"{path}: has {size:,} bytes, an ONNX file has less than 2 GiB; keep weights as external data")
-    if _begins(path, LFS_POINTER):
-        raise ModelError(f"{path}: is a Git LFS pointer, not the model; run git lfs pull")
     try:
         model = ModelProto.FromString(path.read_bytes())
     except DecodeError:
-        raise ModelError(f"{path}: is damaged or not an ONNX file") from None
+        other = recognised(path)
+        raise ModelError(f"{path}: is damaged or not an ONNX file{f'; {other}' if other else ''}") from None
     graph = model.graph
     if not (graph.node and graph.output):
         raise ModelError(f"{path}: is {'empty' if size == 0 else 'not an ONNX file with a graph'}")
@@ -204,8 +203,3 @@ def _tensors(message: Any) -> Iterator[Any]:
         for field, value in own.ListFields():
             if field.message_type is not None:
                 waiting += [value] if isinstance(value, Message) else value
-
-
-def _begins(path: Path, start: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(start)) == start
