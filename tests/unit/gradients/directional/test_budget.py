@@ -256,6 +256,11 @@ def test_the_missing_part_is_expected_where_the_estimate_is_large():
     evenly = dataclasses.replace(source.predicted, _envelope=torch.ones_like)
     off, off_evenly = (float((one.of_map(abs)[0] - real).mean().abs()) for one in (source.predicted, evenly))
     assert off < off_evenly / 2
+    # It is a guess, so the interval holds the other one as well.
+    _, low, high = source.predicted.of_map(abs)
+    _, low_evenly, high_evenly = evenly.of_map(abs)
+    assert ((low <= low_evenly) & (high >= high_evenly)).all()
+    assert ((low < low_evenly) | (high > high_evenly)).any()
 
 
 # Paths

@@ -127,8 +127,9 @@ class Prediction:
         """Return the predicted agreement of a map with that of the whole gradient: median and interval, of shape (N,).
 
         The missing part is drawn at random, with the energy that was predicted for it, and added to the estimate: in
-        pictures and series where the estimate is large as well (:meth:`.bases.Basis.envelope`). The
-        agreement is Pearson's correlation, NaN where nothing is known.
+        pictures and series where the estimate is large as well (:meth:`.bases.Basis.envelope`). That is a guess, so the
+        interval also holds what would be found if all features had an equal share. The agreement is Pearson's
+        correlation, NaN where nothing is known.
 
         Parameters
         ----------
@@ -138,9 +139,18 @@ class Prediction:
         draws, seed : int
             How often the missing part is drawn, and the seed of that.
         """
+        likely = self._envelope(self._gradient)
+        median, lower, upper = self._agreements(function, likely, draws, seed)
+        _, even_lower, even_upper = self._agreements(function, torch.ones_like(likely), draws, seed)
+        return median, torch.minimum(lower, even_lower), torch.maximum(upper, even_upper)
+
+    def _agreements(
+        self, function: Callable[[Tensor], Tensor], likely: Tensor, draws: int, seed: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return median and interval where the missing part is so large at each feature."""
         generator = torch.Generator().manual_seed(seed)
         (rows, features), device = self._gradient.shape, self._gradient.device
-        own, found, likely = function(self._gradient), [], self._envelope(self._gradient)
+        own, found = function(self._gradient), []
         for part in balanced_slices(draws, max(1, ELEMENTS // (rows * features))):
             some = part.stop - part.start
             noise = torch.randn(some, 1, features, dtype=torch.float64, generator=generator).to(device) * likely
