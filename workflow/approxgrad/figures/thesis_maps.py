@@ -66,7 +66,7 @@ class ThesisMaps(Figure):
 
 
 def shown_cells(study: Study, dataset: str, model: str) -> list[tuple[str, Cell, Cell]]:
-    """Return method, approximated and exact cell for each column: nearest to ``map_setting``, or else to the thesis' step."""
+    """Return method, approximated and exact cell for each column: nearest to ``map_setting`` or the thesis' step."""
     wanted = study.config.map_setting
     step = THESIS_STEP if wanted == "recommended" else float(wanted)
     compared = study.compared_methods(dataset, model)
