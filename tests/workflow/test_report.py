@@ -105,7 +105,7 @@ def test_the_report_is_one_file_with_story_and_captions(report):
     html = report.read_text().replace("\\n", " ").replace("\n", " ")
     for words in (
         "What happens to a feature attribution when its gradient is only approximated?",
-        "The findings in short",
+        "How near approximations come",
         "What the tables of this study say, in sentences.",
         "Choose a comparison, a metric, a gradient source and a row",
         "Run times by rule",
@@ -153,7 +153,7 @@ def test_pages_fit_the_window(tiny, browser, page, width):
 @in_a_browser
 def test_the_report_opens_its_pages_and_captions(report, browser):
     browser.open(report)
-    browser.wait("document.body.innerText.includes('The findings in short')")
+    browser.wait("document.body.innerText.includes('How near approximations come')")
     # The heading is not pushed out of the window by a long text.
     assert 0 <= browser.evaluate("document.querySelector('#app h1').getBoundingClientRect().top") < 200
     for category in ("Story", "About this run", "Explore"):
@@ -172,7 +172,7 @@ def test_the_report_opens_its_pages_and_captions(report, browser):
 def test_the_menu_leaves_a_phone_the_width_of_its_window(report, browser):
     browser.resize(390, 768)
     browser.open(report)
-    browser.wait("document.body.innerText.includes('The findings in short')")
+    browser.wait("document.body.innerText.includes('How near approximations come')")
     heading = browser.evaluate("document.querySelector('#app .grow h1').getBoundingClientRect().toJSON()")
     assert 0 <= heading["left"] < 40
     assert 350 < heading["right"] <= 390
