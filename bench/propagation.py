@@ -165,7 +165,7 @@ def _dense(model: nn.Module, images: Tensor) -> tuple[Callable[[int], Callable[[
 
 
 def _whole(case: Case, model: nn.Module, images: Tensor) -> Ways:
-    """Time whole calls, with tracing and all checks, of both."""
+    """Time whole calls of propagation, again with a source that knows the model, beside dense evaluations."""
     path = {"method": "integrated_gradients", "n_steps": case.points} if case.way == PATH else {}
     make, count, name = _dense(model, images)
     dense = make(count)

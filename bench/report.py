@@ -153,9 +153,9 @@ from the engine's derivatives over the largest derivative: all ways compute the 
 `python -m bench.propagation` (`make bench` runs it too) times propagated differences (docs/propagation.md) beside
 dense ones at their fastest batch size, and occlusion beside captum's at its fastest number of perturbations, in turns
 on one thread. The ratio is of process CPU times: dense over propagated. The bound is that of the operations saved,
-the base included. Whole calls count tracing and all checks, for one image; parts of the positions are counted up to
-an image, the base included, without tracing and checks. Networks are untrained. Cases that are in
-`performance/propagation.csv` are not measured again.
+the base included. Whole calls are for one image, again with the same source, so that the model is seen to be the same
+and is not traced; parts of the positions are counted up to an image, the base included, without tracing and checks.
+Networks are untrained. Cases that are in `performance/propagation.csv` are not measured again.
 
 <!-- propagation: start -->
 <!-- propagation: end -->
