@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from approxgrad.gradients.evaluating.checks import Model, check_finite, rows_of
-from approxgrad.gradients.evaluating.evaluated import BatchedGradient, Stream
-from approxgrad.gradients.evaluating.targets import Target, select_outputs
+from approxgrad.gradients.evaluating.captum_call import CaptumCall
+from approxgrad.gradients.evaluating.checks import check_finite, rows_of
+from approxgrad.gradients.evaluating.evaluated import Stream
+from approxgrad.gradients.evaluating.targets import select_outputs
 
 NOT_DIFFERENTIABLE = (
     "gradient: the outputs do not depend on the inputs through autograd, so there is no exact gradient; "
@@ -17,7 +18,7 @@ NOT_DIFFERENTIABLE = (
 )
 
 
-class ExactGradient(BatchedGradient):
+class ExactGradient(CaptumCall):
     """Gradient by automatic differentiation, in batches of bounded memory.
 
     Parameters, attributes and errors are those of :class:`approxgrad.gradients.evaluating.evaluated.BatchedGradient`.
@@ -30,21 +31,8 @@ class ExactGradient(BatchedGradient):
 
     records_graphs: ClassVar[bool] = True
 
-    def __call__(
-        self,
-        forward_fn: Model,
-        inputs: Tensor | tuple[Tensor, ...],
-        target_ind: Target = None,
-        additional_forward_args: Any = None,
-    ) -> tuple[Tensor, ...]:
-        """Return the gradient of the target output; arguments and errors as in :class:`approxgrad.FiniteDifference`.
-
-        Raises
-        ------
-        ValueError
-            Also if the outputs do not depend on the inputs through autograd.
-        """
-        stream = self.stream(forward_fn, inputs, target_ind, additional_forward_args)
+    def differentiated(self, stream: Stream) -> tuple[Tensor, ...]:
+        """Return the gradients by automatic differentiation."""
         gradients = tuple(torch.empty_like(point) for point in stream.inputs)
 
         def differentiate(part: slice) -> None:

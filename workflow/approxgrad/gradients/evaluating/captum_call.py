@@ -1,4 +1,4 @@
-"""The call that captum makes for a gradient, which sources that approximate it answer in the same way."""
+"""The call that captum makes for a gradient, which all sources that have one answer in the same way."""
 
 from __future__ import annotations
 
@@ -50,8 +50,9 @@ class CaptumCall(BatchedGradient):
         ValueError
             If an input, a moved input or an output is not finite, a target is out of range, the outputs do not fit the
             inputs, a layer of the model is in training mode, the model fails, its rows are not independent and
-            repeatable (:class:`approxgrad.gradients.evaluating.rows.RowError`), a step is lost in every feature, or a
-            budget does not pay for a single direction.
+            repeatable (:class:`approxgrad.gradients.evaluating.rows.RowError`), a step is lost in every feature, a
+            budget does not pay for a single direction, or the exact gradient does not exist because the outputs do not
+            depend on the inputs through autograd.
         """
         with evaluation():
             return self.differentiated(self.stream(forward_fn, inputs, target_ind, additional_forward_args))
