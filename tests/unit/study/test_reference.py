@@ -116,7 +116,7 @@ def test_every_kind_of_entry_is_valid_for_both():
         ("gradients.forward.steps", []),
         ("gradients.forward.steps", [0]),
         ("gradients.forward.steps", ["automatic"]),
-        ("gradients.forward.dtypes", ["float16"]),
+        ("gradients.forward.dtypes", ["float8"]),
         ("experiments", []),
         ("experiments.0.samples", 0),
         ("experiments.0.steps", [0.1]),
