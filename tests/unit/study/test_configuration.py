@@ -164,8 +164,8 @@ def test_text_that_yaml_did_not_read_as_a_number_is_one(text):
         ),
         (
             "gradients.forward.dtypes",
-            ["float16"],
-            "gradients.forward.dtypes[0]: got 'float16', expected one of float32, float64",
+            ["float8"],
+            "gradients.forward.dtypes[0]: got 'float8', expected one of bfloat16, float16, float32, float64",
         ),
         ("gradients.forward", 3, "gradients.forward: got 3, expected a mapping"),
         ("experiments.0.gradients", [], "experiments[0].gradients: got [], expected at least 1 value(s)"),

@@ -26,16 +26,14 @@ from approxgrad.models.compilation import CompiledModel
 from approxgrad.models.opening import recorded
 from approxgrad.progress import progress_bar
 from approxgrad.storage.attributions import Attributions
-from approxgrad.storage.step_tables import read_choice
 from approxgrad.study.derived import rounding_ratios, rounding_step, source_columns
+from approxgrad.study.made_sources import make_source
 from approxgrad.study.shards import WHOLE, Shard, merged, shard_blocks
 from approxgrad.study.subjects import (
-    MEBIBYTE,
     Subject,
     baseline_values,
     conditions,
     explained_target,
-    feature_spread,
     read_subject,
 )
 
@@ -113,16 +111,17 @@ def attribute_cell(
     if hasattr(own, "baseline"):
         values = baseline_values(own.baseline, training, part.feature_shape, test)
         baselines = torch.from_numpy(values).to(device)
-    chosen = read_choice(choice, source.kind.choice["scheme"]) if source.chosen and choice is not None else None
-    setting = chosen["step"] if chosen else source.number
-    if source.chosen and chosen is None:
-        raise ValueError("step: auto needs the table of a chosen step")
-    needed: dict[str, Any] = {"spectrum": spectrum}
-    if source.kind.needs_spread:
-        needed["spread"] = feature_spread(training, part.feature_shape)
-    budget = None if memory_mib is None else memory_mib * MEBIBYTE
-    varied = source.setting if setting is None else setting
-    made = source.kind.gradient(varied, batch_size=batch_size, memory_budget=budget, seed=seed, **needed)
+    made_source = make_source(
+        source,
+        part.feature_shape,
+        training=training,
+        choice=choice,
+        spectrum=spectrum,
+        batch_size=batch_size,
+        memory_mib=memory_mib,
+        seed=seed,
+    )
+    made, setting = made_source.gradient, made_source.setting
     if setting is None and source.kind.along_path and source.kind.setting_name:
         setting = 1 / own.points
     network = subject.network
@@ -170,9 +169,9 @@ def attribute_cell(
         "rounding_ratios": done.ratios,
         "predicted": done.predicted,
         "rounding_step": rounding_step(
-            source, setting, needed.get("spread"), _increments(own, subject, samples, baselines)
+            source, setting, made_source.spread, _increments(own, subject, samples, baselines)
         ),
-        "step_choice": chosen,
+        "step_choice": made_source.chosen,
         "model_evaluations": counted.evaluations,
         "check_evaluations": getattr(made, "check_evaluations", ready.evaluations),
         "lost_steps": getattr(made, "lost_steps", 0),
