@@ -109,8 +109,9 @@ def published_boxplots(
     for axes, name in zip(panels[:, 0], SHOWN, strict=True):
         axis = metric_axis(METRICS[name], [numbers])
         for source in groups[0].sources:
-            own = (source.values(numbers[numbers["series"] == series], name) for series in tables)
-            (theirs, their_undefined), (ours, our_undefined) = own
+            (theirs, their_undefined), (ours, our_undefined) = (
+                source.values(numbers[numbers["series"] == series], name) for series in tables
+            )
             sides = [(source.position + side * OFFSET * source.width, WIDTH * source.width) for side in (-1, 1)]
             look = {"colour": style.PUBLISHED_COLOUR, "hatch": style.PUBLISHED_HATCH}
             draw_box(axes, axis, theirs, source, place=sides[0], **look)
