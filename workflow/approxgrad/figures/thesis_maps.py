@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 KINDS = (("saliency",), ("input_x_gradient",), ("integrated_gradients_published", "integrated_gradients"))
 """The methods of the columns; of several kinds in one entry the first that is compared."""
 
+STEP = 0.1  # of the thesis' picture
+
 NOTE = (
     "A pixel is the largest absolute attribution of its colour channels. All maps share the colour scale, which ends "
     "at the 99 % quantile of their pixels."
@@ -63,7 +65,8 @@ class ThesisMaps(Figure):
 
 
 def shown_cells(study: Study, dataset: str, model: str) -> list[tuple[str, Cell, Cell]]:
-    """Return method, approximated and exact cell for each column: the step nearest to ``map_setting``."""
+    """Return method, approximated and exact cell for each column: the step nearest to ``map_setting``, if a number."""
+    wanted = STEP if study.config.map_setting == "recommended" else float(study.config.map_setting)
     compared = study.compared_methods(dataset, model)
     found = []
     for kinds in KINDS:
@@ -71,7 +74,7 @@ def shown_cells(study: Study, dataset: str, model: str) -> list[tuple[str, Cell,
         cells = study.approximated(dataset, model, own[0]) if own else []
         steps = [cell for cell in cells if cell.gradient.kind.setting_name == "step" and not cell.gradient.chosen]
         if steps:
-            nearest = min(steps, key=lambda cell: cell.gradient.distance(study.config.map_setting))
+            nearest = min(steps, key=lambda cell: cell.gradient.distance(wanted))
             found.append((own[0], nearest, study.exact(dataset, model, own[0], nearest.gradient.dtype)))
     return found
 
