@@ -30,6 +30,7 @@ FAMILIES = {
     "exact": {"label": "exact", "setting_name": "", "symbol": "", "exact": True},
     "forward": {"label": "forward differences", **STEP},
     "central": {"label": "central differences", **STEP},
+    "spreads": {"label": "central differences, steps in spreads", **STEP},
     "directions": {"label": "random directions", "setting_name": "evaluations", "symbol": "n", "exact": False},
     "shapley": {"label": "TreeSHAP (another quantity)", "setting_name": "", "symbol": "", "exact": False},
 }

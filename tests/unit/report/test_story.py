@@ -60,6 +60,11 @@ def test_settings_that_are_no_steps_and_several_families_read_well():
     ) in text(told, start)
 
 
+def test_a_source_with_a_comma_in_its_label_is_one_of_a_list():
+    found = [rows(CNN, {0.1: 0.3}, metric="relative_error", family=family) for family in ("central", "spreads")]
+    assert "with central differences and central differences (steps in spreads)." in text(facts(*found), start)
+
+
 def test_a_reference_that_is_another_source_is_told_like_the_exact_one():
     errors = rows(CNN, {0.1: 0.3, 1: 0.2}, metric="relative_error", reference="forward-h0.001")
     assert [row["best tried"] for row in table(facts(errors))] == ["h = 1 (edge)"]

@@ -179,7 +179,10 @@ def _compared(*more: str) -> alt.Chart:
         .transform_window(number="row_number()", groupby=["sample"])  # facets need the grouping
         .transform_calculate(exact="datum.exact * datum.exact_scale")
         .transform_calculate(difference="datum.difference * datum.difference_scale")
+        # What is smaller than the rounding of the two is zero, and not of a sign that the map does not have.
+        .transform_calculate(finest="(datum.exact_scale + datum.difference_scale) / 2")
         .transform_calculate(approximated="datum.exact + datum.difference")
+        .transform_calculate(approximated="abs(datum.approximated) < datum.finest ? 0 : datum.approximated")
     )
 
 

@@ -62,7 +62,9 @@ def scope(facts: Facts) -> list[str]:
     cells = rows[["dataset", "model", "method", "gradient"]].drop_duplicates()
     nouns = {"dataset": "data set", "model": "model", "method": "method"}
     counted = wording.listed([wording.count(rows[key].nunique(), noun) for key, noun in nouns.items()])
-    sources = wording.listed([str(label) for label in dict.fromkeys(curve.look["label"] for curve in found)])
+    labels = dict.fromkeys(str(curve.look["label"]) for curve in found)
+    # A label with a comma of its own would read as two sources.
+    sources = wording.listed([f"{label.replace(', ', ' (')})" if ", " in label else label for label in labels])
     return [
         f"This study compares {wording.count(len(cells), 'approximated attribution')} with the reference: {counted}, "
         f"with {sources}.",

@@ -17,7 +17,7 @@
     const wide = Math.min(full, Math.max(160, room - AXIS));
     const pixel = (limit) => Math.max(1, Math.floor(limit / Math.max(...shape)));
     const narrow = room < NARROW;
-    const [before, after] = [pixel(side), pixel(Math.min(side, narrow ? (room - GAP) / 2 : (room - 2 * GAP) / 4))];
+    const [before, after] = [pixel(side), pixel(Math.min(side, narrow ? (room - 1.5 * GAP) / 2 : (room - 2 * GAP) / 4))];
     const visit = (node) => {
       if (node.width === full) node.width = wide;
       if (node.width === before * shape[1] && node.height === before * shape[0]) {
