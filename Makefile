@@ -33,7 +33,8 @@ bench: setup ## Time the engine beside its peers; writes docs/performance.md
 wheels: ## Collect in .wheels what a machine with torch but without a network lacks for the benchmark of its GPU
 	rm -rf .wheels
 	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
-		--implementation cp --platform manylinux_2_17_x86_64 --dest .wheels --requirement bench/gpu-requirements.txt
+		--implementation cp --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 \
+		--dest .wheels --requirement bench/gpu-requirements.txt
 	@test $$(du -sm .wheels | cut -f1) -lt 60 || { echo "wheels: more than 60 MiB, which is too much to carry"; exit 1; }
 
 docs: setup ## Build the documentation site into docs/_build/html

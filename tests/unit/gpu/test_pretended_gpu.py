@@ -4,8 +4,17 @@ import copy
 
 import pytest
 import torch
+from captum.attr import IntegratedGradients
 
-from approxgrad import FiniteDifference, allow_tf32, attribute, explain
+from approxgrad import (
+    DirectionalDifference,
+    FiniteDifference,
+    Spectrum,
+    allow_tf32,
+    attribute,
+    choose_step,
+    explain,
+)
 from approxgrad.methods.method import METHODS
 from devices import STEP, TARGET, images, smooth_network
 from gpu.test_methods_on_devices import OPTIONS
@@ -89,6 +98,46 @@ def test_an_explanation_on_it_is_that_of_the_cpu(gpu):
     wanted = explain(network, image, target=TARGET, budget=400)
     found = explain(copy.deepcopy(network).to("cuda"), image.to("cuda"), target=TARGET, budget=400)
     assert (found.attribution.cpu() - wanted.attribution).abs().max() <= 1e-2 * wanted.attribution.abs().max()
+
+
+def captums(network, points, labels):
+    method = IntegratedGradients(network)
+    method.gradient_func = FiniteDifference(STEP)
+    return method.attribute(points, target=labels, n_steps=4)
+
+
+def residuals(network, points, labels):
+    path = {"method": "integrated_gradients", "n_steps": 4, "return_residual": True}
+    return attribute(network, points, target=labels, gradient=FiniteDifference(STEP), **path)[1]
+
+
+def from_the_host(network, points, labels):
+    path = {"method": "integrated_gradients", "n_steps": 4, "baselines": torch.zeros(1, 3, 6, 6)}
+    return attribute(network, points, target=labels.cpu(), gradient=FiniteDifference(STEP), **path)
+
+
+def with_an_argument(network, points, labels):
+    factor = torch.ones(2).to(points)
+    common = {"target": [3, 1], "additional_forward_args": factor, "gradient": FiniteDifference(STEP)}
+    return attribute(lambda own, by: network(own * by.reshape(-1, 1, 1, 1)), points, **common)
+
+
+def ordered(network, points, labels):
+    cosines = DirectionalDifference(STEP, "forward", basis="cosine")
+    spectrum = Spectrum.measured(network, points, labels, gradient=cosines)
+    return DirectionalDifference(STEP, budget=60, basis="cosine", order=spectrum)(network, points, labels)[0]
+
+
+def chosen_step(network, points, labels):
+    return torch.tensor(choose_step(network, points, labels).step)
+
+
+@pytest.mark.parametrize("use", [captums, residuals, from_the_host, with_an_argument, ordered, chosen_step])
+def test_uses_of_it_are_those_of_the_cpu(gpu, use):
+    network, points, labels = smooth_network(torch.float32), images().float(), torch.tensor([3, 1])
+    wanted = use(network, points, labels)
+    found = use(copy.deepcopy(network).to("cuda"), points.to("cuda"), labels.to("cuda"))
+    assert (found.cpu() - wanted).abs().max() <= 256 * torch.finfo(torch.float32).eps / STEP
 
 
 @pytest.mark.parametrize("name", ["forward", "central", "cosine", "spsa"])
