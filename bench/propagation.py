@@ -32,10 +32,10 @@ from approxgrad.gradients.propagation.run import Propagator, perturbed
 from approxgrad.methods.occlusion import occlusion
 from approxgrad.models.kind import MODELS
 from approxgrad.storage.files import write_atomically
+from bench.sections import write_between
 
 STEP, TARGET = 0.01, 3
 TABLE = Path("performance", "propagation.csv")
-START, END = "<!-- propagation: start -->", "<!-- propagation: end -->"
 BATCHES = (16, 64, 256, 1024)
 """Batches of dense evaluations beside the one that the engine chooses, which is the first."""
 CAPTUM = (1, 16, 64, 256)
@@ -165,7 +165,7 @@ def _dense(model: nn.Module, images: Tensor) -> tuple[Callable[[int], Callable[[
 
 
 def _whole(case: Case, model: nn.Module, images: Tensor) -> Ways:
-    """Time whole calls, with tracing and all checks, of both."""
+    """Time whole calls of propagation, again with a source that knows the model, beside dense evaluations."""
     path = {"method": "integrated_gradients", "n_steps": case.points} if case.way == PATH else {}
     make, count, name = _dense(model, images)
     dense = make(count)
@@ -283,10 +283,8 @@ def section(table: pd.DataFrame) -> str:
 
 def write_section(page: Path, table: Path) -> None:
     """Put the table where a page has a place for it."""
-    text = page.read_text()
-    if START in text and table.is_file():
-        head, _, rest = text.partition(START)
-        page.write_text(f"{head}{START}\n{section(pd.read_csv(table))}\n{END}{rest.partition(END)[2]}")
+    if table.is_file():
+        write_between(page, "propagation", section(pd.read_csv(table)))
 
 
 def main() -> None:

@@ -17,11 +17,13 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from approxgrad import __version__
 from approxgrad.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILLION, applied_style, save
 from approxgrad.models.kind import MODELS
+from bench import gpu_page
 from bench.ceiling import COMPILED, ENGINE
 from bench.peers import ABLATION, LOOP, TUNED
 from bench.peers import COMPILED as OWN_COMPILED
 from bench.peers import ENGINE as OWN
 from bench.propagation import TABLE, write_section
+from bench.sections import write_between
 
 COLOURS = {LOOP: VERMILLION, ABLATION: ORANGE, TUNED: PURPLE, OWN: BLUE, OWN_COMPILED: GREEN}
 FORMAT_COLOURS = {"contiguous": ORANGE, "channels_last": GREEN}
@@ -45,6 +47,7 @@ def write_report(
     save(draw(tables, machine), folder / "performance.svg", folder / "performance.png")
     (folder / "performance.md").write_text(page(tables, machine, settings, product))
     write_section(folder / "performance.md", folder / TABLE)
+    write_between(folder / "performance.md", "gpu", gpu_page.section(data / "gpu"))
     print(f"wrote {folder / 'performance.md'}")
 
 
@@ -153,9 +156,9 @@ from the engine's derivatives over the largest derivative: all ways compute the 
 `python -m bench.propagation` (`make bench` runs it too) times propagated differences (docs/propagation.md) beside
 dense ones at their fastest batch size, and occlusion beside captum's at its fastest number of perturbations, in turns
 on one thread. The ratio is of process CPU times: dense over propagated. The bound is that of the operations saved,
-the base included. Whole calls count tracing and all checks, for one image; parts of the positions are counted up to
-an image, the base included, without tracing and checks. Networks are untrained. Cases that are in
-`performance/propagation.csv` are not measured again.
+the base included. Whole calls are for one image, again with the same source, so that the model is seen to be the same
+and is not traced; parts of the positions are counted up to an image, the base included, without tracing and checks.
+Networks are untrained. Cases that are in `performance/propagation.csv` are not measured again.
 
 <!-- propagation: start -->
 <!-- propagation: end -->
@@ -199,6 +202,30 @@ Over what model and image take; each row in a process of its own, stopped after 
 reached with the first batches and path points).
 
 {memory}
+
+## On a GPU
+
+`python -m bench --device cuda --minutes 8` runs, most important first: the tests marked `gpu`, agreement with float64
+on the CPU, peers and ceiling of the CNN and ResNet-18, the ResNet-50, path points, propagation and budgets, memory,
+CUDA graphs and compiled models. All ways take turns in one process; every table is written after each case, so that a
+stop loses nothing. `--device cpu --quick` rehearses it. It needs torch, torchvision, numpy, pandas, pyarrow, scipy,
+matplotlib and pytest, no installation and no network: `make wheels` collects the rest in `.wheels`.
+
+```bash
+python3 -m pip install --no-index --no-deps --target /tmp/site .wheels/*.whl
+PYTHONPATH=workflow:/tmp/site python3 -m bench --device cuda --minutes 8 --output docs/performance/gpu
+python3 -m bench.gpu_page  # puts the tables here
+```
+
+Assumed until then: what `docs/scaling.md` says of GPUs, and that a GPU wants no batch smaller than fits into a
+quarter of its memory. What is to be shown, on one card in one run: 200 times the element loop and 3 times
+FeatureAblation at its best setting (CNN and ResNet-18, Saliency), 90 % of the dense ceiling, half of the float32
+matrix product's rate for the ResNet-50, 5 times the dense ceiling for propagated differences of the CNN, and the same
+bytes from run to run.
+
+<!-- gpu: start -->
+No GPU was measured yet.
+<!-- gpu: end -->
 """
 
 

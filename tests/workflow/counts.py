@@ -15,7 +15,7 @@ from approxgrad.study.study import Study
 from running import REPOSITORY, TINY
 
 ONCE = ("summarise", "compare_sources", "tabulate_models", "tabulate_ranges", "recommend_steps")
-PAGES = ("tell_story", "build_explorer", "describe_run")
+PAGES = ("tell_story", "build_explorer", "show_tables", "describe_run")
 """Rules with a single job: tables and pages of the whole study."""
 
 

@@ -48,6 +48,8 @@ def check(path: Path) -> None:
         case ".png":
             with Image.open(path) as image:
                 image.load()
+        case ".pdf":
+            assert path.read_bytes().endswith(b"%%EOF\n")
         case ".csv":
             assert path.read_bytes().endswith(b"\n")
             pd.read_csv(path)

@@ -46,6 +46,46 @@ def test_the_page_and_the_figure_are_written(results):
     assert (results / "performance.png").stat().st_size > 10_000
 
 
+PREPARED = """
+import sys
+import torch
+from pathlib import Path
+from bench import prepared
+
+def cases(*arguments):
+    yield "first", "numbers", lambda: {"number": 1}
+    yield "second", "numbers", lambda: 1 / 0
+    yield "third", "numbers", lambda: {"number": 3}
+
+prepared.cases = cases
+print(prepared.run(torch.device("cpu"), 1, float(sys.argv[1]), Path(sys.argv[2]), True))
+"""
+
+
+@pytest.mark.parametrize(("minutes", "failed", "numbers"), [("5", "1", [1, 3]), ("0", "0", [])])
+def test_the_benchmark_of_a_gpu_keeps_what_it_has(tmp_path, minutes, failed, numbers):
+    command = [sys.executable, "-c", PREPARED, minutes, tmp_path]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == failed
+    outcomes = pd.read_csv(tmp_path / "cases.csv")["outcome"].tolist()[1:]
+    if numbers:
+        assert pd.read_csv(tmp_path / "numbers.csv")["number"].tolist() == numbers
+        assert outcomes == ["done", "failed: division by zero", "done"]
+    else:
+        assert outcomes == ["no time was left"] * 3
+
+
+def test_every_case_of_the_benchmark_of_a_gpu_has_a_title():
+    code = (
+        "import torch; from bench import gpu_page, prepared; from pathlib import Path\n"
+        "found = prepared.cases(torch.device('cpu'), 1, prepared.QUICK, Path(), lambda: 1.0)\n"
+        "print(sorted({table for _, table, _ in found} - set(gpu_page.TITLES)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
+
+
 def test_peak_memory_is_within_the_budget(results):
     memory = pd.read_parquet(results / "performance" / "memory.parquet")
     assert (memory["evaluations"] > 0).all()

@@ -14,7 +14,7 @@ COMPARISONS = {"plot_boxplots": 23, "plot_truth": 13, "plot_variants": 6, "plot_
 PICTURED = {"plot_maps": 4, "plot_features": 3}
 COMPARED = {**EVALUATED, **COMPARISONS, **PICTURED, "evaluate_completeness": 5, "plot_completeness": 7, "plot_twins": 1}
 DRAWN = {**COMPARED, "plot_learning_curves": 4}
-PAGES = {"tell_story": 1, "build_explorer": 1, "describe_run": 1}
+PAGES = {"tell_story": 1, "build_explorer": 1, "show_tables": 1, "describe_run": 1}
 EVERYTHING = {**DRAWN, **TABLES, **MODELS, **PAGES}
 
 

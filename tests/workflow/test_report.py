@@ -77,7 +77,8 @@ def offered(browser, selector):
 
 def chart_text(browser):
     """All text of the charts, in the order in which it stands in the page."""
-    return browser.evaluate("[...document.querySelectorAll('#chart text')].map(item => item.textContent)")
+    lines = "#chart text:not(:has(tspan)), #chart tspan"
+    return browser.evaluate(f"[...document.querySelectorAll('{lines}')].map(item => item.textContent)")
 
 
 def marks(browser, kind):
@@ -105,7 +106,7 @@ def test_the_report_is_one_file_with_story_and_captions(report):
     html = report.read_text().replace("\\n", " ").replace("\n", " ")
     for words in (
         "What happens to a feature attribution when its gradient is only approximated?",
-        "The findings in short",
+        "How near approximations come",
         "What the tables of this study say, in sentences.",
         "Choose a comparison, a metric, a gradient source and a row",
         "Run times by rule",
@@ -153,7 +154,7 @@ def test_pages_fit_the_window(tiny, browser, page, width):
 @in_a_browser
 def test_the_report_opens_its_pages_and_captions(report, browser):
     browser.open(report)
-    browser.wait("document.body.innerText.includes('The findings in short')")
+    browser.wait("document.body.innerText.includes('How near approximations come')")
     # The heading is not pushed out of the window by a long text.
     assert 0 <= browser.evaluate("document.querySelector('#app h1').getBoundingClientRect().top") < 200
     for category in ("Story", "About this run", "Explore"):
@@ -172,7 +173,7 @@ def test_the_report_opens_its_pages_and_captions(report, browser):
 def test_the_menu_leaves_a_phone_the_width_of_its_window(report, browser):
     browser.resize(390, 768)
     browser.open(report)
-    browser.wait("document.body.innerText.includes('The findings in short')")
+    browser.wait("document.body.innerText.includes('How near approximations come')")
     heading = browser.evaluate("document.querySelector('#app .grow h1').getBoundingClientRect().toJSON()")
     assert 0 <= heading["left"] < 40
     assert 350 < heading["right"] <= 390
@@ -274,6 +275,34 @@ def test_two_comparisons_stand_beside_each_other_with_the_same_row_and_metric(ti
     assert browser.evaluate("document.querySelectorAll('#chart .mark-rect path').length") >= 4 * 64
     browser.evaluate("document.getElementById('beside').click()")
     browser.wait("document.querySelectorAll('.panel').length === 1")
+
+
+@in_a_browser
+@pytest.mark.parametrize("width", [390, 1366])
+def test_the_tables_open_and_are_searched_and_sorted(tiny, browser, width):
+    browser.resize(width, 768)
+    browser.open(tiny.directory / "results/report/tables.html")
+    browser.wait("document.body.dataset.drawn")
+    offered = browser.evaluate("[...document.getElementById('table').options].map(option => option.text)")
+    assert offered[:2] == ["models", "summary"]
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    for element, value, event in (("table", "1", "change"), ("words", "CNN relative_error", "input")):
+        browser.evaluate(
+            f"(() => {{ const item = document.getElementById('{element}'); item.value = '{value}'; "
+            f"item.dispatchEvent(new Event('{event}')); }})()"
+        )
+    table = pd.read_csv(tiny.directory / "results/summary/summary.csv")
+    found = table[(table["model"] == "cnn") & (table["metric"] == "relative_error")]
+    cells = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[{}].textContent)"
+    place = list(table).index("median")
+    assert len(found) == len(browser.evaluate(cells.format(place)))
+    assert f"out of {len(table)} in results/summary/summary.csv" in browser.evaluate("document.body.innerText")
+    browser.evaluate("document.getElementById('words').value = ''")
+    for ascending in (True, False):
+        browser.evaluate(f"document.querySelectorAll('th button')[{place}].click()")
+        shown = [float(text) for text in browser.evaluate(cells.format(place)) if text]
+        assert shown == sorted(shown, reverse=not ascending)
+        assert len(shown) > 20
 
 
 @in_a_browser

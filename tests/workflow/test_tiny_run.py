@@ -198,13 +198,14 @@ def test_every_curve_has_a_recommended_step_and_its_numbers(results, metrics):
     assert numbers == pytest.approx(errors.to_dict(), rel=1e-12)
 
 
-def test_every_figure_is_there_as_svg_and_png_with_its_numbers(results):
+def test_every_figure_is_there_in_all_formats_with_its_numbers(results):
     folders = {
         "boxplots": COMPARISONS,
         "truth_correlation": TRUTH_KNOWN,
         "variants": [PUBLISHED],
         "completeness": COMPLETE,
         "attribution_maps": [DIGITS],
+        "features": [LINEAR],
         "anatomy": [LINEAR, DIGITS],
         "learning_curves": [LINEAR, DIGITS],
     }
@@ -212,12 +213,12 @@ def test_every_figure_is_there_as_svg_and_png_with_its_numbers(results):
         results.joinpath("figures", *map("=".join, zip(KEYS, names, strict=False)), f"{figure}.{suffix}")
         for figure, cases in folders.items()
         for names in cases
-        for suffix in ("svg", "png", "csv")
+        for suffix in ("svg", "png", "pdf", "csv")
     }
     assert {path for path in (results / "figures").rglob("*") if path.is_file()} == expected
     for path in expected:
         assert path.read_bytes().startswith(
-            {".svg": b"<?xml", ".png": b"\x89PNG\r", ".csv": b"dataset,model,"}[path.suffix]
+            {".svg": b"<?xml", ".png": b"\x89PNG\r", ".pdf": b"%PDF-", ".csv": b"dataset,model,"}[path.suffix]
         )
 
 

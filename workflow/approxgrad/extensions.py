@@ -24,10 +24,7 @@ def extension_paths(config: Mapping[str, Any]) -> list[str]:
 def load_extensions(config: Mapping[str, Any]) -> None:
     """Import the files of extensions that a configuration names, each once.
 
-    Raises
-    ------
-    ExtensionError
-        If a file is not there, or fails when it is imported.
+    Raises an ExtensionError if a file is not there, or fails when it is imported.
     """
     load(extension_paths(config))
 

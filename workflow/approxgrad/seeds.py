@@ -17,10 +17,7 @@ def derive_seed(seed: int, *names: str) -> int:
 def draw_samples(rows: int, count: int, seed: int) -> NDArray[np.int64]:
     """Return `count` of `rows` row numbers in random order; a smaller count gives the first of a larger one.
 
-    Raises
-    ------
-    ValueError
-        If there are fewer than `count` rows.
+    Raises a ValueError if there are fewer than `count` rows.
     """
     if not 1 <= count <= rows:
         raise ValueError(f"samples: got {count}, expected 1 to {rows}, the number of test rows")

@@ -210,6 +210,19 @@ def dataset_module(wildcards):
     return DATASETS.module(study.dataset(wildcards.dataset).name)
 
 
+# Where a figure stands in the report, with the names for readers in place of those of the configuration.
+def for_readers(template):
+    def filled(wildcards):
+        names = {key: study.labels.get(key, {}).get(name, name) for key, name in wildcards.items()}
+        return template.format(**names)
+
+    return filled
+
+
+def labels_for_readers(labels):
+    return lambda wildcards: {key: for_readers(text)(wildcards) for key, text in labels.items()}
+
+
 wildcard_constraints:
     dataset="[A-Za-z0-9_-]+",
     model="[A-Za-z0-9_-]+",

@@ -2,20 +2,6 @@ from approxgrad.figures.figure import FIGURES
 
 DRAWN = [FIGURES[name]() for name in FIGURES]
 
-
-# Where a figure stands in the report, with the names for readers in place of those of the configuration.
-def for_readers(template):
-    def filled(wildcards):
-        names = {key: study.labels.get(key, {}).get(name, name) for key, name in wildcards.items()}
-        return template.format(**names)
-
-    return filled
-
-
-def labels_for_readers(labels):
-    return lambda wildcards: {key: for_readers(text)(wildcards) for key, text in labels.items()}
-
-
 for figure in DRAWN:
     # Its own, and those of metrics that it may draw.
     extensions = [*extension_files(study, [FIGURES.module(figure.name)]), *METRIC_EXTENSIONS]

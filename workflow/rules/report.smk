@@ -54,6 +54,17 @@ rule tell_story:
         "../scripts/tell_story.py"
 
 
+# What the pages are made from.
+EXPLORER = ("page.css", "choices.css", "explorer.css", "explorer.html", "unzip.js", "explorer.js")
+TABLES_PAGE = ("page.css", "choices.css", "tables.css", "tables.html", "unzip.js", "tables.js")
+# The tables of this study by their names for readers, without those of cached arrays.
+SHOWN = {
+    label: f"{path}.csv"
+    for table, (_, label, path, *_) in TABLES.items()
+    if path.startswith("results/summary/") and (study.budgeted or table != "choose_sources")
+}
+
+
 rule build_explorer:
     """Build a page to look at every comparison of the study."""
     input:
@@ -63,7 +74,7 @@ rule build_explorer:
         ],
         exact=[study.exact(*names).path for names in study.pictured],
         approximated=[cell.path for names in study.pictured for cell in study.shown(*names)],
-        templates=templates("page.css", "explorer.css", "explorer.html", "explorer.js"),
+        templates=templates(*EXPLORER),
         extensions=METRIC_EXTENSIONS,
         code=code("build_explorer.py"),
     output:
@@ -98,10 +109,40 @@ rule build_explorer:
             }
             for names in study.pictured
         ],
-        states=[file_state(path) for path in templates("page.css", "explorer.css", "explorer.html", "explorer.js")],
+        states=[file_state(path) for path in templates(*EXPLORER)],
         versions=versions("build_explorer.py"),
     script:
         "../scripts/build_explorer.py"
+
+
+rule show_tables:
+    """Show the tables of the study on a page, to search and to sort."""
+    input:
+        tables=[*SHOWN.values()],
+        templates=templates(*TABLES_PAGE),
+        code=code("show_tables.py"),
+    output:
+        page=report(
+            "results/report/tables.html",
+            caption="../report/tables.rst",
+            category="Tables",
+            labels={"table": "all tables, to look at"},
+        ),
+    log:
+        "logs/show_tables.log",
+    benchmark:
+        "benchmarks/show_tables.tsv"
+    conda:
+        "../../envs/approxgrad.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        names=[*SHOWN],
+        states=[file_state(path) for path in templates(*TABLES_PAGE)],
+        versions=versions("show_tables.py"),
+    script:
+        "../scripts/show_tables.py"
 
 
 rule describe_run:
@@ -114,6 +155,7 @@ rule describe_run:
             rules.figures.input,
             rules.tell_story.output,
             rules.build_explorer.output,
+            rules.show_tables.output,
         ],
         attributions=[cell.path for cell in study.cells],
         templates=templates("page.css"),
@@ -153,7 +195,7 @@ rule describe_run:
 
 
 rule pages:
-    """The pages of the report: the story, the explorer and the record of the run."""
+    """The pages of the report: the story, the explorer, the tables and the record of the run."""
     input:
         rules.describe_run.input.finished,
         rules.describe_run.output,

@@ -83,6 +83,17 @@ def test_only_what_is_drawn_is_told():
         assert any("exponents:" in text for text in texts(axes)) == laws
 
 
+def test_a_setting_that_is_alone_is_not_called_the_best():
+    params = shown()
+    params["families"]["forward"] = params["families"]["forward"] | {"setting_name": "step_per_spread"}
+    for table, best in ((curve(steps=np.array([0.3])), False), (curve(), True)):
+        figure = anatomy(table.assign(setting_name="step_per_spread"), params)
+        (axes,) = drawn(figure)
+        assert any(line.get_marker() == "*" for line in axes.lines) == best
+        assert ("best step per spread of the study" in texts(figure)) == best
+        assert "step_per_spread" not in " ".join(texts(figure))
+
+
 def test_the_axis_of_the_error_has_room_for_the_models_that_are_compared():
     near, far = curve(), curve().assign(error=lambda rows: 1e3 * rows["error"])
     (alone,) = drawn(anatomy(near, shown()))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from approxgrad import CompiledModel, FiniteDifference, attribute, explain, group_totals
+from approxgrad import FiniteDifference, attribute, explain, group_totals
 from approxgrad.methods.method import METHODS
 from devices import CPU, EPS32, STEP, TARGET, images, on_devices, rounding, smooth_network
 
@@ -59,12 +59,3 @@ def test_an_explanation_is_that_of_the_cpu(device):
     assert found.evaluations == wanted.evaluations
     size = wanted.attribution.abs().max()
     assert (found.attribution.cpu() - wanted.attribution).abs().max() <= 1e-2 * size
-
-
-@on_devices
-def test_a_compiled_model_is_differentiated(device):
-    pytest.importorskip("torch._inductor")
-    network, points = smooth_network(torch.float32, device), images().float().to(device)
-    (found,) = FiniteDifference(STEP)(CompiledModel(network), points, TARGET)
-    (wanted,) = FiniteDifference(STEP)(smooth_network(), images(), TARGET)
-    assert (found.double().to(CPU) - wanted).abs().max() <= rounding(EPS32, STEP)

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from approxgrad import FiniteDifference, attribute, explain
+from approxgrad import FiniteDifference, allow_tf32, attribute, explain
 from approxgrad.methods.method import METHODS
 from devices import STEP, TARGET, images, smooth_network
 from gpu.test_methods_on_devices import OPTIONS
@@ -56,6 +56,18 @@ def test_a_path_on_it_is_that_of_the_cpu(gpu, name):
     found = attribute(copy.deepcopy(network).to("cuda"), points.to("cuda"), gradient=make(), **common)
     assert isinstance(found, OnGpu)
     assert (found.cpu() - wanted).abs().max() <= growth * 64 * torch.finfo(torch.float32).eps
+
+
+def test_tf32_is_recorded_where_it_may_be_used(gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    source = FiniteDifference(STEP)
+    for dtype, allowed in ((torch.float32, True), (torch.float64, False)):
+        network, points = smooth_network(dtype).to("cuda"), images().to("cuda", dtype)
+        source(network, points, TARGET)
+        assert not source.used_tf32
+        with allow_tf32():
+            source(network, points, TARGET)
+        assert source.used_tf32 == allowed
 
 
 METHODS_HERE = {name: method for name, method in METHODS.items() if name != "integrated_gradients_published"}

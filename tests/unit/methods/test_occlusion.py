@@ -112,3 +112,13 @@ def test_masks_that_do_not_fit_are_refused():
         feature_ablation(model, x, torch.zeros(5, dtype=torch.long), target=1)
     with pytest.raises(TypeError, match="feature_mask: expected integers"):
         feature_ablation(model, x, torch.zeros(8, 8), target=1)
+
+
+def test_a_network_without_windows_is_followed_on_whole_maps():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 7), nn.Tanh(), nn.Linear(7, 3)).double().eval()
+    images = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    found, wanted = (
+        occlusion(network, images, window=2, target=1, evaluation=evaluation) for evaluation in ("propagated", "dense")
+    )
+    assert (found - wanted).abs().max() <= 64 * torch.finfo(torch.float64).eps

@@ -18,7 +18,7 @@ SCRIPTS = PACKAGE_ROOT.parent / "scripts"
 ENGINE = "gradients/finite_differences.py"
 # Scripts that need no torch, with the modules that rules name for them.
 TORCH_FREE = {
-    **{name: [] for name in ("build_explorer", "describe_run", "gather_shards", "tell_story")},
+    **{name: [] for name in ("build_explorer", "describe_run", "gather_shards", "show_tables", "tell_story")},
     "evaluate": ["approxgrad.evaluation.completeness", "approxgrad.evaluation.metric_tables"],
     "plot": sorted({FIGURES.module(name) for name in FIGURES}),
     "prepare_data": [DATASETS.module(name) for name in ("digits", "synthetic")],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
     from matplotlib.lines import Line2D
 
-    from approxgrad.evaluation.convergence import Convergence
+    from approxgrad.evaluation.convergence import Branch, Convergence
     from approxgrad.study.study import Study
 
 COLUMNS = 3
@@ -171,7 +171,7 @@ def anatomy(
     # One panel has little room for two long labels side by side.
     narrow = columns == 1 and max(map(len, handles), default=0) > LONG
     top.legend(handles=marks_last, loc="center", ncols=max(2, columns), fontsize=5 if narrow else None)
-    varied = " and ".join(dict.fromkeys(curves["setting_name"]))
+    varied = " and ".join(_words(name) for name in dict.fromkeys(curves["setting_name"]))
     told = {NOTE: True, LAWS_NOTE: laws, PARTS_NOTE: split is not None and not split.empty}
     note = " ".join(words for words, present in told.items() if present)
     style.annotate(figure, params["labels"], f"Error against {varied}", f"against {params['against']}", note=note)
@@ -208,8 +208,11 @@ def _panel(
             own = None if parts is None else parts[parts["dtype"] == dtype]
             split = None if own is None else own[own["family"] == name]
             measured = own is not None and name in {*own["family"], *own["unrounded"]}
-            _mark(axes, found, colour, handles, looks["setting_name"], laws=not measured)
+            if len(fixed) > 1:
+                _mark_best(axes, found, colour, handles, _words(looks["setting_name"]))
             branches = [found.rounding, found.truncation]
+            if not measured:
+                _draw_laws(axes, branches)
             if split is not None and measured:
                 for part, text in _draw_rounding(axes, split, looks, handles).items() if len(split) else ():
                     exponents[f"{words}, {part}"] = text, colour
@@ -220,7 +223,7 @@ def _panel(
         if len(chosen):
             place = chosen["setting"], chosen["error"]
             axes.plot(*place, linestyle="none", markeredgecolor=colour, zorder=7, **CHOSEN)
-            label = f"{looks['setting_name']} chosen at run time"
+            label = f"{_words(looks['setting_name'])} chosen at run time"
             handles.setdefault(label, _legend_mark(label, CHOSEN, markeredgecolor=style.BLACK))
     axes.grid(which="major")
     if exponents:
@@ -243,15 +246,21 @@ def _draw_rounding(
     }
 
 
-def _mark(
-    axes: Axes, found: Convergence, colour: str, handles: dict[str, Line2D], varied: str, *, laws: bool = True
-) -> None:
-    """Mark the best setting and draw the power laws of the branches."""
+def _words(setting_name: str) -> str:
+    return setting_name.replace("_", " ")
+
+
+def _mark_best(axes: Axes, found: Convergence, colour: str, handles: dict[str, Line2D], varied: str) -> None:
+    """Mark the best of several settings."""
     axes.plot(found.best_setting, found.best_error, linestyle="none", color=colour, zorder=6, **BEST)
     label = f"best {varied} of the study"
     handles.setdefault(label, _legend_mark(label, BEST, color="white"))
-    for branch in (found.rounding, found.truncation):
-        if branch is not None and laws:
+
+
+def _draw_laws(axes: Axes, branches: Sequence[Branch | None]) -> None:
+    """Draw the power laws of branches."""
+    for branch in branches:
+        if branch is not None:
             ends = np.array([branch.low, branch.high])
             axes.plot(ends, branch.error(ends), **GUIDE)
 

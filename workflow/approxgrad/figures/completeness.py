@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from approxgrad.study.study import Study
 
+LETTERS = 24  # in a line of a method's name
 COLUMNS = ["dataset", "model", "method", *style.SOURCE, "sample", "residual", "relative_residual"]
 NOTE = (
     "Residual: sum of the attributions − (output at the input − output at the baseline), over the absolute value of "
@@ -92,7 +94,8 @@ def completeness_boxplots(
                 shown.add(axes, axis, source, np.abs(values), undefined, first=method == next(iter(methods)))
             axes.axhline(1, color=style.NOTE_GREY, linewidth=0.8, linestyle="--", zorder=0.9)
         axis.apply(line[0])
-        line[0].set_ylabel(f"{label}\n{axis.label}" if len(methods) > 1 else axis.label)
+        name = f"{textwrap.fill(label, LETTERS)}\n" if len(methods) > 1 else ""
+        line[0].set_ylabel(f"{name}{axis.label}")
     name_families(panels[0], groups, families, counted=shown.counted)
     size = style.sizes_in_words(numbers.groupby(["method", "gradient"], observed=True)["sample"].count())
     note = f"{NOTE} {shown.note(groups)}"

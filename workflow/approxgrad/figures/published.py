@@ -109,8 +109,8 @@ def published_boxplots(
     for axes, name in zip(panels[:, 0], SHOWN, strict=True):
         axis = metric_axis(METRICS[name], [numbers])
         for source in groups[0].sources:
-            own = (source.values(numbers[numbers["series"] == series], name) for series in tables)
-            (theirs, their_undefined), (ours, our_undefined) = own
+            both_series = (source.values(numbers[numbers["series"] == series], name) for series in tables)
+            (theirs, their_undefined), (ours, our_undefined) = both_series
             sides = [(source.position + side * OFFSET * source.width, WIDTH * source.width) for side in (-1, 1)]
             look = {"colour": style.PUBLISHED_COLOUR, "hatch": style.PUBLISHED_HATCH}
             draw_box(axes, axis, theirs, source, place=sides[0], **look)
@@ -124,7 +124,9 @@ def published_boxplots(
     handles += [Patch(facecolor=colour, edgecolor=style.BLACK, label=OWN) for colour in colours.values()]
     panels[0, 0].legend(handles=handles, **style.ABOVE, ncols=len(handles), handlelength=1.4, columnspacing=1)
     sizes = numbers.groupby(["series", "gradient"], observed=True)["sample"].count()
-    words = " and ".join(f"{series} {style.sizes_in_words(own)}" for series, own in sizes.groupby("series", sort=False))
+    words = " and ".join(
+        f"{series} {style.sizes_in_words(counts)}" for series, counts in sizes.groupby("series", sort=False)
+    )
     note = " ".join([NOTE, shown.note(groups), *params.get("remarks", [])])
     style.annotate(figure, labels, labels["method"], "published maps and this study's", words, note=note)
     return figure, numbers

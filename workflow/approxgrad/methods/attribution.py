@@ -212,10 +212,7 @@ def check_points(options: dict[str, Any], gradient: Any) -> None:
 def configured_method(method: str, options: dict[str, Any]) -> Method:
     """Return a method with options as :func:`attribute` takes them, without its `baselines`.
 
-    Raises
-    ------
-    TypeError
-        If the method lacks an option.
+    Raises a TypeError if the method lacks an option.
     """
     described = METHODS[method]
     own = [field.name for field in dataclasses.fields(described) if field.name not in STUDY_OPTIONS]

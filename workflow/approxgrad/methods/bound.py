@@ -23,18 +23,9 @@ from approxgrad.gradients.evaluating.wrapping import unwrapped
 class BoundModel:
     """A model of several inputs, with some arguments, as a function of one tensor.
 
-    It is not a wrapper of the package: what looks behind those for a network of one input must not find this one.
-
-    Parameters
-    ----------
-    model : callable
-        Called with tensors of the shapes, and the arguments.
-    shapes : sequence of tuple of int
-        Shape of one row of each input; of several they are the parts of a matrix (N, d), a single one is itself.
-    arguments : tuple
-        Further arguments; tensors whose first axis is 1 in place of the rows stand for any number of them.
-    by_row : tuple of bool
-        Which arguments are such tensors.
+    It is not a wrapper of the package: what looks behind those for a network of one input must not find this one. One
+    row of each input has one of the `shapes`; of several they are the parts of a matrix (N, d), a single one is itself.
+    Of the `arguments` those `by_row` are tensors whose first axis is 1, in place of the rows, for any number of them.
     """
 
     def __init__(

@@ -53,29 +53,10 @@ def path_point(inputs: Tensor, baseline: float, share: float) -> Tensor:
 def path_average_attribution(
     model: Model, inputs: Tensor, target: Any, gradient: GradientSource, baselines: Tensor, n_steps: int
 ) -> Tensor:
-    """Return Gradient x Input of the path-averaged model.
+    """Return Gradient x Input of the path-averaged model, shaped like the inputs and their baselines.
 
-    For feature i, ``A_i = (x_i - b_i) * D_i F(x)`` with F the :class:`PathAverage` whose constant baseline is b_i.
-
-    Parameters
-    ----------
-    model : callable
-        The model f.
-    inputs : Tensor
-        Shape (N, ...).
-    target : Any
-        One target per input, or None.
-    gradient : GradientSource
-        What differentiates F.
-    baselines : Tensor
-        Of the inputs' shape.
-    n_steps : int
-        Path points n of the right Riemann sum.
-
-    Returns
-    -------
-    Tensor
-        Of the inputs' shape.
+    For feature i, ``A_i = (x_i - b_i) * D_i F(x)`` with F the :class:`PathAverage` whose constant baseline is b_i, and
+    D_i the derivative of F by the gradient source.
 
     Notes
     -----

@@ -14,27 +14,10 @@ from approxgrad.gradients.evaluating.targets import Target, select_outputs, targ
 
 
 def explained_outputs(model: Model, inputs: Tensor, target: Target, size: int) -> NDArray[np.float64]:
-    """Return the explained output of every input.
+    """Return the explained output of every input, float64 of shape (N,).
 
-    Parameters
-    ----------
-    model : callable
-        A batch of inputs to a batch of outputs.
-    inputs : Tensor
-        Shape (N, ...).
-    target : Target
-        The output that is explained, as in :func:`approxgrad.attribute`.
-    size : int
-        Inputs per evaluation.
-
-    Returns
-    -------
-    ndarray
-        Float64 of shape (N,).
-
-    Notes
-    -----
-    Cost: one evaluation per input.
+    Arguments are those of :func:`approxgrad.attribute`, and the number of inputs that are evaluated at once. Cost: one
+    evaluation per input.
     """
     indices = target_indices(target, len(inputs), inputs.device)
     values = []

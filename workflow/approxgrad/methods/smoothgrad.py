@@ -36,7 +36,7 @@ class SmoothGrad(Method):
         check_integer("n_samples", self.n_samples)
         check_integer("seed", self.seed, 0)
         given: Any = self.sigma
-        if isinstance(given, bool) or not isinstance(given, Real) or not 0 < given < inf:
+        if isinstance(given, bool) or not isinstance(given, Real) or not 0 < float(given) < inf:
             raise ValueError(f"sigma: expected a positive number, got {given!r}")
 
     @property

@@ -22,10 +22,7 @@ TRIED_ROWS = 2
 def own_function(name: str, key: str) -> Callable[..., Any]:
     """Return a user's own ``package.module:function``, which a key of the configuration names.
 
-    Raises
-    ------
-    ModelError
-        If it cannot be imported or called.
+    Raises a ModelError if it cannot be imported or called.
     """
     module, _, attribute = name.partition(":")
     with explained(f"{key} {name}: cannot be imported"):
@@ -74,10 +71,7 @@ def evaluated(model: Callable[..., Any]) -> Iterator[None]:
 def try_out(model: nn.Module, shape: Shape, outputs: int) -> None:
     """Evaluate a new model once, which also makes layers that have no weights before.
 
-    Raises
-    ------
-    ModelError
-        If it fails for inputs of shape (N, *shape), or does not return outputs of shape (N, outputs).
+    Raises a ModelError if it fails for inputs of shape (N, *shape), or does not return outputs of shape (N, outputs).
     """
     with evaluated(model), explained(f"model: fails for inputs of shape {shape}"):
         found = model(torch.zeros(TRIED_ROWS, *shape))

@@ -88,6 +88,11 @@ class Exported(ModelKind):
         return self.exported.of if self.exported.as_ == "onnx" else None
 
     @property
+    def rounds_to(self) -> str:
+        """Half precision, or float32 between integers as well."""
+        return self.exported.as_ if self.exported.as_ in HALF else "float32"
+
+    @property
     def reference_model(self) -> str:
         """The twin, by default the network."""
         return self.twin or self.exported.of

@@ -43,10 +43,8 @@ def random_inputs(shape: Shape, rows: int) -> Tensor:
 def write_onnx(path: Path, network: nn.Module, shape: Shape) -> dict[str, Any]:
     """Write a network as an ONNX file and return its largest difference of outputs, relative to the largest output.
 
-    Raises
-    ------
-    ModelError
-        If a library is missing, the network cannot be exported, or the file gives other outputs than rounding explains.
+    Raises a ModelError if a library is missing, the network cannot be exported, or the file gives other outputs than
+    rounding explains.
     """
     from approxgrad.models.onnx_model import OnnxModel
 
@@ -74,10 +72,7 @@ def write_onnx(path: Path, network: nn.Module, shape: Shape) -> dict[str, Any]:
 def onnx_bytes(network: nn.Module, shape: Shape, opset: int) -> bytes:
     """Return a network as an ONNX model with a batch of any size; the same network gives the same bytes.
 
-    Raises
-    ------
-    ModelError
-        If a library is missing, or the network cannot be exported.
+    Raises a ModelError if a library is missing, or the network cannot be exported.
     """
     size = sum(tensor.numel() * tensor.element_size() for tensor in (*network.parameters(), *network.buffers()))
     if size > LARGEST_BYTES:
@@ -130,14 +125,7 @@ def relative_difference(found: Tensor, expected: Tensor) -> float:
 class HalfNetwork:
     """A network that computes in half precision, with inputs and outputs of the caller's type.
 
-    Parameters
-    ----------
-    file : path
-        Its weights, as :func:`write_half` writes them.
-    precision : str
-        ``float16`` or ``bfloat16``.
-    device : torch.device
-        Where it runs.
+    Its `file` is one of :func:`write_half`, the `precision` is ``float16`` or ``bfloat16``.
     """
 
     def __init__(self, file: Path, precision: str, device: torch.device) -> None:
@@ -154,10 +142,7 @@ class HalfNetwork:
 def write_half(path: Path, weights: Path, precision: str, shape: Shape) -> dict[str, Any]:
     """Write a file of weights in half precision and return by how much the outputs differ then.
 
-    Raises
-    ------
-    ModelError
-        If a weight is beyond the range of the precision, or the network cannot compute in it.
+    Raises a ModelError if a weight is beyond the range of the precision, or the network cannot compute in it.
     """
     cpu, dtype = torch.device("cpu"), getattr(torch, precision)
     network = load_model(weights, cpu)

@@ -126,6 +126,11 @@ class ModelKind(Description):
         return None
 
     @property
+    def rounds_to(self) -> str | None:
+        """Type of floats that the model rounds to; None if it is not to be evaluated to see what rounding changes."""
+        return "float32"
+
+    @property
     def reference_model(self) -> str | None:
         """Name of the model with whose exact gradient this one is compared."""
         return self.twin

@@ -97,23 +97,9 @@ def fitted_model(
 ) -> tuple[dict[str, float], str]:
     """Fit weights from elsewhere to a model, save it and return its measures on the test rows.
 
-    Also return the line of :func:`approxgrad.models.weights.fit_weights`.
-
-    Parameters
-    ----------
-    path, description, check_rows, batch_size
-        As for :func:`trained_model`.
-    weights, source
-        As for :func:`approxgrad.models.weights.fit_weights`.
-    test : Split
-        The test rows.
-    device : torch.device
-        Where the model is measured.
-
-    Raises
-    ------
-    ModelError, RowError, OSError
-        If the weights do not fit, or the model cannot be saved and loaded again or fails a check.
+    Also return the line of :func:`approxgrad.models.weights.fit_weights`, which describes `weights` and `source`; the
+    other arguments are those of :func:`trained_model`. Raises a ModelError, RowError or OSError if the weights do not
+    fit, or the model cannot be saved and loaded again or fails a check.
     """
     model = build_model(**description)
     note = fit_weights(model, weights, source)
@@ -136,23 +122,8 @@ def made_model(
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Make the file of a model and return what is known about it, with the model's measures on the test rows.
 
-    Parameters
-    ----------
-    path : path
-        Where the file goes.
-    kind : ModelKind
-        What makes it.
-    test : Split
-        The test rows.
-    device : torch.device
-        Where the model is measured.
-    train, source, seed
-        As for :meth:`approxgrad.models.kind.ModelKind.make`.
-
-    Raises
-    ------
-    ModelError, RowError, OSError
-        If the file cannot be made or opened, or the model fails a check.
+    The `kind` makes it at `path` from `train`, `source` and `seed`: :meth:`approxgrad.models.kind.ModelKind.make`.
+    Raises a ModelError, RowError or OSError if the file cannot be made or opened, or the model fails a check.
     """
     known: dict[str, Any] = {}
     shape, outputs = tuple(test.feature_shape), test.outputs
@@ -176,10 +147,7 @@ def measured_model(
 ) -> dict[str, float]:
     """Return the measures of a callable, from inputs (N, ...) to outputs (N, outputs), on the test rows.
 
-    Raises
-    ------
-    ModelError, RowError
-        If the model fails, its loss is not finite, or it fails a check.
+    Raises a ModelError or RowError if the model fails, its loss is not finite, or it fails a check.
     """
     measures = evaluate(model, test, device, batch_size)
     if not math.isfinite(measures["loss"]):

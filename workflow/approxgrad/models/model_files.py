@@ -24,13 +24,7 @@ NOT_ARCHITECTURE = ("input_shape", "outputs", "provenance", "extra_state")
 
 
 def network(description: Mapping[str, Any]) -> Network:
-    """Return the network that a file's description names.
-
-    Raises
-    ------
-    ModelError
-        If there is no such network.
-    """
+    """Return the network that a file's description names; a ModelError if there is no such network."""
     options = {key: value for key, value in description.items() if key not in NOT_ARCHITECTURE}
     name = options.pop("architecture", None) or next((key for key in options if key in MODELS), None)
     networks: dict[str, type[Network]] = {own: kind for own, kind in MODELS.items() if issubclass(kind, Network)}
@@ -72,10 +66,7 @@ def build_model(input_shape: Sequence[int], outputs: int, *, tried: bool = True,
 def load_model(path: Path | str, device: torch.device) -> nn.Module:
     """Return a network in evaluation mode.
 
-    Raises
-    ------
-    ModelError
-        If the file was not written by :func:`save_model`, or is damaged.
+    Raises a ModelError if the file was not written by :func:`save_model`, or is damaged.
     """
     try:
         check_weights(path)

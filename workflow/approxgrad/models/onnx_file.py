@@ -108,10 +108,7 @@ class OnnxFile:
 def read_onnx(path: Path) -> OnnxFile:
     """Read what an ONNX file says of its model, but not the files beside it.
 
-    Raises
-    ------
-    ModelError
-        If it cannot be read, is not an ONNX file, or names files that lie outside its folder.
+    Raises a ModelError if it cannot be read, is not an ONNX file, or names files that lie outside its folder.
     """
     try:
         state = path.stat()

@@ -66,10 +66,8 @@ def opened_function(
 
     A trial with two random rows tells what it takes: tensors on the device if it returns tensors for them, else arrays.
 
-    Raises
-    ------
-    ModelError
-        If it fails for both, returns another number of outputs, or other outputs for tensors than for arrays.
+    Raises a ModelError if it fails for both, returns another number of outputs, or other outputs for tensors than for
+    arrays.
     """
     function = own_function(name, "function")
     rows = _trial_rows(shape, device, dtype)
@@ -97,10 +95,7 @@ def opened_function(
 def wanted_outputs(stated: int | None, outputs: int) -> int:
     """Return the number of outputs of a model: what its options state, or what the data need.
 
-    Raises
-    ------
-    ModelError
-        If that does not suit the data, which need one for each class, or 1 for a regression.
+    Raises a ModelError if that does not suit the data, which need one for each class, or 1 for a regression.
     """
     given = stated or outputs
     if given < outputs or (outputs == 1 and given > 1):
@@ -114,10 +109,8 @@ def opened_black_box(
 ) -> Callable[[Tensor], Tensor]:
     """Return a model outside torch as a callable from inputs (N, *shape) to outputs (N, outputs), tried with two rows.
 
-    Raises
-    ------
-    ModelError
-        If it fails, returns another number of outputs, or takes a narrower type than it is to be evaluated in.
+    Raises a ModelError if it fails, returns another number of outputs, or takes a narrower type than it is to be
+    evaluated in.
     """
     if dtype == torch.float64 and model.dtype.kind == "f" and model.dtype != np.float64:
         raise ModelError(f"{name}: takes {model.dtype}, so it cannot be evaluated in float64; leave that out of dtypes")

@@ -61,13 +61,7 @@ class Factory(OptionedNetwork):
         return self.factory.partition(":")[0]
 
     def build(self, input_shape: Shape, outputs: int) -> nn.Module:
-        """Return what the function makes.
-
-        Raises
-        ------
-        ModelError
-            If it cannot be imported, fails, or does not return a module.
-        """
+        """Return what the function makes; a ModelError if it cannot be imported, fails, or does not return a module."""
         from torch import nn
 
         from approxgrad.models.evaluating import explained, own_function

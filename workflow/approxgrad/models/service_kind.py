@@ -81,6 +81,11 @@ class Service(ModelKind):
     round_inputs: RoundInputs = False
     outputs: Outputs = None
 
+    @property
+    def rounds_to(self) -> None:
+        """None: what the service has answered is kept, and more is not asked."""
+        return
+
     def faults(self) -> list[str]:
         """Return a line if the options do not go together; nothing is sent."""
         try:

@@ -65,10 +65,7 @@ class GradientBoosting(Forest):
     def tables(self) -> list[Table]:
         """Return the trees, which were fitted before the learning rate.
 
-        Raises
-        ------
-        ModelError
-            If they correct another model than a constant.
+        Raises a ModelError if they correct another model than a constant.
         """
         start = getattr(self.model, "init_", None)
         if start is not None and not (isinstance(start, str) or type(start).__name__.startswith("Dummy")):

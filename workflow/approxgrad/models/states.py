@@ -32,10 +32,7 @@ class StateError(ValueError):
 def split_state(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a state dictionary as tensors that share no memory, and the rest as JSON.
 
-    Raises
-    ------
-    StateError
-        If a value is neither a plain tensor nor made of what :func:`encoded` takes.
+    Raises a StateError if a value is neither a plain tensor nor made of what :func:`encoded` takes.
     """
     tensors = {name: _plain(name, value) for name, value in state.items() if isinstance(value, Tensor)}
     rest: dict[str, Tensor] = {}

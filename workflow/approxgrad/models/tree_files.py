@@ -47,10 +47,7 @@ def read_ensemble(path: Path) -> Any:
 
     It predicts what the library itself predicts with that file, up to the best iteration where there is one.
 
-    Raises
-    ------
-    ModelError
-        If the file cannot be read, is of another kind, or is damaged.
+    Raises a ModelError if the file cannot be read, is of another kind, or is damaged.
     """
     try:
         content = path.read_bytes()

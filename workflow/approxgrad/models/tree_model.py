@@ -162,10 +162,7 @@ class TreeModel(BlackBox):
 def ensemble(model: Any, threads: int, dtype: str | None = None) -> Ensemble:
     """Return what evaluates a fitted model in memory; `dtype` is for pipelines.
 
-    Raises
-    ------
-    ModelError
-        If it is not an ensemble of trees that is supported, or not fitted.
+    Raises a ModelError if it is not an ensemble of trees that is supported, or not fitted.
     """
     # What a library made can only be there if the library is.
     if dtype is not None and not hasattr(model, "steps"):

@@ -93,13 +93,7 @@ class ShapleyValues:
     along_path = True
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """Refuse to be a gradient.
-
-        Raises
-        ------
-        ValueError
-            Always.
-        """
+        """Refuse to be a gradient, by a ValueError."""
         raise ValueError("gradient: Shapley values are attributions, so they take the place of Integrated Gradients")
 
     def path_attributions(
@@ -107,10 +101,7 @@ class ShapleyValues:
     ) -> torch.Tensor:
         """Return the values of inputs (N, ...) from their baselines; the number of steps does not matter.
 
-        Raises
-        ------
-        ModelError
-            As :func:`tree_shap`, or if the model is not an ensemble of trees.
+        Raises a ModelError as :func:`tree_shap`, or if the model is not an ensemble of trees.
         """
         own = opened(model) or behind(model)
         if not isinstance(own, TreeModel):

@@ -93,10 +93,7 @@ def check_tables(tables: Iterable[Table], features: int) -> None:
 def xgboost_tables(content: bytes) -> tuple[list[Table], int]:
     """Return the trees, and the number of features, of an XGBoost model that was saved as (Universal Binary) JSON.
 
-    Raises
-    ------
-    ModelError
-        If it is damaged, or linear.
+    Raises a ModelError if it is damaged, or linear.
     """
     try:
         learner = (json.loads(content) if content[1:2] in b'" \r\n\t' else read_ubj(content))["learner"]
@@ -148,10 +145,7 @@ def lightgbm_tables(text: str) -> tuple[list[Table], int]:
 
     The values of leaves with linear models are NaN.
 
-    Raises
-    ------
-    ModelError
-        If it is damaged.
+    Raises a ModelError if it is damaged.
     """
     head, *trees = text.partition(END)[0].split("\nTree=")
     if END not in text:

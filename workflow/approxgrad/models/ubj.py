@@ -16,10 +16,7 @@ CONSTANTS = {"T": True, "F": False, "Z": None}
 def read_ubj(content: bytes) -> Any:
     """Return the value in a file, with arrays of numpy for those of one type.
 
-    Raises
-    ------
-    ValueError, KeyError, IndexError, RecursionError
-        If it is not whole.
+    Raises a ValueError, KeyError, IndexError or RecursionError if it is not whole.
     """
     reader = _Reader(content)
     value = reader.value()

@@ -192,10 +192,7 @@ def _faults(own: dict[str, Any], weights: dict[str, Any], learned: set[str]) -> 
 def download_weights(repository: str, file: str, revision: str | None = None) -> Path:
     """Return the local path of a file from a Hugging Face repository, fetched once and cached by `huggingface_hub`.
 
-    Raises
-    ------
-    ModelError
-        If it cannot be downloaded; the message says why, and what works without the network.
+    Raises a ModelError if it cannot be downloaded; the message says why, and what works without the network.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

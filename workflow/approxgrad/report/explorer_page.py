@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +14,7 @@ import vl_convert
 from approxgrad.evaluation.metrics import METRICS
 from approxgrad.figures.style import BLACK, BLUE, GREEN, VERMILLION
 from approxgrad.report.explorer import QUANTILES, Comparison, chart_data, limits
-from approxgrad.report.pages import page, template
+from approxgrad.report.pages import compressed, page, template
 
 TITLE = "Explore the attributions"
 BOX_COLOUR = "#a6cbe3"
@@ -53,11 +51,9 @@ def explorer_page(comparisons: Sequence[Comparison]) -> str:
     }
     body = template("explorer.html")
     for name, text in parts.items():
-        # Compressed and in base64: Chromium opens no page above 2 MiB inside a report.
-        body = body.replace(
-            f"{{{{ {name} }}}}", base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")
-        )
-    return page(TITLE, body, scripts=[template("explorer.js")], styles=[template("explorer.css")])
+        body = body.replace(f"{{{{ {name} }}}}", compressed(text))
+    scripts = [template(name) for name in ("unzip.js", "explorer.js")]
+    return page(TITLE, body, scripts=scripts, styles=[template(name) for name in ("choices.css", "explorer.css")])
 
 
 def _entry(item: Comparison, data: dict[str, Any]) -> dict[str, Any]:

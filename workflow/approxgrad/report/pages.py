@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,6 +101,11 @@ def page(title: str, body: str, *, scripts: Sequence[str] = (), styles: Sequence
         f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n<main>\n"
         f"<h1>{escape(title)}</h1>\n{body}\n</main>\n{blocks}\n</body>\n</html>\n"
     )
+
+
+def compressed(text: str) -> str:
+    """Return text as a page holds it for ``unzip`` in ``unzip.js``: Chromium opens no large page inside a report."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")
 
 
 def template(name: str) -> str:

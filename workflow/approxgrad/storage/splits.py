@@ -108,15 +108,7 @@ def read_mean_input(path: Path | str) -> NDArray[np.float32]:
 def read_input_spread(path: Path | str) -> NDArray[np.float64]:
     """Return the standard deviation of each feature of the model inputs of a part of a data set, in bounded memory.
 
-    Returns
-    -------
-    ndarray
-        Float64 of shape (d,).
-
-    Raises
-    ------
-    TableError
-        As :func:`read_split`.
+    It is float64 of shape (d,); errors are those of :func:`read_split`.
     """
     file = TableFile(path, ["features"])
     total, squares, first = np.zeros(1), np.zeros(1), None

@@ -26,10 +26,7 @@ def check_command_line() -> None:
 def check_arguments(arguments: Sequence[str]) -> None:
     """Refuse configuration files of a command line that cannot be read, and targets in their place.
 
-    Raises
-    ------
-    ConfigError
-        With one line for each fault.
+    Raises a ConfigError with one line for each fault.
     """
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("--configfile", "--configfiles", nargs="+", default=[])

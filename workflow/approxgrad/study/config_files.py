@@ -39,12 +39,8 @@ def one_line_each(
 ) -> Iterator[None]:
     """End the program with one line for each fault of a configuration, instead of a traceback.
 
-    Parameters
-    ----------
-    defaults : sequence of path
-        Files that the configuration is merged over; faults that come from one of them say so.
-    given : callable
-        Returns what the user has written; called only if there is a fault.
+    Faults that come from one of the `defaults`, over which the configuration is merged, say so. `given` returns what
+    the user has written; it is called only if there is a fault.
     """
     try:
         yield
@@ -56,10 +52,7 @@ def one_line_each(
 def check_config_files(paths: Iterable[Path | str]) -> None:
     """Refuse files that have :func:`file_faults`; missing ones are skipped.
 
-    Raises
-    ------
-    ConfigError
-        With one line for each fault, which names file, line and key.
+    Raises a ConfigError with one line for each fault, which names file, line and key.
     """
     found = dict.fromkeys(Path(path).absolute() for path in paths)
     faults = [fault for path in found if path.exists() for fault in file_faults(path)]

@@ -98,10 +98,7 @@ OPTIONS = ("models", "*", "options")
 def configured(config: Mapping[str, Any]) -> Config:
     """Return a configuration as typed classes, with defaults filled in.
 
-    Raises
-    ------
-    ConfigError
-        If it does not fit; every fault is named with its key and what is allowed.
+    Raises a ConfigError if it does not fit; every fault is named with its key and what is allowed.
     """
     try:
         raw = _cleaned(copy.deepcopy(dict(config)))

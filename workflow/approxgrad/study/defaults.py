@@ -66,14 +66,8 @@ def over_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dic
 def with_origins(lines: Sequence[str], files: Sequence[Path | str], given: Sequence[Mapping[str, Any]]) -> list[str]:
     """Add to faults of a merged configuration that they come from a default, where the user has not written the key.
 
-    Parameters
-    ----------
-    lines : sequence of str
-        Faults that begin with a key, as ``datasets.digits.test: ...``.
-    files : sequence of path
-        The defaults.
-    given : sequence of mapping
-        What the user has written: the configuration files and options of the command line.
+    The `lines` begin with a key, as ``datasets.digits.test: ...``; `files` are the defaults, and `given` is what the
+    user has written: the configuration files and options of the command line.
     """
     documents = [(_name(path), _read(path)) for path in files]
     told = []

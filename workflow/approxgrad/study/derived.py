@@ -20,23 +20,9 @@ from approxgrad.storage.attributions import Attributions, read_attributions
 def derive_cell(path: Path | str, entry: Mapping[str, Any]) -> Attributions:
     """Return the attributions of a method that is a function of input and gradient.
 
-    Parameters
-    ----------
-    path : path
-        File of the gradients, an attribution file of the method ``gradient``.
-    entry : mapping
-        ``attribution``, the name of the method, and its options.
-
-    Returns
-    -------
-    Attributions
-        The same numbers as if the method had been given the gradient source: arithmetic is in the precision of the
-        gradients.
-
-    Raises
-    ------
-    TableError
-        If the file cannot be read.
+    They have the same numbers as if the method had been given the gradient source: arithmetic is in the precision of
+    the gradients. `path` is a file of the method ``gradient``, `entry` has the name of the method as ``attribution``,
+    and its options. Raises a TableError if the file cannot be read.
     """
     options = dict(entry)
     method = read(METHODS[options.pop("attribution")], options)
@@ -83,20 +69,9 @@ def rounding_ratios(
 ) -> NDArray[np.float64]:
     """Return the steps at which an error of |f| in every difference is as large as the attribution.
 
-    Parameters
-    ----------
-    outputs : ndarray
-        Explained outputs f, of shape (N,).
-    factors : ndarray
-        What an attribution multiplies the gradient with, w of shape (N, d).
-    maps : ndarray
-        Exact attributions ``w f'`` of shape (N, d).
-
-    Returns
-    -------
-    ndarray
-        ``|f| |w| / |w f'|`` in units of the inputs, one for each map that is not zero. Their median is the
-        ``rounding_scale`` of a cell.
+    With outputs f of shape (N,), the factors w that an attribution multiplies the gradient with, and the exact maps
+    ``w f'``, both of shape (N, d), these are ``|f| |w| / |w f'|`` in units of the inputs, one for each map that is not
+    zero. Their median is the ``rounding_scale`` of a cell.
     """
     norms = np.linalg.norm(maps.astype(float), axis=1)
     errors = np.abs(outputs.astype(float)) * np.linalg.norm(factors.astype(float), axis=1)

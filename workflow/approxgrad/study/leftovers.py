@@ -34,15 +34,10 @@ PARTS = ("train.parquet", "validation.parquet", "test.parquet")
 
 
 def leftovers(study: Study) -> list[Path]:
-    """Return the files in the working directory that this workflow made for other configurations.
+    """Return the files in the working directory that this workflow made for other configurations, sorted.
 
     They are results of cells that the study does not have, and prepared data sets that it does not use. Links are not
     followed. Downloads and files that are not part of the workflow's layout are left out.
-
-    Returns
-    -------
-    list of path
-        Sorted, relative to the working directory.
     """
     made = {cell.path for cell in study.cells} | {path for cell in study.evaluating for path in cell.jobs}
     made |= {*study.gradients, *study.choices, *study.spectra}

@@ -12,18 +12,10 @@ if TYPE_CHECKING:
 
 
 def families(used: Iterable[Source]) -> dict[str, dict[str, Any]]:
-    """Return how figures show families of gradient sources, in drawing order: the exact one first.
+    """Return how figures show the families of some gradient sources, in drawing order: the exact one first.
 
-    Parameters
-    ----------
-    used : iterable of Source
-        All sources of a data set.
-
-    Returns
-    -------
-    dict
-        By family ``label``, ``setting_name``, ``setting_label``, ``symbol``, ``colour``, ``marker``, ``exact`` and
-        ``settings``, the numbers in ascending order. What is the same for all sources stands in their description.
+    By family they are ``label``, ``setting_name``, ``setting_label``, ``symbol``, ``colour``, ``marker``, ``exact`` and
+    ``settings``, the numbers in ascending order. What is the same for all sources stands in their description.
     """
     own = dict.fromkeys(used)
     looks: dict[str, dict[str, Any]] = {}

@@ -59,18 +59,7 @@ def array_faults(name: str, folder: str) -> list[str]:
 
 @contextmanager
 def named_by(keys: Mapping[str, str]) -> Iterator[None]:
-    """Say of an error that begins with the path of a file which key names it.
-
-    Parameters
-    ----------
-    keys : mapping of str to str
-        Path of a file by its key.
-
-    Raises
-    ------
-    NamedFileError
-        In place of such an error.
-    """
+    """Say of an error that begins with the path of a file which of the keys names it, by a NamedFileError."""
     try:
         yield
     except ValueError as error:

@@ -21,10 +21,7 @@ FORMS = re.compile(
 def check_name(name: str) -> str:
     """Return a name that every reader of the tables takes for text.
 
-    Raises
-    ------
-    ValueError
-        If some reader takes it for a number, a date, a truth value or a missing value.
+    Raises a ValueError if some reader takes it for a number, a date, a truth value or a missing value.
     """
     if name.lower() in WORDS or FORMS.fullmatch(name):
         raise ValueError(

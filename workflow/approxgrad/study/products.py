@@ -18,12 +18,7 @@ Key = tuple[str, str, str, Source]
 def product_cells(config: Config, shards: Callable[[str, Method, Source, int], int]) -> tuple[list[Cell], list[str]]:
     """Return the cells of all experiments, and a line for each that two of them want otherwise.
 
-    Parameters
-    ----------
-    config : Config
-        The configuration.
-    shards : callable
-        Number of shards for a data set, method, source and number of samples.
+    `shards` returns the number of shards for a data set, method, source and number of samples.
     """
     cells: dict[Key, Cell] = {}
     faults, replaced = [], stand_ins(config)

@@ -76,13 +76,7 @@ def shard_name(shard: Shard) -> str:
 
 
 def named_shard(name: str) -> Shard:
-    """Return the shard with a name.
-
-    Raises
-    ------
-    ValueError
-        If it is not the name of a shard.
-    """
+    """Return the shard with a name; a ValueError if it is not the name of a shard."""
     match = re.fullmatch(r"([1-9]\d*)-of-([1-9]\d*)", name)
     if match is None or int(match[1]) > int(match[2]):
         raise ValueError(f"shard: got {name!r}, expected a name such as 3-of-8")
@@ -119,10 +113,7 @@ def _shard(path: Path | str) -> TableFile:
 def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the metadata of a cell from those of its shards.
 
-    Raises
-    ------
-    ValueError
-        If the shards differ in more than their cost and where they were computed.
+    Raises a ValueError if the shards differ in more than their cost and where they were computed.
     """
     result = {key: value for key, value in documents[0].items() if key != "rounding_ratios"}
     values = {key: [document[key] for document in documents] for key in documents[0]}

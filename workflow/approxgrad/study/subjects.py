@@ -72,10 +72,7 @@ class Subject:
 
         The same rows are taken whichever share of the samples a job has, so that results do not depend on shards.
 
-        Raises
-        ------
-        ValueError
-            If the model fails, or its rows are not independent and repeatable.
+        Raises a ValueError if the model fails, or its rows are not independent and repeatable.
         """
         part = self.split.rows(self.rows(min(LOOKED_AT, len(self.split.target))))
         points = self.points(part)
@@ -93,21 +90,10 @@ def read_subject(
     *,
     check_rows: bool = True,
 ) -> Subject:
-    """Return a model and its test rows.
+    """Return a model and its test rows; a ValueError if either cannot be read.
 
-    Parameters
-    ----------
-    model : mapping
-        ``kind`` and what else :func:`approxgrad.models.opening.open_model` needs.
-    weights, test : path
-        The weight file, for kinds that have one, and the test split.
-    sample_seed, device, dtype, check_rows
-        As in :class:`Subject`.
-
-    Raises
-    ------
-    ValueError
-        If the model or the table cannot be read.
+    `model` has its ``kind`` and what else :func:`approxgrad.models.opening.open_model` needs, `weights` is None for
+    kinds without a file; the other arguments are those of :class:`Subject`.
     """
     split = read_split(test)
     options = dict(model)
@@ -155,10 +141,7 @@ def feature_spread(training: Path | str | None, shape: tuple[int, ...]) -> torch
 
     A feature that is constant there takes the median of the others: its derivative is not 0 for most models.
 
-    Raises
-    ------
-    ValueError
-        If all features are constant.
+    Raises a ValueError if all features are constant.
     """
     if training is None:
         raise ValueError("step_unit: spread needs the training split")

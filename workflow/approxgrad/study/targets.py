@@ -18,10 +18,7 @@ NO_CHOICE = "none, because the study chooses no step"
 def check_targets(study: Study, arguments: Sequence[str]) -> None:
     """Refuse a file asked for on the command line whose folders name something that the study lacks.
 
-    Raises
-    ------
-    ConfigError
-        Naming the part of the path and what is allowed there.
+    Raises a ConfigError naming the part of the path and what is allowed there.
     """
     every: list[Cell | Choice | Pilots] = [
         *study.cells,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 
@@ -26,7 +27,11 @@ from approxgrad.storage.tables import read_table
 from approxgrad.study.grid import Cell
 from approxgrad.study.needs import choice_path, spectrum_path
 from approxgrad.study.study import Study
+from approxgrad.study.subjects import baseline_values, explained_target, read_subject
 from approxgrad.verification.recomputation import Origin
+from approxgrad.verification.staircases import noise_tolerance, seen_noise
+
+CPU = torch.device("cpu")
 
 
 class VerificationError(ValueError):
@@ -91,6 +96,8 @@ def verify_cell(
             now = read_provenance(again)
             same = all(recorded.get(name) == now.get(name) for name in CONDITIONS)
             tolerance = None if same else cell_tolerance(study, cell, files.get("weights") or _like(study, cell), again)
+            if tolerance == math.inf and value_difference(path, again, tolerance):
+                tolerance = measured_tolerance(study, cell, again)
             found.append((path, "provenance", "; ".join(differences(_without(recorded), _without(now)))))
             found.append((path, "values", value_difference(path, again, tolerance)))
         if "metrics" in files:
@@ -130,6 +137,30 @@ def cell_tolerance(study: Study, cell: Cell, weights: Path | str | None, again: 
     if isinstance(scale, (int, float)) and 0 <= scale < math.inf and isinstance(step, (int, float)) and step > 0:
         growth = scale / step
     return map_tolerance(weights, cell.gradient.dtype, growth)
+
+
+def measured_tolerance(study: Study, cell: Cell, again: Path) -> float:
+    """Return :func:`noise_tolerance` with the noise that is seen of a cell's model; infinite if there is no step.
+
+    The model is evaluated; one that must not be, or whose step is not known, has no tolerance.
+    """
+    kind, step = study.model(cell.model), read_table(again, [])[1].get("rounding_step")
+    if kind.rounds_to is None or cell.gradient.is_exact or not isinstance(step, (int, float)) or step <= 0:
+        return math.inf
+    data, made = f"data/{cell.dataset}", read_attributions(again)
+    options = {"kind": kind.name, **kind.opening()}
+    weights = study.model_file(cell.dataset, cell.model) or None
+    subject = read_subject(options, weights, f"{data}/test.parquet", 0, CPU, cell.gradient.dtype, check_rows=False)
+    part = subject.split.rows(made.sample)
+    inputs, method = subject.points(part), study.cell_method(cell)
+    starts: Any = 0
+    if hasattr(method, "baseline"):
+        paths = (f"{data}/{name}.parquet" for name in ("train", "test"))
+        own = baseline_values(method.baseline, next(paths), part.feature_shape, next(paths))
+        starts = torch.from_numpy(own).to(inputs)
+    factors = method.factor(inputs, starts).expand(inputs.shape).flatten(1).numpy()
+    noise = seen_noise(subject.network, inputs, explained_target(part), kind.rounds_to)
+    return noise_tolerance(noise, factors, made.attribution, float(step))
 
 
 def _like(study: Study, cell: Cell) -> str | None:

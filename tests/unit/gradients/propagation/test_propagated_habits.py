@@ -100,6 +100,13 @@ FOLLOWED = {
     "a transposed convolution": lambda: Body(
         lambda own, x: own.conv(x).relu(), conv=nn.ConvTranspose2d(2, 4, 3, stride=2, padding=1, groups=2)
     ),
+    "cosine similarities": lambda: Body(
+        lambda own, x: functional.cosine_similarity(own.conv(x).flatten(2)[:, :, None], own.rows, dim=-1).mean(2),
+        rows=nn.Buffer(torch.randn(3, 42, generator=torch.Generator().manual_seed(0))),
+    ),
+    "a pool with padding and a longer last window": lambda: Body(
+        lambda own, x: functional.max_pool2d(own.conv(x).relu(), 3, 3, 1, ceil_mode=True).square()
+    ),
     "LSTM": lambda: Body(sequence, lstm=nn.LSTM(2, 4, batch_first=True)),
 }
 REFUSED = {

@@ -62,6 +62,15 @@ def test_smoothing_estimates_the_gradient_of_the_smoothed_model():
     torch.testing.assert_close(found, torch.tensor([[density, 0.0]], dtype=torch.float64), rtol=0, atol=0.02)
 
 
+def test_gradients_along_a_path_are_taken_in_the_middle_of_its_parts():
+    """Of x^3, with a single feature: a difference is 3 x^2 + h^2, whichever the sign."""
+    x, start, step = torch.tensor([[2.0], [-1.0]], dtype=torch.float64), 0.5, 0.25
+    found = path(SPSA(6, step), lambda x: (x**3).sum(dim=1), x, start)
+    middles = [start + share * (x - start) for share in (1 / 6, 3 / 6, 5 / 6)]
+    expected = (x - start) * sum(3 * own**2 + step**2 for own in middles) / 3
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
 def test_geex_estimates_integrated_gradients():
     x = points(3, 3)
     exact = path("exact", quadratic, x, BASELINE, n_steps=8)

@@ -8,20 +8,7 @@ from approxgrad.gradients.evaluating.wrapping import ModelWrapper
 
 
 class CountedModel(ModelWrapper):
-    """A model that counts the inputs that it is given, and may move a progress bar.
-
-    Parameters
-    ----------
-    model : callable
-        The model; reachable as ``__wrapped__``.
-    bar : tqdm, optional
-        Moved by the number of inputs of every batch.
-
-    Attributes
-    ----------
-    evaluations : int
-        Inputs so far.
-    """
+    """A model that counts the inputs that it is given as `evaluations`, and may move a progress bar by them."""
 
     def __init__(self, model: Any, bar: Any = None) -> None:
         super().__init__(model)

@@ -20,6 +20,7 @@ from approxgrad.gradients.evaluating.checks import (
     rows_of,
 )
 from approxgrad.gradients.evaluating.evaluation import evaluation, failure
+from approxgrad.gradients.evaluating.full_float32 import uses_tf32
 from approxgrad.gradients.evaluating.perturbations import Copies, Points
 from approxgrad.gradients.evaluating.prepared import PreparedModel, prepared, says_the_same
 from approxgrad.gradients.evaluating.rows import RowError, Rows
@@ -62,6 +63,8 @@ class BatchedGradient:
     ----------
     used_batch_size : int or None
         The batch size of the last call; smaller than asked for if a GPU ran out of memory.
+    used_tf32 : bool
+        Whether the last call let a GPU compute in TF32 (:func:`approxgrad.allow_tf32`).
     check_evaluations : int
         Model evaluations, in all calls, that checked the model.
     lost_steps : int
@@ -106,6 +109,7 @@ class BatchedGradient:
         self.memory_budget = memory_budget
         self.check_rows = check_rows
         self.used_batch_size: int | None = None
+        self.used_tf32 = False
         self.check_evaluations = 0
         self.lost_steps = 0
 
@@ -261,6 +265,7 @@ class Stream:
             except torch.cuda.OutOfMemoryError:
                 self._size = halved(self.size)
         self._source.used_batch_size = self.size
+        self._source.used_tf32 = uses_tf32(self.device, self.inputs[0].dtype)
 
     def _check_alone(self, points: Points, outputs: Tensor) -> None:
         """Refuse a model that returns something else for the last point alone.

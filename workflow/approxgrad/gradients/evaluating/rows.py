@@ -225,7 +225,8 @@ class Rows:
             if outputs.ndim == 0 or len(outputs) != len(index):
                 raise RowError(f"model: returned shape {tuple(outputs.shape)} for {len(index)} rows")
         self._eps = max(self._weights_eps, *(product_eps(tensor) for tensor in (*copies, outputs)))
-        return outputs.detach().to(torch.float64, copy=True).reshape(len(index), -1)
+        # A model may compute elsewhere than its inputs are.
+        return outputs.detach().to(index.device, torch.float64, copy=True).reshape(len(index), -1)
 
     def _explained_by_rounding(self, outputs: Tensor) -> Tensor:
         """Return the largest difference of each output that rounding explains, measured by rounding the inputs."""

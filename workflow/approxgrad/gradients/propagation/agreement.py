@@ -79,7 +79,8 @@ def _check_patches(plan: Plan, propagator: Propagator, row: Tensor, other: Tenso
     if plan.windows is None:
         numbers = torch.randperm(plan.patches.count, generator=generator)[:FEATURES].to(row.device)
         masks = box_masks(plan.patches, row.device)
-        ((_, found),) = propagator.masked(lambda copies: masks(numbers[copies]), len(numbers), other)
+        parts = propagator.masked(lambda copies: masks(numbers[copies]), len(numbers), other)
+        found = torch.cat([change for _, change in parts])
     else:
         places, changes = next(propagator.replaced(other))
         chosen = torch.randperm(len(places), generator=generator)[:FEATURES].to(row.device)

@@ -6,7 +6,7 @@ import copy
 import math
 import operator
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -213,8 +213,10 @@ def _traced(module: nn.Module, point: Tensor) -> fx.GraphModule:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _plain_attention():
             traced = make_fx(functionalize(lambda rows: module(rows)), tracing_mode="real")(point.clone())
             if any(map(_is_mutable, traced.graph.nodes)):
-                # What some composite operations of torch change in place is seen in their parts only.
-                traced = make_fx(functionalize(traced), tracing_mode="real")(point.clone())
+                # What some composite operations of torch change in place is seen in their parts only. Where torch fails
+                # at that, such as for cosine similarities, what is read by nothing else can be followed as it is.
+                with suppress(RuntimeError):
+                    traced = make_fx(functionalize(traced), tracing_mode="real")(point.clone())
             return traced
     except Exception as error:
         raise UntraceableError(f"tracing fails with {type(error).__name__}: {one_line(error)}") from error

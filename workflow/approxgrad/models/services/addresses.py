@@ -48,13 +48,7 @@ def address_fault(address: str) -> str | None:
 
 
 def split_address(address: str) -> SplitResult:
-    """Return the parts of an address.
-
-    Raises
-    ------
-    ValueError
-        With what is wrong.
-    """
+    """Return the parts of an address; a ValueError says what is wrong with it."""
     if not isinstance(address, str):
         raise TypeError(f"address: got {type(address).__name__}, expected text such as http://127.0.0.1:8000")
     if fault := address_fault(address):
@@ -125,13 +119,7 @@ class Headers:
         return any(FROM_ENVIRONMENT.fullmatch(value) for value in self._written.values())
 
     def values(self) -> dict[str, str]:
-        """Return the headers of a request.
-
-        Raises
-        ------
-        ModelError
-            If a variable is not set, or cannot be sent.
-        """
+        """Return the headers of a request; a ModelError if a variable is not set, or cannot be sent."""
         return {name: self._value(name, value) for name, value in self._written.items()}
 
     def hide(self, text: str) -> str:

@@ -117,13 +117,7 @@ class Answers:
         return found, values
 
     def add(self, keys: Sequence[bytes], values: Array) -> None:
-        """Store the answers of some rows.
-
-        Raises
-        ------
-        OSError
-            If they cannot be written.
-        """
+        """Store the answers of some rows; an OSError if they cannot be written."""
         records = np.zeros(len(keys), self._record)
         records["key"] = np.frombuffer(b"".join(keys), "<u8").reshape(-1, 2)
         records["answer"] = values

@@ -188,10 +188,7 @@ class Contact:
 def connected(contact: Contact) -> tuple[Protocol, Caller]:
     """Return the protocol of a service, and what calls it; nothing is sent yet.
 
-    Raises
-    ------
-    ModelError
-        If a library is missing.
+    Raises a ModelError if a library is missing.
     """
     parts = split_address(contact.address)
     headers = Headers(contact.headers, contact.token_variable)

@@ -71,22 +71,13 @@ class Protocol(ABC):
 
     @abstractmethod
     def facts(self, stop: threading.Event) -> Facts:
-        """Return what is known of the model.
-
-        Raises
-        ------
-        ModelError
-            If the service is not there or has no such model.
-        """
+        """Return what is known of the model; a ModelError if the service is not there or has no such model."""
 
     @abstractmethod
     def ask(self, rows: Array, facts: Facts, stop: threading.Event) -> Array:
         """Return the outputs for rows of the model's type.
 
-        Raises
-        ------
-        ModelError
-            If the service does not answer, or answers with something else.
+        Raises a ModelError if the service does not answer, or answers with something else.
         """
 
     @abstractmethod
@@ -238,10 +229,7 @@ def read_json(body: bytes) -> Any:
 def numbers(found: Any, name: str) -> Array:
     """Return outputs from JSON as float64, NaN where there is none.
 
-    Raises
-    ------
-    ModelError
-        If they are not numbers, or not as many in each row.
+    Raises a ModelError if they are not numbers, or not as many in each row.
     """
     try:
         array = np.array(found)

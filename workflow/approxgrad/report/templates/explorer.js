@@ -1,15 +1,5 @@
-"use strict";
 (async () => {
   const element = (id) => document.getElementById(id);
-  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const unzip = (id) => {
-    const stream = new Blob([bytes(element(id).textContent)]).stream();
-    return new Response(stream.pipeThrough(new DecompressionStream("gzip"))).text();
-  };
-  if (!window.DecompressionStream) {
-    element("problem").hidden = false;
-    return;
-  }
   const library = document.createElement("script");
   library.textContent = await unzip("library");
   document.head.append(library);
