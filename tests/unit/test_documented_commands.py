@@ -26,12 +26,15 @@ SYSTEM = {"git", "cd", "scancel", "squeue"}
 
 
 def commands(page):
-    """The commands of a page, each as its words; a pipe or a sign behind a command ends it."""
+    """The commands of a page, each as its words without variables in front, and the files that the page writes."""
     text = page.read_text()
     for block in re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in re.sub(r"\\\n", " ", block).splitlines():
             for command in line.split(" && "):
-                if words := shlex.split(command.removesuffix(" &"), comments=True):
+                words = shlex.split(command.removesuffix(" &"), comments=True)
+                while words and re.match(r"[A-Z_]+=", words[0]):
+                    words.pop(0)
+                if words:
                     yield (
                         [words[0].removeprefix(".venv/bin/"), *words[1:]],
                         set(re.findall(r"^# (\S+)$", text, re.MULTILINE)),

@@ -120,3 +120,13 @@ def test_the_interface_works_there(python):
 def test_what_belongs_to_a_study_says_what_it_lacks(python):
     done = run(python, "from approxgrad import read_provenance")
     assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'pyarrow'"
+
+
+def test_the_terminal_says_what_it_lacks(python):
+    call = "from approxgrad.explaining.command_line import main; raise SystemExit(main(['explain', 'a.onnx', 'b.png']))"
+    done = run(python, call)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert re.fullmatch(r"approxgrad: No module named '\w+'; it comes with: pip install 'approxgrad\[study\]'", line), (
+        line
+    )

@@ -14,11 +14,10 @@ from typing import NoReturn
 import numpy as np
 
 from approxgrad.explaining.explanation import explain
-from approxgrad.explaining.opened import opened_model, read_input
-from approxgrad.explaining.picture import check_format, save_picture
 from approxgrad.gradients.directional.spectrum import Spectrum
 from approxgrad.messages import one_line
 from approxgrad.models.black_box import TRANSFORMS
+from approxgrad.models.libraries import needing
 from approxgrad.storage.files import try_writing, write_atomically
 
 METHODS = ("input_x_gradient", "saliency", "integrated_gradients", "gradient")
@@ -114,6 +113,10 @@ def _in_the_terminal(message: str) -> str:
 
 
 def _explain(given: argparse.Namespace) -> None:
+    # Files, pictures and tables need more libraries than attributions do.
+    with needing("study"):
+        from approxgrad.explaining.opened import opened_model, read_input
+        from approxgrad.explaining.picture import check_format, save_picture
     check_format(given.output)
     numbers_file, map_file = (given.output.with_suffix(ending) for ending in (".json", ".npy"))
     try_writing([given.output, numbers_file, map_file])
