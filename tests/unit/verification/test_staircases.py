@@ -7,6 +7,8 @@ import torch
 import yaml
 
 from approxgrad import FiniteDifference
+from approxgrad.descriptions import read
+from approxgrad.models.kind import MODELS
 from approxgrad.storage.attributions import Attributions, write_attributions
 from approxgrad.storage.splits import Split, write_split
 from approxgrad.study.study import Study
@@ -117,3 +119,15 @@ def test_stairs_that_rounding_chooses_are_accepted_and_wrong_maps_are_not(place)
 def test_without_a_step_nothing_is_measured(place):
     study, cell, maps, written = place
     assert measured_tolerance(study, cell, written(maps(otherwise), rounding_step=None)) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"exported": {"of": "net", "as": "bfloat16"}}, "bfloat16"),
+        ({"exported": {"of": "net", "as": "int8-static"}}, "float32"),
+        ({"service": "grpc://127.0.0.1:8001"}, None),
+    ],
+)
+def test_a_model_rounds_to_what_it_computes_in_and_a_service_is_not_asked(options, expected):
+    assert read(MODELS[next(iter(options))], options).rounds_to == expected
