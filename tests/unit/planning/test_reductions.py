@@ -11,7 +11,7 @@ from approxgrad.planning.plan import Plan, described
 from approxgrad.planning.reductions import DENSE, LONG_SECONDS, reductions
 from approxgrad.study.study import Study
 
-STUDY = Study(yaml.safe_load((Path(__file__).resolve().parents[3] / "config.yaml").read_text()))
+STUDY = Study(yaml.safe_load((Path(__file__).resolve().parents[3] / "config" / "config.yaml").read_text()))
 HOUR = 3600.0
 
 
