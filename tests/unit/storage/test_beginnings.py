@@ -39,7 +39,7 @@ def array():
         (b"\xef\xbb\xbf<!DOCTYPE html>", "it is a page of the web"),
         (b"<html>", "it is a page of the web"),
         (parquet(), "it is a .parquet file"),
-        (gzip.compress(b"a"), "it is compressed, and its name should end in .gz"),
+        (gzip.compress(b"a", mtime=0), "it is compressed, and its name should end in .gz"),
         (array(), "it is a NumPy array"),
         (b"@RELATION iris", "it is an ARFF file"),
         (b'[{"a": 1}]', "it is JSON"),
