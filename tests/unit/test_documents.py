@@ -82,9 +82,8 @@ def runnable(page):
 @pytest.mark.parametrize("page", [page for page in PAGES[1:] if runnable(page)], ids=lambda page: page.name)
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", runnable(page)], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-W", "ignore", "-c", runnable(page)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     for printed in blocks(page.read_text(), "text"):
         if not done.stdout or page.stem not in PRINTING:
