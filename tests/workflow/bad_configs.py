@@ -122,7 +122,11 @@ CONFIGS = [
     bad("a fraction for a count", experiment(samples=2.0), f"{FIRST}.samples: got 2.0, expected an integer"),
     bad("a negative seed", {"seed": -1}, "seed: got -1, expected at least 0"),
     bad("an unknown device", {"device": "gpu"}, "device: got 'gpu', expected one of auto, cpu, cuda"),
-    bad("an infinite number", {"map_setting": math.inf}, "map_setting: got inf, expected a finite number"),
+    bad(
+        "an infinite number",
+        {"map_setting": math.inf},
+        "map_setting: got inf, expected a finite number or recommended",
+    ),
     bad("more threads than machines have", {"threads": 10**40}, f"threads: got {10**40}, expected at most 1024"),
     bad("no experiment", {"experiments": []}, "experiments: got [], expected at least 1 value(s)"),
     bad("experiments left out", {"experiments": None}, "experiments: is missing"),

@@ -57,7 +57,7 @@ TABLES = [
     table("no target", "t.csv: has no column 'y', only a, b", "a,b\n1,2\n"),
     table("a column twice", "t.csv: has the column 'a' 2 times, expected it once", "a,b,a,y\n1,2,3,0\n"),
     table("no rows", "t.csv: has no rows", "a,b,y\n"),
-    table("an empty file", "t.csv: cannot be read as csv (No columns to parse", ""),
+    table("an empty file", "t.csv: cannot be read as csv; it is empty", ""),
     table("Latin-1", "t.csv: cannot be read as csv ('utf-8' codec can't decode", b"a,b,y\n1,2,caf\xe9\n"),
     table("one class only", "t.csv: target is always 1, expected several labels", "a,b,y\n1,2,1\n3,4,1\n"),
     table(

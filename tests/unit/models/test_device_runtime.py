@@ -141,7 +141,7 @@ def test_a_job_without_wildcards_is_named_after_its_rule(fake, capsys):
 
 def test_a_line_is_written_at_once(fake, monkeypatch):
     written = []
-    monkeypatch.setattr("sys.stderr", SimpleNamespace(write=written.append, flush=lambda: None))
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(write=written.append, flush=lambda: None, isatty=lambda: False))
     with job(fake):
         pass
     assert len(written) == 1

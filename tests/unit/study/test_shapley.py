@@ -109,8 +109,8 @@ def test_it_may_stand_beside_another_reference_and_the_truth():
     [
         (
             compared(methods=["integrated_gradients", "saliency"]),
-            "experiments[0].reference: shapley attributes along a whole path, which is not for saliency, so it is no "
-            "reference for it; expected another source",
+            "experiments[0].reference: shapley attributes along a whole path, which is not for saliency, so it cannot "
+            "be a reference for it; expected another source",
         ),
         (
             entry(SHAPLEY, methods=["integrated_gradients"]),

@@ -26,6 +26,8 @@ FLOAT32 = torch.finfo(torch.float32).eps
 ROUNDINGS = 3.0  # a jump of no more roundings of the output to float32 is ordinary rounding
 NAMED = 8.0  # stairs of so many roundings are named and measured; lower ones are just noise
 BESIDE = (1, 2, 3)  # places on both sides of a jump, in units of its width, where a staircase is level
+# Around a threshold rounding takes the output back and forth. Ends moved apart by so many widths lie beyond it.
+BEYOND = 32.0
 LEVEL = 0.25  # largest change beside a jump, as a share of it; rounding errors change everywhere
 # A quantum is the unit of the jumps if so large a share are multiples of it, whole to so much.
 WHOLE, WHOLE_SHARE = 0.1, 0.9
@@ -61,7 +63,7 @@ def find_stairs(probe: Probe, inputs: int, resolution: float, scale: float, seed
 
 def most_stairs_evaluations() -> int:
     """Return the most evaluations of :func:`find_stairs`."""
-    return LINES * (ATTEMPTS + 3 + 3 * (HALVINGS + 2 * len(BESIDE)) + 2 * (INTERVALS + 1))
+    return LINES * (ATTEMPTS + 3 + 3 * (HALVINGS + 2 + 4 * len(BESIDE)) + 2 * (INTERVALS + 1))
 
 
 class _Finder:
@@ -139,6 +141,18 @@ class _Finder:
             left = np.abs(value - first[wide]) >= np.abs(last[wide] - value)
             high[wide], last[wide] = np.where(left, middle, high[wide]), np.where(left, value, last[wide])
             low[wide], first[wide] = np.where(left, low[wide], middle), np.where(left, first[wide], value)
+        heights = self._heights(directions, lines, low, high, first, last)
+        rest = lines[heights[lines] == 0]
+        if len(rest):
+            width = BEYOND * (high - low)[rest]
+            low[rest], high[rest] = low[rest] - width, high[rest] + width
+            first[rest], last[rest] = (self._along(directions, ends[rest], rest) for ends in (low, high))
+            rest = rest[np.abs(last[rest] - first[rest]) > ROUNDINGS * self._rounding]
+            heights += self._heights(directions, rest, low, high, first, last)
+        return heights
+
+    def _heights(self, directions: Tensor, lines: Rows, low: Array, high: Array, first: Array, last: Array) -> Array:
+        """Return the change between two places on each of some lines, or 0 unless the output is level beside them."""
         heights, change = np.zeros(LINES), np.zeros(LINES)
         heights[lines] = np.abs(last - first)[lines]
         for multiple in BESIDE if len(lines) else ():
