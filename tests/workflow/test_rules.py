@@ -32,6 +32,7 @@ SHARED = {
         "recommend_steps",
         "choose_sources",
         "summarise_published",
+        "list_published",
     ),
     "plot.py": tuple(f"plot_{name}" for name in FIGURES),
 }
