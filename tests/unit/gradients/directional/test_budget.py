@@ -1,7 +1,7 @@
-import dataclasses
+"""Gradients from the directions that a budget pays for."""
+
 import math
 
-import numpy as np
 import pytest
 import torch
 from captum.attr import Saliency
@@ -9,35 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from approxgrad import DirectionalDifference, FiniteDifference, Spectrum, attribute
-from approxgrad.gradients.directional.prediction import correlation
 from approxgrad.gradients.directional.spectrum import BASES
 from approxgrad.gradients.evaluating.rows import RowError
 from approxgrad.gradients.stencils import SCHEMES
-from problems import RecordingModel, exact_gradient, points, softplus_mlp, two_inputs
+from linear_problems import linear, span
+from problems import RecordingModel, exact_gradient, points, softplus_mlp
 
-CPU = torch.device("cpu")
 SHAPES = [(1, 28, 28), (3, 7, 5), (4, 1), (12,), (2, 3, 4, 4)]
 ORTHONORMAL = [name for name in BASES if name != "random"]
 
 pytestmark = pytest.mark.filterwarnings("ignore:budget:UserWarning")
-
-
-def weights(*shape, seed=1):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
-
-
-def linear(shape, seed=1):
-    """A linear function of inputs of a shape, and its gradient."""
-    own = weights(*shape, seed=seed)
-    return lambda x: (x.double() * own).flatten(1).sum(dim=1), own.flatten()
-
-
-def span(name, shape, count, seed=0):
-    basis = BASES[name]((shape,), seed, CPU)
-    return basis.directions(basis.order()[:count])
-
-
-# What is estimated
 
 
 @settings(deadline=None, max_examples=60)
@@ -75,54 +56,6 @@ def test_independent_directions_are_unbiased():
     found = torch.cat([source(model, x)[0] for source in sources])
     error = found.std(dim=0) / math.sqrt(count)
     assert float(((found.mean(dim=0) - gradient).abs() / error).max()) < 4
-
-
-@pytest.mark.parametrize("name", sorted(BASES))
-def test_the_missed_energy_is_unbiased_and_as_uncertain_as_chi_squared(name):
-    shape, probes, count = (3, 7, 5), 16, 150
-    model, gradient = linear(shape)
-    x, found, real = points(1, *shape), [], []
-    for seed in range(count):
-        source = DirectionalDifference(0.5, budget=40, basis=name, seed=seed, probes=probes, check_rows=False)
-        estimate = source(model, x)[0].flatten().double()
-        cosine = float(estimate @ gradient / estimate.norm() / gradient.norm())
-        found.append(float(source.predicted.missed) / float(gradient.square().sum()))
-        real.append(1 - cosine**2)
-        assert float(source.predicted.lower) <= float(source.predicted.cosine) <= float(source.predicted.upper)
-    ratio = np.array(found) / np.array(real)
-    expected = math.sqrt(2 / probes)
-    assert abs(ratio.mean() - 1) < 4 * expected / math.sqrt(count)
-    assert expected / 1.3 < ratio.std() < expected * 1.3
-
-
-@pytest.mark.parametrize("name", ["cosine", "pixels", "random"])
-def test_the_predicted_interval_holds_the_real_cosine_nine_times_in_ten(name):
-    shape, rows = (1, 12, 12), 300
-    own = weights(rows, 144)
-
-    def model(x, number):
-        return (x.flatten(1) * own[number.long()]).sum(dim=1)
-
-    x, number = points(rows, *shape), torch.arange(rows)
-    source = DirectionalDifference(0.5, budget=100, basis=name, check_rows=False)
-    found = source(model, x, None, (number,))[0].flatten(1)
-    cosine = (found * own).sum(dim=1) / found.norm(dim=1) / own.norm(dim=1)
-    predicted = source.predicted
-    held = ((predicted.lower <= cosine) & (cosine <= predicted.upper)).double().mean()
-    # All rows have the same probes, so they are not quite independent.
-    assert 0.83 < float(held) < 0.97
-
-
-@pytest.mark.parametrize("budget", [9, 10, 100_000])
-def test_a_budget_for_all_directions_leaves_nothing_to_predict(budget):
-    model, x = softplus_mlp(8), points(3, 8)
-    source = DirectionalDifference(1e-5, budget=budget, basis="cosine")
-    found = source(model, x, 1)[0]
-    assert source.predicted.evaluations.tolist() == [9] * 3
-    assert source.predicted.cosine.tolist() == [1.0] * 3 == source.predicted.lower.tolist()
-    plain = FiniteDifference(1e-5)(model, x, 1)[0]
-    exact = exact_gradient(model, x, 1)
-    assert float((found - exact).norm()) < 2 * float((plain - exact).norm()) < 1e-3
 
 
 @pytest.mark.parametrize("name", sorted(BASES))
@@ -169,101 +102,6 @@ def test_short_precisions_keep_the_steps_that_are_made():
     # What the rounding of moves makes of the part that is missed: a hundredth of it.
     error = (found.double().flatten(1) - expected).norm(dim=1) / gradient.norm()
     assert float(error.max()) < 0.1
-
-
-# Quality
-
-
-def test_a_quality_is_paid_for_and_no_more():
-    shape = (1, 12, 12)
-    smooth = span("cosine", shape, 40)
-    rough = span("cosine", shape, 144)[40:]
-    own = torch.stack([smooth.sum(dim=0), smooth.sum(dim=0) + 0.4 * rough.sum(dim=0)])
-
-    def model(x, number):
-        return (x.flatten(1) * own[number.long()]).sum(dim=1)
-
-    source = DirectionalDifference(0.5, budget=130, basis="cosine", quality=0.95, probes=16)
-    arguments = (torch.arange(2),)
-    found = source(model, points(2, *shape), None, arguments)[0].flatten(1)
-    predicted = source.predicted
-    assert predicted.evaluations[0] < predicted.evaluations[1] <= 130
-    assert predicted.evaluations.tolist() == [1 + 16 + own for own in predicted.directions.tolist()]
-    assert (predicted.cosine[0] >= 0.95) & (predicted.cosine[0] == pytest.approx(1, abs=1e-6))
-    for row in range(2):
-        rows = span("cosine", shape, int(predicted.directions[row]))
-        torch.testing.assert_close(found[row], (rows @ own[row]) @ rows, rtol=0, atol=1e-10)
-    median, lower, upper = predicted.of_map(lambda gradient: gradient)
-    assert ((lower <= median) & (median <= upper)).all()
-
-
-@pytest.mark.parametrize("budget", [150, 10_000])
-def test_a_quality_ends_what_the_budget_would_pay_for(budget):
-    """A gradient in the span of the first 40 directions is known after these, whatever the budget."""
-    shape = (1, 12, 12)
-    gradient = span("cosine", shape, 40).sum(dim=0)
-    source = DirectionalDifference(0.5, budget=budget, basis="cosine", quality=0.99)
-    source(lambda x: x.flatten(1) @ gradient, points(1, *shape))
-    assert int(source.predicted.directions) <= 64 + 32
-    impossible = DirectionalDifference(0.5, budget=budget, basis="pixels", quality=0.999999)
-    impossible(lambda x: x.flatten(1) @ gradient, points(1, *shape))
-    assert int(impossible.predicted.evaluations) <= budget
-    assert float(impossible.predicted.cosine) == 1 or budget == 150
-
-
-def test_inputs_that_take_all_directions_say_nothing_of_others():
-    shape = (1, 12, 12)
-    own = torch.stack([weights(144), span("cosine", shape, 8).sum(dim=0) + 0.3 * weights(144) / 12])
-
-    def model(x, number):
-        return (x.flatten(1) * own[number.long()]).sum(dim=1)
-
-    source = DirectionalDifference(0.5, budget=1000, basis="cosine", quality=0.9, probes=40)
-    source(model, points(2, *shape), None, (torch.arange(2),))
-    assert source.predicted.directions[0] == 144 > source.predicted.directions[1]
-    assert source.predicted.cosine[0] == 1 > source.predicted.cosine[1]
-
-
-def test_the_agreement_of_a_map_is_predicted_from_what_is_missed():
-    """For the gradient itself the agreement is the cosine, as its mean is nearly zero."""
-    rows = 100
-    own = weights(rows, 144)
-
-    def model(x, number):
-        return (x.flatten(1) * own[number.long()]).sum(dim=1)
-
-    source = DirectionalDifference(0.5, budget=100, probes=30, check_rows=False)
-    found = source(model, points(rows, 1, 12, 12), None, (torch.arange(rows),))[0].flatten(1)
-    for function in (torch.abs, lambda gradient: gradient):
-        real = correlation(function(found), function(own))
-        median, lower, upper = source.predicted.of_map(function, draws=100)
-        assert float((median - real).mean().abs()) < 0.05
-        assert float(((lower <= real) & (real <= upper)).double().mean()) > 0.8
-
-
-def test_the_missing_part_is_expected_where_the_estimate_is_large():
-    rows, side = 60, 24
-    place = torch.linspace(-2, 2, side, dtype=torch.float64).square()
-    bump = torch.exp(-3 * (place[:, None] + place)).flatten()
-    own = weights(rows, side**2) * bump
-
-    def model(x, number):
-        return (x.flatten(1) * own[number.long()]).sum(dim=1)
-
-    source = DirectionalDifference(0.5, budget=200, basis="cosine", check_rows=False)
-    found = source(model, points(rows, 1, side, side), None, (torch.arange(rows),))[0].flatten(1)
-    real = correlation(found.abs(), own.abs())
-    evenly = dataclasses.replace(source.predicted, _envelope=torch.ones_like)
-    off, off_evenly = (float((one.of_map(abs)[0] - real).mean().abs()) for one in (source.predicted, evenly))
-    assert off < off_evenly / 2
-    # It is a guess, so the interval holds the other one as well.
-    _, low, high = source.predicted.of_map(abs)
-    _, low_evenly, high_evenly = evenly.of_map(abs)
-    assert ((low <= low_evenly) & (high >= high_evenly)).all()
-    assert ((low < low_evenly) | (high > high_evenly)).any()
-
-
-# Paths
 
 
 @pytest.mark.parametrize(("budget", "count"), [(5, 1), (14, 1), (17, 1), (20, 2), (33, 3), (40, 3)])
@@ -313,44 +151,6 @@ def test_paths_in_parts_that_fit_the_memory_are_the_same_with_targets_of_their_o
     torch.testing.assert_close(one, torch.cat(alone), rtol=0, atol=1e-12)
 
 
-# Groups
-
-
-def test_groups_share_the_mean_of_their_derivatives():
-    mask = torch.tensor([[0, 0, 7], [7, 7, -1]])
-    model, gradient = linear((2, 2, 3))
-    source = DirectionalDifference(0.5, groups=mask, probes=4)
-    found = source(RecordingModel(model), points(2, 2, 2, 3))[0]
-    assert source.predicted.evaluations.tolist() == [2 * (3 + 4)] * 2
-    own = gradient.reshape(2, 2, 3)
-    expected = torch.empty_like(own)
-    for number in (0, 7, -1):
-        expected[:, mask == number] = own[:, mask == number].mean()
-    torch.testing.assert_close(found, expected.expand(2, -1, -1, -1), rtol=0, atol=1e-12)
-    assert source.predicted.missed[0] > 0
-
-
-def test_groups_reach_over_several_inputs_and_take_masks_of_one_row():
-    x, y = points(4, 3), points(4, 2, 2, seed=1)
-    masks = torch.tensor([[0, 0, 1]]), torch.tensor([[1, 2], [2, 2]])
-    first, second = DirectionalDifference(0.5, groups=masks)(two_inputs, (x, y))
-    exact = 2 * x + y.flatten(1).sum(dim=1, keepdim=True), x.sum(dim=1, keepdim=True)
-    torch.testing.assert_close(first[:, 0], exact[0][:, :2].mean(dim=1), rtol=0, atol=1e-12)
-    torch.testing.assert_close(first[:, 2], (exact[0][:, 2] + exact[1][:, 0]) / 2, rtol=0, atol=1e-12)
-    torch.testing.assert_close(second[:, 0, 0], first[:, 2], rtol=0, atol=1e-12)
-    torch.testing.assert_close(second[:, 1, 1], exact[1][:, 0], rtol=0, atol=1e-12)
-
-
-def test_a_budget_takes_the_first_groups():
-    model, _ = linear((6,))
-    source = DirectionalDifference(0.5, groups=torch.tensor([0, 0, 1, 1, 2, 2]), budget=3)
-    found = source(model, points(1, 6))[0][0]
-    assert (found != 0).tolist() == [True] * 4 + [False] * 2
-
-
-# Models
-
-
 def test_several_inputs_targets_and_arguments_of_the_rows():
     x, y = points(4, 3, 2, 2), points(4, 5, seed=1)
     factors, target = torch.tensor([1.0, 2.0, 3.0, 4.0]).double(), torch.tensor([0, 1, 1, 0])
@@ -366,14 +166,6 @@ def test_several_inputs_targets_and_arguments_of_the_rows():
         torch.testing.assert_close(second, own[1][:, None].expand(y.shape), rtol=0, atol=1e-12)
 
 
-def test_a_constant_function_has_no_gradient_and_no_cosine():
-    source = DirectionalDifference(0.5, budget=30, basis="cosine", quality=0.9)
-    found = source(lambda x: torch.full((len(x),), 0.1, dtype=torch.float64), points(2, 3, 4, 4))[0]
-    assert torch.equal(found, torch.zeros(2, 3, 4, 4).double())
-    assert source.predicted.cosine.isnan().all()
-    assert source.predicted.evaluations.tolist() == [30, 30]
-
-
 def test_captum_takes_it_as_its_gradient():
     model, x = softplus_mlp(12), points(3, 12)
     method = Saliency(model)
@@ -385,19 +177,6 @@ def test_captum_takes_it_as_its_gradient():
 def test_rows_that_see_each_other_are_refused():
     with pytest.raises(RowError):
         DirectionalDifference(budget=4)(lambda x: (x - x.mean(dim=0)).square().sum(dim=1), points(4, 3))
-
-
-# Words for the user
-
-
-def test_a_budget_of_no_use_is_a_warning_that_names_what_helps():
-    model, _ = linear((3, 32, 32))
-    with pytest.warns(UserWarning, match=r"budget: 100 evaluations are of little use here.*cosine of 0\.\d+.*groups="):
-        DirectionalDifference(budget=100)(model, points(2, 3, 32, 32))
-    with pytest.warns(UserWarning, match="of little use"):
-        attribute(
-            model, points(2, 3, 32, 32), method="integrated_gradients", gradient=DirectionalDifference(budget=100)
-        )
 
 
 @pytest.mark.parametrize(
