@@ -83,6 +83,12 @@ def test_only_what_is_drawn_is_told():
         assert any("exponents:" in text for text in texts(axes)) == laws
 
 
+def test_exponents_stand_below_the_higher_end_of_the_curves():
+    for table, side in ((curve("central"), "left"), (curve("central", steps=np.geomspace(0.1, 10, 5)), "right")):
+        (axes,) = drawn(anatomy(table, shown()))
+        assert {text.get_ha() for text in axes.texts} == {side}
+
+
 def test_a_setting_that_is_alone_is_not_called_the_best():
     params = shown()
     params["families"]["forward"] = params["families"]["forward"] | {"setting_name": "step_per_spread"}

@@ -56,6 +56,18 @@ def test_names_tell_a_chosen_step_and_a_precision_other_than_float32(own, name, 
     assert (own.name, own.chosen) == (name, chosen)
 
 
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        (exact_source(), exact_source().kind.label),
+        (source(0.01), "forward differences, h = 0.01"),
+        (source("auto", scheme="central"), "central differences, h chosen at run time"),
+    ],
+)
+def test_readers_are_told_the_setting_in_words(own, words):
+    assert own.words == words
+
+
 def test_sources_come_back_from_the_parameters_of_a_job():
     kind = Difference("central", (0.5, "auto"), ("float32", "float64"))
     assert len(sources(kind)) == 4

@@ -227,7 +227,9 @@ def _panel(
             handles.setdefault(label, _legend_mark(label, CHOSEN, markeredgecolor=style.BLACK))
     axes.grid(which="major")
     if exponents:
-        _write_exponents(axes, exponents, "exponents" if parts is None else "exponents, or what rules")
+        smallest = rows[~rows["chosen"]].groupby("setting")["error"].min()
+        title = "exponents" if parts is None else "exponents, or what rules"
+        _write_exponents(axes, exponents, title, rising=smallest.idxmin() == smallest.index[0])
     return laws
 
 
@@ -265,12 +267,13 @@ def _draw_laws(axes: Axes, branches: Sequence[Branch | None]) -> None:
             axes.plot(ends, branch.error(ends), **GUIDE)
 
 
-def _write_exponents(axes: Axes, exponents: dict[str, tuple[str, str]], title: str) -> None:
-    """Write the exponents of every curve in its colour below the rounding branch, where there is room."""
+def _write_exponents(axes: Axes, exponents: dict[str, tuple[str, str]], title: str, rising: bool) -> None:
+    """Write the exponents of every curve in its colour where there is room: below its higher end."""
     lines = [(f"{title}:", style.BLACK)]
     lines += [(f"{name}: {text}", colour) for name, (text, colour) in exponents.items()]
     for place, (text, colour) in enumerate(reversed(lines)):
-        axes.text(0.02, 0.02 + 0.06 * place, text, transform=axes.transAxes, fontsize=5.5, color=colour, zorder=8)
+        look: dict[str, Any] = {"ha": "right" if rising else "left", "fontsize": 5.5, "color": colour, "zorder": 8}
+        axes.text(0.98 if rising else 0.02, 0.02 + 0.06 * place, text, transform=axes.transAxes, **look)
 
 
 def _legend_mark(label: str, look: dict[str, Any], **colours: str) -> Line2D:

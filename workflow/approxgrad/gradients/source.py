@@ -233,8 +233,12 @@ class Source:
 
     @property
     def words(self) -> str:
-        """The name for readers; that of a source without a setting is its label."""
-        return self.kind.label if self.setting is None else self.name
+        """The name for readers: the label, and what is known of the setting."""
+        if self.chosen:
+            return f"{self.kind.label}, {self.kind.symbol} chosen at run time"
+        if self.number is None:
+            return self.kind.label
+        return f"{self.kind.label}, {self.kind.symbol} = {np.format_float_positional(self.number, trim='-')}"
 
     @property
     def family(self) -> str:
