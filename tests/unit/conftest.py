@@ -1,5 +1,7 @@
 """Settings of the unit tests."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import HealthCheck, is_hypothesis_test, settings
@@ -36,6 +38,16 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _same_environment():
+    """Take back what a test sets: tests that run the workflow hand their environment on."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture

@@ -84,7 +84,8 @@ def test_only_what_is_drawn_is_told():
 
 
 def test_exponents_stand_below_the_higher_end_of_the_curves():
-    for table, side in ((curve("central"), "left"), (curve("central", steps=np.geomspace(0.1, 10, 5)), "right")):
+    rising = curve("central", steps=STEPS[STEPS > 1e-4])
+    for table, side in ((curve("central"), "left"), (rising, "right")):
         (axes,) = drawn(anatomy(table, shown()))
         assert {text.get_ha() for text in axes.texts} == {side}
 

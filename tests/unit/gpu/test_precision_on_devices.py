@@ -98,6 +98,7 @@ def test_tf32_is_used_where_it_is_asked_for():
 
 
 def test_settings_that_disagree_are_put_back_too(monkeypatch, initialised):
+    torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # while allow_tf32, as torch sets it, says otherwise
     try:
         with evaluation():

@@ -31,7 +31,6 @@ def set_up_torch(device: str, threads: int) -> torch.device:
         If a GPU is asked for and there is none, or it is made to compute in TF32.
     """
     keep_freed_memory()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     available = torch.cuda.is_available()
     # One thread of a CPU computes everything in one order. There torch's own mode only refuses operations that are as
@@ -53,6 +52,8 @@ def set_up_torch(device: str, threads: int) -> torch.device:
             "device: NVIDIA_TF32_OVERRIDE=1 makes the GPU compute in TF32, in which differences cancel; unset it, or "
             "use device: cpu"
         )
+    # Without this, cuBLAS may add up in another order at every call.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     gpus = torch.cuda.device_count()
     if gpus < 2:
         return torch.device("cuda")
