@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import vl_convert
 
 from approxgrad.evaluation.metric_tables import evaluate_method
 from approxgrad.evaluation.metrics import METRICS
@@ -243,6 +244,13 @@ def test_the_page_stays_below_what_chromium_opens_inside_a_report(tmp_path):
     html = explorer_page([item] * 40)
     # As the report holds it: in base64, after a short header.
     assert 4 / 3 * len(html.encode()) + 100 < CHROMIUM_LIMIT
+
+
+@pytest.mark.parametrize(("rows", "boxes"), [(5, 0), (6, len(STEPS))])
+def test_few_rows_have_points_and_no_box(tmp_path, rows, boxes):
+    item, _ = comparison(tmp_path, (5,), samples=rows)
+    drawn = vl_convert.vegalite_to_svg({**comparison_chart(item, data(item))})
+    assert drawn.count('stroke-width="0.7"') == boxes  # only the outlines of boxes are so thin
 
 
 def test_attributions_without_a_common_sample_are_refused(tmp_path):

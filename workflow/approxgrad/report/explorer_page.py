@@ -12,6 +12,7 @@ import altair as alt
 import vl_convert
 
 from approxgrad.evaluation.metrics import METRICS
+from approxgrad.figures.boxes import FEWEST
 from approxgrad.figures.style import BLACK, BLUE, GREEN, VERMILLION
 from approxgrad.report.explorer import QUANTILES, Comparison, chart_data, limits
 from approxgrad.report.pages import compressed, page, template
@@ -132,7 +133,7 @@ def _distribution(sources: int) -> Any:
         )
 
     boxes = plotted(
-        alt.Chart(alt.NamedData("boxes")).transform_filter("datum[measure].n > 0"),
+        alt.Chart(alt.NamedData("boxes")).transform_filter(f"datum[measure].n >= {FEWEST}"),
         **{name: f"datum[measure].{name}" for name in QUANTILES},
     )
     tooltip = [
