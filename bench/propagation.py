@@ -25,7 +25,7 @@ from torchvision import models
 from approxgrad import FiniteDifference, attribute
 from approxgrad.gradients.evaluating.batching import memory_budget
 from approxgrad.gradients.evaluating.evaluation import evaluation
-from approxgrad.gradients.propagation.following import Following
+from approxgrad.gradients.propagation.following import Evaluation, Following
 from approxgrad.gradients.propagation.memory import blocks
 from approxgrad.gradients.propagation.plan import Plan
 from approxgrad.gradients.propagation.run import Propagator, perturbed
@@ -40,7 +40,7 @@ BATCHES = (16, 64, 256, 1024)
 """Batches of dense evaluations beside the one that the engine chooses, which is the first."""
 CAPTUM = (1, 16, 64, 256)
 """Perturbations that captum evaluates at once."""
-WHOLE, PART, OCCLUDED, PATH = "whole image", "part of the positions", "occlusion", "path"
+WHOLE, PART, OCCLUDED, PATH, AUTO = "whole image", "part of the positions", "occlusion", "path", "auto"
 DENSE_SECONDS = 1.0
 """CPU time of one turn of dense evaluations."""
 
@@ -64,6 +64,7 @@ class Case:
             WHOLE: "Saliency",
             PART: "Saliency",
             PATH: f"Integrated Gradients, {self.points} points",
+            AUTO: "Saliency, auto",
             OCCLUDED: f"occlusion, {self.window} x {self.window}, stride {self.stride}",
         }
         return f"{self.model}, {self.side} x {self.side}, {words[self.way]}"
@@ -79,7 +80,10 @@ CASES = [
     Case("vgg16", 32, PART, 1.4),
     Case("resnet18, small stem", 32, PART, 1.6),
     Case("resnet50, small stem", 32, PART, 1.5),
-    Case("mobilenet_v3_large", 64, PART, 0.97),
+    Case("mobilenet_v3_large", 64, AUTO, 0.97),
+    Case("efficientnet_b0", 64, AUTO, 0.97),
+    Case("vit_b_16", 32, AUTO, 0.97),
+    Case("convnext_tiny", 32, AUTO, 0.97),
     Case("resnet18", 224, OCCLUDED, 2, window=16, stride=16),
     Case("resnet18", 224, PART, 2),
     Case("mobilenet_v2", 224, PART, 2),
@@ -94,11 +98,13 @@ def network(case: Case) -> nn.Module:
     """Return an untrained model in evaluation mode: speed does not depend on the weights."""
     torch.manual_seed(0)
     name, _, small = case.model.partition(", ")
+    options: dict[str, Any]
     if name == "cnn" or small:
         options = {"stem": "cifar"} if small else {}
         made: nn.Module = MODELS[name](**options).build((3, case.side, case.side), 10)
     else:
-        made = models.get_model(name, weights=None, num_classes=10)
+        options = {"image_size": case.side} if name.startswith("vit") else {}
+        made = models.get_model(name, weights=None, num_classes=10, **options)
     return made.eval()
 
 
@@ -106,7 +112,9 @@ def measured(case: Case, repeats: int) -> dict[str, Any]:
     """Return the ratios of dense to propagated CPU times of a case, and what belongs to them."""
     model, images = network(case), torch.randn(1, 3, case.side, case.side)
     with evaluation():
-        ways = {WHOLE: _whole, PATH: _whole, PART: _part, OCCLUDED: _occluded}[case.way](case, model, images)
+        ways = {WHOLE: _whole, PATH: _whole, PART: _part, OCCLUDED: _occluded, AUTO: _auto}[case.way](
+            case, model, images
+        )
         peer, propagated, found = ways
         times = [(_seconds(peer), _seconds(propagated)) for _ in range(repeats)]
     ratios = [found["scale"] * dense[0] / other[0] for dense, other in times]
@@ -186,6 +194,23 @@ def _whole(case: Case, model: nn.Module, images: Tensor) -> Ways:
             "measured_on": f"whole calls; {count} dense evaluations, counted up",
         },
     )
+
+
+def _auto(case: Case, model: nn.Module, images: Tensor) -> Ways:
+    """Time whole calls that choose their evaluation, with sources that do not know the model, beside dense ones."""
+
+    def call(evaluation: Evaluation) -> FiniteDifference:
+        source = FiniteDifference(STEP, evaluation=evaluation)
+        attribute(model, images, target=TARGET, gradient=source)
+        return source
+
+    found = {
+        "scale": 1.0,
+        "bound": call("auto").saved_operations,
+        "peer": "dense, the batch that the engine chooses",
+        "measured_on": "whole calls",
+    }
+    return partial(call, "dense"), partial(call, "auto"), found
 
 
 def _part(case: Case, model: nn.Module, images: Tensor) -> Ways:
