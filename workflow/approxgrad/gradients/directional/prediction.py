@@ -14,6 +14,7 @@ from torch import Tensor
 from approxgrad.gradients.directional.bases import Basis
 from approxgrad.gradients.directional.spending import Spending
 from approxgrad.gradients.evaluating.batching import balanced_slices
+from approxgrad.gradients.evaluating.checks import checked_count
 
 T = TypeVar("T")
 
@@ -138,15 +139,29 @@ class Prediction:
         Parameters
         ----------
         function : callable
-            From gradients, float64 of shape (N, d), to maps of shape (N, d), such as ``abs``. Where steps differ
+            From gradients, float64 of shape (N, d), to maps of shape (N, ...), such as ``abs``. Where steps differ
             between features, gradients are in units of the steps here as well.
         draws, seed : int
             How often the missing part is drawn, and the seed of that. Fewer than 19 draws do not reach as far as the
             interval should.
+
+        Raises
+        ------
+        ValueError
+            If the function returns something else, or `draws` is not a positive integer.
         """
+        draws, seed = checked_count("draws", draws, 1), checked_count("seed", seed, 0)
+
+        def maps(gradient: Tensor) -> Tensor:
+            found = function(gradient)
+            if found.ndim < 2 or len(found) != len(gradient):
+                expected = f"expected maps of shape ({len(gradient)}, ...)"
+                raise ValueError(f"function: {expected}, got shape {tuple(found.shape)}")
+            return found.flatten(1)
+
         likely = self._envelope(self._gradient)
-        median, lower, upper = self._agreements(function, likely, draws, seed)
-        _, even_lower, even_upper = self._agreements(function, torch.ones_like(likely), draws, seed)
+        median, lower, upper = self._agreements(maps, likely, draws, seed)
+        _, even_lower, even_upper = self._agreements(maps, torch.ones_like(likely), draws, seed)
         return median, torch.minimum(lower, even_lower), torch.maximum(upper, even_upper)
 
     def _agreements(
