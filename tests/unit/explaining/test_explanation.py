@@ -189,8 +189,9 @@ def test_images_that_are_not_valid():
 
 def test_probabilities_are_told_and_logits_are_not():
     model = Counted().eval()
-    with pytest.warns(UserWarning, match="outputs: sum to 1"):
+    with pytest.warns(UserWarning, match="outputs: sum to 1") as told:
         explain(nn.Sequential(model, nn.Softmax(dim=1)).eval(), image(), budget=60)
+    assert {own.filename for own in told if "sum to 1" in str(own.message)} == {__file__}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         explain(model, image(), budget=130)

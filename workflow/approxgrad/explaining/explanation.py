@@ -264,7 +264,7 @@ def _explained_output(model: Model, inputs: Tensor, target: Target) -> tuple[Tar
         warnings.warn(
             "outputs: sum to 1, as probabilities do, and are explained as they are; logits tell more where one of them "
             "is near 1: transform='log' of a model from a file or a service explains these",
-            stacklevel=3,
+            stacklevel=4,
         )
     indices = target_indices(target, 1, outputs.device)
     value = float(select_outputs(outputs, indices, 1))
