@@ -76,8 +76,8 @@ class Spectrum:
         ----------
         model, pilots, target, additional_forward_args
             As for :class:`approxgrad.FiniteDifference`: a few inputs like those that are to be explained, of the same
-            model or of another one that sees alike. They serve Integrated Gradients as well as the middles of their
-            paths would.
+            model or of another one that sees alike. They serve Integrated Gradients about as well as the middles of
+            their paths would.
         gradient : GradientSource
             What differentiates the model at the pilots, such as ``FiniteDifference(0.1)``.
         basis : str
