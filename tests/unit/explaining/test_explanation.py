@@ -85,6 +85,50 @@ def test_other_inputs_are_explained_and_drawn(shape):
     assert draw(found).axes
 
 
+class Counting:
+    """A function that counts the rows that it is given."""
+
+    def __init__(self, function):
+        self.function, self.rows = function, 0
+
+    def __call__(self, x):
+        self.rows += len(x)
+        return self.function(x)
+
+
+def table_model():
+    return nn.Sequential(nn.Linear(12, 8), nn.Softplus(), nn.Linear(8, 3)).eval()
+
+
+def series_model():
+    return nn.Sequential(nn.Conv1d(2, 3, 3), nn.Softplus(), nn.Flatten(), nn.Linear(54, 3)).eval()
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "target"),
+    [(table_model(), (12,), None), (table_model(), (12,), 1), (series_model(), (2, 20), None)],
+)
+def test_a_batch_of_one_is_taken_as_such_if_the_model_takes_it_only_so(network, shape, target):
+    model = Counting(network)
+    alone = explain(model, image(*shape), target, budget=60)
+    model.rows = 0
+    batch = explain(model, image(*shape)[None], target, budget=60)
+    assert batch.evaluations == model.rows <= 60
+    assert batch.attribution.shape == batch.image.shape == shape
+    assert batch.target == alone.target
+    torch.testing.assert_close(batch.attribution, alone.attribution)
+
+
+def test_what_fits_alone_is_no_batch():
+    given = image(1, 5, 7)
+    found = explain(Counted(35).eval(), given, budget=80)
+    assert found.attribution.shape == (1, 5, 7)
+    with pytest.raises(ValueError, match=r"target: \[9\] is out of range, one output of the model has shape \(4,\)"):
+        explain(Counted(35).eval(), given, 9, budget=80)
+    with pytest.raises(ValueError, match=r"row of shape \(1, 13\)"):
+        explain(table_model(), image(1, 13))
+
+
 def test_a_model_with_one_output_needs_no_target():
     found = explain(lambda x: x.square().flatten(1).sum(dim=1), image().double(), budget=300)
     assert found.target is None
@@ -106,7 +150,19 @@ def test_a_constant_model_has_no_predicted_quality():
         ({"target": 9}, ValueError, r"target: \[9\] is out of range"),
         ({"target": -1}, ValueError, r"target: \[-1\] is out of range"),
         ({"method": "integrated_gradients_published"}, ValueError, "method: got 'integrated_gradients_published'"),
-        ({"method": None}, ValueError, "method: got None"),
+        (
+            {"method": None},
+            ValueError,
+            "method: got None, expected one of gradient, saliency, input_x_gradient, integrated_gradients$",
+        ),
+        ({"budget": None}, ValueError, "budget: expected an integer of at least 1, got None"),
+        ({"budget": 100.0}, ValueError, r"budget: expected an integer of at least 1, got 100\.0"),
+        ({"method": "saliency", "baselines": 0.5}, TypeError, "baselines: saliency has no path that begins there"),
+        (
+            {"method": "integrated_gradients", "baselines": (torch.zeros(SHAPE),)},
+            TypeError,
+            r"baselines: expected a number or a tensor, got \(tensor[^\n]{,60}$",
+        ),
         ({"method": "occlusion"}, ValueError, "method: got 'occlusion'"),
         (
             {"budget": 10, "check_rows": False},
@@ -133,8 +189,9 @@ def test_images_that_are_not_valid():
 
 def test_probabilities_are_told_and_logits_are_not():
     model = Counted().eval()
-    with pytest.warns(UserWarning, match="outputs: sum to 1"):
+    with pytest.warns(UserWarning, match="outputs: sum to 1") as told:
         explain(nn.Sequential(model, nn.Softmax(dim=1)).eval(), image(), budget=60)
+    assert {own.filename for own in told if "sum to 1" in str(own.message)} == {__file__}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         explain(model, image(), budget=130)
@@ -148,6 +205,36 @@ def test_a_quality_that_is_not_reached_is_told():
 def test_a_map_of_zeros_is_told():
     found = explain(lambda x: torch.floor(x.flatten(1) / 100), image(), 0, budget=300)
     assert "every derivative is 0" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("method", "value", "baselines"),
+    [("input_x_gradient", 0, None), ("integrated_gradients", 0, None), ("integrated_gradients", 1, 1.0)],
+)
+@pytest.mark.parametrize("budget", [25, 100, 400])  # without probes, with some, and for all directions
+def test_a_map_of_zeros_whose_derivatives_are_not_is_told_apart(method, value, baselines, budget):
+    model, given = Counted().eval(), torch.full(SHAPE, float(value))
+    found = explain(model, given, 1, budget=budget, method=method, baselines=baselines)
+    assert not found.values.any()
+    assert "the map is 0" in str(found)
+    assert "every derivative" not in str(found)
+    json.dumps(found.numbers(), allow_nan=False)
+
+
+def test_a_budget_may_be_an_integer_of_numpy():
+    found = explain(Counted().eval(), image(), budget=np.int64(60))
+    assert found.evaluations <= 60
+    json.dumps(found.numbers())
+
+
+def test_a_path_begins_where_it_is_told_to():
+    model, given = Counted().double().eval(), image().double()
+    start = torch.full((3, 1, 1), 0.25).double()
+    options = {"budget": 20_000, "method": "integrated_gradients", "step": 1e-5}
+    found = explain(model, given, 1, baselines=start, **options)
+    ends = model(torch.stack([given, start.expand(SHAPE)]))[:, 1]
+    assert float(found.attribution.sum()) == pytest.approx(float(ends[0] - ends[1]), rel=1e-3)
+    assert not torch.allclose(found.attribution, explain(model, given, 1, **options).attribution, rtol=0.01)
 
 
 # In the terminal
@@ -256,6 +343,9 @@ def test_services_are_asked_for_no_more_rows_than_the_budget(tmp_path, capsys):
         ),
         (["model.pt", "row.npy", "--spectrum", "none.npz"], r"none\.npz: no such file"),
         (["model.pt", "picture.png", "--shape", "3", "8", "8", "--budget", "9"], "--no-row-check takes fewer"),
+        (["model.pt", "row.npy", "--shape", "3", "9", "9"], r"row\.npy: has shape \(3, 8, 8\), expected \(3, 9, 9\)$"),
+        (["model.pt", "last.npy"], r"model: fails .*\(RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
+        (["model.pt", "row.npy", "--outputs", "4"], "outputs: is for weights of an architecture"),
     ],
 )
 def test_faults_are_told_in_one_line(words, message, script, tmp_path, capsys, monkeypatch):
@@ -263,6 +353,7 @@ def test_faults_are_told_in_one_line(words, message, script, tmp_path, capsys, m
     picture_file(tmp_path)
     (tmp_path / "folder.png").mkdir()
     np.save("row.npy", np.ones(SHAPE, np.float32))
+    np.save("last.npy", np.ones((8, 8, 4), np.float32))
     np.save("text.npy", np.array(["a"]))
     assert main(["explain", *words]) == 1
     said = capsys.readouterr().err.strip()
@@ -270,6 +361,35 @@ def test_faults_are_told_in_one_line(words, message, script, tmp_path, capsys, m
     assert len(said.splitlines()) == 1
     assert re.search(message, said), said
     assert not (tmp_path / "map.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("read", "output", "spoiled"),
+    [("picture.png", "picture.png", "picture.png"), ("map.npy", "map.png", "map.npy"), ("link.npy", "m.png", "m.npy")],
+)
+def test_no_file_that_is_read_is_written_over(read, output, spoiled, script, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture_file(tmp_path)
+    for name in ("map.npy", "m.npy"):
+        np.save(name, np.ones(SHAPE, np.float32))
+    (tmp_path / "link.npy").symlink_to("m.npy")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    words = ["explain", "model.pt", read, "--shape", "3", "8", "8", "--budget", "60", "--output"]
+    assert main([*words, output]) == 1
+    assert capsys.readouterr().err == (
+        f"approxgrad: output: {spoiled} would be written over, which is read here; name another picture\n"
+    )
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    # What an earlier call wrote is no input.
+    assert main([*words, "other.png"]) == main([*words, "other.png"]) == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (3, 8, 8)])
+def test_arrays_come_alone_or_as_a_batch_of_one(shape, script, tmp_path):
+    np.save(tmp_path / "image.npy", np.ones(shape, np.float32))
+    words = [script, tmp_path / "image.npy", "--shape", 3, 8, 8, "--budget", 60, "--output", tmp_path / "map.png"]
+    assert main(["explain", *map(str, words)]) == 0
+    assert np.load(tmp_path / "map.npy").shape == SHAPE
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,7 @@ def _explain(given: argparse.Namespace) -> None:
         from approxgrad.explaining.picture import check_format, save_picture
     check_format(given.output)
     numbers_file, map_file = (given.output.with_suffix(ending) for ending in (".json", ".npy"))
+    _keep_what_is_read(given, [given.output, numbers_file, map_file])
     try_writing([given.output, numbers_file, map_file])
     shape = tuple(given.shape) if given.shape else None
     if shape is not None and min(shape) < 1:
@@ -161,6 +162,14 @@ def _explain(given: argparse.Namespace) -> None:
     write_atomically(map_file, partial(_save, found.values))
     print(found)
     print(f"{given.output}, with the numbers in {numbers_file.name} and the map in .npy")
+
+
+def _keep_what_is_read(given: argparse.Namespace, written: Sequence[Path]) -> None:
+    """Refuse, by a ValueError, results that would take the place of a file that is read."""
+    read = [Path(name) for name in (given.model, given.input, given.spectrum) if name is not None]
+    for path in written:
+        if path.exists() and any(own.exists() and path.samefile(own) for own in read):
+            raise ValueError(f"output: {path} would be written over, which is read here; name another picture")
 
 
 def _save(values: np.ndarray, path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from approxgrad.gradients.directional.directions import DirectionalDifference
 from approxgrad.gradients.evaluating.arrays import Given
-from approxgrad.gradients.evaluating.checks import Model, broadcast_baselines, check_inputs
+from approxgrad.gradients.evaluating.checks import Model, broadcast_baselines, check_inputs, checked_count
 from approxgrad.gradients.evaluating.counting import CountedModel
 from approxgrad.gradients.evaluating.evaluation import evaluation, failure
 from approxgrad.gradients.evaluating.perturbations import Steps
@@ -67,6 +67,7 @@ class Explanation:
     agreement: float
     agreement_lower: float
     agreement_upper: float
+    _flat: bool = field(default=False, repr=False)  # whether every derivative is 0
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -76,7 +77,8 @@ class Explanation:
 
     def numbers(self) -> dict[str, Any]:
         """Return all but the arrays, as JSON holds them: None where nothing is known."""
-        own = {name: value for name, value in asdict(self).items() if name not in ("attribution", "image")}
+        left_out = ("attribution", "image", "_flat")
+        own = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {
             name: None if isinstance(value, float) and not np.isfinite(value) else value for name, value in own.items()
         }
@@ -91,8 +93,10 @@ class Explanation:
     @property
     def quality(self) -> str:
         """The predicted quality in words."""
-        if not self.values.any():
+        if self._flat:
             return "every derivative is 0: try a larger step, or inputs in the units that the model takes"
+        if not self.values.any():
+            return "the map is 0, as the input is, or the way to it from the baseline; saliency shows the derivatives"
         if not np.isfinite(self.agreement):
             return "nothing is predicted of its quality"
         interval = f"{self.agreement_lower:.2f} to {self.agreement_upper:.2f}"
@@ -109,7 +113,7 @@ def explain(
     step: Steps = 0.1,
     order: Any = "luma",
     quality: float | None = None,
-    baselines: Any = 0,
+    baselines: Any = None,
     seed: int = 0,
     check_rows: bool = True,
 ) -> Explanation:
@@ -133,7 +137,7 @@ def explain(
     step, order, quality, seed
         As of :class:`approxgrad.DirectionalDifference`.
     baselines : float, Tensor or array
-        Where the path of Integrated Gradients begins.
+        Where the path of Integrated Gradients begins; by default 0.
     check_rows : bool
         Whether to refuse a model whose outputs for a row depend on chance or on other rows, which takes some 30
         evaluations.
@@ -151,17 +155,17 @@ def explain(
     """
     if not callable(model):
         raise TypeError(f"model: expected a callable, got {type(model).__name__}; OnnxModel(path) is that of a file")
-    described = METHODS.get(method) if isinstance(method, str) else None
-    if described is None or not (described.complete or described.from_gradient is not Method.from_gradient):
-        raise ValueError(f"method: got {method!r}, expected one that is a function of gradients, such as saliency")
+    allowed = [name for name in METHODS if _is_explained(METHODS[name])]
+    if not isinstance(method, str) or method not in allowed:
+        raise ValueError(f"method: got {method!r}, expected one of {', '.join(allowed)}")
     own = configured_method(method, {})
+    if baselines is not None and not own.path:
+        raise TypeError(f"baselines: {method} has no path that begins there; leave them out")
+    budget = checked_count("budget", budget, 1)
     options: dict[str, Any] = {"basis": "cosine", "order": order, "quality": quality, "seed": seed}
     source = DirectionalDifference(step, budget=budget, check_rows=check_rows, **options)
-    given = Given(model, _batch(model, image))
-    check_inputs(given.inputs)
-    counted = CountedModel(given.model)
-    chosen, output = _explained_output(counted, given.inputs, given.target(target))
-    starts = broadcast_baselines(given.baselines(baselines), given.inputs)
+    given, counted, chosen, output = _read(model, image, target)
+    starts = broadcast_baselines(given.baselines(0 if baselines is None else baselines), given.inputs)
     ready = source.prepare(counted, (given.inputs,), (), target_indices(chosen, 1, given.inputs.device))
     left = budget - counted.evaluations - RESERVE
     if left < 2:
@@ -179,11 +183,11 @@ def explain(
     def map_of(gradient: Tensor) -> Tensor:
         return own.from_gradient(point, gradient) if own.derived else own.factor(point, start) * gradient
 
-    agreement = (float(value) for value in predicted.of_map(map_of))
-    cosine = [float(value) for value in (predicted.cosine, predicted.lower, predicted.upper)]
-    if quality is not None and cosine[0] < quality:
+    agreement, low, high = (float(value) for value in predicted.of_map(map_of))
+    cosine = float(predicted.cosine)
+    if quality is not None and cosine < quality:
         warnings.warn(
-            f"quality: {counted.evaluations:,} evaluations are predicted to give a cosine of {cosine[0]:.2f}, not "
+            f"quality: {counted.evaluations:,} evaluations are predicted to give a cosine of {cosine:.2f}, not "
             f"{quality:g}; a larger budget, or an order that was measured, helps",
             stacklevel=2,
         )
@@ -197,21 +201,48 @@ def explain(
         budget,
         counted.evaluations,
         int(predicted.directions),
-        *cosine,
-        *agreement,
+        cosine,
+        float(predicted.lower),
+        float(predicted.upper),
+        agreement,
+        low,
+        high,
+        not bool(predicted.captured.any()),
     )
 
 
-def _batch(model: Model, image: Any) -> Any:
-    """Return a single input as a batch of one."""
+def _is_explained(method: type[Method]) -> bool:
+    return method.complete or method.from_gradient is not Method.from_gradient
+
+
+def _read(model: Model, image: Any, target: Target) -> tuple[Given, CountedModel, Target, float]:
+    """Return a batch of one, its model with the evaluations until now, the explained output and its value."""
+    fault, asked = None, 0
+    for batch in _batches(model, image):
+        given = Given(model, batch)
+        check_inputs(given.inputs)
+        counted = CountedModel(given.model)
+        counted.evaluations = asked
+        try:
+            return given, counted, *_explained_output(counted, given.inputs, given.target(target))
+        except ValueError as error:
+            fault, asked = fault or error, counted.evaluations
+    assert fault is not None
+    raise fault
+
+
+def _batches(model: Model, image: Any) -> list[Any]:
+    """Return a single input as a batch of one; twice if only the model can tell whether it is one already."""
     if not isinstance(image, (Tensor, np.ndarray)):
         raise TypeError(f"image: expected a tensor or an array, got {type(image).__name__}, as the model takes it")
     shape = getattr(model, "shape", None)
-    one = len(image.shape) == len(shape) + 1 if isinstance(shape, tuple) else len(image.shape) > 3
+    axes = len(image.shape)
+    one = axes == len(shape) + 1 if isinstance(shape, tuple) else axes > 3
     if one and len(image) != 1:
         raise ValueError(f"image: expected a single one, got shape {tuple(image.shape)}")
     image = image.detach() if isinstance(image, Tensor) else image
-    return image if one else image[None]
+    perhaps = not isinstance(shape, tuple) and axes in (2, 3) and len(image) == 1
+    return [image] if one else [image[None], image] if perhaps else [image[None]]
 
 
 def _explained_output(model: Model, inputs: Tensor, target: Target) -> tuple[Target, float]:
@@ -233,7 +264,7 @@ def _explained_output(model: Model, inputs: Tensor, target: Target) -> tuple[Tar
         warnings.warn(
             "outputs: sum to 1, as probabilities do, and are explained as they are; logits tell more where one of them "
             "is near 1: transform='log' of a model from a file or a service explains these",
-            stacklevel=3,
+            stacklevel=4,
         )
     indices = target_indices(target, 1, outputs.device)
     value = float(select_outputs(outputs, indices, 1))

@@ -62,6 +62,8 @@ def opened_model(
         return OnnxModel(name, threads=torch.get_num_threads(), **given)
     if given:
         raise ModelError(f"{', '.join(given).replace('_', '-')}: for services and ONNX files only, not for {name}")
+    if architecture is None and outputs is not None:
+        raise ModelError(f"outputs: is for weights of an architecture; {name} has outputs of its own")
     if architecture is not None:
         return _network(Path(name), architecture, outputs, shape)
     return _script(Path(name))
@@ -123,7 +125,7 @@ def read_input(
     path : Path
         The file.
     shape : tuple of int, optional
-        Channels, height and width, which images need.
+        Channels, height and width, which images need, and an array must have, alone or as a batch of one.
     mean, std : sequence of float, optional
         One number for all channels, or one for each: subtracted, and divided by. For images only.
     integers : bool
@@ -138,7 +140,10 @@ def read_input(
     if path.suffix.lower() == ".npy":
         for name in normalised:
             raise ValueError(f"{name}: is for image files; the array in {path} is taken as it is")
-        return _array(path)
+        array = _array(path)
+        if shape is not None and array.shape not in (shape, (1, *shape)):
+            raise ValueError(f"{path}: has shape {array.shape}, expected {shape}")
+        return array
     with reading(f"{path}: cannot be read"):
         content = path.read_bytes()
     if shape is None:

@@ -122,7 +122,8 @@ def attribute(
         source = (Exact() if own.takes_gradients else Evaluated()).gradient(None)
     elif not own.takes_gradients:
         raise TypeError(f"gradient: {method} takes none; leave it out")
-    check_points(options, source)
+    if own.complete:
+        check_points(options, source)
     if not callable(source) and own.takes_gradients:
         raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference, got {gradient!r}")
     if isinstance(returned_as, tuple) and not own.takes_gradients:

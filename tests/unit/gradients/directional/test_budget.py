@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import Saliency
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from approxgrad import DirectionalDifference, FiniteDifference, Spectrum, attribute
 from approxgrad.gradients.directional.spectrum import BASES
+from approxgrad.gradients.directional.spending import Spending, path_points, spending
 from approxgrad.gradients.evaluating.rows import RowError
-from approxgrad.gradients.stencils import SCHEMES
+from approxgrad.gradients.stencils import SCHEMES, stencil
 from linear_problems import linear, span
 from problems import RecordingModel, exact_gradient, points, softplus_mlp
 
@@ -121,6 +123,25 @@ def test_a_path_has_the_midpoints_that_the_budget_pays_for(budget, count):
     torch.testing.assert_close(source.predicted.captured, mean, rtol=1e-2, atol=1e-4)
 
 
+@pytest.mark.parametrize("scheme", ["forward", "central"])
+def test_along_a_path_of_many_points_no_gradient_lacks_directions(scheme):
+    own = stencil(scheme)
+    for budget in range(5 * own.evaluations(12), 400):
+        points = path_points(budget, own, 12)
+        assert spending(budget, own, 12, None, points) == Spending(12, 0, points, own)
+        assert (points + 1) * own.evaluations(12) > budget >= points * own.evaluations(12)
+
+
+def test_a_quality_can_be_reached_along_a_path():
+    """The probes that tell of it do not take the place of the directions that it needs."""
+    model, x = softplus_mlp(12), points(3, 12)
+    for budget in (21, 40, 130, 1300):
+        source = DirectionalDifference(1e-4, budget=budget, quality=0.999, check_rows=False)
+        attribute(model, x, target=1, method="integrated_gradients", gradient=source, check_rows=False)
+        assert int(source.predicted.evaluations.max()) <= budget
+        assert source.predicted.cosine.min() >= 0.999 or budget == 40  # of two gradients each lacks some directions
+
+
 def test_the_points_of_a_path_can_be_set_with_the_budget_but_not_elsewhere():
     model, x = softplus_mlp(12), points(3, 12)
     source = DirectionalDifference(0.1, budget=40, path_points=8)
@@ -128,6 +149,12 @@ def test_the_points_of_a_path_can_be_set_with_the_budget_but_not_elsewhere():
     assert source.predicted.evaluations.tolist() == [40] * 3
     with pytest.raises(TypeError, match="n_steps: the points of the path follow from the gradient's budget"):
         attribute(model, x, target=1, method="integrated_gradients", gradient=source, n_steps=8)
+    # The published variant has a path of its own.
+    options = {"target": 1, "method": "integrated_gradients_published", "n_steps": 2}
+    found, exact = (
+        attribute(model, x, gradient=own, **options) for own in (DirectionalDifference(1e-4, budget=40), "exact")
+    )
+    torch.testing.assert_close(found, exact, rtol=0, atol=1e-3)
 
 
 def test_a_path_from_the_input_to_itself_has_no_attribution():
@@ -188,6 +215,9 @@ def test_rows_that_see_each_other_are_refused():
         ({"budget": True}, ValueError, "budget: expected an integer of at least 1, got True"),
         ({"budget": 3, "scheme": "central", "probes": 1}, ValueError, "at least 4 for one direction, 1 probes, got 3"),
         ({"budget": 9, "path_points": 5}, ValueError, "at least 10 for one direction and 5 points, got 9"),
+        ({"budget": 9, "path_points": 0}, ValueError, "path_points: expected an integer of at least 1, got 0"),
+        ({"path_points": 3}, ValueError, "path_points: needs a budget"),
+        ({"probes": 4}, ValueError, "probes: needs a budget"),
         ({"probes": -1}, ValueError, "probes: expected an integer of at least 0, got -1"),
         ({"basis": "sine"}, ValueError, "basis: got 'sine', expected one of orthogonal, cosine, haar, pixels, random"),
         ({"order": "pilots"}, ValueError, "order: expected 'luma' or a Spectrum, got 'pilots'"),
@@ -201,6 +231,12 @@ def test_rows_that_see_each_other_are_refused():
 def test_arguments_that_are_not_valid(arguments, error, message):
     with pytest.raises(error, match=message):
         DirectionalDifference(**arguments)
+
+
+def test_integers_of_numpy_are_numbers():
+    own = DirectionalDifference(budget=np.int64(40), probes=np.int32(3), path_points=np.int8(2))
+    assert (own.evaluations, own.probes, own.path_points) == (40, 3, 2)
+    assert type(own.evaluations) is int
 
 
 def test_masks_and_spectra_of_other_inputs_are_refused():

@@ -131,6 +131,54 @@ def test_the_agreement_of_a_map_is_predicted_from_what_is_missed():
         assert float(((lower <= real) & (real <= upper)).double().mean()) > 0.8
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_interval_of_a_map_holds_the_real_agreement_nine_times_in_ten(weighted):
+    """The gradients are what the prediction takes them for, white noise, so nothing but chance is left to it."""
+    rows, features = 1500, 100
+    own = weights(rows, features)
+    factors = points(features).pow(3) if weighted else torch.ones(features, dtype=torch.float64)
+    held = []
+    for seed in range(3):
+
+        def model(x, number):
+            return (x * own[number.long()]).sum(dim=1)
+
+        source = DirectionalDifference(0.5, budget=60, probes=12, seed=seed, check_rows=False)
+        found = source(model, points(rows, features), None, (torch.arange(rows),))[0]
+        _, lower, upper = source.predicted.of_map(lambda gradient: factors * gradient, seed=seed)
+        real = correlation(factors * found, factors * own)
+        held.append(((lower <= real) & (real <= upper)).double().mean())
+    assert 0.88 < float(sum(held) / len(held)) < 0.93, held
+
+
+def test_maps_may_have_another_shape_than_the_gradient():
+    model, _ = linear((2, 6, 6))
+    source = DirectionalDifference(0.5, budget=40, basis="cosine")
+    source(model, points(3, 2, 6, 6))
+    pictures = source.predicted.of_map(lambda gradient: gradient.reshape(-1, 2, 6, 6).sum(dim=1))
+    rows = source.predicted.of_map(lambda gradient: gradient.reshape(-1, 2, 36).sum(dim=1))
+    for own, other in zip(pictures, rows, strict=True):
+        assert own.shape == (3,)
+        torch.testing.assert_close(own, other)
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "message"),
+    [
+        (torch.abs, {"draws": 0}, "draws: expected an integer of at least 1, got 0"),
+        (torch.abs, {"draws": 2.5}, r"draws: expected an integer of at least 1, got 2\.5"),
+        (torch.abs, {"seed": -1}, "seed: expected an integer of at least 0, got -1"),
+        (lambda gradient: gradient.sum(dim=1), {}, r"function: expected maps of shape \(3, \.\.\.\), got shape \(3,\)"),
+        (lambda gradient: gradient[:1], {}, r"function: expected maps of shape \(3, \.\.\.\), got shape \(1, 72\)"),
+    ],
+)
+def test_maps_and_draws_that_are_not_valid(function, options, message):
+    source = DirectionalDifference(0.5, budget=40, basis="cosine")
+    source(linear((2, 6, 6))[0], points(3, 2, 6, 6))
+    with pytest.raises(ValueError, match=message):
+        source.predicted.of_map(function, **options)
+
+
 def test_the_missing_part_is_expected_where_the_estimate_is_large():
     rows, side = 60, 24
     place = torch.linspace(-2, 2, side, dtype=torch.float64).square()

@@ -4,7 +4,7 @@ import torch
 
 from approxgrad import DirectionalDifference, ExactGradient, FiniteDifference, Spectrum
 from approxgrad.gradients.directional.spectrum import BASES, ORDERED
-from problems import points, small_cnn, softplus_mlp, two_inputs
+from problems import linear, points, small_cnn, softplus_mlp, two_inputs
 
 CPU = torch.device("cpu")
 
@@ -83,3 +83,5 @@ def test_files_that_are_no_spectra_are_refused(tmp_path):
 def test_spectra_that_say_nothing_are_refused(basis, scale, message):
     with pytest.raises(ValueError, match=message):
         Spectrum.measured(lambda x: scale * x.sum(dim=1), points(2, 4), gradient=FiniteDifference(0.5), basis=basis)
+    with pytest.raises(TypeError, match=r"gradient: expected a gradient source such as .*, got 'exact'"):
+        Spectrum.measured(linear, points(2, 3), gradient="exact")

@@ -124,7 +124,14 @@ class DirectionalDifference(CaptumCall):
         self.step: Steps = checked_steps(step)
         self.scheme = ("central" if budget is None else "forward") if scheme is None else scheme
         self.stencil = stencil(self.scheme)
+        budget, probes, path_points = (
+            None if value is None else checked_count(name, value, least)
+            for name, value, least in (("budget", budget, 1), ("probes", probes, 0), ("path_points", path_points, 1))
+        )
         check_budget(budget, probes, path_points, self.stencil)
+        if budget is None and (path_points is not None or (probes is not None and groups is None)):
+            name = "probes" if path_points is None else "path_points"
+            raise ValueError(f"{name}: needs a budget, without which all directions are taken; leave it out")
         if not isinstance(basis, str) or basis not in BASES:
             raise ValueError(f"basis: got {basis!r}, expected one of {', '.join(BASES)}")
         if isinstance(order, Spectrum) and basis != order.basis:
@@ -183,8 +190,9 @@ class DirectionalDifference(CaptumCall):
         """
         ends, starts = inputs.detach(), baselines.detach().to(inputs)
         size = self._basis([ends.shape[1:]], CPU).size
-        points = self.path_points or path_points(self.evaluations, self.stencil, size)
-        spent = spending(self.evaluations, self.stencil, size, self.probes, points, self.quality is not None)
+        watched = self.quality is not None
+        points = self.path_points or path_points(self.evaluations, self.stencil, size, self.probes, watched)
+        spent = spending(self.evaluations, self.stencil, size, self.probes, points, watched)
         shares = (torch.arange(points, dtype=torch.float64, device=ends.device) + 0.5) / points
         indices = target_indices(target, len(ends), ends.device)
         each = POINT_BUFFERS * 8 * ends[0].numel() * points

@@ -76,8 +76,8 @@ class Spectrum:
         ----------
         model, pilots, target, additional_forward_args
             As for :class:`approxgrad.FiniteDifference`: a few inputs like those that are to be explained, of the same
-            model or of another one that sees alike. For Integrated Gradients they are better taken from the middle of
-            their paths.
+            model or of another one that sees alike. They serve Integrated Gradients about as well as the middles of
+            their paths would.
         gradient : GradientSource
             What differentiates the model at the pilots, such as ``FiniteDifference(0.1)``.
         basis : str
@@ -85,8 +85,8 @@ class Spectrum:
 
         Raises
         ------
-        ValueError
-            If the basis is none of these, or all gradients are zero.
+        TypeError, ValueError
+            If the gradient is not a source, the basis is none of these, or all gradients are zero.
 
         Notes
         -----
@@ -94,6 +94,8 @@ class Spectrum:
         """
         if basis not in ORDERED:
             raise ValueError(f"basis: got {basis!r}, expected one of {', '.join(ORDERED)} for a spectrum")
+        if not callable(gradient):
+            raise TypeError(f"gradient: expected a gradient source such as FiniteDifference(0.1), got {gradient!r}")
         points = checked_inputs(pilots)
         counted = CountedModel(model)
         found = gradient(counted, pilots, target, additional_forward_args)

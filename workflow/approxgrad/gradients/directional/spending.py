@@ -19,6 +19,9 @@ PROBE_SHARE = 12
 LEAST_WATCHED = 8
 """Fewest probes by which it is decided whether directions will do."""
 
+FEW_POINTS = 5
+"""Fewer points of a path than this are worth a point more even if each then lacks some directions."""
+
 
 @dataclass(frozen=True)
 class Spending:
@@ -36,9 +39,6 @@ class Spending:
 
 def check_budget(budget: int | None, probes: int | None, points: int | None, stencil: Stencil) -> None:
     """Refuse, by a ValueError, a budget that pays for no direction at each of some points, beside some probes."""
-    for name, value, least in (("budget", budget, 1), ("probes", probes, 0), ("path_points", points, 1)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
     least = (points or 1) * stencil.evaluations(1 + (probes or 0))
     if budget is not None and budget < least:
         beside = f", {probes} probes" * bool(probes) + f" and {points} points" * bool(points)
@@ -64,12 +64,17 @@ def spending(
     return Spending(min(size, affordable - own), own, points, stencil)
 
 
-def path_points(budget: int | None, stencil: Stencil, size: int) -> int:
+def path_points(
+    budget: int | None, stencil: Stencil, size: int, probes: int | None = None, watched: bool = False
+) -> int:
     """Return how many points of a path a budget is best divided among, if there are so many directions.
 
     One gradient that has more directions is nearer to the integral than several that have fewer, so that a point more
-    comes with every gradient that the budget could pay for as a whole.
+    comes with about every gradient that the budget could pay for as a whole: with its probes if it is watched, as of
+    :func:`spending`, since the directions that they take the place of may be those that a quality needs.
     """
     if budget is None:
         return 1
-    return max(1, min(round(budget / stencil.evaluations(size)), budget // stencil.evaluations(1)))
+    own = spending(budget, stencil, size, probes, watched=True).probes if watched else 0
+    points = budget / stencil.evaluations(size + own)
+    return max(1, min(round(points) if points < FEW_POINTS else int(points), budget // stencil.evaluations(1)))

@@ -13,6 +13,8 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 
+from approxgrad.messages import one_line
+
 Model = Callable[..., Any]
 """Any callable from a batch of inputs to a batch of outputs."""
 
@@ -150,7 +152,7 @@ def broadcast_baselines(baselines: Baseline, inputs: Tensor) -> Tensor:
     Baselines that are not finite or do not broadcast raise a ValueError, other objects a TypeError.
     """
     if not isinstance(baselines, (Real, Tensor)):
-        raise TypeError(f"baselines: expected a number or a tensor, got {baselines!r}")
+        raise TypeError(f"baselines: expected a number or a tensor, got {one_line(repr(baselines), 60)}")
     values = torch.as_tensor(baselines, dtype=inputs.dtype, device=inputs.device).detach()
     if not torch.isfinite(values).all():
         raise ValueError("baselines: expected finite values")

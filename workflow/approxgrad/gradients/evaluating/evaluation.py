@@ -11,6 +11,9 @@ from torch import Tensor
 from approxgrad.gradients.evaluating.full_float32 import full_float32
 from approxgrad.messages import one_line
 
+TORCHSCRIPT = "Traceback of TorchScript"
+"""In messages of scripted models, before the code that failed."""
+
 
 @contextmanager
 def evaluation() -> Iterator[None]:
@@ -25,7 +28,10 @@ def evaluation() -> Iterator[None]:
 def failure(inputs: Sequence[Tensor], error: Exception) -> str:
     """Return one line that says for which batch a model fails, and with which error."""
     rows, shapes = len(inputs[0]), ", ".join(str(tuple(tensor.shape[1:])) for tensor in inputs)
-    said = one_line(f"{type(error).__name__}: {error}")
+    text = str(error)
+    if TORCHSCRIPT in text:  # What went wrong is at the end.
+        text = text.strip().rsplit("\n", 1)[-1].removeprefix(f"{type(error).__name__}: ")
+    said = one_line(f"{type(error).__name__}: {text}")
     helps = lacking(inputs[0], error)
     return f"model: fails for {rows} {inputs[0].dtype} row{'s' * (rows > 1)} of shape {shapes} ({said}){helps}"
 
