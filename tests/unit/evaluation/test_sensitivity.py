@@ -9,8 +9,8 @@ from captum.metrics import sensitivity_max
 
 from approxgrad import FiniteDifference, attribute
 from approxgrad.evaluation.sensitivity import drawn_moves, sensitivities, sensitivity_table
-from approxgrad.gradients.directional.budgeted_directions import Directions
 from approxgrad.gradients.difference import Difference
+from approxgrad.gradients.directional.budgeted_directions import Directions
 from approxgrad.gradients.published.sources import Sampling, Smoothing
 from approxgrad.gradients.source import Source, evaluated_source, exact_source
 from approxgrad.storage.attributions import write_attributions
@@ -153,7 +153,9 @@ def test_maps_at_moved_rows_are_those_that_the_cell_would_have_there(files, tmp_
         features = test.features + 0.7 * move.flatten().numpy()
         write_split(tmp_path / "moved.parquet", replace(test, features=features), {})
         there = given(files, method, SOURCES[name], **own) | {"test": tmp_path / "moved.parquet"}
-        changes.append(np.linalg.norm((attribute_cell(**there, samples=4)[0].attribution - cell.attribution[:4]), axis=1))
+        changes.append(
+            np.linalg.norm((attribute_cell(**there, samples=4)[0].attribution - cell.attribution[:4]), axis=1)
+        )
     expected = np.max(changes, axis=0) / np.linalg.norm(cell.attribution[:4], axis=1)
     assert (expected > 1e-3).all()
     # Moved rows are rounded once more here.
@@ -170,6 +172,8 @@ def test_other_draws_of_a_random_source_are_not_taken_for_a_change(files, tmp_pa
 
 def test_a_radius_that_rounding_swallows_is_refused(files, tmp_path):
     tiny = OPTIONS | {"radius": 1e-12}
-    with pytest.raises(ValueError, match=r"^faithfulness.sensitivity.radius: got 1e-12, which moves no feature of test"):
+    with pytest.raises(
+        ValueError, match=r"^faithfulness.sensitivity.radius: got 1e-12, which moves no feature of test"
+    ):
         measured(files, tmp_path, SALIENCY, SOURCES["exact"], tiny)
     assert measured(files, tmp_path, SALIENCY, SOURCES["in double precision"], tiny)[1]["radius"] == 1e-12

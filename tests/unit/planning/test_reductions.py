@@ -55,7 +55,8 @@ def test_what_faithfulness_costs_is_told_apart_from_the_maps():
     asked = job(HOUR, "saliency", forward=10**6, judges=True)
     lines = reductions(STUDY, table(asked))
     assert lines[1:] == [
-        "  faithfulness of saliency of resnet18 on digits: 60 min of 60 min; in proportion to samples of faithfulness (20)"
+        "  faithfulness of saliency of resnet18 on digits: 60 min of 60 min; in proportion to "
+        "samples of faithfulness (20)"
     ]
     config = STUDY.document | {"faithfulness": {"sensitivity": {"moves": 7}}}
     lines = reductions(Study(config), table(asked))

@@ -152,9 +152,18 @@ def test_the_largest_error_that_costs_no_faithfulness_is_told():
 def test_maps_that_move_more_with_the_input_are_not_told_as_less_faithful():
     keys = dict(zip(("dataset", "model", "method"), CNN, strict=True)) | {"dtype": "float32", "n": 20}
     asked = [
-        {"gradient": f"forward-h{error:g}", "measure": measure, "relative_error": error, "gain": gain, "verdict": verdict}
+        {
+            "gradient": f"forward-h{error:g}",
+            "measure": measure,
+            "relative_error": error,
+            "gain": gain,
+            "verdict": verdict,
+        }
         for error in (0.1, 1)
-        for measure, gain, verdict in (("deletion", 0.0, "open"), ("sensitivity", -0.2, "worse" if error == 1 else "open"))
+        for measure, gain, verdict in (
+            ("deletion", 0.0, "open"),
+            ("sensitivity", -0.2, "worse" if error == 1 else "open"),
+        )
     ]
     told = facts(rows(CNN, {0.1: 0.9, 1: 0.5}), faithfulness=pd.DataFrame(asked).assign(**keys))
     said = text(told, start)

@@ -30,10 +30,16 @@ OUTPUT = "units of the output"
 MEASURES = {
     own.name: own
     for own in (
-        Measure("deletion", "Deletion", "How far does the output fall as features go, the most important first?", OUTPUT, 1),
+        Measure(
+            "deletion", "Deletion", "How far does the output fall as features go, the most important first?", OUTPUT, 1
+        ),
         Measure("insertion", "Insertion", "How far does it rise as they come, the most important first?", OUTPUT, 1),
         Measure(
-            "infidelity", "Infidelity", "How badly does the map tell what small moves of the input do?", "squared units of the output", -1
+            "infidelity",
+            "Infidelity",
+            "How badly does the map tell what small moves of the input do?",
+            "squared units of the output",
+            -1,
         ),
     )
 }
@@ -57,7 +63,8 @@ def compare_faithfulness(
     Parameters
     ----------
     table : DataFrame
-        The columns :data:`NAMES` and :data:`approxgrad.evaluation.frames.SOURCE`, ``sample`` and those of :data:`EVERY` that were measured.
+        The columns :data:`NAMES` and :data:`approxgrad.evaluation.frames.SOURCE`, ``sample``, and those of
+        :data:`EVERY` that were measured.
     references : mapping
         Name of the source that others are compared with, by data set, model, method and precision.
     bootstrap : Bootstrap
@@ -94,7 +101,9 @@ def compare_faithfulness(
                     )
                     values.append(found.to_numpy())
                     gains.append(gain.to_numpy(float))
-    frame = pd.DataFrame(rows)
+    counts = dict.fromkeys(["n", "pairs", "more", "less"], int)
+    # Where all maps are zero there is no value.
+    frame = pd.DataFrame(rows, columns=[*NAMES, *SOURCE, "measure", *counts]).astype(counts)
     medians, gained = intervals(values, bootstrap), intervals(gains, bootstrap)
     frame = frame.assign(
         **{name: medians[f"median{end}"] for name, end in (("median", ""), ("low", "_low"), ("high", "_high"))},
@@ -125,7 +134,7 @@ def with_sensitivity(table: pd.DataFrame, paths: Sequence[str], moved: Sequence[
 
 
 def judged_sources(inputs: Mapping[str, Any], params: Mapping[str, Any], bootstrap: Bootstrap) -> pd.DataFrame:
-    """Return the table of :func:`compare_faithfulness` from files, with the median ``relative_error`` of each source."""
+    """Return the table of :func:`compare_faithfulness` from files, with the median ``relative_error`` of sources."""
     parts = [
         read_keyed(path, dataset=dataset, model=model, method=method)
         for path, (dataset, model, method) in zip(inputs["faithfulness"], params["comparisons"], strict=True)

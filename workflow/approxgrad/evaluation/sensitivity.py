@@ -119,8 +119,8 @@ def sensitivity_table(
     Returns
     -------
     pyarrow.Table, dict
-        The columns :data:`approxgrad.evaluation.frames.SOURCE`, ``sample`` and ``sensitivity``, null for a map of zeros;
-        and ``model_evaluations`` with where they were made.
+        The columns :data:`approxgrad.evaluation.frames.SOURCE`, ``sample`` and ``sensitivity``, null for a map of
+        zeros; and ``model_evaluations`` with where they were made.
 
     Raises
     ------

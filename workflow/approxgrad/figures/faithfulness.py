@@ -1,4 +1,4 @@
-"""Faithfulness against the error of the attributions: does a worse approximation make a worse explanation?"""
+"""Faithfulness against the error of the attributions: whether a worse approximation makes a worse explanation."""
 
 from __future__ import annotations
 
@@ -23,16 +23,25 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 LETTERS = 42  # in a line of a panel's title
-TAIL = 30  # How many times the typical gain the largest may be on a linear axis.
+TAIL = 10  # How many times the value of the reference a gain may be on a linear axis.
+ROOM = 0.05  # Share of that value that an axis shows at least, so that what hardly differs is not blown up.
+DECADE = 10  # Errors over more than that stand on a logarithmic axis.
+KEYS_IN_LINE = 3  # Families in a line of the legend.
+ROW = 0.17  # Inches of a line of the legend.
 OPEN = "white"
 NOTE = (
     "Mark: a gradient source; median over the n rows of what a row gains against the reference, so below the line an "
     "explanation is worse."
 )
 INTERVAL = "Bar: its {level:g} % interval."
-VERDICT = "Filled: better or worse by a sign test, adjusted for all sources and measures. White: no difference is shown."
-BENT = "Near zero the axis of {} is linear, beyond logarithmic."
+VERDICT = (
+    "Filled: better or worse by a sign test, adjusted for all sources and measures. White: open, as no difference is "
+    "shown."
+)
+BENT = "The axis of {} is linear up to the value of the reference, and logarithmic beyond."
 ZERO_ERROR = "Errors of zero stand at the left end."
+VERDICTS = ("worse", "better", "open")
+DIRECTION = "← worse      better →"
 UNDEFINED = "No measure is defined: all maps are zero."
 
 
@@ -104,27 +113,40 @@ def gains(table: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
     from approxgrad.evaluation.faithful_sources import EVERY
 
     compared = table[(table["verdict"] != "") & table["gain"].notna() & table["relative_error"].notna()]
+    places, logarithmic = _error_places(compared["relative_error"])
+    compared = compared.assign(place=places)
+    known = table[table["verdict"] == ""].groupby("measure")["median"].first()
     measures = [own for name, own in EVERY.items() if (compared["measure"] == name).any()]
     columns = 2 if len(measures) == 4 else max(1, min(COLUMNS, len(measures)))
     lines = max(1, -(-len(measures) // columns))
-    figure = style.new_figure(max(style.COLUMN_WIDTH, 0.3 + 2.3 * columns), 1.9 + 2.0 * lines)
+    named = style.present_families(compared, params["families"])
+    above = 0.1 + ROW * -(-len(named) // KEYS_IN_LINE)
+    figure = style.new_figure(max(style.COLUMN_WIDTH, 0.3 + 2.3 * columns), 1.4 + above + 2.0 * lines)
     # The legend has a row of its own, which the layout keeps clear of the title.
-    top, body = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.45, 2.0 * lines])[:, 0]
+    top, body = figure.subfigures(2, 1, squeeze=False, height_ratios=[above, 2.0 * lines])[:, 0]
     panels = body.subplots(lines, columns, sharex=True, squeeze=False)
-    bent = [own.label.lower() for axes, own in zip(panels.flat, measures, strict=False) if _panel(axes, own, table, params)]
-    zeros = _error_axis(panels[0, 0], compared)
+    bent = [
+        own.label.lower()
+        for axes, own in zip(panels.flat, measures, strict=False)
+        if _panel(axes, own, compared[compared["measure"] == own.name], known.get(own.name), params)
+    ]
+    if logarithmic:
+        panels[0, 0].set_xscale("log")
+    else:
+        panels[0, 0].update_datalim([(0, 0)], updatey=False)
+        panels[0, 0].locator_params(axis="x", nbins=4)
     for axes in panels[-1]:
         axes.set_xlabel("median relative L2 error")
     if measures:
-        _legend(top, compared, params["families"])
+        _legend(top, named, params["families"])
     else:
         panels[0, 0].text(0.5, 0.5, UNDEFINED, transform=panels[0, 0].transAxes, ha="center")
     told = {
         NOTE: len(measures) > 0,
         INTERVAL.format(level=100 * params["intervals"]["level"]): compared["gain_low"].notna().any(),
         VERDICT: len(measures) > 0,
-        BENT.format(" and ".join(bent)): bool(bent),
-        ZERO_ERROR: zeros,
+        BENT.format(" and ".join(filter(None, [", ".join(bent[:-1]), *bent[-1:]]))): bool(bent),
+        ZERO_ERROR: logarithmic and bool((compared["relative_error"] == 0).any()),
     }
     note = " ".join(words for words, present in told.items() if present)
     sizes = [style.sizes_in_words(compared["n"])] if measures else []
@@ -133,18 +155,16 @@ def gains(table: pd.DataFrame, params: Mapping[str, Any]) -> Drawing:
     return figure
 
 
-def _panel(axes: Axes, measure: Measure, table: pd.DataFrame, params: Mapping[str, Any]) -> bool:
-    """Draw the sources of one measure; return whether the axis is bent."""
-    own = table[table["measure"] == measure.name]
-    rows = own[(own["verdict"] != "") & own["gain"].notna() & own["relative_error"].notna()]
-    bent = _gain_axis(axes, rows)
+def _panel(axes: Axes, measure: Measure, rows: pd.DataFrame, value: float | None, params: Mapping[str, Any]) -> bool:
+    """Draw the sources of one measure, which has a value for the reference; return whether the axis is bent."""
+    bent = _gain_axis(axes, rows, value or 0.0)
     axes.axhline(0, color=style.NOTE_GREY, linewidth=0.8, zorder=0.9)
     for name in style.present_families(rows, params["families"]):
         looks, marks = params["families"][name], rows[rows["family"] == name]
         for shown, group in marks.groupby(marks["verdict"] != "open"):
             ends = [np.nan_to_num(np.abs(group[end] - group["gain"])) for end in ("gain_low", "gain_high")]
             axes.errorbar(
-                _places(group["relative_error"], rows["relative_error"]),
+                group["place"],
                 group["gain"],
                 yerr=ends,
                 linestyle="none",
@@ -156,47 +176,39 @@ def _panel(axes: Axes, measure: Measure, table: pd.DataFrame, params: Mapping[st
                 capsize=1.5,
             )
     told = rows["verdict"].value_counts()
-    counts = ", ".join(f"{word} {told[word]}" for word in ("worse", "better", "open") if word in told)
-    values = own.loc[own["verdict"] == "", "median"]
-    at = f" ({params['short']}: {values.iloc[0]:.3g})" if len(values) else ""
-    axes.set_title(f"{fill(measure.label + at, LETTERS)}\n{counts.replace('open', 'no difference shown')}")
-    axes.set_ylabel(f"gain ({measure.unit})")
+    counts = ", ".join(f"{told[verdict]} {verdict}" for verdict in VERDICTS if verdict in told)
+    at = "" if value is None else f" ({params['short']}: {value:.3g})".replace("-", "−")
+    axes.set_title(f"{fill(measure.label + at, LETTERS)}\n{counts}")
+    axes.set_ylabel(f"gain ({measure.unit})\n{DIRECTION}")
     axes.grid(axis="y")
     return bent
 
 
-def _gain_axis(axes: Axes, rows: pd.DataFrame) -> bool:
-    """Scale the axis of gains; return whether it is bent, because some are many times as large as most."""
-    sizes = np.abs(rows[["gain", "gain_low", "gain_high"]].to_numpy(float))
-    sizes = sizes[sizes > 0]
-    typical = float(np.median(np.abs(rows["gain"]))) if len(rows) else 0.0
-    typical = typical or (float(np.min(sizes)) if len(sizes) else 0.0)
-    if not len(sizes) or sizes.max() <= TAIL * typical:
-        return False
-    axes.set_yscale("symlog", linthresh=typical)
-    return True
+def _gain_axis(axes: Axes, rows: pd.DataFrame, value: float) -> bool:
+    """Scale the axis of gains; return whether it is bent, because some are many times the value of the reference."""
+    largest = np.nanmax(np.abs(rows[["gain", "gain_low", "gain_high"]].to_numpy(float)))
+    bent = bool(0 < TAIL * abs(value) < largest)
+    if bent:
+        axes.set_yscale("symlog", linthresh=abs(value))
+    axes.update_datalim([(0, -ROOM * value), (0, ROOM * value)], updatex=False)
+    return bent
 
 
-def _places(errors: pd.Series[float], every: pd.Series[float]) -> Any:
-    """Return where errors stand on a logarithmic axis: zeros below the smallest other one."""
-    positive = every[every > 0]
-    return np.maximum(errors, positive.min() / 3) if len(positive) else errors
+def _error_places(errors: pd.Series[float]) -> tuple[pd.Series[float], bool]:
+    """Return where errors stand, and whether on a logarithmic axis, on which zeros have a place below the others."""
+    positive = errors[errors > 0]
+    if not len(positive) or errors.max() <= DECADE * positive.min():
+        return errors, False
+    return errors.clip(lower=positive.min() / (1 + 2 * (errors == 0).any())), True
 
 
-def _error_axis(axes: Axes, rows: pd.DataFrame) -> bool:
-    """Make the axis of errors logarithmic if any is not zero; return whether some are."""
-    if (rows["relative_error"] > 0).any():
-        axes.set_xscale("log")
-    return bool((rows["relative_error"] == 0).any())
-
-
-def _legend(figure: Any, rows: pd.DataFrame, families: style.Families) -> None:
-    """Name the families, and what a filled mark says."""
+def _legend(figure: Any, names: Sequence[str], families: style.Families) -> None:
+    """Name the families that are drawn."""
     from matplotlib.lines import Line2D
 
     looks: dict[str, Any] = {"linestyle": "none", "markersize": 4.5}
-    named = {families[name]["label"]: families[name] for name in style.present_families(rows, families)}
     handles = [
-        Line2D([], [], color=own["colour"], marker=own["marker"], label=label, **looks) for label, own in named.items()
+        Line2D([], [], color=own["colour"], marker=own["marker"], label=own["label"], **looks)
+        for own in (families[name] for name in names)
     ]
-    figure.legend(handles=handles, loc="center", ncols=3, handlelength=1)
+    figure.legend(handles=handles, loc="center", ncols=KEYS_IN_LINE, handlelength=1)

@@ -113,8 +113,8 @@ def _judging(study: Study, inputs: Mapping[str, Inputs]) -> Iterator[Evaluation]
     for path, cell in moved_cells(study).items():
         samples, moves = min(asked.samples, cell.samples), 0 if asked.sensitivity is None else asked.sensitivity.moves
         each = _per_sample(study.method(cell.method), cell, inputs[cell.dataset])
-        count = None if each is None else samples * moves * each[1]
-        counts = (0, count) if cell.gradient.is_exact else (count, 0)
+        maps = None if each is None else samples * moves * each[1]
+        counts = (0, maps) if cell.gradient.is_exact else (maps, 0)
         keys = cell.dataset, cell.model, cell.method
         yield Evaluation(path, path, *keys, False, samples, *counts, judges=True)
 

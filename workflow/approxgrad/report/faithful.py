@@ -48,15 +48,12 @@ def faithful_in_short(facts: Facts) -> list[tuple[str, str]]:
             f"({who}, {gradient})."
         )
     if len(moved):
+        restless = int((moved["verdict"] == "worse").sum())
         text += (
-            f" If the input moves a little, the maps of {wording.share_of(_worse(moved), len(moved), 'source')} change by "
-            "a larger share of themselves than those of the reference."
+            f" If the input moves a little, the maps of {wording.share_of(restless, len(moved), 'source')} change by a "
+            "larger share of themselves than those of the reference."
         )
     return [("Faithfulness:", text)]
-
-
-def _worse(rows: pd.DataFrame) -> int:
-    return int((rows["verdict"] == "worse").sum())
 
 
 def faithfulness_table(facts: Facts) -> Table:

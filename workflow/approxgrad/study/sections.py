@@ -40,7 +40,9 @@ class Uncertainty(Description):
 class Sensitivity(Description):
     """How much maps change with the input: each is computed again at moved inputs, with its own method and source."""
 
-    moves: Annotated[Integer, option("Moves of each input, drawn from the ball; each costs a map.", ge=1, le=10000)] = 10
+    moves: Annotated[Integer, option("Moves of each input, drawn from the ball; each costs a map.", ge=1, le=10000)] = (
+        10
+    )
     radius: Annotated[
         Number, option("By how much a feature is moved at most, in units of the model's inputs; uniform.", gt=0)
     ] = 0.02
