@@ -114,9 +114,9 @@ def _judging(study: Study, inputs: Mapping[str, Inputs]) -> Iterator[Evaluation]
         samples, moves = min(asked.samples, cell.samples), 0 if asked.sensitivity is None else asked.sensitivity.moves
         each = _per_sample(study.method(cell.method), cell, inputs[cell.dataset])
         maps = None if each is None else samples * moves * each[1]
-        counts = (0, maps) if cell.gradient.is_exact else (maps, 0)
+        forward, exact = (0, maps) if cell.gradient.is_exact else (maps, 0)
         keys = cell.dataset, cell.model, cell.method
-        yield Evaluation(path, path, *keys, False, samples, *counts, judges=True)
+        yield Evaluation(path, path, *keys, False, samples, forward, exact, judges=True)
 
 
 def _evaluations(method: Method, cell: Cell, inputs: Inputs, shard: Shard) -> int | None:
