@@ -1,5 +1,5 @@
-from approxgrad.evaluation.files import FAITHFULNESS, SENSITIVITY
-from approxgrad.study.judged import judged_cells, judged_references, moved_cells
+from approxgrad.evaluation.files import FAITHFULNESS
+from approxgrad.study.judged import SENSITIVITY, judged_cells, judged_references, moved_cells
 from approxgrad.study.needs import choice_path, evaluation_options, needs_training_rows, spectrum_path
 
 # The part of the configuration about sensitivity, which no number of the other measures depends on.

@@ -20,9 +20,6 @@ ERROR_PARTS = "results/error_parts/dataset={dataset}/model={model}/part-0.parque
 FAITHFULNESS = "results/faithfulness/dataset={dataset}/model={model}/method={method}/part-0.parquet"
 """Faithfulness of the maps of every sample of a data set, model and method."""
 
-SENSITIVITY = "results/sensitivity/dataset={dataset}/model={model}/method={method}/gradient={gradient}/part-0.parquet"
-"""Sensitivity of the maps of a cell."""
-
 TEST_MEASURES = "results/test_metrics/dataset={dataset}/model={model}/part-0.parquet"
 """Path of the measures of a model on the test rows."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from approxgrad.evaluation.files import SENSITIVITY
-
 if TYPE_CHECKING:
     from approxgrad.methods.method import Method
     from approxgrad.study.grid import Cell
     from approxgrad.study.sections import Faithfulness
     from approxgrad.study.study import Names, Study
+
+SENSITIVITY = "results/sensitivity/dataset={dataset}/model={model}/method={method}/gradient={gradient}/part-0.parquet"
+"""Path of the sensitivity of the maps of a cell."""
 
 
 def judged_cells(study: Study, names: Names) -> dict[str, Cell]:
