@@ -36,6 +36,12 @@ OTHERS = {
     "(the sum minus the change of the output), `relative_residual`",
     "`results/error_parts/`": "a `part` of the error at a setting: `error` (median), quartiles, `n` samples, and "
     "`unrounded`, the family that splits it",
+    "`results/faithfulness/`": "a source and sample: `deletion` and `insertion` (areas, units of the output) and "
+    "`infidelity` (their square), null where undefined",
+    "`results/sensitivity/`": "a sample of a source: `sensitivity`, the largest change of the map over its size, null "
+    "for a map of zeros",
+    "`results/summary/faithfulness`": "a `measure` of a source: `median`, `gain` over the reference, their "
+    "intervals, `relative_error`, `p_value`, `p_adjusted`, `verdict`",
     "`results/published/files`": "a file of maps that others cached: `used` or left out, `n` maps, `size` (median "
     "over them of the largest absolute exact value), `ratio` to the usual size, `remark`",
     "`results/test_metrics/`, `results/summary/models`": "a measure of a model on test rows: `metric`, `value`, `n`",

@@ -68,10 +68,25 @@ def work(study: Study) -> dict[str, list[tuple[str, ...]]]:
         "plot_twins": _twins(study),
         "plot_budget": study.budgeted,
         "choose_sources": [()] if study.budgeted else [],
+        **_faithful(study),
         "plot_learning_curves": trained,
         **{rule: [()] for rule in (*ONCE, *PAGES)},
     }
     return {rule: jobs for rule, jobs in found.items() if jobs}
+
+
+def _faithful(study: Study) -> dict[str, list[tuple[str, ...]]]:
+    """Return the jobs that ask a model about maps, where the configuration has them asked."""
+    asked = study.config.faithfulness
+    if asked is None:
+        return {}
+    moved = study.cells if asked.sensitivity else []
+    return {
+        "evaluate_faithfulness": study.comparisons,
+        "evaluate_sensitivity": [tuple(cell.keys.values()) for cell in moved],
+        "compare_faithfulness": [()],
+        "plot_faithfulness": study.comparisons,
+    }
 
 
 def counts(study: Study) -> dict[str, int]:

@@ -109,7 +109,7 @@ def test_the_profile_of_the_queue_knows_every_rule_that_is_sent_there(work):
     assert profile["set-resources"].keys() == queued
     assert queued - profile["groups"].keys() == {
         *("train_model", "load_model", "measure_model", "gather_shards", "gather_gradients"),
-        *("make_model_onnx", "make_model_skops", "evaluate_faithfulness"),
+        *("make_model_onnx", "make_model_skops", "evaluate_faithfulness", "evaluate_sensitivity"),
     }
     assert set(profile["groups"].values()) == profile["group-components"].keys()
     # A group must be able to hold the largest of its jobs, when it is repeated as well.

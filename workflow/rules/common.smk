@@ -251,11 +251,3 @@ def true_modules(wildcards):
 
 def faithful_modules(wildcards):
     return [METHODS.module(study.method(wildcards.method).name), *kind_modules(wildcards.model)]
-
-
-# What the maps of a comparison are compared with, in each precision, as the tables of faithfulness name it.
-def faithful_references():
-    for names in study.comparisons:
-        twin = study.twin(names[1])
-        for cell in study.references(*names):
-            yield [*names, cell.gradient.dtype, cell.gradient.name + (f" of {twin}" if twin else "")]

@@ -1,6 +1,5 @@
 from approxgrad.evaluation.files import (
     ERROR_PARTS,
-    FAITHFULNESS,
     METRIC_TABLE,
     PUBLISHED_FILES,
     PUBLISHED_METRICS,
@@ -114,53 +113,6 @@ use rule evaluate as evaluate_published with:
         versions=versions("evaluate.py", "approxgrad.evaluation.metric_tables"),
 
 
-rule evaluate_faithfulness:
-    """Ask the model how faithful the maps of a method are."""
-    input:
-        weights=lambda wildcards: weights_of(wildcards.dataset, wildcards.model),
-        test=rules.prepare_data.output.test,
-        training=rules.prepare_data.output.train,
-        exact=lambda wildcards: [
-            cell.path for cell in study.references(wildcards.dataset, wildcards.model, wildcards.method)
-        ],
-        approximated=lambda wildcards: [
-            cell.path for cell in study.approximated(wildcards.dataset, wildcards.model, wildcards.method)
-        ],
-        factory=own(lambda wildcards: readable_factory(study, wildcards.model)),
-        extensions=lambda wildcards: extension_files(study, faithful_modules(wildcards)),
-        code=lambda wildcards: code("evaluate_faithfulness.py", *faithful_modules(wildcards)),
-    output:
-        faithfulness=FAITHFULNESS,
-    log:
-        "logs/evaluate_faithfulness/{dataset}/{model}/{method}.log",
-    benchmark:
-        "benchmarks/evaluate_faithfulness/{dataset}/{model}/{method}.tsv"
-    conda:
-        "../../envs/approxgrad.yaml"
-    threads: study.config.threads
-    resources:
-        mem_mb=4000,
-        runtime=240,
-        gpu=GPU,
-    params:
-        model=lambda wildcards: model_entry(wildcards.model),
-        method=lambda wildcards: study.method(wildcards.method).entry,
-        options=written(study.config.faithfulness) if study.config.faithfulness else {},
-        twin=lambda wildcards: study.twin(wildcards.model) or "",
-        batch_size=lambda wildcards: study.model(wildcards.model).batch_size,
-        seed=lambda wildcards: derive_seed(study.config.seed, "faithfulness", wildcards.dataset),
-        device=study.config.device,
-        threads=study.config.threads,
-        states=lambda wildcards: states(
-            study.opened_files(wildcards.model) + extension_files(study, faithful_modules(wildcards))
-        ),
-        versions=lambda wildcards: versions(
-            "evaluate_faithfulness.py", *faithful_modules(wildcards), model=wildcards.model
-        ),
-    script:
-        "../scripts/evaluate_faithfulness.py"
-
-
 METRIC_FILES = [
     METRIC_TABLE.format(dataset=dataset, model=model, method=method) for dataset, model, method in study.comparisons
 ]
@@ -179,13 +131,6 @@ TRAINED = [
     for dataset, model, method in study.comparisons
     if study.repeats.get(model, model) in study.repeats.values()
 ]
-
-FAITHFUL = [
-    FAITHFULNESS.format(dataset=dataset, model=model, method=method)
-    for dataset, model, method in study.comparisons
-    if study.config.faithfulness
-]
-
 
 CACHED_FILES = described_files(study)
 
@@ -247,12 +192,13 @@ TABLES = {
                 "faithfulness",
                 "results/summary/faithfulness",
                 "approxgrad.evaluation.faithful_sources:faithful_sources_table",
-                {"faithfulness": FAITHFUL, "metrics": METRIC_FILES},
+                {"faithfulness": FAITHFUL, "metrics": METRIC_FILES} | SENSITIVITY_FILES,
                 INTERVALS
                 | {
                     "comparisons": study.comparisons,
-                    "references": list(faithful_references()),
-                },
+                    "references": [own for names in study.comparisons for own in judged_references(study, names)],
+                }
+                | SENSITIVITY_NAMES,
             )
         }
         if FAITHFUL
@@ -366,6 +312,8 @@ rule metrics:
         rules.summarise.output,
         rules.compare_sources.output,
         OVER_TRAININGS,
+        FAITHFUL,
+        SENSITIVITY_FILES.get("sensitivity", []),
         COMPARED_FAITHFULNESS,
         rules.tabulate_ranges.output,
         rules.recommend_steps.output,

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
-from approxgrad.evaluation.faithful_sources import MEASURES, compare_faithfulness
+from approxgrad.evaluation.faithful_sources import MEASURES, compare_faithfulness, judged_sources
 from approxgrad.evaluation.faithfulness import areas, curves, infidelities
 from approxgrad.evaluation.uncertainty import Bootstrap
+from approxgrad.storage.tables import write_table
 from figure_data import described
 
 WEIGHTS = torch.tensor([4.0, -2.0, 1.0, 0.5, -0.25])
@@ -106,3 +108,52 @@ def test_a_measure_without_values_is_left_out():
     values = table({("exact", None): np.ones(8), ("forward", 1.0): np.ones(8)}).assign(infidelity=np.nan)
     found = compare_faithfulness(values, {("d", "m", "a", "float32"): "exact"}, Bootstrap(0, resamples=200))
     assert set(found["measure"]) == {"deletion", "insertion"}
+
+
+def test_maps_of_zeros_alone_leave_nothing_to_compare():
+    values = table({("exact", None): np.full(8, np.nan), ("forward", 1.0): np.full(8, np.nan)})
+    found = compare_faithfulness(values, {("d", "m", "a", "float32"): "exact"}, Bootstrap(0, resamples=200))
+    assert found.empty
+    assert {"measure", "gain", "gain_low", "median", "n", "p_adjusted", "verdict"} <= set(found.columns)
+
+
+def stored(path, frame):
+    write_table(path, pa.Table.from_pandas(frame, preserve_index=False), {})
+    return str(path)
+
+
+def test_sensitivity_is_compared_under_the_name_that_a_source_has_in_the_comparison(tmp_path):
+    names = ["d", "m", "a"]
+    rows = table({("exact", None): np.ones(8), ("forward", 1.0): np.ones(8)}).drop(
+        columns=["dataset", "model", "method"]
+    )
+    told = rows["gradient"].replace({"exact": "exact of twin"})
+    errors = rows[rows["gradient"] != "exact"].assign(reference="exact of twin", relative_error=0.25)
+    sensitive = {"exact": np.arange(8) + 1.0, "forward-h1": 3 * np.arange(8) + 3.0}
+    files = {
+        name: stored(
+            tmp_path / f"{name}.parquet",
+            # In another order than the other measures.
+            rows[rows["gradient"] == name].assign(sensitivity=own)[["gradient", "sample", "sensitivity"]].iloc[::-1],
+        )
+        for name, own in sensitive.items()
+    }
+    inputs = {
+        "faithfulness": [stored(tmp_path / "faithfulness.parquet", rows.assign(gradient=told))],
+        "metrics": [stored(tmp_path / "metrics.parquet", errors)],
+    }
+    params = {"comparisons": [names], "references": [[*names, "float32", "exact of twin"]]}
+    without = judged_sources(inputs, params, Bootstrap(0, resamples=200))
+    assert set(without["measure"]) == set(MEASURES)
+    moved = {"moved": [[*names, "exact of twin"], [*names, "forward-h1"]]}
+    found = judged_sources(inputs | {"sensitivity": list(files.values())}, params | moved, Bootstrap(0, resamples=200))
+    own = found[found["measure"] == "sensitivity"].set_index("gradient")
+    assert own.loc["exact of twin", "median"] == 4.5
+    # Row by row, and more of it is worse.
+    assert own.loc["forward-h1", "gain"] == pytest.approx(-9)
+    assert own.loc["forward-h1", "verdict"] == "worse"
+    assert own.loc["forward-h1", "relative_error"] == 0.25
+    columns = ["gradient", "measure", "median", "gain", "gain_low"]
+    pd.testing.assert_frame_equal(
+        found.loc[found["measure"] != "sensitivity", columns].reset_index(drop=True), without[columns]
+    )

@@ -15,15 +15,17 @@ STUDY = Study(yaml.safe_load((Path(__file__).resolve().parents[3] / "config" / "
 HOUR = 3600.0
 
 
-def job(seconds, task, number=1, *, model="resnet18", forward=1000, left=True, chooses=False):
+def job(seconds, task, number=1, *, model="resnet18", forward=1000, left=True, chooses=False, judges=False):
     path = f"results/attributions/dataset=digits/model={model}/{task}/{number}"
     named = {"dataset": "digits", "model": model, "task": task, "chooses": chooses, "whole": path}
+    named["judges"] = judges
     counts = {"samples": 20.0, "forward": float(forward), "exact": 0.0}
     return {"path": path, "rule": "attribute", "left": left, "seconds": seconds, "busy": seconds} | named | counts
 
 
 def other(seconds, rule, path):
-    return {"path": path, "rule": rule, "left": True, "seconds": seconds, "busy": 0.0, "chooses": math.nan}
+    unknown = {"chooses": math.nan, "judges": math.nan}
+    return {"path": path, "rule": rule, "left": True, "seconds": seconds, "busy": 0.0} | unknown
 
 
 def table(*jobs):
@@ -47,6 +49,18 @@ def test_what_is_done_or_of_unknown_time_is_not_named():
     lines = reductions(STUDY, table(done, unknown, job(HOUR, "gradient", model="cnn")))
     assert lines[1:] == ["  gradients of cnn on digits: 60 min of 60 min; in proportion to samples (20)"]
     assert reductions(STUDY, table(done)) == []
+
+
+def test_what_faithfulness_costs_is_told_apart_from_the_maps():
+    asked = job(HOUR, "saliency", forward=10**6, judges=True)
+    lines = reductions(STUDY, table(asked))
+    assert lines[1:] == [
+        "  faithfulness of saliency of resnet18 on digits: 60 min of 60 min; in proportion to "
+        "samples of faithfulness (20)"
+    ]
+    config = STUDY.document | {"faithfulness": {"sensitivity": {"moves": 7}}}
+    lines = reductions(Study(config), table(asked))
+    assert lines[1].endswith("in proportion to samples of faithfulness (20), sensitivity.moves (7)")
 
 
 def test_many_small_jobs_and_chosen_steps_have_words_of_their_own():

@@ -123,6 +123,32 @@ def test_a_chosen_step_costs_a_choice_and_an_attribution():
     assert unknown["inputs"] == pytest.approx((1, np.nan, 0, np.nan), nan_ok=True)
 
 
+def test_faithfulness_costs_evaluations_of_maps_and_sensitivity_the_maps_again():
+    asked = {"samples": 4, "steps": 10, "perturbations": 30}
+    methods = ["saliency", "input_x_gradient", "integrated_gradients_published_mean"]
+    without = table(study(methods))
+    assert not without["judges"].any()
+    plain = table(study(methods, config={"faithfulness": asked}))
+    # The exact gradient and two steps; a curve of 11 points has two ends, and infidelity needs maps with signs.
+    curves, noise = 3 * 4 * 2 * 11, 3 * 4 * 31
+    assert tasks(plain[plain["judges"]]) == {
+        "saliency": (1, curves, 0, pytest.approx(curves / 100)),
+        "input_x_gradient": (1, curves + noise, 0, pytest.approx((curves + noise) / 100)),
+        "integrated_gradients_published_mean": (1, curves + noise, 0, pytest.approx((curves + noise) / 100)),
+    }
+    assert tasks(plain[~plain["judges"]]) == tasks(without)
+    moved = table(study(methods, config={"faithfulness": asked | {"sensitivity": {"moves": 3}}}))
+    own = moved[moved["path"].str.startswith("results/sensitivity/")]
+    # Methods that share a gradient do not share it at moved rows, and 12 baseline values cost 12 more at each point.
+    maps = 4 * 3
+    assert {task: counts[:3] for task, counts in tasks(own).items()} == {
+        "saliency": (3, 2 * maps * 13, maps),
+        "input_x_gradient": (3, 2 * maps * 13, maps),
+        "integrated_gradients_published_mean": (2, 2 * maps * 50 * 24, 0),
+        "integrated_gradients_mean": (1, 0, maps * 50),
+    }
+
+
 def test_a_choice_is_made_in_the_precision_of_its_cells():
     single, double = (chosen(study(steps=["auto"], dtypes=[dtype]))["inputs"][1] for dtype in ("float32", "float64"))
     assert double == most_evaluations(torch.float64, "forward", 12, 10) != single
@@ -279,6 +305,20 @@ def test_the_text_has_the_totals_of_the_study(machine, monkeypatch):
     assert re.search(r"^synthetic_linear +mlp +saliency +3 +3 +10 +0 +0 +0\.0 s$", text, re.MULTILINE)
     assert re.search(r"^train_model +1 +1 +4 min +4 min$", text, re.MULTILINE)
     assert "The times are estimates" in text
+
+
+@pytest.mark.usefixtures("nowhere", "machine")
+def test_the_text_tells_faithfulness_from_attributions(monkeypatch):
+    asked = study(config={"faithfulness": {"samples": 4, "sensitivity": {"moves": 3}}})
+    judging = [job.path for job in evaluations(asked, INPUTS) if job.judges]
+    listed = [*files(asked), *(OutputFile(path, "attribute", True, True) for path in judging)]
+    text = described(planned(asked, monkeypatch, listed), cores=1)
+    assert "out of date" not in text
+    heading, _, line = text.partition("Faithfulness (time")[2].splitlines()[:3]
+    assert "alone" in heading
+    # 504 for curves, 312 for maps at moved rows, and 12 exact ones.
+    assert re.match(r"^synthetic_linear +mlp +saliency +4 +4 +4 +816 +12 +9\.4 s$", line)
+    assert re.search(r"^synthetic_linear +mlp +gradient +3 +3 +10 +260 +10 +3\.6 s$", text, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("nowhere", "machine")

@@ -143,5 +143,30 @@ def test_the_largest_error_that_costs_no_faithfulness_is_told():
     assert "less faithful" not in text(few)
     assert "for which no loss is shown is 19 % (Saliency of the CNN on digits, forward-h0.1)." in said
     first, second = table(told, "Faithfulness")
-    assert (first["source"], first["deletion"], first["infidelity"]) == ("forward-h0.1", "−0.0100 (open)", "")
+    assert (first["source"], first["deletion"]) == ("forward-h0.1", "−0.0100 (open)")
+    assert not {"infidelity", "sensitivity"} & first.keys()
     assert second["insertion"] == "−0.400 (worse)"
+    assert "moves a little" not in said
+
+
+def test_maps_that_move_more_with_the_input_are_not_told_as_less_faithful():
+    keys = dict(zip(("dataset", "model", "method"), CNN, strict=True)) | {"dtype": "float32", "n": 20}
+    asked = [
+        {
+            "gradient": f"forward-h{error:g}",
+            "measure": measure,
+            "relative_error": error,
+            "gain": gain,
+            "verdict": verdict,
+        }
+        for error in (0.1, 1)
+        for measure, gain, verdict in (
+            ("deletion", 0.0, "open"),
+            ("sensitivity", -0.2, "worse" if error == 1 else "open"),
+        )
+    ]
+    told = facts(rows(CNN, {0.1: 0.9, 1: 0.5}), faithfulness=pd.DataFrame(asked).assign(**keys))
+    said = text(told, start)
+    assert "the maps of none of 2 sources are less faithful" in said
+    assert "the maps of 1 of 2 sources change by a larger share of themselves than those of the reference." in said
+    assert [row["sensitivity"] for row in table(told, "Faithfulness")] == ["−0.200 (open)", "−0.200 (worse)"]

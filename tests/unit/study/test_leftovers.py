@@ -16,9 +16,10 @@ CELL = "results/attributions/dataset=d/model=m/method=ig/gradient={}/part-0.parq
 SHARD = "results/shards/attributions/dataset=d/model=m/method=ig/gradient=forward-h1/shard-{}.parquet"
 SHARED = "results/gradients/dataset=d/model=m/samples=5/gradient=exact/part-0.parquet"
 STEP = "results/steps/dataset=d/model=m/points=inputs/gradient=forward-auto/part-0.parquet"
+MOVED = "results/sensitivity/dataset=d/model=m/method=ig/gradient={}/part-0.parquet"
 SPECTRUM = "results/spectra/dataset=d/model=m/gradient=cosine-pilots5/part-0.parquet"
 MADE = [
-    *(CELL.format("forward-h1"), SHARD.format("1-of-2"), SHARED, STEP, SPECTRUM),
+    *(CELL.format("forward-h1"), SHARD.format("1-of-2"), SHARED, STEP, SPECTRUM, MOVED.format("forward-h1")),
     *("results/metrics/dataset=d/model=m/method=ig/part-0.parquet", "results/figures/dataset=d/model=m/anatomy.svg"),
     "results/faithfulness/dataset=d/model=m/method=ig/part-0.parquet",
     "results/summary/summary.csv",
@@ -28,7 +29,7 @@ MADE = [
 ]
 OTHER = [
     *(CELL.format("forward-h2"), SHARD.format("1-of-3"), SHARED.replace("=5", "=6"), STEP.replace("inputs", "path")),
-    SPECTRUM.replace("pilots5", "pilots2"),
+    *(SPECTRUM.replace("pilots5", "pilots2"), MOVED.format("forward-h2")),
     "results/faithfulness/dataset=d/model=m/method=old/part-0.parquet",
     *("results/metrics/dataset=d/model=m/method=old/part-0.parquet", "results/figures/dataset=old/model=m/anatomy.svg"),
     *(
@@ -59,6 +60,8 @@ def study(tmp_path, monkeypatch):
     for path in map(Path, [*MADE, *OTHER, *OWN]):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(str(path))
+    keys = {"dataset": "d", "model": "m", "method": "ig", "gradient": "forward-h1"}
+    moved = SimpleNamespace(keys=keys, gradient=SimpleNamespace(name="forward-h1"))
     cut = cell(CELL.format("forward-h1"), SHARD.format("1-of-2"), SHARD.format("2-of-2"))
     kind = SimpleNamespace(sources=lambda name: ["data/source/test.parquet"])
     return SimpleNamespace(
@@ -70,6 +73,9 @@ def study(tmp_path, monkeypatch):
             "spectra": {SPECTRUM: None},
         },
         **{"datasets": ["d"], "models": [("d", "m")], "comparisons": [("d", "m", "ig")], "dataset": lambda name: kind},
+        config=SimpleNamespace(faithfulness=SimpleNamespace(sensitivity=True)),
+        references=lambda *names: [],
+        approximated=lambda *names: [moved],
         twin=lambda model: "twin",
         model_file=lambda dataset, model: f"results/models/dataset={dataset}/model={model}/model.onnx",
     )
@@ -84,7 +90,7 @@ def test_just_the_files_of_other_configurations_are_found_and_removed(study):
     assert [path.as_posix() for path in found] == sorted(OTHER)
     counts = remove(found)
     assert counts == {"results/attributions": 1, "results/figures": 3, "results/gradients": 1, "results/metrics": 1} | {
-        f"results/{name}": 1 for name in ("faithfulness", "shards", "spectra", "steps", "test_metrics")
+        f"results/{name}": 1 for name in ("faithfulness", "sensitivity", "shards", "spectra", "steps", "test_metrics")
     } | {"results/models": 3}
     assert files() == {*MADE, *OWN}
     assert not Path("results/test_metrics").exists()

@@ -185,6 +185,7 @@ FIGURES: Registry[type[Figure]] = Registry(
         "anatomy": "anatomy",
         "twins": "twins",
         "budget": "budget",
+        "faithfulness": "faithfulness",
         "learning_curves": "learning_curves",
         "published": "published",
         "thesis_maps": "thesis_maps",

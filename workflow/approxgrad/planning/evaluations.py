@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from approxgrad.evaluation.files import FAITHFULNESS
 from approxgrad.storage.splits import read_mean_input
 from approxgrad.storage.table_file import TableFile
+from approxgrad.study.judged import evaluations_of_map, judged_cells, moved_cells
 from approxgrad.study.shards import Shard, shard_blocks
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A job that attributes, computes a shared gradient, or chooses a setting."""
+    """A job that attributes, computes a shared gradient, chooses a setting, or asks how faithful maps are."""
 
     path: str  # the file that it writes
     whole: str  # the file in which its shards are gathered
@@ -53,6 +55,7 @@ class Evaluation:
     samples: int  # test rows of the whole
     forward: int | None  # evaluations of the model; None if not known yet
     exact: int | None  # forward passes with a backward pass
+    judges: bool = False  # whether it asks how faithful the maps of the method are
 
 
 def known_inputs(study: Study, dataset: str) -> Inputs:
@@ -73,7 +76,7 @@ def known_inputs(study: Study, dataset: str) -> Inputs:
 
 
 def evaluations(study: Study, inputs: Mapping[str, Inputs]) -> list[Evaluation]:
-    """Return the jobs that evaluate models: shared gradients, attributions, and choices of settings.
+    """Return the jobs that evaluate models: shared gradients, attributions, choices of settings, and faithfulness.
 
     An attribution that is derived from a shared gradient counts 0 evaluations, a choice the most that it may take.
     """
@@ -94,18 +97,44 @@ def evaluations(study: Study, inputs: Mapping[str, Inputs]) -> list[Evaluation]:
         count = _most_evaluations(choice, inputs[choice.dataset].features)
         keys = choice.dataset, choice.model, choice.points
         found.append(Evaluation(path, path, *keys, True, choice.samples, count, 0))
-    return found
+    return [*found, *_judging(study, inputs)]
+
+
+def _judging(study: Study, inputs: Mapping[str, Inputs]) -> Iterator[Evaluation]:
+    """Yield the jobs that ask a model about maps, and those that compute maps again at moved inputs."""
+    asked = study.config.faithfulness
+    if asked is None:
+        return
+    for names in study.comparisons:
+        rows = [min(asked.samples, cell.samples) for cell in judged_cells(study, names).values()]
+        path = FAITHFULNESS.format(dataset=names[0], model=names[1], method=names[2])
+        count = sum(rows) * evaluations_of_map(asked, study.method(names[2]))
+        yield Evaluation(path, path, *names, False, max(rows), count, 0, judges=True)
+    for path, cell in moved_cells(study).items():
+        samples, moves = min(asked.samples, cell.samples), 0 if asked.sensitivity is None else asked.sensitivity.moves
+        each = _per_sample(study.method(cell.method), cell, inputs[cell.dataset])
+        maps = None if each is None else samples * moves * each[1]
+        forward, exact = (0, maps) if cell.gradient.is_exact else (maps, 0)
+        keys = cell.dataset, cell.model, cell.method
+        yield Evaluation(path, path, *keys, False, samples, forward, exact, judges=True)
 
 
 def _evaluations(method: Method, cell: Cell, inputs: Inputs, shard: Shard) -> int | None:
+    each = _per_sample(method, cell, inputs)
+    if each is None:
+        return None
+    # Shards are cut by a cost that does not depend on the values of the baseline.
+    blocks = shard_blocks(cell.samples, each[0], shard)
+    return sum(block.stop - block.start for block in blocks) * each[1]
+
+
+def _per_sample(method: Method, cell: Cell, inputs: Inputs) -> tuple[int, int] | None:
+    """Return the evaluations for a map, for a baseline of one value and for its own; None if not known yet."""
     shape = (1,) if cell.gradient.is_exact else inputs.shape  # the cost of an exact gradient does not depend on it
     values = _baseline_values(getattr(method, "baseline", "zero"), inputs)
     if shape is None or values is None:
         return None
-    # Shards are cut by a cost that does not depend on the values of the baseline.
-    blocks = shard_blocks(cell.samples, method.evaluations(cell.gradient, shape), shard)
-    samples = sum(block.stop - block.start for block in blocks)
-    return samples * method.evaluations(cell.gradient, shape, values)
+    return method.evaluations(cell.gradient, shape), method.evaluations(cell.gradient, shape, values)
 
 
 def _baseline_values(baseline: Any, inputs: Inputs) -> int | None:

@@ -74,7 +74,7 @@ def make_plan(study: Study, snakefile: str, model_rules: Collection[str], output
     else:
         files = one_per_job(listed, outputs)
         overhead = measure_job()
-        attributions = {job.whole for job in counted if not job.chooses}
+        attributions = {job.whole for job in counted if not job.chooses and not job.judges}
         outdated = sum(file.there and file.pending for file in listed if file.path in attributions)
         if outdated:
             remarks.append(
@@ -135,9 +135,13 @@ def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, re
 def described(plan: Plan, cores: int) -> str:
     """Return the text of a plan for this number of cores: attributions, jobs, remarks and totals."""
     jobs, chooses = plan.jobs, plan.jobs["chooses"]
-    text = ["Attributions (time: of the model's evaluations alone)", *_evaluations("method", jobs[chooses.eq(False)])]
+    judges = jobs["judges"].eq(True)
+    attributions = jobs[chooses.eq(False) & ~judges]
+    text = ["Attributions (time: of the model's evaluations alone)", *_evaluations("method", attributions)]
     if chooses.eq(True).any():
         text += ["", "Chosen settings (evaluations and time: at most)", *_evaluations("points", jobs[chooses.eq(True)])]
+    if judges.any():
+        text += ["", "Faithfulness (time: of the model's evaluations alone)", *_evaluations("method", jobs[judges])]
     if plan.listed:
         rows = [
             [str(rule), f"{len(own):,}", f"{own['left'].sum():,}", _time(own), _time(own[own["left"]])]

@@ -53,7 +53,8 @@ def _parts(jobs: pd.DataFrame) -> pd.Series[str]:
     def part(row: Any) -> str:
         if isinstance(row["task"], str):
             named = {GRADIENT: "gradients", PILOTS: "pilots"}.get(row["task"], row["task"])
-            return f"{'steps chosen for ' if row['chooses'] else ''}{named} of {row['model']} on {row['dataset']}"
+            work = "steps chosen for " if row["chooses"] else "faithfulness of " if row["judges"] else ""
+            return f"{work}{named} of {row['model']} on {row['dataset']}"
         keys = dict(own.split("=", 1) for own in row["path"].split("/") if "=" in own)
         return " ".join([row["rule"], *(f"{keys['model']} on {keys['dataset']}" if "model" in keys else "",)]).strip()
 
@@ -70,7 +71,12 @@ def _levers(study: Study, jobs: pd.DataFrame) -> list[str]:
         if first["rule"] == "train_model" and training is not None:
             return [f"epochs ({training.epochs})", "rows of training"]
         return [f"their number ({len(jobs):,} jobs)"]
-    levers = [f"samples ({int(jobs['samples'].max()):,})"]
+    rows = int(jobs["samples"].max())
+    if first["judges"]:
+        own = study.config.faithfulness
+        moves = [] if own is None or own.sensitivity is None else [f"sensitivity.moves ({own.sensitivity.moves:,})"]
+        return [f"samples of faithfulness ({rows:,})", *moves]
+    levers = [f"samples ({rows:,})"]
     if steps := _steps(study, first["task"]):
         levers.append(f"n_steps ({steps})")
     sources = len(set(jobs["whole"])) if jobs["forward"].sum() else 0
@@ -84,6 +90,8 @@ def _steps(study: Study, task: str) -> int:
 
 def _is_dense(study: Study, jobs: pd.DataFrame) -> bool:
     """Return whether jobs evaluate a model many times for one gradient."""
+    if jobs["judges"].eq(True).any():
+        return False
     gradients = jobs["samples"] * [max(1, _steps(study, task)) for task in jobs["task"]]
     count = (jobs["forward"] / gradients).max()
     return bool(not math.isnan(count) and count >= MANY_FEATURES)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from approxgrad.evaluation.faithful_sources import MEASURES, NAMES
+from approxgrad.evaluation.faithful_sources import EVERY, MEASURES, NAMES, SENSITIVITY
 from approxgrad.evaluation.uncertainty import FEWEST
 from approxgrad.report import wording
 from approxgrad.report.findings import Facts
@@ -26,9 +26,10 @@ def _compared(facts: Facts) -> pd.DataFrame:
 
 def faithful_in_short(facts: Facts) -> list[tuple[str, str]]:
     """Return a point that says how often an approximated map is less faithful, and the largest error that does not."""
-    rows = _compared(facts)
-    if rows.empty:
+    every = _compared(facts)
+    if every.empty:
         return []
+    rows, moved = (every[every["measure"].isin(own)] for own in (MEASURES, [SENSITIVITY.name]))
     sources = rows.groupby([*NAMES, "gradient"], sort=False, observed=True)
     worse = sources["verdict"].agg(lambda found: bool((found == "worse").any()))
     errors = sources["relative_error"].first()
@@ -46,6 +47,12 @@ def faithful_in_short(facts: Facts) -> list[tuple[str, str]]:
             f" The largest median relative error for which no loss is shown is {wording.percent(harmless.max())} "
             f"({who}, {gradient})."
         )
+    if len(moved):
+        restless = int((moved["verdict"] == "worse").sum())
+        text += (
+            f" If the input moves a little, the maps of {wording.share_of(restless, len(moved), 'source')} change by a "
+            "larger share of themselves than those of the reference."
+        )
     return [("Faithfulness:", text)]
 
 
@@ -55,19 +62,20 @@ def faithfulness_table(facts: Facts) -> Table:
     compared = _compared(facts)
     if compared.empty:
         return Table("", [], rows)
+    measured = {name: own for name, own in EVERY.items() if (compared["measure"] == name).any()}
     for names, own in compared.groupby([*NAMES, "gradient"], sort=False, observed=True):
         cells = [facts.labels[key][str(name)] for key, name in zip(NAMES, names[:3], strict=True)]
         known = {row["measure"]: row for row in own.to_dict("records")}
         error = float(own["relative_error"].iloc[0])
         told = [
             f"{wording.number(row['gain'])} ({row['verdict']})" if (row := known.get(measure)) else ""
-            for measure in MEASURES
+            for measure in measured
         ]
         rows.append([*cells, str(names[3]), "" if math.isnan(error) else wording.percent(error), *told])
-    lines = " ".join(f"{own.label}: {own.line}" for own in MEASURES.values())
+    lines = " ".join(f"{own.label} ({own.unit}): {own.line}" for own in measured.values())
     caption = (
-        f"{lines} For each source the median by which a row is better than with the reference, in units of the output "
-        "(squared ones for infidelity), and the verdict of an adjusted sign test."
+        f"{lines} For each source the median by which a row is better than with the reference, and the verdict of an "
+        "adjusted sign test."
     )
-    labels = [own.label.lower() for own in MEASURES.values()]
+    labels = [own.label.lower() for own in measured.values()]
     return Table(caption, ["data set", "model", "method", "source", "relative error", *labels], rows)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from approxgrad.storage.table_checks import TableError
 from approxgrad.storage.table_file import TableFile
+from approxgrad.study.judged import moved_cells
 
 if TYPE_CHECKING:
     from approxgrad.study.study import Study
@@ -21,7 +22,7 @@ FILE = re.compile(
 )
 """Folders and files of this workflow's layout; others are never touched."""
 
-BY_PATH = ("attributions", "gradients", "shards", "spectra", "steps")
+BY_PATH = ("attributions", "gradients", "sensitivity", "shards", "spectra", "steps")
 """Folders of results of which a study knows every file."""
 
 BY_KEYS = (
@@ -40,7 +41,7 @@ def leftovers(study: Study) -> list[Path]:
     followed. Downloads and files that are not part of the workflow's layout are left out.
     """
     made = {cell.path for cell in study.cells} | {path for cell in study.evaluating for path in cell.jobs}
-    made |= {*study.gradients, *study.choices, *study.spectra}
+    made |= {*study.gradients, *study.choices, *study.spectra, *moved_cells(study)}
     # What several models share stands under the name of their twin.
     twins = [(dataset, study.twin(model) or model, method) for dataset, model, method in study.comparisons]
     keys = {names[:number] for names in [*study.models, *study.comparisons, *twins] for number in (1, 2, 3)}

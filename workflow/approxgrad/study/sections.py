@@ -37,8 +37,20 @@ class Uncertainty(Description):
 
 
 @dataclass(frozen=True)
+class Sensitivity(Description):
+    """How much maps change with the input: each is computed again at moved inputs, with its own method and source."""
+
+    moves: Annotated[Integer, option("Moves of each input, drawn from the ball; each costs a map.", ge=1, le=10000)] = (
+        10
+    )
+    radius: Annotated[
+        Number, option("By how much a feature is moved at most, in units of the model's inputs; uniform.", gt=0)
+    ] = 0.02
+
+
+@dataclass(frozen=True)
 class Faithfulness(Description):
-    """How the model is asked about the maps: deletion and insertion of features, and infidelity."""
+    """How the model is asked about the maps: deletion and insertion of features, infidelity, and sensitivity."""
 
     samples: Annotated[Integer, option("Test rows, the first of those that are attributed.", ge=1)] = 20
     steps: Annotated[Integer, option("Steps in which the features are removed.", ge=1, le=10000)] = 20
@@ -47,6 +59,10 @@ class Faithfulness(Description):
     noise: Annotated[
         Number, option("Standard deviation of the moves, in units of the model's inputs; Gaussian.", gt=0)
     ] = 0.1
+    sensitivity: Annotated[
+        Sensitivity | None,
+        option("Whether, and how, it is measured how much maps change with the input; without it, it is not."),
+    ] = None
 
 
 @dataclass(frozen=True)
