@@ -9,6 +9,7 @@ from captum.attr import IntegratedGradients, Saliency
 from torch import nn
 
 from approxgrad import CompiledModel, FiniteDifference, attribute
+from approxgrad.gradients.propagation import rules
 from approxgrad.gradients.stencils import SCHEMES
 from approxgrad.models.networks import CNN, MLP, residual_network
 
@@ -211,11 +212,6 @@ def counting():
     return model
 
 
-def tied_to_the_original():
-    inner = nn.Linear(128, 3)
-    return Module(lambda self, x: inner(x.float()).to(x.dtype))
-
-
 REFUSED = {
     "function": (lambda: lambda x: x.flatten(1).sin(), "it is no torch.nn.Module but function"),
     "compiled": (lambda: torch.jit.script(nn.Linear(8, 3)), "it is compiled"),
@@ -223,15 +219,17 @@ REFUSED = {
     "buffers": (counting, "it changes its buffers"),
     "branches": (
         lambda: Module(lambda self, x: self.inner(x) if x.sum() > 0 else -self.inner(x)),
-        "tracing fails with",
+        r"it decides something by numbers made from its input \(aten._local_scalar_dense.default\)",
     ),
     "precision": (
         lambda: Module(lambda self, x: self.inner(x).bfloat16().float()),
         "it converts numbers to torch.bfloat16",
     ),
-    "closure": (tied_to_the_original, "it converts numbers to torch.float32"),
-    "numpy": (lambda: Module(lambda self, x: torch.from_numpy(self.inner(x).numpy())), "does not depend on the input"),
-    "item": (lambda: Module(lambda self, x: self.inner(x) * float(x.max())), "tracing fails"),
+    "numpy": (
+        lambda: Module(lambda self, x: torch.from_numpy(self.inner(x).numpy())),
+        r"numbers leave torch \(numpy\)",
+    ),
+    "item": (lambda: Module(lambda self, x: self.inner(x) * float(x.max())), "it decides something by numbers"),
 }
 
 
@@ -249,6 +247,18 @@ def test_a_model_that_cannot_be_followed_is_refused_in_one_line_and_left_to_dens
     source = FiniteDifference(0.1, evaluation="auto", check_rows=False)
     with torch.no_grad():
         source(model, x, target)
+    assert source.used_evaluation == "dense"
+
+
+def test_a_failure_of_a_rule_is_told_in_one_line(monkeypatch):
+    def fail(self, numbers):
+        raise ArithmeticError("two\nlines")
+
+    monkeypatch.setattr(rules.Rule, "work", fail)
+    with pytest.raises(ValueError, match="because a rule fails with ArithmeticError: two lines; 'dense' takes any"):
+        propagated(0.1)(small(), images(), 1)
+    source = FiniteDifference(0.1, evaluation="auto")
+    source(small(), images(), 1)
     assert source.used_evaluation == "dense"
 
 

@@ -80,7 +80,7 @@ class Random(nn.Module):
         if kind == "mean":
             return nn.AvgPool2d((2, draw.choice([1, 2, 3])), (draw.choice([1, 2]), draw.choice([1, 2])))
         if kind == "curve":
-            return draw.choice([nn.SiLU(), nn.Sigmoid(), nn.ReLU6(), nn.Hardswish(), nn.LeakyReLU(0.1), Half()])
+            return draw.choice([nn.SiLU(), nn.Sigmoid(), nn.ReLU6(), nn.Hardswish(), nn.LeakyReLU(0.1), Half(), Pole()])
         if kind == "sum" and width == other:
             return Two("sum")
         return Two("join") if kind == "join" else nn.ReLU()
@@ -101,6 +101,14 @@ class Random(nn.Module):
 class Half(nn.Module):
     def forward(self, x):
         return 0.5 * x / torch.full((x.shape[1], 1, 1), 3, dtype=x.dtype) - 0.1
+
+
+class Pole(nn.Module):
+    """Functions without a value at zero, which is what lies beside a map."""
+
+    def forward(self, x):
+        size = x.abs() + 0.5
+        return torch.log(size) + size.reciprocal() - size.sqrt() + size**-0.7
 
 
 class Two(nn.Module):

@@ -31,7 +31,8 @@ class Product(Rule):
         """Return the operations of one product."""
         if self.node.target not in MATRICES:
             return super().work(numbers)
-        return numbers * self.graph.shapes[self.moving[0]][-1 if self.moving[0] is self._factors[0] else -2]
+        shape = self.graph.shapes[self.moving[0]]
+        return numbers * shape[-2 if self.moving[0] is not self._factors[0] and len(shape) > 1 else -1]
 
     def keep(self, values: Sequence[Any], result: Any) -> Any:
         """Return both factors."""

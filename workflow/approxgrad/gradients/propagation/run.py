@@ -148,7 +148,7 @@ class Propagator:
             read = []
             for own in form.rule.moving:
                 window, free = known[own], own in windows.freed[node]
-                if form.needs_clean:
+                if form.needs_clean and not window.clean:
                     window = self._clean(window, block, free)
                 elif not free and form.overwrites:
                     window = window.copied()
