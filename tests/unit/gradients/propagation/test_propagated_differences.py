@@ -250,6 +250,39 @@ def test_a_model_that_cannot_be_followed_is_refused_in_one_line_and_left_to_dens
     assert source.used_evaluation == "dense"
 
 
+def test_directions_that_vanish_are_evaluated_in_double_precision():
+    class Directions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.inner = nn.Conv2d(2, 3, 1), nn.Linear(192, 3)
+
+        def forward(self, x):
+            return self.inner(nn.functional.normalize(self.conv(x).relu(), dim=1).flatten(1))
+
+    torch.manual_seed(0)
+    model, x = Directions(), images()
+    assert error(propagated(1.0)(model, x, 1)[0], in_double(model, x, 1.0, "forward", 1)) < 1e-5
+
+
+def test_a_divisor_that_nearly_vanishes_is_evaluated_in_double_precision():
+    class Pole(nn.Module):
+        def forward(self, x):
+            return x[:, :1] / (x[:, 1:] / 3 - 0.0471965)
+
+    model, x = Pole(), torch.tensor([[1.0, 3.1415927]])
+    expected = in_double(model, x, 3.0, "backward", 0)
+    assert float(expected[0, 1].abs()) > 1e5
+    assert error(propagated(3.0, "backward")(model, x, 0)[0], expected) < 1e-6
+
+
+def test_a_model_without_numbers_near_an_input_is_refused():
+    x = images(1)
+    total = float(x.double().sum())
+    model = Module(lambda self, x: self.inner(x) * (0.5 + (400 * (x.sum(1, keepdim=True) - total)).cos()).log())
+    with pytest.raises(ValueError, match="its outputs are not finite after any trial step"):
+        propagated(0.1)(model, x, 1)
+
+
 def test_a_failure_of_a_rule_is_told_in_one_line(monkeypatch):
     def fail(self, numbers):
         raise ArithmeticError("two\nlines")

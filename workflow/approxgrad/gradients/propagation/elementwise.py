@@ -160,9 +160,17 @@ def _elu(alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Elementw
     return plain(change)
 
 
-def _leaky(slope: Any = 0.01) -> Elementwise:
+def _leaky(slope: float = 0.01) -> Elementwise:
     """Return max(x, 0) + slope min(x, 0)."""
     return plain(lambda d, a: _relu(d, a) - slope * _relu(-d, -a), passes=13)
+
+
+def _prelu(slopes: Any) -> Elementwise | None:
+    """Return the same with slopes that may be a tensor, which is kept as a map."""
+    if not isinstance(slopes, Tensor):
+        return None
+    change = lambda d, a, slope: _relu(d, a) - slope * _relu(-d, -a)  # noqa: E731 - a formula as above
+    return Elementwise(lambda a: (a, slopes.expand_as(a)), change, passes=13)
 
 
 def _normal(d: Tensor, a: Tensor) -> Tensor:
@@ -268,7 +276,7 @@ ELEMENTWISE: dict[Any, Callable[..., Elementwise | None]] = {
     aten.clamp_min.default: lambda low: _limits(low, None),
     aten.clamp_max.default: lambda high: _limits(None, high),
     aten.leaky_relu.default: _leaky,
-    aten._prelu_kernel.default: _leaky,
+    aten._prelu_kernel.default: _prelu,
     aten.elu.default: _elu,
     aten.celu.default: lambda alpha=1: _elu(alpha, 1, 1 / alpha),
     aten.sigmoid.default: lambda: plain(_sigmoid),
