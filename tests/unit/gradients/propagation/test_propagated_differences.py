@@ -212,6 +212,13 @@ def counting():
     return model
 
 
+class Atan(nn.Module):
+    """A function without a rule."""
+
+    def forward(self, x):
+        return torch.atan(x)
+
+
 REFUSED = {
     "function": (lambda: lambda x: x.flatten(1).sin(), "it is no torch.nn.Module but function"),
     "compiled": (lambda: torch.jit.script(nn.Linear(8, 3)), "it is compiled"),
@@ -281,6 +288,18 @@ def test_a_model_without_numbers_near_an_input_is_refused():
     model = Module(lambda self, x: self.inner(x) * (0.5 + (400 * (x.sum(1, keepdim=True) - total)).cos()).log())
     with pytest.raises(ValueError, match="its outputs are not finite after any trial step"):
         propagated(0.1)(model, x, 1)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.GroupNorm(1, 8), nn.Softmax(1), nn.Upsample(scale_factor=1.5, mode="bilinear"), Atan()], ids=repr
+)
+def test_auto_leaves_to_dense_what_takes_longer_to_follow(layer):
+    torch.manual_seed(0)
+    ends = nn.Conv2d(2, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+    source = FiniteDifference(0.1, evaluation="auto")
+    for layers, used in (([nn.ReLU()], "propagated"), ([layer, nn.ReLU()], "dense")):
+        source(nn.Sequential(ends[0], *layers, *ends[1:]).eval(), images(side=12), 1)
+        assert source.used_evaluation == used
 
 
 def test_a_failure_of_a_rule_is_told_in_one_line(monkeypatch):

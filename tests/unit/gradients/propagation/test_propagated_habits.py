@@ -173,6 +173,7 @@ FOLLOWED = {
     "an operation that torch cannot vectorise": lambda: Body(
         lambda own, x: roi_align(own.conv(x), [torch.tensor([[0.0, 0, 4, 5]]) for _ in x], 3)
     ),
+    "a mask as numbers": lambda: Body(lambda own, x: own.conv(x * ((x > 0.1) * 1.0))),
     "no number one step of the trial further": lambda: Body(
         lambda own, x: own.conv(x) * torch.log(torch.sin(2 * x.sum((1, 2, 3), keepdim=True) + 2.5))
     ),

@@ -105,7 +105,7 @@ class Padded(Linear):
 class Interpolation(Rule):
     """An interpolation, in double precision: torch computes its weights in the precision of the values."""
 
-    linear = True
+    linear, dearer = True, 150
 
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Interpolate."""

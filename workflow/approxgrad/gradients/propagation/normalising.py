@@ -24,6 +24,7 @@ class Standardised(Rule):
     """
 
     several = True
+    dearer = 100
     weight: Tensor | None
     eps: float
 
@@ -100,7 +101,7 @@ class BatchNorm(Standardised):
             variance = self.argument(4)
             self.fixed = (torch.ones_like(variance) if weight is None else weight) / torch.sqrt(variance + self.eps)
             self._factors = per_channel(self.constant(self.fixed), axes)
-            self.linear = True
+            self.linear, self.dearer = True, 1
 
     def keep(self, values: Sequence[Any], result: Any) -> Any:
         """Return nothing where the statistics are fixed."""
@@ -128,6 +129,8 @@ def per_channel(factors: Tensor | None, axes: int) -> Tensor | None:
 
 class LogSumExp(Rule):
     """log sum e^x: log(1 + sum p (e^d - 1)) with p the softmax if that is small, else log sum e^(log p + d)."""
+
+    dearer = 150
 
     def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
         super().__init__(graph, node, dtype)
@@ -196,6 +199,8 @@ class LogSoftmax(Softmax):
 
 class VectorNorm(Rule):
     """The Euclidean norm r: sum d (2 x + d) / (r + r')."""
+
+    dearer = 50
 
     def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
         super().__init__(graph, node, dtype)

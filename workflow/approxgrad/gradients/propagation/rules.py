@@ -123,6 +123,8 @@ class Whole(Rule):
     A value that is no floating-point number, such as a mask, has no change: it is the new values themselves.
     """
 
+    dearer = 90
+
     def keep(self, values: Sequence[Any], result: Any) -> Any:
         """Return the values and the result."""
         return values, result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves
 
 from approxgrad.gradients.evaluating.acceleration import is_compiled
 from approxgrad.gradients.evaluating.checks import layers
@@ -87,9 +88,9 @@ class Graph:
         self._sort(point)
         self.shapes: dict[fx.Node, torch.Size] = {}
         self.floating: set[fx.Node] = set()
-        for node, _, value in self.values(point):
+        for node, read, value in self.values(point):
             found = value[0] if isinstance(value, (tuple, list)) else value
-            _check_precision(value)
+            _check_precision(read, value)
             self.shapes[node] = found.shape
             if found.is_floating_point():
                 self.floating.add(node)
@@ -244,9 +245,12 @@ def _check_operation(node: fx.Node) -> None:
             raise UntraceableError(f"it changes a tensor in place that cannot be followed ({node.target})")
 
 
-def _check_precision(value: Any) -> None:
-    for own in value if isinstance(value, (tuple, list)) else (value,):
-        if isinstance(own, Tensor) and (own.is_floating_point() or own.is_complex()) and own.dtype not in PRECISE:
+def _check_precision(read: Sequence[Any], value: Any) -> None:
+    precise = any(own.dtype in PRECISE for own in tree_leaves(read))
+    for own in tree_leaves(value):
+        short = isinstance(own, Tensor) and (own.is_floating_point() or own.is_complex()) and own.dtype not in PRECISE
+        # Masks times numbers are in the default precision.
+        if short and (precise or own.dtype in (torch.float16, torch.bfloat16)):
             raise UntraceableError(f"it converts numbers to {own.dtype}, where differences lose digits")
 
 
