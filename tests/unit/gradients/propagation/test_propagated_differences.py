@@ -290,9 +290,7 @@ def test_a_model_without_numbers_near_an_input_is_refused():
         propagated(0.1)(model, x, 1)
 
 
-@pytest.mark.parametrize(
-    "layer", [nn.GroupNorm(1, 8), nn.Softmax(1), nn.Upsample(scale_factor=1.5, mode="bilinear"), Atan()], ids=repr
-)
+@pytest.mark.parametrize("layer", [nn.GroupNorm(1, 8), nn.Softmax(1), Atan()], ids=repr)
 def test_auto_leaves_to_dense_what_takes_longer_to_follow(layer):
     torch.manual_seed(0)
     ends = nn.Conv2d(2, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
