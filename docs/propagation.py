@@ -13,10 +13,11 @@ from torch import nn
 from torchvision import models
 
 from approxgrad.gradients.evaluating.evaluation import evaluation
+from approxgrad.gradients.propagation.double import UntraceableError
 from approxgrad.gradients.propagation.network import Network, unit_moves
 from approxgrad.gradients.propagation.plan import Plan
 from approxgrad.gradients.propagation.run import Propagator
-from approxgrad.gradients.propagation.tracing import Graph, UntraceableError
+from approxgrad.gradients.propagation.tracing import Graph
 
 PAGE = Path(__file__).with_suffix(".md")
 START, END = "<!-- torchvision: start -->", "<!-- torchvision: end -->"
@@ -77,7 +78,7 @@ def tried(name: str) -> dict[str, Any]:
             for places, change in propagator.changes(features, moves):
                 changes[places] = change.double()
             points = row.double() + unit_moves(row.shape, features, moves, torch.float64)
-            expected = torch.stack([graph.module(point) for point in points]) - propagator.output
+            expected = torch.stack([graph.evaluated(point) for point in points]) - propagator.output
             errors.append(float((changes - expected).norm() / expected.norm()))
             evaluated = torch.stack([module(point.float()) for point in points]).double() - module(row).double()
             dense.append(float((evaluated - expected).norm() / expected.norm()))

@@ -211,11 +211,6 @@ def counting():
     return model
 
 
-def tied_to_the_original():
-    inner = nn.Linear(128, 3)
-    return Module(lambda self, x: inner(x.float()).to(x.dtype))
-
-
 REFUSED = {
     "function": (lambda: lambda x: x.flatten(1).sin(), "it is no torch.nn.Module but function"),
     "compiled": (lambda: torch.jit.script(nn.Linear(8, 3)), "it is compiled"),
@@ -223,15 +218,17 @@ REFUSED = {
     "buffers": (counting, "it changes its buffers"),
     "branches": (
         lambda: Module(lambda self, x: self.inner(x) if x.sum() > 0 else -self.inner(x)),
-        "tracing fails with",
+        r"it decides something by numbers made from its input \(aten._local_scalar_dense.default\)",
     ),
     "precision": (
         lambda: Module(lambda self, x: self.inner(x).bfloat16().float()),
         "it converts numbers to torch.bfloat16",
     ),
-    "closure": (tied_to_the_original, "it converts numbers to torch.float32"),
-    "numpy": (lambda: Module(lambda self, x: torch.from_numpy(self.inner(x).numpy())), "does not depend on the input"),
-    "item": (lambda: Module(lambda self, x: self.inner(x) * float(x.max())), "tracing fails"),
+    "numpy": (
+        lambda: Module(lambda self, x: torch.from_numpy(self.inner(x).numpy())),
+        r"numbers leave torch \(numpy\)",
+    ),
+    "item": (lambda: Module(lambda self, x: self.inner(x) * float(x.max())), "it decides something by numbers"),
 }
 
 

@@ -75,6 +75,9 @@ CURVES = {
     "any_power": lambda x: (0.2 + x * x) ** 0.7,
     "negative_power": lambda x: (0.2 + x * x) ** -3,
     "inverse_root": lambda x: (0.2 + x * x) ** -0.5,
+    "high_power": lambda x: (x - 1) ** 9,
+    "power_of_a_negative_number": lambda x: (-1 - x * x) ** -2,
+    "root_of_zero": lambda x: functional.relu(x).sqrt(),
     "abs": torch.abs,
     "sin": torch.sin,
     "cos": torch.cos,
@@ -188,6 +191,15 @@ OTHERS = {
     "maximum": (Function(lambda x, w: torch.maximum(x, w) + torch.minimum(x.sin(), x.cos()), weight(7, 6)), IMAGE),
     "matmul": (Function(lambda x: (x @ x.sin().transpose(-1, -2)).flatten(1)), IMAGE),
     "einsum": (Function(lambda x, w: torch.einsum("ncij,cd->nijd", x, w), weight(3, 4)), IMAGE),
+    "written_at_places": (
+        Function(lambda x, w: x.sin().index_put((torch.tensor([0]), torch.tensor([2])), w), weight(7, 6)),
+        IMAGE,
+    ),
+    "added_at_places": (
+        Function(lambda x, w: w.scatter_add(1, torch.arange(12)[None] % 3, x.sin()), weight(1, 3)),
+        ROW,
+    ),
+    "added_to_places": (Function(lambda x, w: w.index_add(1, torch.arange(12) % 3, x.sin()), weight(1, 3)), ROW),
     "attention": (Function(lambda x: functional.scaled_dot_product_attention(x, x.sin(), x.cos())), IMAGE),
     "transformer": (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True), (5, 8)),
     "in_place": (Function(lambda x: (x + 0).mul_(x.sin()).add_(1).relu_()), IMAGE),
@@ -195,12 +207,20 @@ OTHERS = {
 }
 """Layers and functions with the shape of one row of their inputs."""
 
+SURE = {
+    "sure_softmax": (Function(lambda x: (x + 20 * torch.eye(12)[3]).softmax(1)), ROW),
+    "sure_log_softmax": (Function(lambda x: (x + 20 * torch.eye(12)[3]).log_softmax(1)[:, 3:4]), ROW),
+}
+"""Those whose changes are so small that two evaluations in double precision do not show them."""
+
 WITHOUT_RULE = {
     "sign": Function(lambda x: x.sin() * torch.sign(x)),
     "step": Function(lambda x: torch.where(x > 0, x.sin(), 2 * x.sin())),
     "sort": Function(lambda x: x.sin().sort(dim=1).values),
     "lp_pool": Function(lambda x: functional.lp_pool1d(x[:, None], 2, 3)),
     "atan": Function(torch.atan),
+    "largest_of_one_number": Function(lambda x: (x.mean().amax() * x.sin()).reshape(1, -1)),
+    "atan_of_one_number": Function(lambda x: torch.atan(x.mean()).reshape(1, 1)),
 }
 
 
@@ -236,7 +256,7 @@ ALL = {name: (Function(curve), ROW) for name, curve in CURVES.items()} | OTHERS
 
 def made(name, dtype):
     torch.manual_seed(1)
-    module, shape = ALL[name]
+    module, shape = (ALL | SURE)[name]
     module = copy.deepcopy(module).to(dtype).eval()
     return module, torch.randn(1, *shape, dtype=dtype)
 
@@ -277,7 +297,7 @@ def test_a_rule_is_the_difference_of_two_evaluations(name):
         assert (errors <= 1e-9 * expected.flatten(1).norm(dim=1) + 1e-300).all(), (size, errors)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ALL | SURE)
 @pytest.mark.parametrize("size", [1.0, 1e-7])
 def test_single_precision_loses_no_digits(name, size):
     module, x = made(name, torch.float32)

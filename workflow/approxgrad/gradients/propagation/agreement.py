@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 from approxgrad.gradients.evaluating.evaluation import evaluation
+from approxgrad.gradients.propagation.double import UntraceableError, refused
 from approxgrad.gradients.propagation.memory import blocks
 from approxgrad.gradients.propagation.network import unit_moves
 from approxgrad.gradients.propagation.plan import Plan
 from approxgrad.gradients.propagation.run import Propagator, box_masks, perturbed
-from approxgrad.gradients.propagation.tracing import UntraceableError
-from approxgrad.messages import one_line
 
 STEPS = (1.0, 0.01)  # of the trial differences
 FEATURES = 4  # features with each step
 TOLERANCE = 1e-3  # largest relative error of the differences, which rounding never reaches and a wrong rule always does
 ROUNDINGS = 2**10  # roundings of the outputs by which differences in double precision may be off
+ROUNDING = 2**-3  # of the model's own precision by which propagated ones may, where an output does not change at all
 
 
 def check_agreement(
@@ -47,30 +47,29 @@ def check_agreement(
     int
         Evaluations made.
     """
-    try:
-        with evaluation():
-            # The smallest blocks: they have all that is particular to a place.
-            propagator = Propagator(plan, row, 1)
-            _check_base(output.double(), propagator.output)
-            if other is not None:
-                return 1 + _check_patches(plan, propagator, row, other, tolerance)
-            trials = enumerate(steps)
-            return 1 + sum(_check_step(plan, propagator, row, number, step, tolerance) for number, step in trials)
-    except (UntraceableError, MemoryError):
-        raise
-    except Exception as error:
-        raise UntraceableError(f"a rule fails with {type(error).__name__}: {one_line(error)}") from error
+    with evaluation(), refused("a rule"):
+        # The smallest blocks: they have all that is particular to a place.
+        propagator = Propagator(plan, row, 1)
+        _check_base(output.double(), propagator.output)
+        if other is not None:
+            return 1 + _check_patches(plan, propagator, row, other, tolerance)
+        trials = [_check_step(plan, propagator, row, number, step, tolerance) for number, step in enumerate(steps)]
+        if not any(compared for _, compared in trials):
+            raise UntraceableError("its outputs are not finite after any trial step")
+        return 1 + sum(evaluations for evaluations, _ in trials)
 
 
-def _check_step(plan: Plan, propagator: Propagator, row: Tensor, number: int, step: float, tolerance: float) -> int:
+def _check_step(
+    plan: Plan, propagator: Propagator, row: Tensor, number: int, step: float, tolerance: float
+) -> tuple[int, int]:
+    """Return how many points were evaluated, and how many of them compared."""
     features = _sample(plan, number, row.device)
     moves = torch.full((len(features),), step, dtype=torch.float64, device=row.device)
     found = row.new_zeros(len(features), *propagator.output.shape, dtype=torch.float64)
     for places, change in propagator.changes(features, moves):
         found[places] = change.double()
     points = row.double() + unit_moves(row.shape, features, moves, torch.float64)
-    _check_differences(plan, found, points, propagator.output, tolerance)
-    return len(points)
+    return len(points), _check_differences(plan, found, points, propagator.output, tolerance)
 
 
 def _check_patches(plan: Plan, propagator: Propagator, row: Tensor, other: Tensor, tolerance: float) -> int:
@@ -110,9 +109,15 @@ def _check_base(own: Tensor, base: Tensor) -> None:
         raise UntraceableError("a copy of it in double precision computes something else")
 
 
-def _check_differences(plan: Plan, found: Tensor, points: Tensor, output: Tensor, tolerance: float) -> None:
-    expected = torch.stack([plan.network.graph.module(point) for point in points]) - output
+def _check_differences(plan: Plan, found: Tensor, points: Tensor, output: Tensor, tolerance: float) -> int:
+    """Return how many differences were compared."""
+    expected = torch.stack([plan.network.graph.evaluated(point) for point in points]) - output
+    # A trial step may leave the domain of the model, which the user's step need not do.
+    usual = expected.flatten(1).isfinite().all(dim=1)
+    found, expected = found[usual], expected[usual]
     error, size = float((found - expected).norm()), float(expected.norm())
-    rounding = ROUNDINGS * torch.finfo(torch.float64).eps * float(output.norm())
+    eps, own = torch.finfo(torch.float64).eps, torch.finfo(plan.network.graph.dtype).eps
+    rounding = max(ROUNDINGS * eps, ROUNDING * own) * float(output.norm())
     if not error <= tolerance * size + rounding:
-        raise UntraceableError(f"trial differences are off by {error / size if size else error:.1g} of their size")
+        raise UntraceableError(f"trial differences are off by {error:.1g}, and their size is {size:.1g}")
+    return len(found)

@@ -20,6 +20,7 @@ Formula = Callable[..., Tensor]
 NODES = 6  # of the quadrature that the normal distribution needs for small changes
 LARGEST_POWER = 8  # up to which powers are sums of products
 LARGE = 30.0  # change above which exponentials may overflow in single precision
+FAR = 4.0  # logarithm of the ratio of two powers above which their difference loses no digits
 
 aten = torch.ops.aten
 
@@ -159,9 +160,17 @@ def _elu(alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Elementw
     return plain(change)
 
 
-def _leaky(slope: Any = 0.01) -> Elementwise:
+def _leaky(slope: float = 0.01) -> Elementwise:
     """Return max(x, 0) + slope min(x, 0)."""
     return plain(lambda d, a: _relu(d, a) - slope * _relu(-d, -a), passes=13)
+
+
+def _prelu(slopes: Any) -> Elementwise | None:
+    """Return the same with slopes that may be a tensor, which is kept as a map."""
+    if not isinstance(slopes, Tensor):
+        return None
+    change = lambda d, a, slope: _relu(d, a) - slope * _relu(-d, -a)  # noqa: E731 - a formula as above
+    return Elementwise(lambda a: (a, slopes.expand_as(a)), change, passes=13)
 
 
 def _normal(d: Tensor, a: Tensor) -> Tensor:
@@ -225,7 +234,8 @@ def _hardswish(d: Tensor, a: Tensor) -> Tensor:
 
 
 def _root(d: Tensor, a: Tensor) -> Tensor:
-    return d / (torch.sqrt(a + d) + torch.sqrt(a))
+    total = torch.sqrt(a + d) + torch.sqrt(a)
+    return torch.where(total == 0, 0, d / total)
 
 
 def _inverse_root(d: Tensor, a: Tensor) -> Tensor:
@@ -234,7 +244,7 @@ def _inverse_root(d: Tensor, a: Tensor) -> Tensor:
 
 
 def _power(exponent: float) -> Elementwise:
-    """Return a power: for few exponents d times a sum, else a^p (e^(p log(1 + d / a)) - 1) where both are positive."""
+    """Return a power: for few exponents d times a sum, else a^p (e^(p log(1 + d / a)) - 1) unless b is far from a."""
     if exponent == -1:
         return plain(lambda d, a: -d / (a * (a + d)))
     if exponent in (0.5, -0.5):
@@ -244,10 +254,9 @@ def _power(exponent: float) -> Elementwise:
         return plain(lambda d, a: d * sum((a + d) ** own * a ** (count - 1 - own) for own in range(count)))
 
     def change(d: Tensor, a: Tensor) -> Tensor:
-        positive = (a > 0) & (a + d > 0)
-        inner = torch.where(positive, a, 1)
-        grown = inner**exponent * torch.expm1(exponent * torch.log1p(torch.where(positive, d, 0) / inner))
-        return torch.where(positive, grown, (a + d) ** exponent - a**exponent)
+        logarithm = exponent * torch.log1p(d / a)
+        near = logarithm.abs() <= FAR
+        return torch.where(near, a**exponent * torch.expm1(logarithm), (a + d) ** exponent - a**exponent)
 
     return plain(change)
 
@@ -267,7 +276,7 @@ ELEMENTWISE: dict[Any, Callable[..., Elementwise | None]] = {
     aten.clamp_min.default: lambda low: _limits(low, None),
     aten.clamp_max.default: lambda high: _limits(None, high),
     aten.leaky_relu.default: _leaky,
-    aten._prelu_kernel.default: _leaky,
+    aten._prelu_kernel.default: _prelu,
     aten.elu.default: _elu,
     aten.celu.default: lambda alpha=1: _elu(alpha, 1, 1 / alpha),
     aten.sigmoid.default: lambda: plain(_sigmoid),

@@ -16,11 +16,12 @@ from approxgrad.gradients.evaluating.evaluation import evaluation
 from approxgrad.gradients.evaluating.targets import OutputSelector, as_outputs
 from approxgrad.gradients.evaluating.wrapping import unwrapped, wrappers
 from approxgrad.gradients.propagation.agreement import TOLERANCE, check_agreement
+from approxgrad.gradients.propagation.double import UntraceableError, refused
 from approxgrad.gradients.propagation.network import Network
 from approxgrad.gradients.propagation.patches import Patches
 from approxgrad.gradients.propagation.plan import Plan
 from approxgrad.gradients.propagation.run import Propagator
-from approxgrad.gradients.propagation.tracing import Graph, UntraceableError, check_followed
+from approxgrad.gradients.propagation.tracing import Graph, check_followed
 from approxgrad.gradients.propagation.unchanged import recorded
 from approxgrad.gradients.stencils import Stencil
 
@@ -92,13 +93,14 @@ def plan_of(
         # Looks at the model, if nobody has.
         output = as_outputs(stream.ready(row.clone()))
         record = recorded(module, row)
-        graph = Graph(module, row)
+        with refused("a rule"):
+            graph = Graph(module, row)
 
-        def planned(dtype: torch.dtype, unit: float = 1.0) -> Plan:
-            made = Plan(Network(graph, dtype, unit), patches)
-            return made.on_whole_maps() if whole else made
+            def planned(dtype: torch.dtype, unit: float = 1.0) -> Plan:
+                made = Plan(Network(graph, dtype, unit), patches)
+                return made.on_whole_maps() if whole else made
 
-        plan = planned(row.dtype)
+            plan = planned(row.dtype)
         if plan.bound < least:
             return plan
     source.check_evaluations += check_agreement(plan, row, output, other)

@@ -70,8 +70,8 @@ class Following(BatchedGradient):
         return plan
 
     def _followed(self, stream: Stream, evaluation: str, options: dict[str, Any]) -> Plan | None:
+        from approxgrad.gradients.propagation.double import UntraceableError
         from approxgrad.gradients.propagation.engine import PAYS, plan_of
-        from approxgrad.gradients.propagation.tracing import UntraceableError
 
         least = PAYS if evaluation == "auto" else 0
         try:

@@ -23,12 +23,19 @@ aten = torch.ops.aten
 
 
 class PointwiseForm(Form):
-    """Elementwise functions, with views of the maps that their formula needs."""
+    """Elementwise functions, with views of the maps that their formula needs.
+
+    Outside the map most formulas take a as 1 and d as 0, because not all of them have a value at 0.
+    """
+
+    def __init__(self, rule: Pointwise) -> None:
+        super().__init__(rule)
+        self.needs_clean = not rule.entry.outside
 
     def maps(self, kept: Any, before: Axes, after: Axes) -> Any:
         """Return padded maps."""
         entry = self.rule.entry
-        fills = entry.outside or (0.0,) * len(kept)
+        fills = entry.outside or (1.0,) * len(kept)
         return [PaddedMap(own, *after, fill) for own, fill in zip(kept, fills, strict=True)]
 
     def change(self, windows: Sequence[Window], maps: Any, axes: Axes, block: Block) -> Window:
@@ -45,7 +52,7 @@ class PointwiseForm(Form):
                 entry.into(data[part], *own, made[part])
             else:
                 made[part] = entry.change(data[part], *own)
-        return replace(window, data=made, clean=bool(entry.outside) or False)
+        return replace(window, data=made, clean=True)
 
 
 class SumForm(Form):

@@ -11,6 +11,21 @@ from torch import Tensor, fx
 from approxgrad.gradients.propagation.rules import NoRuleError, Rule
 from approxgrad.gradients.propagation.tracing import Graph
 
+aten = torch.ops.aten
+
+KEPT: dict[Any, int] = {
+    aten.index.Tensor: 1,
+    aten.index_put.default: 1,
+    aten.index_select.default: 2,
+    aten.index_add.default: 2,
+    aten.scatter_add.default: 2,
+    aten.gather.default: 2,
+    aten.where.self: 0,
+    aten.masked_fill.Scalar: 1,
+    aten.masked_fill.Tensor: 1,
+}
+"""Which argument says where numbers are taken from; those at other places are added, or written."""
+
 
 class Linear(Rule):
     """An operation that is linear in what moves: it acts on the changes, constants that are added become zero."""
@@ -22,9 +37,11 @@ class Linear(Rule):
 
     def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
         super().__init__(graph, node, dtype)
-        self._args = fx.node.map_arg(node.args, self._fixed)
-        self._kwargs = fx.node.map_arg(node.kwargs, self._fixed)
-        args, kwargs = list(self._args), dict(self._kwargs)
+        args = [
+            fx.node.map_arg(own, self._place if KEPT.get(node.target) == number else self._zero)
+            for number, own in enumerate(node.args)
+        ]
+        kwargs = dict(fx.node.map_arg(node.kwargs, self._zero))
         for place, name in self.numbers:
             if len(args) > place and isinstance(args[place], (int, float)):
                 args[place] = 0
@@ -32,12 +49,14 @@ class Linear(Rule):
                 kwargs[name] = 0
         self._args, self._kwargs = tuple(args), kwargs
 
-    def _fixed(self, node: fx.Node) -> Any:
+    def _zero(self, node: fx.Node) -> Any:
         if node in self.moving:
             return node
         value = self.constant(self.graph.constants[node])
-        added = isinstance(value, Tensor) and value.is_floating_point()
-        return Constant(torch.zeros_like(value) if added else value)
+        return Constant(torch.zeros_like(value) if isinstance(value, Tensor) else value)
+
+    def _place(self, node: fx.Node) -> Any:
+        return Constant(self.graph.constants[node])
 
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Apply the operation to each copy."""
@@ -86,7 +105,7 @@ class Padded(Linear):
 class Interpolation(Rule):
     """An interpolation, in double precision: torch computes its weights in the precision of the values."""
 
-    linear = True
+    linear, dearer = True, 150
 
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Interpolate."""
@@ -115,6 +134,15 @@ class Reshaped(Rule):
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Reshape."""
         return changes[0].reshape(len(changes[0]), *self.graph.shapes[self.node])
+
+
+class Converted(Same):
+    """Another type or order in memory; everything that is computed here is in double precision."""
+
+    def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
+        super().__init__(graph, node, dtype)
+        if node not in graph.floating:
+            raise NoRuleError
 
 
 class Item(Rule):

@@ -24,6 +24,7 @@ class Standardised(Rule):
     """
 
     several = True
+    dearer = 100
     weight: Tensor | None
     eps: float
 
@@ -100,7 +101,7 @@ class BatchNorm(Standardised):
             variance = self.argument(4)
             self.fixed = (torch.ones_like(variance) if weight is None else weight) / torch.sqrt(variance + self.eps)
             self._factors = per_channel(self.constant(self.fixed), axes)
-            self.linear = True
+            self.linear, self.dearer = True, 1
 
     def keep(self, values: Sequence[Any], result: Any) -> Any:
         """Return nothing where the statistics are fixed."""
@@ -128,6 +129,8 @@ def per_channel(factors: Tensor | None, axes: int) -> Tensor | None:
 
 class LogSumExp(Rule):
     """log sum e^x: log(1 + sum p (e^d - 1)) with p the softmax if that is small, else log sum e^(log p + d)."""
+
+    dearer = 150
 
     def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
         super().__init__(graph, node, dtype)
@@ -160,20 +163,28 @@ class LogSumExp(Rule):
 
 
 class Softmax(LogSumExp):
-    """p = e^(x - L) with L = log sum e^x: max(p, p') (1 - e^-|t|) sign t with t = d - dL."""
+    """p = e^(x - L) with L = log sum e^x: max(p, p') (1 - e^-|t|) sign t with t = d - dL.
+
+    All d are counted from that of the largest p. If it is nearly 1, its d and dL are nearly equal.
+    """
 
     def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
         super().__init__(graph, node, dtype)
         self._keeps = True
 
+    def keep(self, values: Sequence[Any], result: Any) -> Any:
+        """Return the logarithm of the softmax, and where it is largest."""
+        return *super().keep(values, result), values[0].argmax(self.axis, keepdim=True).unsqueeze(0)
+
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Apply the formula."""
-        (log_p,) = kept
-        t = self.moved(changes[0], log_p)
+        log_p, largest = kept
+        t = self.moved(changes[0], log_p, largest)
         return torch.exp(torch.maximum(log_p, log_p + t)) * risen(t.abs()) * t.sign()
 
-    def moved(self, d: Tensor, log_p: Tensor) -> Tensor:
+    def moved(self, d: Tensor, log_p: Tensor, largest: Tensor) -> Tensor:
         """Return the change of log p."""
+        d = d - torch.take_along_dim(d, largest, self.axis)
         d = torch.where(log_p == -torch.inf, 0, d)
         return d - self.total(d, log_p)
 
@@ -183,18 +194,20 @@ class LogSoftmax(Softmax):
 
     def change(self, changes: Sequence[Any], kept: Any) -> Any:
         """Apply the formula."""
-        return self.moved(changes[0], kept[0])
+        return self.moved(changes[0], *kept)
 
 
 class VectorNorm(Rule):
     """The Euclidean norm r: sum d (2 x + d) / (r + r')."""
 
+    dearer = 50
+
     def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
         super().__init__(graph, node, dtype)
         self._axes, self._keeps = self.argument(2, "dim"), bool(self.argument(3, "keepdim", False))
-        if self.argument(1, "ord", 2) != 2 or self.argument(4, "dtype") is not None:
-            raise NoRuleError
         size = len(graph.shapes[self.moving[0]])
+        if self.argument(1, "ord", 2) != 2 or self.argument(4, "dtype") is not None or size == 0:
+            raise NoRuleError
         self._axes = [axis % size - size for axis in (range(size) if self._axes is None else self._axes)]
 
     def keep(self, values: Sequence[Any], result: Any) -> Any:
@@ -221,6 +234,8 @@ class Largest(Rule):
             self._operands = [self.argument(0), self.argument(1)]
             return
         size = len(graph.shapes[self.moving[0]])
+        if size == 0:
+            raise NoRuleError
         self._axes = [axis % size - size for axis in self.argument(1, "dim", ()) or range(size)]
         self._keeps = bool(self.argument(2, "keepdim", False))
 

@@ -13,6 +13,9 @@ from approxgrad.gradients.propagation.rules import NoRuleError, Rule
 from approxgrad.gradients.propagation.tracing import Graph
 
 aten = torch.ops.aten
+LOST = 1e-3
+"""Ratio of a divisor to what it was, below which it is not known from its change in single precision."""
+
 MATRICES = (aten.mm.default, aten.bmm.default, aten.mv.default)
 
 
@@ -31,7 +34,8 @@ class Product(Rule):
         """Return the operations of one product."""
         if self.node.target not in MATRICES:
             return super().work(numbers)
-        return numbers * self.graph.shapes[self.moving[0]][-1 if self.moving[0] is self._factors[0] else -2]
+        shape = self.graph.shapes[self.moving[0]]
+        return numbers * shape[-2 if self.moving[0] is not self._factors[0] and len(shape) > 1 else -1]
 
     def keep(self, values: Sequence[Any], result: Any) -> Any:
         """Return both factors."""
@@ -53,7 +57,7 @@ class Product(Rule):
 
 
 class Quotient(Rule):
-    """A quotient u / v: (du - (u / v) dv) / (v + dv)."""
+    """A quotient u / v: (du - (u / v) dv) / (v + dv); no number where v + dv is so small that its digits are lost."""
 
     def __init__(self, graph: Graph, node: fx.Node, dtype: torch.dtype) -> None:
         super().__init__(graph, node, dtype)
@@ -77,7 +81,8 @@ class Quotient(Rule):
             return torch.vmap(torch.div, in_dims=(0, None))(changes[0], v)
 
         def divide(dv: Tensor, *du: Tensor) -> Tensor:
-            return ((du[0] if du else 0) - quotient * dv) / (v + dv)
+            after = v + dv
+            return torch.where(after.abs() < LOST * v.abs(), torch.nan, ((du[0] if du else 0) - quotient * dv) / after)
 
         return torch.vmap(divide)(dv, *([] if du is None else [du]))
 

@@ -7,7 +7,7 @@ what it needs of each base point, and is then called with changes. Which operati
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -123,6 +123,8 @@ class Whole(Rule):
     A value that is no floating-point number, such as a mask, has no change: it is the new values themselves.
     """
 
+    dearer = 90
+
     def keep(self, values: Sequence[Any], result: Any) -> Any:
         """Return the values and the result."""
         return values, result
@@ -132,22 +134,46 @@ class Whole(Rule):
         values, result = kept
         own = [_moved(value, change) for value, change in zip(values, changes, strict=True)]
 
-        def apply(*moved: Any) -> Any:
-            return self.graph.call(self.node, dict(zip(self.moving, moved, strict=True)))
+        def apply(*moved: Any) -> list[Tensor]:
+            made = self.graph.call(self.node, dict(zip(self.moving, moved, strict=True)))
+            # Of some operations of backward passes, a part of the results is left out.
+            return [own for own in _several(made) if own is not None]
 
-        return _subtracted(torch.vmap(apply)(*own), result, self.dtype)
+        together = _is_batched(self.node.target) and self.node.target is not aten.index_put.default
+        made = iter(torch.vmap(apply)(*own) if together else _one_by_one(apply, own))
+        changes = [None if base is None else _subtracted(next(made), base, self.dtype) for base in _several(result)]
+        return changes if isinstance(result, (tuple, list)) else changes[0]
 
 
 def _moved(value: Any, change: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(map(_moved, value, change))
-    return value + change if value.is_floating_point() else change
+    # The change is converted before: torch adds a single number in the precision of the copies.
+    return value + change.to(value.dtype) if value.is_floating_point() else change
 
 
-def _subtracted(moved: Any, value: Any, dtype: torch.dtype) -> Any:
-    if isinstance(value, (tuple, list)):
-        return tuple(_subtracted(own, base, dtype) for own, base in zip(moved, value, strict=True))
+def _several(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (tuple, list)) else [value]
+
+
+def _subtracted(moved: Tensor, value: Tensor, dtype: torch.dtype) -> Tensor:
     return (moved - value).to(dtype) if value.is_floating_point() else moved
+
+
+def _is_batched(operation: Any) -> bool:
+    """Return whether torch has a vectorised form; without one it would go through the copies as well, but warn."""
+    keys = ("FuncTorchBatched", "FuncTorchBatchedDecomposition", "CompositeImplicitAutograd")
+    return any(torch._C._dispatch_has_kernel_for_dispatch_key(operation.name(), key) for key in keys)
+
+
+def _one_by_one(apply: Callable[..., list[Tensor]], changed: Sequence[Any]) -> list[Tensor]:
+    copies = len(next(own for value in changed for own in _several(value)))
+    made = [apply(*(_copy(own, number) for own in changed)) for number in range(copies)]
+    return [torch.stack(own) for own in zip(*made, strict=True)]
+
+
+def _copy(value: Any, number: int) -> Any:
+    return [own[number] for own in value] if isinstance(value, (tuple, list)) else value[number]
 
 
 class Wide(Rule):

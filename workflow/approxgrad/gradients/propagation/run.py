@@ -60,12 +60,16 @@ class Propagator:
         moves : Tensor
             By how much each is moved, float64.
         """
+
+        def moved(number: Tensor) -> Tensor:
+            return self._row.double() + unit_moves(self._shape, features[number], moves[number], torch.float64)[0]
+
         if self._plan.windows is None:
             source = self._network.graph.source
             for part in balanced_slices(len(features), copies_at_once(self._plan, self._budget)):
                 change = unit_moves(self._shape, features[part], moves[part] / self._network.unit, self._network.dtype)
                 number = torch.arange(part.start, part.stop, device=self._device)
-                yield number, self._change({source: change})
+                yield self._complete((number, self._change({source: change})), moved)
             return
         # On the host, which says what is propagated together; the device need not be waited for.
         own, alike = features.cpu(), bool((moves == moves[:1]).all())
@@ -80,7 +84,7 @@ class Propagator:
             number = places[perturbed(block, self._plan)]
             if bool((number >= 0).any()):
                 start = self._start(self._plan.windows, number, moves / self._network.unit, alike)
-                yield self._part(block, start, number)
+                yield self._complete(self._part(block, start, number), moved)
 
     def replaced(self, other: Tensor) -> Iterator[Part]:
         """Yield the changes of the output if each of the plan's patches is replaced by that of another input.
@@ -97,12 +101,14 @@ class Propagator:
         shifts = torch.arange(patches.counts[0], device=self._device)[:, None] * patches.stride[0]
         inside = (channels >= shifts) & (channels < shifts + patches.window[0])
         map_ = PaddedMap((difference / self._network.unit).to(self._network.dtype), y, x, 0.0)
+        masks = box_masks(patches, self._device)
         for block in blocks(self._plan, self._budget):
             number = perturbed(block, self._plan)
             data = difference.new_zeros(*number.shape, y.width, x.width, len(channels), dtype=self._network.dtype)
             for place, view in map_.views(block):
                 torch.mul(view, inside[:, None, None, None, None, :], out=data[place])
-            yield self._part(block, Window(data, y, x, clean=True), number)
+            part = self._part(block, Window(data, y, x, clean=True), number)
+            yield self._complete(part, lambda own: torch.where(masks(own), other.double(), self._row.double()))
 
     def masked(self, masks: Callable[[Tensor], Tensor], count: int, other: Tensor) -> Iterator[Part]:
         """Yield the changes of the output if the features of each mask are replaced by those of another input.
@@ -120,7 +126,16 @@ class Propagator:
         for part in balanced_slices(count, copies_at_once(self._plan, self._budget)):
             number = torch.arange(part.start, part.stop, device=self._device)
             change = (difference * masks(number).unsqueeze(1) / self._network.unit).to(self._network.dtype)
-            yield number, self._change({self._network.graph.source: change})
+            found = number, self._change({self._network.graph.source: change})
+            yield self._complete(found, lambda own: torch.where(masks(own), other.double(), self._row.double()))
+
+    def _complete(self, part: Part, moved: Callable[[Tensor], Tensor]) -> Part:
+        """Evaluate the points of a part, each made by `moved` from its place, where a rule has found no number."""
+        places, changes = part
+        for lost in (~changes.flatten(1).isfinite().all(dim=1)).nonzero().flatten():
+            point = moved(places[lost : lost + 1])
+            changes[lost] = (self._network.graph.evaluated(point) - self.output).to(changes.dtype)
+        return part
 
     def _part(self, block: Block, start: Window, number: Tensor) -> Part:
         """Return the changes of the output for the copies of a block that have a number, which the host knows."""
@@ -148,7 +163,7 @@ class Propagator:
             read = []
             for own in form.rule.moving:
                 window, free = known[own], own in windows.freed[node]
-                if form.needs_clean:
+                if form.needs_clean and not window.clean:
                     window = self._clean(window, block, free)
                 elif not free and form.overwrites:
                     window = window.copied()

@@ -10,6 +10,7 @@ from torch import fx
 
 from approxgrad.gradients.propagation.elementwise import ELEMENTWISE
 from approxgrad.gradients.propagation.linear import (
+    Converted,
     Copied,
     Interpolation,
     Item,
@@ -48,6 +49,7 @@ def register(rule: type[Rule], *names: str) -> None:
 
 
 register(Same, "clone", "alias", "detach", "lift_fresh_copy")
+register(Converted, "_to_copy")
 register(Copied, "copy")
 register(Written, "slice_scatter")
 register(Rolled, "roll")
@@ -67,6 +69,7 @@ register(
     *("unbind.int",),
     *("cat", "stack", "flip", "repeat", "tril", "triu", "diagonal", "unfold", "select_scatter"),
     *("index.Tensor", "index_select", "gather", "where.self", "masked_fill.Tensor"),
+    *("index_put", "index_add", "scatter_add"),
     *("neg", "mean", "mean.dim", "sum", "sum.dim_IntList", "cumsum", "im2col", "col2im"),
     *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
     *("avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),
@@ -115,6 +118,8 @@ def rule_of(graph: Graph, node: fx.Node, dtype: torch.dtype, unit: float = 1.0) 
             raise NoRuleError
         kind = RULES[node.target]
         rule = kind(graph, node, dtype)
+        if rule.several and any(user.args[1:] != (0,) for user in node.users):
+            raise NoRuleError  # of several results, such rules have the change of the first
         if not short or rule.linear:
             return rule
         if kind is MaxPool or kind is Largest:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -14,9 +14,11 @@ from torch import Tensor, fx, nn
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves
 
 from approxgrad.gradients.evaluating.acceleration import is_compiled
 from approxgrad.gradients.evaluating.checks import layers
+from approxgrad.gradients.propagation.double import Doubled, Inside, UntraceableError, Watched, refused
 from approxgrad.gradients.propagation.ordering import pool_first
 from approxgrad.messages import one_line
 
@@ -31,17 +33,10 @@ SHAPED = {
 }
 """Operations that make a tensor like another one, but for its numbers."""
 
-SHORTER = (torch.float16, torch.bfloat16, torch.float32)
-"""Precisions to which nothing is converted in a network in double precision."""
+PRECISE = (torch.float64, torch.complex128)
+"""Precisions of what is computed from the input, apart from integers and masks."""
 
 STATES = 1e-12  # largest relative difference of a graph's output from the network's, both in double precision
-
-
-class UntraceableError(ValueError):
-    """A model whose differences cannot be propagated."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"differences cannot be propagated through this model, because {reason}")
 
 
 class Graph:
@@ -82,7 +77,8 @@ class Graph:
         self.dtype, self.device = row.dtype, row.device
         point = row.detach().double()
         before = [tensor.clone() for tensor in _state(self.module)]
-        self._traced = _traced(self.module, point)
+        self._around = Doubled if row.dtype == torch.float32 else nullcontext
+        self._traced = _traced(self.evaluated, point)
         # Tracing has evaluated the copy.
         after = list(_state(self.module))
         if len(before) != len(after) or not all(map(torch.equal, before, after)):
@@ -92,13 +88,19 @@ class Graph:
         self._sort(point)
         self.shapes: dict[fx.Node, torch.Size] = {}
         self.floating: set[fx.Node] = set()
-        for node, _, value in self.values(point):
+        for node, read, value in self.values(point):
             found = value[0] if isinstance(value, (tuple, list)) else value
+            _check_precision(read, value)
             self.shapes[node] = found.shape
             if found.is_floating_point():
                 self.floating.add(node)
             if node is self.result:
                 self._check_output(value, point)
+
+    def evaluated(self, point: Tensor) -> Any:
+        """Return what the copy computes for a point in double precision."""
+        with self._around():
+            return self.module(point)
 
     def _sort(self, point: Tensor) -> None:
         """Tell nodes that depend on the input from constants, which are computed here."""
@@ -144,7 +146,7 @@ class Graph:
             raise UntraceableError("it returns no single tensor of floating-point numbers with an axis for the rows")
         if not value.isfinite().all():
             raise UntraceableError("its output is not finite for the first row")
-        expected = self.module(point.clone())
+        expected = self.evaluated(point.clone())
         error = (value - expected).abs().max()
         if value.shape != expected.shape or not bool(error <= STATES * expected.abs().max()):
             raise UntraceableError("it computes something else in every call")
@@ -207,19 +209,21 @@ def private_copy(model: nn.Module) -> nn.Module:
     return copied.requires_grad_(False)
 
 
-def _traced(module: nn.Module, point: Tensor) -> fx.GraphModule:
-    """Trace a module; control flow that depends on shapes is that of one row."""
-    try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _plain_attention():
-            traced = make_fx(functionalize(lambda rows: module(rows)), tracing_mode="real")(point.clone())
-            if any(map(_is_mutable, traced.graph.nodes)):
-                # What some composite operations of torch change in place is seen in their parts only. Where torch fails
-                # at that, such as for cosine similarities, what is read by nothing else can be followed as it is.
-                with suppress(RuntimeError):
-                    traced = make_fx(functionalize(traced), tracing_mode="real")(point.clone())
-            return traced
-    except Exception as error:
-        raise UntraceableError(f"tracing fails with {type(error).__name__}: {one_line(error)}") from error
+def _traced(model: Callable[[Tensor], Any], point: Tensor) -> fx.GraphModule:
+    """Trace a model; control flow that depends on shapes is that of one row."""
+
+    def watched(rows: Tensor) -> Any:
+        with Watched(rows), Inside(rows.device):
+            return functionalize(lambda own: model(own))(rows)
+
+    with refused("tracing"), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _plain_attention():
+        traced = make_fx(watched, tracing_mode="real")(point.clone())
+        if any(map(_is_mutable, traced.graph.nodes)):
+            # What some composite operations of torch change in place is seen in their parts only. Where torch fails
+            # at that, such as for cosine similarities, what is read by nothing else can be followed as it is.
+            with suppress(RuntimeError):
+                traced = make_fx(functionalize(traced), tracing_mode="real")(point.clone())
+        return traced
 
 
 @contextmanager
@@ -237,10 +241,17 @@ def _check_operation(node: fx.Node) -> None:
     if isinstance(node.target, torch._ops.OpOverload):
         if torch.Tag.nondeterministic_seeded in node.target.tags:
             raise UntraceableError(f"it draws random numbers ({node.target})")
-        if node.target is aten._to_copy.default and node.kwargs.get("dtype") in SHORTER:
-            raise UntraceableError(f"it converts numbers to {node.kwargs['dtype']}, where differences lose digits")
         if _is_mutable(node):
             raise UntraceableError(f"it changes a tensor in place that cannot be followed ({node.target})")
+
+
+def _check_precision(read: Sequence[Any], value: Any) -> None:
+    precise = any(own.dtype in PRECISE for own in tree_leaves(read))
+    for own in tree_leaves(value):
+        short = isinstance(own, Tensor) and (own.is_floating_point() or own.is_complex()) and own.dtype not in PRECISE
+        # Masks times numbers are in the default precision.
+        if short and (precise or own.dtype in (torch.float16, torch.bfloat16)):
+            raise UntraceableError(f"it converts numbers to {own.dtype}, where differences lose digits")
 
 
 def _may_go(node: fx.Node) -> bool:
