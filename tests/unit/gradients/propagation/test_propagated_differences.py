@@ -155,6 +155,27 @@ def test_auto_stays_dense_where_nothing_is_saved_or_the_model_cannot_be_followed
     assert torch.equal(found, FiniteDifference(0.01)(called, x, 1)[0])
 
 
+def test_auto_looks_at_a_network_that_does_not_pay_once(monkeypatch):
+    from approxgrad.gradients.propagation import engine
+
+    looked = []
+    monkeypatch.setattr(
+        engine,
+        "plan_of",
+        lambda stream, *rest, own=engine.plan_of, **options: looked.append(stream) or own(stream, *rest, **options),
+    )
+    source, x = FiniteDifference(0.01, evaluation="auto"), images()
+    first, second = (MLP((2, 8, 8), 3, width, 0.1).eval() for width in ((16, 8), (16, 9)))
+    for model, count in ((first, 1), (copy.deepcopy(first), 1), (second, 2)):
+        source(model, x, 1)
+        assert (len(looked), source.used_evaluation) == (count, "dense")
+        assert source.saved_operations < engine.PAYS
+    source(small(side=32), images(1, 32), 1)
+    assert (len(looked), source.used_evaluation) == (3, "propagated")
+    source(lambda rows: rows.flatten(1).sum(1, keepdim=True), x, 0)
+    assert (len(looked), source.used_evaluation, source.saved_operations) == (4, "dense", None)
+
+
 def test_dense_is_the_default_and_traces_nothing():
     source = FiniteDifference(0.01)
     source(small(), images(), 1)

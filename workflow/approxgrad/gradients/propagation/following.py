@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from approxgrad.gradients.evaluating.checks import layers
 from approxgrad.gradients.evaluating.evaluated import BatchedGradient, Stream
+from approxgrad.gradients.evaluating.wrapping import unwrapped, wrappers
 
 if TYPE_CHECKING:
     from approxgrad.gradients.propagation.plan import Plan
@@ -46,6 +48,7 @@ class Following(BatchedGradient):
         self.used_evaluation: str | None = None
         self.saved_operations: float | None = None
         self.without_rule: tuple[str, ...] = ()
+        self._not_paid: tuple[object, float | None, tuple[str, ...]] | None = None
 
     def plan(self, stream: Stream, evaluation: str, **options: Any) -> Plan | None:
         """Return how differences are propagated through a model, or None if they are not, and note what is known.
@@ -73,12 +76,38 @@ class Following(BatchedGradient):
         from approxgrad.gradients.propagation.double import UntraceableError
         from approxgrad.gradients.propagation.engine import PAYS, plan_of
 
-        least = PAYS if evaluation == "auto" else 0
+        chooses = evaluation == "auto"
+        # To look at a network costs as much as hundreds of its evaluations, and dense ones are right for any other too.
+        looks = _looks(stream, options) if chooses else None
+        if looks is not None and self._not_paid is not None and self._not_paid[0] == looks:
+            _, self.saved_operations, self.without_rule = self._not_paid
+            return None
         try:
-            plan = plan_of(stream, self, least=least, **options)
+            plan = plan_of(stream, self, least=PAYS if chooses else 0, **options)
         except UntraceableError as error:
-            if evaluation == "propagated":
+            if not chooses:
                 raise ValueError(f"evaluation: {error}; 'dense' takes any model") from error
+            self._not_paid = looks, None, ()
             return None
         self.saved_operations, self.without_rule = plan.bound, tuple(plan.network.without_rule)
-        return plan if plan.bound >= least else None
+        if chooses and plan.bound < PAYS:
+            self._not_paid = looks, self.saved_operations, self.without_rule
+            return None
+        return plan
+
+
+def _looks(stream: Stream, options: dict[str, Any]) -> tuple[object, ...]:
+    """Return what tells networks apart for which the count of operations differs: layers, shapes and ways to move."""
+    model = unwrapped(stream.given)
+    parts = [
+        (
+            name,
+            type(layer).__qualname__,
+            *((own.shape, own.dtype) for own in layer._parameters.values() if own is not None),
+        )
+        for name, layer in layers(model)
+    ]
+    around = [type(wrapper).__qualname__ for wrapper in wrappers(stream.given)]
+    inputs = [(own.shape[1:], own.dtype, own.device) for own in stream.inputs]
+    ways = [value for name, value in options.items() if name != "other"]
+    return type(model).__qualname__, parts, around, inputs, len(stream.arguments), ways
