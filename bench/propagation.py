@@ -80,10 +80,10 @@ CASES = [
     Case("vgg16", 32, PART, 1.4),
     Case("resnet18, small stem", 32, PART, 1.6),
     Case("resnet50, small stem", 32, PART, 1.5),
-    Case("mobilenet_v3_large", 64, AUTO, 0.97),
-    Case("efficientnet_b0", 64, AUTO, 0.97),
-    Case("vit_b_16", 32, AUTO, 0.97),
-    Case("convnext_tiny", 32, AUTO, 0.97),
+    Case("mobilenet_v3_large", 224, AUTO, 0.97),
+    Case("efficientnet_b0", 224, AUTO, 0.97),
+    Case("vit_b_16", 224, AUTO, 0.97),
+    Case("convnext_tiny", 224, AUTO, 0.97),
     Case("resnet18", 224, OCCLUDED, 2, window=16, stride=16),
     Case("resnet18", 224, PART, 2),
     Case("mobilenet_v2", 224, PART, 2),
@@ -98,13 +98,11 @@ def network(case: Case) -> nn.Module:
     """Return an untrained model in evaluation mode: speed does not depend on the weights."""
     torch.manual_seed(0)
     name, _, small = case.model.partition(", ")
-    options: dict[str, Any]
     if name == "cnn" or small:
         options = {"stem": "cifar"} if small else {}
         made: nn.Module = MODELS[name](**options).build((3, case.side, case.side), 10)
     else:
-        options = {"image_size": case.side} if name.startswith("vit") else {}
-        made = models.get_model(name, weights=None, num_classes=10, **options)
+        made = models.get_model(name, weights=None, num_classes=10)
     return made.eval()
 
 
@@ -197,20 +195,32 @@ def _whole(case: Case, model: nn.Module, images: Tensor) -> Ways:
 
 
 def _auto(case: Case, model: nn.Module, images: Tensor) -> Ways:
-    """Time whole calls that choose their evaluation, with sources that do not know the model, beside dense ones."""
+    """Time sources that choose their evaluation, counted up to an image with one look at it, and dense ones."""
+    features = images[0].numel()
 
-    def call(evaluation: Evaluation) -> FiniteDifference:
-        source = FiniteDifference(STEP, evaluation=evaluation)
-        attribute(model, images, target=TARGET, gradient=source)
-        return source
+    def made(evaluation: Evaluation) -> tuple[FiniteDifference, Callable[[int], None]]:
+        source = FiniteDifference(STEP, evaluation=evaluation, check_rows=False)
+        ready = source.prepare(model, (images,), (), torch.tensor([[TARGET]]), check_rows=False)
 
+        def work(count: int) -> None:
+            own = torch.arange(count) * features // count
+            source.partial_derivatives(ready, (images,), own, TARGET)
+
+        return source, work
+
+    (_, dense), (source, chosen) = made("dense"), made("auto")
+    dense(8)
+    count = max(8, int(2 * DENSE_SECONDS / (_seconds(partial(dense, 8))[0] / 9)))
+    made("auto")[1](8)  # imports what looks need
+    first, later = (_seconds(partial(chosen, 8))[0] for _ in range(2))
+    each, look = _seconds(partial(chosen, count))[0] / count, first - later
     found = {
-        "scale": 1.0,
-        "bound": call("auto").saved_operations,
+        "scale": each * features / (each * features + look),
+        "bound": source.saved_operations,
         "peer": "dense, the batch that the engine chooses",
-        "measured_on": "whole calls",
+        "measured_on": f"{count:,} of {features:,} features, and a first look of {look:.1f} s",
     }
-    return partial(call, "dense"), partial(call, "auto"), found
+    return partial(dense, count), partial(chosen, count), found
 
 
 def _part(case: Case, model: nn.Module, images: Tensor) -> Ways:
