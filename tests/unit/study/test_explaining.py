@@ -55,7 +55,7 @@ def explained(options, key="own", extra=()):
         ({"kind": "nearby"}, "own.kind: got 'nearby', expected one of near, far, between"),
         ({"start": "meen"}, "own.start: got 'meen', expected zero, mean, a finite number or a list"),
         ({"start": [1, "x"]}, "own.start[1]: got 'x', expected a finite number"),
-        ({"inner": 3}, "own.inner: got 3, expected a mapping"),
+        ({"inner": 3}, "own.inner: got 3, expected a mapping with depth, width"),
         ({"inner": {}}, "own.inner.depth: is missing"),
         ({"inner": {"depth": 0}}, "own.inner.depth: got 0, expected at least 1"),
         ({"inner": {"depth": 10}}, "own.inner.depth: got 10, expected at most 9"),

@@ -89,6 +89,9 @@ def _line(
     if kind == "unexpected_keyword_argument":
         allowed = sorted([*(spelled(field.name) for field in dataclasses.fields(owner)), *extra])
         return unknown_key(where, str(faults[0]["loc"][-1]), allowed)
+    if kind == "dataclass_type" and len(faults) == 1 and dataclasses.is_dataclass(owner):
+        keys = ", ".join(spelled(own.name) for own in dataclasses.fields(owner))
+        return f"{where}: got {got}, expected a mapping with {keys}"
     if kind in BOUNDS and len(faults) == 1:
         words, name = BOUNDS[kind]
         return f"{where}: got {got}, expected {words} {context[name]:g}"
