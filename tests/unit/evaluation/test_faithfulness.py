@@ -9,6 +9,7 @@ import torch
 from approxgrad.evaluation.faithful_sources import MEASURES, compare_faithfulness, judged_sources
 from approxgrad.evaluation.faithfulness import areas, curves, infidelities
 from approxgrad.evaluation.uncertainty import Bootstrap
+from approxgrad.storage.names import Names
 from approxgrad.storage.tables import write_table
 from figure_data import described
 
@@ -47,6 +48,19 @@ def test_no_order_is_more_faithful_to_a_linear_model_than_that_of_its_contributi
     for known, worse in zip(own, other, strict=True):
         assert (known >= worse - 1e-5).all()
         assert np.median(known - worse) > 0.3
+
+
+def test_features_of_a_group_are_removed_together_by_their_sum():
+    x, baseline, names = inputs(), torch.zeros(5), Names(tuple("abcde"), ("p", "q", "p", "r", "p"))
+    assert names.members == [0, 1, 0, 2, 0]
+    contributions = (x * WEIGHTS).double().numpy()
+    totals = np.stack([contributions[:, [0, 2, 4]].sum(axis=1), contributions[:, 1], contributions[:, 3]], axis=1)
+    np.testing.assert_allclose(names.totals(contributions), totals)
+    falls, rises = curves(linear, x, totals, baseline, 3, names.members)
+    expected = np.cumsum(-np.sort(-totals, axis=1), axis=1)
+    # Sums of five terms in single precision.
+    np.testing.assert_allclose(falls[:, 1:], expected, atol=1e-5)
+    np.testing.assert_allclose(rises[:, 1:], expected, atol=1e-5)
 
 
 def test_steps_may_be_fewer_or_more_than_the_features():

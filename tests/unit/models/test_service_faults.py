@@ -277,7 +277,8 @@ def test_threads_share_a_model():
 
 
 CHILD = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background
 sys.path[:0] = [{unit!r}]
 import numpy as np
 from approxgrad import ServiceModel
@@ -289,7 +290,7 @@ expected = model(rows)
 """
 
 FORK = """
-import signal, threading, time
+import threading, time
 def hold():
     with model._lock:
         time.sleep(0.5)

@@ -7,7 +7,7 @@ input is moved a little.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,12 @@ ROWS_AT_ONCE = 256
 
 
 def curves(
-    outputs: Callable[[Tensor], Array], inputs: Tensor, maps: Array, baseline: Tensor, steps: int
+    outputs: Callable[[Tensor], Array],
+    inputs: Tensor,
+    maps: Array,
+    baseline: Tensor,
+    steps: int,
+    members: Sequence[int] = (),
 ) -> tuple[Array, Array]:
     """Return the deletion and the insertion curve of every map.
 
@@ -43,17 +48,20 @@ def curves(
     inputs : Tensor
         Shape (N, d).
     maps : ndarray
-        Shape (N, d); features are ordered by their values, the largest first, equal ones by their place.
+        Shape (N, d), or (N, G) for G groups; features or groups are ordered by their values, the largest first, equal
+        ones by their place.
     baseline : Tensor
         What removed features are replaced by, of shape (d,).
     steps : int
         Steps of a curve.
+    members : sequence of int
+        For each feature its group, whose features are removed together; by default each is alone.
 
     Returns
     -------
     tuple of ndarray
-        Shape (N, steps + 1) each: by how much the output has fallen from that of the input with so many features
-        removed, and by how much it has risen from that of the baseline with so many there.
+        Shape (N, steps + 1) each: by how much the output has fallen from that of the input with so many features or
+        groups removed, and by how much it has risen from that of the baseline with so many there.
 
     Notes
     -----
@@ -66,6 +74,7 @@ def curves(
     """
     features = maps.shape[1]
     ranks = torch.from_numpy(np.argsort(np.argsort(-maps, axis=1, kind="stable"), axis=1)).to(inputs.device)
+    ranks = ranks[:, list(members)] if members else ranks
     gone = ranks[:, None] < removed(features, steps).to(inputs.device)[:, None]
     here, there = inputs[:, None], baseline[None, None]
     falls, rises = (
@@ -186,8 +195,9 @@ def _measured(subject: Subject, file: Attributions, work: _Work) -> dict[str, Ar
     # Maps are scaled to norm 1: captum takes sums of squares in single precision.
     sizes = np.linalg.norm(maps, axis=1, keepdims=True)
     unit = torch.from_numpy(np.divide(maps, sizes, out=np.zeros_like(maps), where=sizes > 0)).to(flat)
-    found = dict(zip(("deletion", "insertion"), curves(outputs, flat, maps, work.baseline, work.steps), strict=True))
-    result = {name: areas(own, maps.shape[1]) for name, own in found.items()}
+    totals, members = np.asarray(file.names.totals(maps), float), file.names.members
+    both = curves(outputs, flat, totals, work.baseline, work.steps, members)
+    result = {name: areas(own, totals.shape[1]) for name, own in zip(("deletion", "insertion"), both, strict=True)}
     if work.method.signed and work.method.takes_gradients:
         result["infidelity"] = infidelities(outputs, flat, unit, work.method.factor(flat, work.origin), work.noise)
     else:

@@ -33,6 +33,11 @@ class Names:
         """The names of what is shown of a map: each column once."""
         return tuple(dict.fromkeys(self.groups)) or self.features
 
+    @property
+    def members(self) -> list[int]:
+        """For each feature, the place of its column among those that are shown; empty without groups."""
+        return [self.shown.index(name) for name in self.groups]
+
     def totals(self, maps: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         """Return maps (N, d) with one value for each column, the sum over its features; without groups as they are."""
         if not self.groups:
