@@ -158,7 +158,8 @@ dense ones at their fastest batch size, and occlusion beside captum's at its fas
 on one thread. The ratio is of process CPU times: dense over propagated. The bound is that of the operations saved,
 the base included. Whole calls are for one image, again with the same source, so that the model is seen to be the same
 and is not traced; parts of the positions are counted up to an image, the base included, without tracing and checks.
-Networks are untrained. Cases that are in `performance/propagation.csv` are not measured again.
+Networks are untrained. `auto` looks at a network once and stays dense where propagation would not pay; its cases are
+counted up to an image with that look. Cases that are in `performance/propagation.csv` are not measured again.
 
 <!-- propagation: start -->
 <!-- propagation: end -->
