@@ -33,8 +33,9 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        digits = 3 if abs(self.value) >= 0.01 or self.value == 0 else 1
-        text = [f"{own:.{digits}f}" if digits == 3 else f"{own:.0e}" for own in (self.value, self.low, self.high)]
+        numbers = (self.value, self.low, self.high)
+        small = self.value != 0 and not any(abs(own) >= 0.01 for own in numbers)
+        text = [f"{own:.0e}" if small else f"{own:.3f}" for own in numbers]
         return (
             f"{text[0]} ({text[1]} to {text[2]})" if np.isfinite(self.low) else f"{text[0]} (too few for an interval)"
         )
