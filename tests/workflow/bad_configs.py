@@ -131,7 +131,12 @@ CONFIGS = [
     bad("no experiment", {"experiments": []}, "experiments: got [], expected at least 1 value(s)"),
     bad("experiments left out", {"experiments": None}, "experiments: is missing"),
     bad("an experiment without samples", experiment(samples=None), f"{FIRST}.samples: is missing"),
-    bad("an experiment that is text", {"experiments": ["all"]}, f"{FIRST}: got 'all', expected a mapping"),
+    bad(
+        "an experiment that is text",
+        {"experiments": ["all"]},
+        f"{FIRST}: got 'all', expected a mapping with datasets, models, methods, samples, gradients, samples_by_method, "
+        "reference",
+    ),
     bad("an unknown model", experiment(models=["cnm"]), f"{FIRST}.models: got 'cnm', expected one of {MODELS}"),
     bad("an unknown method", experiment(methods=["x"]), f"{FIRST}.methods: got 'x', expected one of {METHODS}"),
     bad("an unknown data set", experiment(datasets=["x"]), f"{FIRST}.datasets: got 'x', expected one of {DATASETS}"),

@@ -1,5 +1,6 @@
 """What every rule declares, and that the files which list rules, versions and dependencies agree."""
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -63,6 +64,12 @@ def work(rules):
 
 def test_every_rule_says_what_it_does(rules):
     assert not [rule.name for rule in rules if not (rule.docstring or "").strip().endswith(".")]
+
+
+def test_no_rule_begins_with_a_formatted_docstring():
+    """Snakemake refuses them from Python 3.12 on, which these tests need not run with."""
+    for path in (REPOSITORY / "workflow").rglob("*.smk"):
+        assert not re.search(r"^ *f(\"{3}|'{3})", path.read_text(), re.MULTILINE), path
 
 
 def test_every_script_serves_the_rule_of_its_name_or_a_list_of_rules(work):

@@ -266,7 +266,7 @@ for table, (line, label, path, function, inputs, parameters) in TABLES.items():
     extensions = METRIC_EXTENSIONS if "metrics" in inputs else []
 
     rule:
-        f"""{line}"""
+        """A table of the whole study."""
         name:
             table
         input:
@@ -297,6 +297,8 @@ for table, (line, label, path, function, inputs, parameters) in TABLES.items():
             versions=versions("tabulate.py", function.partition(":")[0]),
         script:
             "../scripts/tabulate.py"
+
+    workflow.get_rule(table).docstring = line
 
 
 COMPARED_FAITHFULNESS = ["results/summary/faithfulness.parquet"] if FAITHFUL else []

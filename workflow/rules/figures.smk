@@ -7,7 +7,7 @@ for figure in DRAWN:
     extensions = [*extension_files(study, [FIGURES.module(figure.name)]), *METRIC_EXTENSIONS]
 
     rule:
-        f"""{figure.line}"""
+        """A figure of one of the kinds that are described."""
         name:
             f"plot_{figure.name}"
         input:
@@ -43,6 +43,8 @@ for figure in DRAWN:
             versions=versions("plot.py", FIGURES.module(figure.name)),
         script:
             "../scripts/plot.py"
+
+    workflow.get_rule(f"plot_{figure.name}").docstring = figure.line
 
 
 rule comparison_figures:
