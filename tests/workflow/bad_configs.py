@@ -134,8 +134,8 @@ CONFIGS = [
     bad(
         "an experiment that is text",
         {"experiments": ["all"]},
-        f"{FIRST}: got 'all', expected a mapping with datasets, models, methods, samples, gradients, samples_by_method, "
-        "reference",
+        f"{FIRST}: got 'all', expected a mapping with datasets, models, methods, samples, gradients, "
+        "samples_by_method, reference",
     ),
     bad("an unknown model", experiment(models=["cnm"]), f"{FIRST}.models: got 'cnm', expected one of {MODELS}"),
     bad("an unknown method", experiment(methods=["x"]), f"{FIRST}.methods: got 'x', expected one of {METHODS}"),
