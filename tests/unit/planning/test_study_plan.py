@@ -1,71 +1,29 @@
+"""What the jobs of a study cost."""
+
 import copy
-import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 
-from approxgrad.planning import plan as planning
-from approxgrad.planning.calibration import CalibrationError, Speed
-from approxgrad.planning.durations import duration
-from approxgrad.planning.evaluations import Inputs, evaluations, known_inputs
-from approxgrad.planning.job_table import Calibration, JobListError, OutputFile, elapsed, job_table, one_per_job
-from approxgrad.planning.plan import Plan, described, make_plan
+from approxgrad.planning.calibration import Speed
+from approxgrad.planning.evaluations import Inputs, known_inputs
+from approxgrad.planning.job_table import Calibration, OutputFile, elapsed
+from approxgrad.planning.plan import Plan, described
 from approxgrad.steps.search import most_evaluations
 from approxgrad.storage.splits import Split, write_split
 from approxgrad.study.study import Study
-
-ROOT = Path(__file__).resolve().parents[3]
-DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-DEFAULT["models"]["mlp"]["training"]["epochs"] = 300
-for entry in DEFAULT["datasets"].values():
-    if entry["kind"] == "synthetic":
-        entry["rows"] = {"train": 700, "validation": 300, "test": 300}
-PAIR = ("synthetic_linear", "mlp")
-SPEED = Speed(start_up=2.0, forward=100.0, exact=10.0, training=0.001, gpu=False)
-INPUTS = {"synthetic_linear": Inputs((12,), 700, 12, 12)}
-CALIBRATION = Calibration(0.5, {PAIR: SPEED}, {PAIR: 700 * 300}, threads=1)
-OUTPUTS = {"prepare_data": 3, "train_model": 3, "attribute": 1, "differentiate": 1, "derive": 1, "evaluate": 1} | {
-    "plot_boxplots": 2
-}
-MODEL_RULES = ["train_model", "differentiate", "attribute"]
-FORWARD = {"difference": "forward", "steps": [0.5, 1]}
-
-
-def study(methods=("saliency",), samples=10, datasets=("synthetic_linear",), config=None, **source):
-    entry = {"datasets": list(datasets), "models": ["mlp"], "methods": list(methods), "gradients": ["own"]}
-    asked = {"gradients": {"own": FORWARD | source}, "experiments": [entry | {"samples": samples}]}
-    return Study(copy.deepcopy(DEFAULT) | asked | (config or {}))
-
-
-def files(study, pending=lambda path: True):
-    """The files of a study of one model, as Snakemake would list them."""
-    data = [("prepare_data", f"data/synthetic_linear/{part}.parquet") for part in ("train", "validation", "test")]
-    keys = "dataset=synthetic_linear/model=mlp"
-    models = [("train_model", f"results/{kind}/{keys}/file") for kind in ("models", "learning_curves", "test_metrics")]
-    gradients = [("differentiate", path) for path in study.gradients]
-    cells = [("derive" if study.is_derived(cell) else "attribute", cell.path) for cell in study.cells]
-    metrics = [("evaluate", f"results/metrics/{keys}/method=saliency/part-0.parquet")]
-    figures = [("plot_boxplots", f"results/figures/{keys}/method=saliency/boxplots.{kind}") for kind in ("svg", "png")]
-    every = [*data, *models, *gradients, *cells, *metrics, *figures]
-    return [OutputFile(path, rule, there=not pending(path), pending=pending(path)) for rule, path in every]
-
-
-def table(study, listed=None, inputs=INPUTS, calibration=CALIBRATION):
-    """All jobs of a study, those that evaluate a model without other files."""
-    counted = evaluations(study, inputs)
-    found = [OutputFile(job.path, "attribute", False, True) for job in counted] if listed is None else listed
-    return job_table(one_per_job(found, OUTPUTS), counted, MODEL_RULES, calibration)
-
-
-def tasks(jobs, chooses=False):
-    """Jobs, evaluations, exact gradients and seconds by task."""
-    own = jobs[jobs["chooses"].eq(chooses)].groupby("task", sort=False)
-    sums = own[["forward", "exact", "busy"]].agg(lambda values: values.sum(skipna=False))
-    return {task: (len(own.get_group(task)), *map(float, sums.loc[task])) for task in sums.index}
+from planned_studies import (
+    CALIBRATION,
+    DEFAULT,
+    PAIR,
+    SPEED,
+    files,
+    study,
+    table,
+    tasks,
+)
 
 
 def test_costs_are_those_counted_by_hand():
@@ -258,144 +216,3 @@ def test_prepared_data_tell_what_the_configuration_does_not(tmp_path, monkeypatc
     classes = Split(features, np.zeros(3, np.int64), feature_shape=(4,), classes=("a", "b"))
     write_split(tmp_path / "data" / "own" / "test.parquet", classes, {})
     assert known_inputs(asked, "own").outputs == 2
-
-
-@pytest.fixture
-def machine(monkeypatch):
-    """A machine that need not be measured; the shapes that were asked for."""
-    asked = []
-
-    def measure(shape, model, **options):
-        asked.append((shape, model.name, options["training_rows"]))
-        return SPEED
-
-    monkeypatch.setattr(planning, "measure_model", measure)
-    monkeypatch.setattr(planning, "measure_job", lambda: CALIBRATION.overhead)
-    return asked
-
-
-def planned(study, monkeypatch, listed):
-    def listing(_snakefile, document):
-        assert document == study.document
-        if isinstance(listed, Exception):
-            raise listed
-        return listed
-
-    monkeypatch.setattr(planning, "output_files", listing)
-    return make_plan(study, "Snakefile", MODEL_RULES, OUTPUTS)
-
-
-@pytest.fixture
-def nowhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.usefixtures("nowhere")
-def test_the_text_has_the_totals_of_the_study(machine, monkeypatch):
-    asked = study()
-    text = described(planned(asked, monkeypatch, files(asked)), cores=2)
-    assert machine == [((12,), "mlp", 700)]
-    # 0.5 + 212 + 9.6 + 1.5 + 0.5 + 0.5 seconds.
-    total = (
-        "10 jobs, 260 model evaluations and 10 forward and backward passes; about 4 min on one core, 2 min on 2 cores."
-    )
-    assert f"The whole study: {total}" in text
-    assert f"Still to run: {total}" in text
-    assert re.search(r"^synthetic_linear +mlp +gradient +3 +3 +10 +260 +10 +3\.6 s$", text, re.MULTILINE)
-    assert re.search(r"^synthetic_linear +mlp +saliency +3 +3 +10 +0 +0 +0\.0 s$", text, re.MULTILINE)
-    assert re.search(r"^train_model +1 +1 +4 min +4 min$", text, re.MULTILINE)
-    assert "The times are estimates" in text
-
-
-@pytest.mark.usefixtures("nowhere", "machine")
-def test_the_text_tells_faithfulness_from_attributions(monkeypatch):
-    asked = study(config={"faithfulness": {"samples": 4, "sensitivity": {"moves": 3}}})
-    judging = [job.path for job in evaluations(asked, INPUTS) if job.judges]
-    listed = [*files(asked), *(OutputFile(path, "attribute", True, True) for path in judging)]
-    text = described(planned(asked, monkeypatch, listed), cores=1)
-    assert "out of date" not in text
-    heading, _, line = text.partition("Faithfulness (time")[2].splitlines()[:3]
-    assert "alone" in heading
-    # 504 for curves, 312 for maps at moved rows, and 12 exact ones.
-    assert re.match(r"^synthetic_linear +mlp +saliency +4 +4 +4 +816 +12 +9\.4 s$", line)
-    assert re.search(r"^synthetic_linear +mlp +gradient +3 +3 +10 +260 +10 +3\.6 s$", text, re.MULTILINE)
-
-
-@pytest.mark.usefixtures("nowhere", "machine")
-def test_samples_may_differ_between_the_cells_of_a_line(monkeypatch):
-    asked = study(["saliency", "input_x_gradient", "integrated_gradients"])
-    experiment = asked.document["experiments"][0] | {"samples_by_method": {"input_x_gradient": 4}}
-    asked = Study(copy.deepcopy(DEFAULT) | {"gradients": {"own": FORWARD}, "experiments": [experiment]})
-    text = described(planned(asked, monkeypatch, files(asked)), cores=1)
-    assert re.search(r"^synthetic_linear +mlp +gradient +6 +6 +4-10 +364 +14 +", text, re.MULTILINE)
-
-
-@pytest.mark.usefixtures("nowhere", "machine")
-def test_a_finished_study_has_nothing_left(monkeypatch):
-    asked = study()
-    text = described(planned(asked, monkeypatch, files(asked, lambda path: False)), cores=1)
-    assert "The whole study: 10 jobs" in text
-    assert "Still to run: nothing is left" in text
-    assert re.search(r"^differentiate +3 +0 ", text, re.MULTILINE)
-
-
-@pytest.mark.usefixtures("nowhere", "machine")
-def test_files_that_would_be_made_again_are_pointed_out(monkeypatch):
-    asked = study()
-    listed = [OutputFile(file.path, file.rule, there=True, pending=True) for file in files(asked)]
-    assert "Note: 6 files of attributions and gradients exist but are out of date" in described(
-        planned(asked, monkeypatch, listed), 1
-    )
-
-
-@pytest.mark.usefixtures("machine")
-def test_without_a_list_of_jobs_evaluations_are_counted_from_files(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    asked = study(steps=["auto"])
-    most = f"{most_evaluations(torch.float32, 'forward', 12, 10):,}"
-    error = JobListError("own.csv is missing")
-    text = described(planned(asked, monkeypatch, error), cores=1)
-    assert "Note: only jobs that evaluate models are listed: own.csv is missing" in text
-    assert re.search(rf"^synthetic_linear +mlp +inputs +1 +1 +10 +{most} +", text, re.MULTILINE)
-    counts = f"130 model evaluations and 10 forward and backward passes, and at most {most} to choose settings."
-    assert f"The whole study: 5 jobs, {counts}" in text
-    assert f"Still to run: 5 jobs, {counts}" in text
-    for path in (*asked.choices, *list(asked.gradients)[:1]):
-        Path(path).parent.mkdir(parents=True)
-        Path(path).touch()
-    text = described(planned(asked, monkeypatch, error), cores=1)
-    assert "Still to run: 3 jobs, 130 model evaluations and 0 forward and backward passes." in text
-
-
-@pytest.mark.usefixtures("nowhere")
-def test_equal_models_are_timed_once_and_what_cannot_be_timed_is_said(monkeypatch, machine):
-    asked = study(datasets=["synthetic_linear", "synthetic_nonlinear"])
-    planned(asked, monkeypatch, files(asked))
-    assert len(machine) == 1
-
-    def refuse(*_, **__):
-        raise CalibrationError("architecture cnn: expected images")
-
-    monkeypatch.setattr(planning, "measure_model", refuse)
-    text = described(planned(asked, monkeypatch, files(asked)), cores=1)
-    assert "Note: synthetic_nonlinear/mlp: cannot be timed: architecture cnn: expected images" in text
-    assert re.search(r"^differentiate +6 +6 +unknown +unknown$", text, re.MULTILINE)
-    assert "besides 7 jobs whose time is unknown" in text
-
-
-@pytest.mark.usefixtures("nowhere", "machine")
-def test_an_unknown_shape_is_said_in_the_table(monkeypatch):
-    monkeypatch.setattr(planning, "known_inputs", lambda *_: Inputs())
-    text = described(planned(study(), monkeypatch, JobListError("no reason given")), 1)
-    assert re.search(
-        r"^synthetic_linear +mlp +gradient +3 +3 +10 +unknown until data are prepared +10 +unknown$", text, re.MULTILINE
-    )
-    assert "6 jobs, at least 0 model evaluations and 10 forward and backward passes." in text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(np.nan, "unknown"), (0, "0.0 s"), (99.94, "99.9 s"), (312, "5 min"), (9000, "2.5 h"), (90_000, "25 h")],
-)
-def test_durations_are_short(seconds, text):
-    assert duration(seconds) == text
