@@ -238,7 +238,7 @@ def test_float64_maps_are_those_of_a_model_in_float64(files, method):
 def test_a_compiled_model_changes_finite_differences_by_rounding_only(files, monkeypatch):
     compiled = []
     monkeypatch.setattr(
-        "approxgrad.study.cells.CompiledModel", lambda model: compiled.append(model) or CompiledModel(model)
+        "approxgrad.study.ready_cells.CompiledModel", lambda model: compiled.append(model) or CompiledModel(model)
     )
     own, as_it_is = (cell(files, {"attribution": "saliency"}, compile_model=value) for value in (True, False))
     assert (own.metadata["compiled"], as_it_is.metadata["compiled"], len(compiled)) == (True, False, 1)

@@ -18,9 +18,8 @@ from captum.metrics import infidelity
 from numpy.typing import NDArray
 from torch import Tensor
 
-from approxgrad.descriptions import read
 from approxgrad.evaluation.frames import source_columns
-from approxgrad.methods.method import METHODS, Method
+from approxgrad.methods.method import Method, method_of
 from approxgrad.methods.path_ends import explained_outputs
 from approxgrad.storage.attributions import Attributions, read_attributions
 from approxgrad.study.subjects import Subject, baseline_values, explained_target, read_subject
@@ -141,8 +140,7 @@ def faithfulness_table(inputs: Mapping[str, Any], params: Mapping[str, Any], dev
     :data:`approxgrad.evaluation.faithful_sources.MEASURES`, null
     where it is undefined: infidelity needs maps of gradients with signs.
     """
-    options, method = dict(params["options"]), dict(params["method"])
-    own = read(METHODS[method.pop("attribution")], method)
+    options, own = params["options"], method_of(params["method"])
     subject = read_subject(
         params["model"], inputs["weights"] or None, inputs["test"], 0, device, "float32", check_rows=False
     )

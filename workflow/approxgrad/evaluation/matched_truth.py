@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from approxgrad.datasets.kind import DATASETS
 from approxgrad.descriptions import read
-from approxgrad.methods.method import METHODS, TrueEffects
+from approxgrad.methods.method import TrueEffects, method_of
 
 Array = NDArray[np.float64]
 
@@ -35,9 +35,9 @@ class MatchedTruth:
     def __init__(self, described: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
         self._kind = self._method = None
         if described:
-            options, method = dict(described["dataset"]), dict(described["method"])
+            options = dict(described["dataset"])
             self._kind = read(DATASETS[options.pop("kind")], options)
-            self._method = read(METHODS[method.pop("attribution")], method)
+            self._method = method_of(described["method"])
         self._metadata = metadata
 
     def __call__(self, inputs: Array) -> Array | None:

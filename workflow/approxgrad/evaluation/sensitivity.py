@@ -17,19 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from approxgrad.descriptions import read
 from approxgrad.evaluation.frames import source_columns
 from approxgrad.gradients.evaluating.counting import CountedModel
 from approxgrad.gradients.source import source_of
 from approxgrad.methods.attribution import attribute_with
-from approxgrad.methods.method import METHODS
-from approxgrad.models.compilation import CompiledModel
+from approxgrad.methods.method import method_of
 from approxgrad.models.opening import recorded
 from approxgrad.progress import progress_bar
 from approxgrad.storage.attributions import Attributions, read_attributions
-from approxgrad.study.made_sources import make_source
+from approxgrad.study.ready_cells import ready_cell
 from approxgrad.study.shards import shard_blocks
-from approxgrad.study.subjects import Subject, baseline_values, conditions, explained_target, read_subject
+from approxgrad.study.subjects import Subject, conditions, explained_target, read_subject
 
 Array = NDArray[np.float64]
 
@@ -127,40 +125,34 @@ def sensitivity_table(
     ValueError
         As there, and if the radius is too small to move an input in its precision.
     """
-    source, entry = source_of(gradient), dict(method)
-    own = read(METHODS[entry.pop("attribution")], entry)
+    source, own = source_of(gradient), method_of(method)
     file = read_attributions(attributions, slice(options["samples"]))
     subject = read_subject(model, weights, test, sample_seed, device, source.dtype, check_rows=check_rows)
     shape = subject.split.feature_shape
-    baselines = None
-    if hasattr(own, "baseline"):
-        baselines = torch.from_numpy(baseline_values(own.baseline, training, shape, test)).to(device)
-    made = make_source(
+    ready = ready_cell(
+        own,
         source,
-        shape,
+        subject,
+        test=test,
         training=training,
         choice=choice,
         spectrum=spectrum,
         batch_size=batch_size,
         memory_mib=memory_mib,
         seed=seed,
-    ).gradient
-    network = subject.network
-    if compile_model and not source.is_exact and isinstance(network, torch.nn.Module):
-        network = CompiledModel(network)
-    ready = subject.prepared(network, made)
+        compile_model=compile_model,
+    )
     moves = drawn_moves(options["moves"], options["radius"], shape, moves_seed)
     rows, found = len(file.sample), np.empty(len(file.sample))
-    per_map = own.evaluations(source, shape, 1 if baselines is None else len(baselines.unique()))
-    with progress_bar(rows * per_map * len(moves), f"{own.label}, {source.name}", "evaluation") as bar:
-        counted = CountedModel(ready, bar)
+    with progress_bar(rows * ready.evaluations * len(moves), f"{own.label}, {source.name}", "evaluation") as bar:
+        counted = CountedModel(ready.model, bar)
         # The blocks of the cell, so that the kernels of the model are the same.
         for block in shard_blocks(rows, own.evaluations(source, shape)):
             points, target, maps = _block(subject, file, block)
             _check_radius(points, moves, options["radius"], file.sample[block], source.dtype)
 
             def attributed(moved: Tensor, target: Tensor | None = target) -> Tensor:
-                return attribute_with(own, counted, moved, target, made, baselines)
+                return attribute_with(own, counted, moved, target, ready.made.gradient, ready.baselines)
 
             with warnings.catch_warnings():
                 # They were told of the cell.
@@ -172,7 +164,7 @@ def sensitivity_table(
         "moves": len(moves),
         "radius": options["radius"],
         "model_evaluations": counted.evaluations,
-        "check_evaluations": getattr(made, "check_evaluations", ready.evaluations),
+        "check_evaluations": getattr(ready.made.gradient, "check_evaluations", ready.model.evaluations),
         **conditions(device),
         **recorded(subject.network),
     }

@@ -7,9 +7,11 @@ from math import prod
 from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from approxgrad.descriptions import Description, Integer, Number, Registry, Text, option, written
+from approxgrad.descriptions import Description, Integer, Number, Registry, Text, option, read, written
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from approxgrad.gradients.evaluating.evaluated import GradientSource
@@ -229,3 +231,9 @@ class PathMethod(Method):
 Reference = Annotated[
     Text | None, option("Method whose exact attribution this one is compared with; by default its own.")
 ]
+
+
+def method_of(entry: Mapping[str, Any]) -> Method:
+    """Return the method of an entry: ``attribution``, its name, and its options."""
+    options = dict(entry)
+    return read(METHODS[options.pop("attribution")], options)

@@ -14,24 +14,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from approxgrad.descriptions import read
 from approxgrad.gradients.evaluating.batching import memory_budget
 from approxgrad.gradients.evaluating.counting import CountedModel
 from approxgrad.gradients.precisions import stored_in
 from approxgrad.gradients.source import Source, source_of
 from approxgrad.methods.attribution import attribute_with
-from approxgrad.methods.method import METHODS, Method
+from approxgrad.methods.method import Method, method_of
 from approxgrad.methods.path_ends import explained_outputs, path_ends
-from approxgrad.models.compilation import CompiledModel
 from approxgrad.models.opening import recorded
 from approxgrad.progress import progress_bar
 from approxgrad.storage.attributions import Attributions
 from approxgrad.study.derived import rounding_ratios, rounding_step, source_columns
-from approxgrad.study.made_sources import make_source
+from approxgrad.study.ready_cells import ready_cell
 from approxgrad.study.shards import WHOLE, Shard, merged, shard_blocks
 from approxgrad.study.subjects import (
     Subject,
-    baseline_values,
     conditions,
     explained_target,
     read_subject,
@@ -100,53 +97,44 @@ def attribute_cell(
         If there are too few test rows, or a table or model cannot be read, or the model's rows are not independent
         and repeatable.
     """
-    source, own = source_of(gradient), _method(method)
+    source, own = source_of(gradient), method_of(method)
     subject = read_subject(model, weights, test, sample_seed, device, source.dtype, check_rows=check_rows)
     blocks = shard_blocks(samples, own.evaluations(source, subject.split.feature_shape), shard or WHOLE)
     first, last = (blocks[0].start, blocks[-1].stop) if blocks else (0, 0)
     rows = subject.rows(samples)[first:last]
     part = subject.split.rows(rows)
     inputs = part.model_inputs()
-    baselines = None
-    if hasattr(own, "baseline"):
-        values = baseline_values(own.baseline, training, part.feature_shape, test)
-        baselines = torch.from_numpy(values).to(device)
-    made_source = make_source(
+    ready = ready_cell(
+        own,
         source,
-        part.feature_shape,
+        subject,
+        test=test,
         training=training,
         choice=choice,
         spectrum=spectrum,
         batch_size=batch_size,
         memory_mib=memory_mib,
         seed=seed,
+        compile_model=compile_model,
     )
-    made, setting = made_source.gradient, made_source.setting
+    made, setting, baselines = ready.made.gradient, ready.made.setting, ready.baselines
     if setting is None and source.kind.along_path and source.kind.setting_name:
         setting = 1 / own.points
-    network = subject.network
-    if compile_model and not source.is_exact and isinstance(network, torch.nn.Module):
-        network = CompiledModel(network)
-    ready = subject.prepared(network, made)
-    per_sample = own.evaluations(
-        source, subject.split.feature_shape, 1 if baselines is None else len(baselines.unique())
-    )
     work = _Work(
         own,
         source,
         made,
-        ready,
         subject.network,
         baselines,
-        batch_size or ready.rows_at_once(device, memory_budget(device)),
+        batch_size or ready.model.rows_at_once(device, memory_budget(device)),
     )
     done = _Results(np.empty((len(rows), subject.features), stored_in(source.dtype)))
     if own.path:
         done.output, done.baseline_output = np.empty(len(rows)), np.empty(len(rows))
     elif source.is_exact:
         done.output = np.empty(len(rows))
-    with progress_bar(len(rows) * per_sample, f"{own.label}, {source.name}", "evaluation") as bar:
-        counted = CountedModel(ready, bar)
+    with progress_bar(len(rows) * ready.evaluations, f"{own.label}, {source.name}", "evaluation") as bar:
+        counted = CountedModel(ready.model, bar)
         for block in blocks:
             place = slice(block.start - first, block.stop - first)
             points = torch.from_numpy(inputs[place]).to(device, getattr(torch, source.dtype))
@@ -164,16 +152,16 @@ def attribute_cell(
             else {}
         ),
         "gradient": source.name,
-        **source_columns(source, setting, per_sample),
-        "compiled": network is not subject.network,
+        **source_columns(source, setting, ready.evaluations),
+        "compiled": ready.compiled,
         "rounding_ratios": done.ratios,
         "predicted": done.predicted,
         "rounding_step": rounding_step(
-            source, setting, made_source.spread, _increments(own, subject, samples, baselines)
+            source, setting, ready.made.spread, _increments(own, subject, samples, baselines)
         ),
-        "step_choice": made_source.chosen,
+        "step_choice": ready.made.chosen,
         "model_evaluations": counted.evaluations,
-        "check_evaluations": getattr(made, "check_evaluations", ready.evaluations),
+        "check_evaluations": getattr(made, "check_evaluations", ready.model.evaluations),
         "lost_steps": getattr(made, "lost_steps", 0),
         "batch_size": min(done.batch_sizes, default=None),
         **_propagation(made, source.dtype),
@@ -215,11 +203,6 @@ def _propagation(made: Any, dtype: str) -> dict[str, Any]:
     }
 
 
-def _method(entry: Mapping[str, Any]) -> Method:
-    options = dict(entry)
-    return read(METHODS[options.pop("attribution")], options)
-
-
 @dataclass
 class _Results:
     """What the blocks of a cell fill, row by row, and what they add to."""
@@ -240,7 +223,6 @@ class _Work:
     method: Method
     source: Source
     gradient: Any
-    ready: Any
     network: Any
     baselines: torch.Tensor | None
     size: int

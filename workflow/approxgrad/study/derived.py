@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from approxgrad.descriptions import read
 from approxgrad.gradients.precisions import HALVES
 from approxgrad.gradients.source import Source
-from approxgrad.methods.method import METHODS
+from approxgrad.methods.method import method_of
 from approxgrad.storage.attributions import Attributions, read_attributions
 
 
@@ -24,8 +23,7 @@ def derive_cell(path: Path | str, entry: Mapping[str, Any]) -> Attributions:
     the gradients. `path` is a file of the method ``gradient``, `entry` has the name of the method as ``attribution``,
     and its options. Raises a TableError if the file cannot be read.
     """
-    options = dict(entry)
-    method = read(METHODS[options.pop("attribution")], options)
+    method = method_of(entry)
     shared = read_attributions(path)
     dtype = shared.metadata["dtype"]
     inputs, gradient = (_in_precision(values, dtype) for values in (shared.inputs, shared.attribution))
