@@ -172,8 +172,15 @@ def test_auto_looks_at_a_network_that_does_not_pay_once(monkeypatch):
         assert source.saved_operations < engine.PAYS
     source(small(side=32), images(1, 32), 1)
     assert (len(looked), source.used_evaluation) == (3, "propagated")
-    source(lambda rows: rows.flatten(1).sum(1, keepdim=True), x, 0)
-    assert (len(looked), source.used_evaluation, source.saved_operations) == (4, "dense", None)
+
+
+def test_auto_forgets_why_a_network_could_not_be_followed():
+    model, source, x = small(side=32), FiniteDifference(0.01, evaluation="auto"), images(1, 32)
+    hook = model.register_forward_hook(lambda *_: None)
+    for evaluation in ("dense", "propagated"):
+        source(model, x, 1)
+        assert source.used_evaluation == evaluation
+        hook.remove()
 
 
 def test_dense_is_the_default_and_traces_nothing():

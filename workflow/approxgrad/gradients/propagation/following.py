@@ -48,7 +48,7 @@ class Following(BatchedGradient):
         self.used_evaluation: str | None = None
         self.saved_operations: float | None = None
         self.without_rule: tuple[str, ...] = ()
-        self._not_paid: tuple[object, float | None, tuple[str, ...]] | None = None
+        self._not_paid: tuple[object, float, tuple[str, ...]] | None = None
 
     def plan(self, stream: Stream, evaluation: str, **options: Any) -> Plan | None:
         """Return how differences are propagated through a model, or None if they are not, and note what is known.
@@ -87,11 +87,10 @@ class Following(BatchedGradient):
         except UntraceableError as error:
             if not chooses:
                 raise ValueError(f"evaluation: {error}; 'dense' takes any model") from error
-            self._not_paid = looks, None, ()
             return None
         self.saved_operations, self.without_rule = plan.bound, tuple(plan.network.without_rule)
         if chooses and plan.bound < PAYS:
-            self._not_paid = looks, self.saved_operations, self.without_rule
+            self._not_paid = looks, plan.bound, self.without_rule
             return None
         return plan
 
