@@ -20,6 +20,11 @@ def small(seed=0, side=8, dtype=torch.float32):
     return CNN((2, side, side), 3).to(dtype).eval()
 
 
+def strided(stride):
+    """The same parameters for every stride, and nothing to be saved."""
+    return nn.Sequential(nn.Conv2d(2, 3, 3, stride), nn.Flatten(), *[nn.Softmax(dim=1)] * 20).eval()
+
+
 def images(rows=2, side=8, dtype=torch.float32, seed=1):
     return torch.randn(rows, 2, side, side, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
@@ -172,6 +177,10 @@ def test_auto_looks_at_a_network_that_does_not_pay_once(monkeypatch):
         assert source.saved_operations < engine.PAYS
     source(small(side=32), images(1, 32), 1)
     assert (len(looked), source.used_evaluation) == (3, "propagated")
+    for stride in (1, 2, 2):
+        source(strided(stride), images(1, 8), 1)
+        assert source.used_evaluation == "dense"
+    assert len(looked) == 5
 
 
 def test_auto_forgets_why_a_network_could_not_be_followed():

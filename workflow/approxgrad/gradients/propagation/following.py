@@ -102,6 +102,8 @@ def _looks(stream: Stream, options: dict[str, Any]) -> tuple[object, ...]:
         (
             name,
             type(layer).__qualname__,
+            # Such as strides.
+            *((key, value) for key, value in vars(layer).items() if isinstance(value, (int, float, str, tuple))),
             *((own.shape, own.dtype) for own in layer._parameters.values() if own is not None),
         )
         for name, layer in layers(model)
