@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from approxgrad import CompiledModel, FiniteDifference
+from compilers import needs_compiler
 from devices import CPU, EPS32, STEP, TARGET, images, on_devices, rounding, smooth_network
 
 
+@needs_compiler
 @pytest.mark.slow
 @on_devices
 def test_a_compiled_model_is_differentiated(device):

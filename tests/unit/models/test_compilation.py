@@ -10,6 +10,9 @@ from torch.func import functional_call
 from approxgrad import CompiledModel, FiniteDifference
 from approxgrad.gradients.evaluating.wrapping import weights_in_order
 from approxgrad.models.compilation import padded_size
+from compilers import needs_compiler
+
+pytestmark = needs_compiler
 
 EPS = torch.finfo(torch.float32).eps
 

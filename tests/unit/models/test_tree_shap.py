@@ -37,7 +37,13 @@ def test_the_values_are_those_of_the_definition(name, classes):
     model, (rows, _) = TreeModel(fitted(name, classes)), data(classes, seed=1)
     starts, columns = rows[-2:], model(rows[:1]).shape[1]
     target = None if columns == 1 else [0, columns - 1]
-    found = tree_shap(model, rows[:2], starts, target)
+    try:
+        found = tree_shap(model, rows[:2], starts, target)
+    except ModelError as error:
+        # Releases of shap and xgboost that do not fit together are refused.
+        if name == "xgboost dart" and "this release of shap does not understand" in str(error):
+            pytest.skip(str(error))
+        raise
     for row, own in enumerate(found):
         column = 0 if target is None else target[row]
         expected = np.mean([shapley(model, rows[row], start, column) for start in starts], axis=0)

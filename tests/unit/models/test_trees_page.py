@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("shap", reason="needs the extra trees")
-pytest.importorskip("xgboost", reason="needs the extra trees")
+xgboost = pytest.importorskip("xgboost", reason="needs the extra trees")
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 (SECTION,) = [
@@ -22,6 +22,7 @@ def numbers(text):
     return [float(own) for own in re.findall(r"(?<![A-Za-z])-?\d+\.?\d*", text)]
 
 
+@pytest.mark.skipif(not xgboost.__version__.startswith("3.2."), reason="xgboost 3.2 grew the trees of the page")
 def test_the_example_prints_what_the_page_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(CODE, "page", "exec"), {})

@@ -21,6 +21,7 @@ from approxgrad.study import cells, shards, subjects
 from approxgrad.study.cells import attribute_cell
 from approxgrad.study.shards import merged
 from approxgrad.study.subjects import baseline_values
+from compilers import needs_compiler
 from small_cells import saved_perceptron
 from small_studies import source
 
@@ -235,6 +236,7 @@ def test_float64_maps_are_those_of_a_model_in_float64(files, method):
     assert maps["float64"].metadata["dtype"] == "float64"
 
 
+@needs_compiler
 def test_a_compiled_model_changes_finite_differences_by_rounding_only(files, monkeypatch):
     compiled = []
     monkeypatch.setattr(

@@ -102,7 +102,8 @@ class CompiledModel(ModelWrapper):
                 return self._compiled(*batch)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = " ".join(str(error).split("\n")[:2]).strip()
-            raise ValueError(f"compile: torch.compile cannot compile this model here ({reason})") from error
+            needs = "; it needs a C++ compiler and Python's headers, on Debian g++ and python3-dev" * ("Cpp" in reason)
+            raise ValueError(f"compile: torch.compile cannot compile this model here ({reason}){needs}") from error
 
     def _check(self, inputs: Tensor, arguments: tuple[Any, ...], outputs: Tensor) -> None:
         """Refuse outputs that are not the module's, as where weights differ between calls."""

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from approxgrad import CompiledModel
 from approxgrad.gradients.evaluating import small_images
 from approxgrad.gradients.evaluating.small_images import Geometry, Product
+from compilers import needs_compiler
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -78,6 +79,7 @@ def test_it_holds_the_numbers_of_the_kernel_only():
     assert set(matrix.flatten().tolist()) == set(weight.flatten().tolist())
 
 
+@needs_compiler
 def test_a_compiled_model_computes_small_images_by_matrices(monkeypatch):
     traced = []
 
