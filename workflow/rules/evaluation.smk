@@ -298,7 +298,7 @@ for table, (line, label, path, function, inputs, parameters) in TABLES.items():
         script:
             "../scripts/tabulate.py"
 
-    workflow.get_rule(table).docstring = line
+    getattr(rules, table).rule.docstring = line
 
 
 COMPARED_FAITHFULNESS = ["results/summary/faithfulness.parquet"] if FAITHFUL else []

@@ -44,7 +44,7 @@ for figure in DRAWN:
         script:
             "../scripts/plot.py"
 
-    workflow.get_rule(f"plot_{figure.name}").docstring = figure.line
+    getattr(rules, f"plot_{figure.name}").rule.docstring = figure.line
 
 
 rule comparison_figures:
