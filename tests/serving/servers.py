@@ -90,27 +90,34 @@ class UnavailableError(Exception):
 
 
 def write_cnn(path: Path) -> None:
-    """Write a CNN with random weights as an ONNX file: input x (N, 3, 32, 32), output y (N, 10)."""
+    """Write the CNN of the studies with random weights as an ONNX file: input x (N, 3, 32, 32), output y (N, 10)."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     random = np.random.default_rng(3)
-    weights = {
-        "a": random.normal(size=(32, 3, 3, 3)) / 5,
-        "b": random.normal(size=(64, 32, 3, 3)) / 17,
-        "c": random.normal(size=(CLASSES, 64 * 8 * 8)) / 64,
+    shapes = {
+        "a": (32, 3, 3, 3),
+        "b": (32, 32, 3, 3),
+        "c": (64, 32, 3, 3),
+        "d": (256, 64 * 8 * 8),
+        "e": (CLASSES, 256),
     }
+    weights = {name: random.normal(size=shape) / np.prod(shape[1:]) ** 0.5 for name, shape in shapes.items()}
     pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
     nodes = [
         helper.make_node("Conv", ["x", "a"], ["1"], pads=[1, 1, 1, 1]),
-        helper.make_node("Tanh", ["1"], ["2"]),
-        helper.make_node("AveragePool", ["2"], ["3"], **pool),
-        helper.make_node("Conv", ["3", "b"], ["4"], pads=[1, 1, 1, 1]),
-        helper.make_node("Tanh", ["4"], ["5"]),
-        helper.make_node("AveragePool", ["5"], ["6"], **pool),
-        helper.make_node("Flatten", ["6"], ["7"]),
-        helper.make_node("Gemm", ["7", "c"], ["y"], transB=1),
+        helper.make_node("Relu", ["1"], ["2"]),
+        helper.make_node("Conv", ["2", "b"], ["3"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["3"], ["4"]),
+        helper.make_node("MaxPool", ["4"], ["5"], **pool),
+        helper.make_node("Conv", ["5", "c"], ["6"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["6"], ["7"]),
+        helper.make_node("MaxPool", ["7"], ["8"], **pool),
+        helper.make_node("Flatten", ["8"], ["9"]),
+        helper.make_node("Gemm", ["9", "d"], ["10"], transB=1),
+        helper.make_node("Relu", ["10"], ["11"]),
+        helper.make_node("Gemm", ["11", "e"], ["y"], transB=1),
     ]
     graph = helper.make_graph(
         nodes,
