@@ -38,7 +38,7 @@ wheels: ## Collect in .wheels what a machine with torch but without a network la
 	@test $$(du -sm .wheels | cut -f1) -lt 60 || { echo "wheels: more than 60 MiB, which is too much to carry"; exit 1; }
 
 docs: setup ## Build the documentation site into docs/_build/html
-	$(BIN)/python docs/columns.py && $(BIN)/python docs/figures.py
+	$(BIN)/python -m approxgrad.study.reference && $(BIN)/python docs/columns.py && $(BIN)/python docs/figures.py
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 test: setup ## Run all tests but those of soak

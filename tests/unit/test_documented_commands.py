@@ -21,7 +21,7 @@ RULES = {
 EXTRAS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 OWN_STUDIES = {"my-study.yaml", "my-study/study.yaml", "study.yaml"}
 """Files of a reader, which stand on the page before, or stand for any."""
-SYSTEM = {"git", "cd", "scancel", "squeue"}
+SYSTEM = {"git", "cd", "scancel", "squeue", "docker", "apptainer"}
 """Programs that are not ours, whose calls need what no test has."""
 
 

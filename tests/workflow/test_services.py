@@ -76,7 +76,7 @@ def maps(place, gradient):
 def test_a_study_is_planned_without_its_service(tmp_path):
     place = study(tmp_path / "study", "http://127.0.0.1:9")
     assert place.plan("attributions").jobs["measure_model"] == 1
-    assert "is not timed, because a plan does not ask a model behind a service" in place.run("plan").text
+    assert "is not timed: a plan never asks a model behind a service" in place.run("plan").text
 
 
 def test_wrong_options_are_told_with_their_key(tmp_path):

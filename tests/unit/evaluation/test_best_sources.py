@@ -69,4 +69,6 @@ def test_predictions_are_medians_over_the_samples_of_which_something_is_known(tm
     unknown = {"gradient": "cosine-n2", "predicted": {"saliency": [[None] * 3]}}
     write_table(path, pa.table({"sample": [1]}), unknown)
     assert predicted_agreements([path], "saliency")["predicted"].isna().all()
+    # A method of an extension, of which nothing is predicted.
+    assert predicted_agreements([path], "own")["predicted"].isna().all()
     assert predicted_agreements([], "saliency").empty

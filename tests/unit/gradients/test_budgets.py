@@ -122,7 +122,7 @@ def test_pilots_order_directions_that_have_an_order():
     assert {spectrum_path(cell) for cell in made.evaluating if not cell.gradient.is_exact} == {path}
     assert {spectrum_path(cell) for cell in made.evaluating if cell.gradient.is_exact} == {""}
     assert faults(entry(own | {"directions": "random"})) == [
-        "gradients.g0_0.pilots: order directions of cosine, haar, pixels, not random; leave it out"
+        "gradients.g0_0.pilots: only directions of cosine, haar, pixels have them, not random; leave it out"
     ]
 
 

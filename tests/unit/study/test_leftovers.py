@@ -38,7 +38,7 @@ OTHER = [
     ),
     # The model was exported in another form before.
     "results/models/dataset=d/model=m/weights.safetensors",
-    "results/figures/dataset=d/model=m/method=old/boxplots.png",
+    *("results/figures/dataset=d/model=m/method=old/boxplots.png", "results/figures/dataset=old/model=m/cost2.png"),
     *("results/figures/dataset=d/model=twin/method=old/twins.svg", "results/models/dataset=d/model=old/model.onnx"),
 ]
 OWN = [
@@ -89,7 +89,7 @@ def test_just_the_files_of_other_configurations_are_found_and_removed(study):
     found = leftovers(study)
     assert [path.as_posix() for path in found] == sorted(OTHER)
     counts = remove(found)
-    assert counts == {"results/attributions": 1, "results/figures": 3, "results/gradients": 1, "results/metrics": 1} | {
+    assert counts == {"results/attributions": 1, "results/figures": 4, "results/gradients": 1, "results/metrics": 1} | {
         f"results/{name}": 1 for name in ("faithfulness", "sensitivity", "shards", "spectra", "steps", "test_metrics")
     } | {"results/models": 3}
     assert files() == {*MADE, *OWN}

@@ -61,12 +61,13 @@ def predicted_agreements(paths: Sequence[Path | str], method: str) -> pd.DataFra
     Returns
     -------
     DataFrame
-        ``gradient``, ``predicted``, ``predicted_low`` and ``predicted_high``, a row for each file.
+        ``gradient``, ``predicted``, ``predicted_low`` and ``predicted_high``, a row for each file; missing where a
+        source predicts nothing for the method, as for one of an extension.
     """
     rows = []
     for path in paths:
         document = TableFile(path).metadata
-        values = np.array(document["predicted"][method], float)  # None becomes NaN
+        values = np.array(document["predicted"].get(method, []), float).reshape(-1, 3)  # None becomes NaN
         known = values[np.isfinite(values).all(axis=1)]
         middle = np.median(known, axis=0) if len(known) else np.full(3, np.nan)
         rows.append((document["gradient"], *middle))

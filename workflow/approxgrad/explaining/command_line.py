@@ -13,14 +13,12 @@ from typing import NoReturn
 
 import numpy as np
 
-from approxgrad.explaining.explanation import explain
+from approxgrad.explaining.explanation import explain, explained_methods
 from approxgrad.gradients.directional.spectrum import Spectrum
 from approxgrad.messages import one_line
 from approxgrad.models.black_box import TRANSFORMS
 from approxgrad.models.libraries import needing
 from approxgrad.storage.files import try_writing, write_atomically
-
-METHODS = ("input_x_gradient", "saliency", "integrated_gradients", "gradient")
 
 IN_THE_TERMINAL = {
     "check_rows=False": "--no-row-check",
@@ -64,14 +62,14 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument("--budget", type=int, default=1000, help="most evaluations of the model (default: 1000)")
     own.add_argument("--output", type=Path, default=Path("map.png"), help="the picture (default: map.png)")
     own.add_argument("--target", type=_output_number, help="which output is explained (default: the largest)")
-    own.add_argument("--method", choices=METHODS, default=METHODS[0])
+    own.add_argument("--method", choices=explained_methods(), default="input_x_gradient")
     own.add_argument("--step", type=float, default=0.1, help="length of a step in the model's units (default: 0.1)")
     own.add_argument("--quality", type=float, help="predicted cosine at which no more evaluations are made")
     own.add_argument("--spectrum", type=Path, help="order of the directions, a file of approxgrad.Spectrum")
     own.add_argument("--mean", type=float, nargs="+", help="of pixels from 0 to 1, for image files (default: 0)")
     own.add_argument("--std", type=float, nargs="+", help="likewise (default: 1)")
     own.add_argument("--shape", type=int, nargs="+", help="channels, height and width, if the model does not say them")
-    own.add_argument("--architecture", help="for weights: a network of torchvision, or cnn, resnet18, resnet50")
+    own.add_argument("--architecture", help="for weights: a network of torchvision, or cnn, mlp, resnet18, resnet50")
     own.add_argument("--outputs", type=int, help="number of its outputs (default: as the last weights)")
     own.add_argument("--model-output", help="name of the output, if there are several")
     own.add_argument("--model-name", help="name of the model at the service")

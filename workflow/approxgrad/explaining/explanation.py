@@ -155,7 +155,7 @@ def explain(
     """
     if not callable(model):
         raise TypeError(f"model: expected a callable, got {type(model).__name__}; OnnxModel(path) is that of a file")
-    allowed = [name for name in METHODS if _is_explained(METHODS[name])]
+    allowed = explained_methods()
     if not isinstance(method, str) or method not in allowed:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(allowed)}")
     own = configured_method(method, {})
@@ -211,8 +211,9 @@ def explain(
     )
 
 
-def _is_explained(method: type[Method]) -> bool:
-    return method.complete or method.from_gradient is not Method.from_gradient
+def explained_methods() -> list[str]:
+    """Return the names of the methods that :func:`explain` takes: those that follow from gradients."""
+    return [name for name, own in METHODS.items() if own.complete or own.from_gradient is not Method.from_gradient]
 
 
 def _read(model: Model, image: Any, target: Target) -> tuple[Given, CountedModel, Target, float]:

@@ -144,8 +144,8 @@ def listed(paths: str | Sequence[str] | None) -> list[str]:
 def reference_label(study: Study, method: str, dataset: str = "", model: str = "") -> str:
     """Return what the attributions of a method are compared with, for readers.
 
-    These are its own with exact gradients, those of another method, or where a data set and a model are given and the
-    model has no exact gradient, those of its twin, or of the source that stands in.
+    By default that is the exact attribution of the same method. It may be that of another method, and where a data set
+    and a model without an exact gradient are given, that of the model's twin or of the source that stands in.
     """
     reference = study.reference(method)
     if not study.method(reference).takes_gradients:

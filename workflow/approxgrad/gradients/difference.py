@@ -180,7 +180,7 @@ class Difference(Differences):
                 f"write arithmetic: {halves[0]} to compute the changes in it"
             )
         if self.arithmetic is not None and not self.propagated:
-            raise ValueError("arithmetic: is that of propagated changes; expected evaluation: propagated")
+            raise ValueError("arithmetic: only propagated differences have it; expected evaluation: propagated")
 
     @property
     def propagated(self) -> bool:

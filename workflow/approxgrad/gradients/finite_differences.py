@@ -100,7 +100,7 @@ class FiniteDifference(Following, CaptumCall):
         if arithmetic not in (None, *ARITHMETICS):
             raise ValueError(f"arithmetic: got {arithmetic!r}, expected one of {', '.join(ARITHMETICS)}")
         if arithmetic is not None and evaluation != "propagated":
-            raise ValueError("arithmetic: is that of propagated changes; expected evaluation='propagated'")
+            raise ValueError("arithmetic: only propagated differences have it; expected evaluation='propagated'")
         self.arithmetic = arithmetic
 
     def __repr__(self) -> str:

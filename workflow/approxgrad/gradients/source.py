@@ -32,7 +32,7 @@ class SourceKind(Description):
     Attributes
     ----------
     name : str
-        The key that stands for the kind in `gradients`; also a field, whose value says which of its variants.
+        The key of the kind in `gradients`; the field of this name selects the variant.
     varied : str
         The field that holds the settings, which are numbers.
     setting_name, setting_label, symbol : str
@@ -113,7 +113,7 @@ class SourceKind(Description):
 
     @property
     def along_path(self) -> bool:
-        """Whether it attributes along a whole path at once, so that only methods take it that can leave that to it."""
+        """Whether it computes whole path integrals itself, for methods that leave the path to their source."""
         return False
 
     @property

@@ -48,7 +48,7 @@ class IntegratedGradients(PathMethod):
         from approxgrad.gradients.evaluating.evaluated import BatchedGradient
 
         starts = torch.zeros_like(inputs) if baselines is None else baselines
-        # Asked for without its class, on whose code other sources' attributions would depend then.
+        # Not isinstance: with an import of that class all attributions would depend on its code.
         if getattr(gradient, "along_path", False):
             along: Any = gradient
             return along.path_attributions(model, inputs, starts, target, self.n_steps)

@@ -107,7 +107,7 @@ class ModelKind(Description):
 
     @property
     def makes(self) -> str:
-        """Name of the file that a study makes of the model with :meth:`make`, such as model.onnx; empty for none."""
+        """Name of the file that a study makes of it with :meth:`make`: "model." and an ending; empty for none."""
         return ""
 
     @property
@@ -127,7 +127,7 @@ class ModelKind(Description):
 
     @property
     def rounds_to(self) -> str | None:
-        """Type of floats that the model rounds to; None if it is not to be evaluated to see what rounding changes."""
+        """Type of floats that the model rounds to; None if it must not be evaluated to measure rounding."""
         return "float32"
 
     @property
@@ -210,7 +210,7 @@ class ModelKind(Description):
         device, dtype
             Of the inputs.
         file : path, optional
-            What :meth:`make` wrote. It is given to kinds that make a file, so that others need not take it.
+            What :meth:`make` wrote; passed only to kinds that make a file.
 
         Raises
         ------

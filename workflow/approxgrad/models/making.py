@@ -157,7 +157,7 @@ def measured_model(
 
 
 def looks(models: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return how jobs evaluate a model of the section of a configuration; its weights do not depend on it."""
+    """Return the options of a model entry that say how jobs evaluate it; its weights do not depend on them."""
     entry = entry_of(models, name)
     return {name: entry[name] for name in EVALUATION if name in entry}
 

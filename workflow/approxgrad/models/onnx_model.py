@@ -201,7 +201,7 @@ class OnnxModel(BlackBox):
         return floats[0]
 
     def _constant(self, name: str, value: ArrayLike) -> tuple[Array, bool]:
-        """Return the value of another input, and whether it is that of one row."""
+        """Return the value of another input, and whether it belongs to a single row."""
         port = next(port for port in self._file.inputs if port.name == name)
         given = np.asarray(value)
         if port.dtype is None or not np.can_cast(given.dtype, np.complex128):

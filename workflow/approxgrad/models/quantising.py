@@ -122,7 +122,7 @@ def _prepared(network: nn.Module, shape: tuple[int, ...], opset: int) -> Iterato
         plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
         plain.write_bytes(content)
         try:
-            # It warns of what a user cannot change, and prints what it does.
+            # It prints its progress, and warns of what a user cannot change.
             logging.getLogger().setLevel(logging.ERROR)
             with redirect_stdout(io.StringIO()):
                 quant_pre_process(plain, prepared, skip_symbolic_shape=True)

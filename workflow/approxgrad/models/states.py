@@ -1,8 +1,8 @@
 """State of a model as tensors and JSON: the same values come back, and nothing is unpickled.
 
-A state dictionary holds tensors, and whatever ``get_extra_state`` of a module returns. JSON has no tuples, no keys but
-text, no infinite numbers, tensors or arrays: there, and in the options of a factory, each of these is written as a
-mapping with one key that begins with :data:`TAG`.
+A state dictionary holds tensors, and whatever ``get_extra_state`` of a module returns. JSON has text
+as its only keys, and no tuples, infinite numbers, tensors or arrays: there, and in the options of a factory, each of
+these is written as a mapping with one key that begins with :data:`TAG`.
 """
 
 from __future__ import annotations

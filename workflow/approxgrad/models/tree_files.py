@@ -17,7 +17,10 @@ HARMLESS = (
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
 )
-"""Types that skops does not trust by itself, because a broken tree leads out of the memory; trees are checked here."""
+"""Types that skops does not trust by itself, because a corrupt tree could be read beyond its memory.
+
+Here trees are checked first.
+"""
 
 FORMS = (
     "XGBoost's .json or .ubj (save_model), LightGBM's .txt (booster_.save_model) or scikit-learn's .skops "
@@ -87,7 +90,7 @@ def _xgboost(content: bytes) -> Any:
     except xgboost.core.XGBoostError as error:
         raise ModelError(f"cannot be read by XGBoost ({_reason(error)})") from None
     best = booster.attr("best_iteration")
-    # What its scikit-learn interface wrote also predicts with the best iteration, a plain booster with all.
+    # Files of the scikit-learn interface predict with the trees up to the best iteration, plain boosters with all.
     return booster[: int(best) + 1] if best is not None and booster.attr("scikit_learn") is not None else booster
 
 

@@ -134,7 +134,7 @@ def _xgboost_table(number: int, tree: Mapping[str, Any], group: int, weight: flo
         # There a row goes left if it is below the threshold.
         threshold=np.nextafter(threshold, np.float32(-np.inf)),
         inner=inner,
-        # Of a leaf, the place of the threshold holds the value, if there is one.
+        # A leaf has its value, if it has one, in the place of the threshold.
         values=(weight * threshold.astype(np.float64) if size <= 1 else np.full(nodes, np.nan))[:, None],
         column=group,
     )

@@ -41,7 +41,7 @@ UNREADABLE: tuple[type[Exception], ...] = (*DAMAGES, SafetensorError)
 def read_weights(path: Path | str, sha256: str | None = None) -> tuple[dict[str, Any], str]:
     """Return the tensors of a safetensors file or a torch state dictionary, and a line about where they were in it.
 
-    Which of them it is, the content says. A torch file is read with ``weights_only``, which builds tensors and
+    The format is told by the content. A torch file is read with ``weights_only``, which builds tensors and
     containers and runs no code. In a checkpoint the state dictionary is found under its usual keys, :data:`WRAPPERS`;
     otherwise the line is empty.
 

@@ -128,7 +128,7 @@ def _draw() -> None:
 
 
 def _measured(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of :class:`Speed` but the start, and the seconds of all that a job would not do."""
+    """Return the fields of :class:`Speed` except the start, and the seconds spent on what a job would not do."""
     import torch
 
     from approxgrad.gradients.evaluating.batching import memory_budget
@@ -158,7 +158,7 @@ def _measured(request: Mapping[str, Any]) -> dict[str, Any]:
     engine = FiniteDifference(step=0.1, batch_size=batch, memory_budget=budget)
     indices = target_indices(target, rows, device)
     ready = engine.prepare(model, (inputs,), (), indices)
-    # Of a large input only as many features as fill a batch: the rate is the same.
+    # For large inputs only as many features as fill a batch: the rate is the same.
     batch = batch or ready.rows_at_once(device, memory_budget(device) if budget is None else budget)
     columns = torch.arange(min(features, max(1, batch - 1)), device=device)
 

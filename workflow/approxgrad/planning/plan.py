@@ -102,7 +102,7 @@ def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, re
         elif kind.trained:
             remarks.append(f"{dataset}/{model}: the number of training rows is {UNKNOWN}")
         if not kind.timed:
-            remarks.append(f"{dataset}/{model}: is not timed, because a plan does not ask a {kind.label}")
+            remarks.append(f"{dataset}/{model}: is not timed: a plan never asks a {kind.label}")
             continue
         file = study.model_file(dataset, model) if kind.makes else ""
         if file and not Path(file).exists():

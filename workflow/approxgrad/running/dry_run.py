@@ -73,7 +73,7 @@ class DryRun(logging.Filter):
         causes = [cause.partition(": ")[0] for cause in str(told["reason"]).split("; ")]
         # Values of parameters have semicolons of their own.
         reasons = [WORDS[cause] for cause in causes if cause in WORDS] or causes[:1]
-        # What is missing is made anyway; what is made anew anyway need not be said to follow.
+        # A missing file needs no other reason, and a file with a reason of its own need not be said to follow.
         own = [reason for reason in reasons if reason != FOLLOWING]
         reason = MISSING if MISSING in own else ", ".join(own or reasons)
         names = self._jobs.setdefault(reason, {}).setdefault(str(told["rule_name"]), [])

@@ -155,10 +155,10 @@ def choose_step(
     eight times the size of the inputs show the error (:mod:`approxgrad.steps.ladder`), unless kinks stand clear of the
     stairs.
 
-    Cost in evaluations: about 1,000 for smooth models, of which 300 to 500 look for jumps; some thousand for networks
-    of rectifiers, and if the step has to stay before the first kink two for each feature of each path point of the
-    inputs that are tried, in at most 65,536 pairs; 8,000 to 10,000 for staircases, and as many again as kinks take if
-    these decide.
+    Cost in evaluations: about 1,000 for smooth models, of which 300 to 500 look for jumps. Some thousand for networks
+    of rectifiers; if the step has to stay before the first kink, two more for each pair of feature and path point of
+    the inputs that are tried, for at most 65,536 pairs. 8,000 to 10,000 for staircases, and if kinks decide there, what
+    kinks cost in addition.
 
     Examples
     --------
@@ -204,8 +204,8 @@ def choose_step(
         quantum, ladder = stairs.quantum, search.ladder(noise)
         limit = _Limit("piecewise constant", min(largest, ladder.largest), 0.0)
         if stairs.even:
-            # At single points the usual input only loses by kinks from its first one on, if they stand clear of the
-            # stairs; the ladder's mean square over all inputs would not wait for that.
+            # At single points and with kinks larger than the stairs, most inputs have no error up to their first kink;
+            # the ladder's mean square over all inputs would choose a smaller step.
             largest = ladder.largest
             single = path_points == 1 and directions == FEATURES
             if single and not ladder.clips and largest >= RATIO * search.scale:

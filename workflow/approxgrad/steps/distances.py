@@ -15,7 +15,7 @@ INWARDS = 16  # distances tried below the one at which something is met, each th
 def distances(met: Callable[[Array, Rows], Flags], items: Rows, first: Array, outwards: int) -> Array:
     """Return the distance at which each point first meets something, to a factor of the square root of two.
 
-    `met` tells of distances and items whether each item meets something within its distance. Every point has equally
+    `met(distances, items)` returns whether each item meets something within its distance. Every point has equally
     many items, one after the other, of which the first to meet something counts. The distance is `first`, doubled up to
     `outwards` times while no item meets something. If none ever does, the result is twice the largest distance that was
     tried, or infinite if only one was.

@@ -16,8 +16,8 @@ AGREEMENT = 4.0
 # First distance between values in roundings of the inputs: far above their rounding, far below the scale of bends. Not
 # a power of two, whose multiples would all be rounded alike.
 SPACING = 43.0
-# With 16 bits no distance is both. This one, in units of the inputs' size, keeps the line short beside bends and kinks,
-# which would count as noise; and so many roundings still tell the values apart.
+# With 16 bits no distance is far above the one and far below the other. This one, in units of the inputs' size, keeps
+# the line short beside bends and kinks, which would count as noise; and so many roundings still tell the values apart.
 SHORTEST, FEW = 0.01, 5.0
 GROWTH = 1000.0  # factor of the distance while values coincide
 LONGEST = 1e-3  # largest distance between values, in units of the inputs' size

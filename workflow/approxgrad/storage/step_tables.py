@@ -36,5 +36,5 @@ def read_choice(path: Path | str, scheme: str) -> dict[str, Any]:
     step = row["step"]
     if not (isinstance(step, float) and math.isfinite(step) and step > 0):
         raise TableError(f"{path}: step is {step!r}, expected a positive number")
-    # What cannot be told may be infinite, which the documents of result files have no word for.
+    # An unknown value may be infinite, which the JSON of result files cannot hold.
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}

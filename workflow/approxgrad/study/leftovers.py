@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FOLDER = re.compile(r"[a-z]+=[A-Za-z0-9_.+-]+")
 FILE = re.compile(
-    r"part-0\.parquet|shard-\d+-of-\d+\.parquet|weights\.safetensors|model\.[a-z0-9]+|[a-z_]+\.(svg|png|pdf|csv)"
+    r"part-0\.parquet|shard-\d+-of-\d+\.parquet|weights\.safetensors|model\.[a-z0-9]+|[a-z0-9_]+\.(svg|png|pdf|csv)"
 )
 """Folders and files of this workflow's layout; others are never touched."""
 

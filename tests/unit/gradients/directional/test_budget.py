@@ -225,7 +225,7 @@ def test_rows_that_see_each_other_are_refused():
         ({"quality": 0.9}, ValueError, "quality: needs a budget"),
         ({"groups": torch.zeros(3)}, TypeError, "groups: expected a tensor of integers, got torch.float32"),
         ({"groups": [1, 2]}, TypeError, "groups: expected a tensor of integers, got list"),
-        ({"groups": torch.tensor([0]), "basis": "haar"}, ValueError, "groups: are directions themselves"),
+        ({"groups": torch.tensor([0]), "basis": "haar"}, ValueError, "groups: they are the directions"),
     ],
 )
 def test_arguments_that_are_not_valid(arguments, error, message):

@@ -52,7 +52,10 @@ def test_every_feature_may_have_its_own_step():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"arithmetic": "bfloat16"}, "arithmetic: is that of propagated changes; expected evaluation='propagated'"),
+        (
+            {"arithmetic": "bfloat16"},
+            "arithmetic: only propagated differences have it; expected evaluation='propagated'",
+        ),
         (
             {"arithmetic": "int8", "evaluation": "propagated"},
             "arithmetic: got 'int8', expected one of float64",
@@ -69,5 +72,5 @@ def test_a_study_names_it():
     assert (kind.family, kind.label) == ("forward_propagated_float16", "propagated forward differences in float16")
     assert kind.unrounded == Difference("forward", (0.1,), evaluation="propagated")
     assert kind.gradient(0.1).arithmetic == "float16"
-    with pytest.raises(ValueError, match="arithmetic: is that of propagated changes"):
+    with pytest.raises(ValueError, match="arithmetic: only propagated differences have it"):
         Difference("forward", (0.1,), arithmetic="float16")

@@ -50,7 +50,9 @@ class Directions(Budgeted):
 
     def __post_init__(self) -> None:
         if self.pilots and self.directions not in ORDERED:
-            raise ValueError(f"pilots: order directions of {', '.join(ORDERED)}, not {self.directions}; leave it out")
+            raise ValueError(
+                f"pilots: only directions of {', '.join(ORDERED)} have them, not {self.directions}; leave it out"
+            )
 
     @property
     def needs_spread(self) -> bool:

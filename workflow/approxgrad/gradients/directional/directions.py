@@ -140,7 +140,7 @@ class DirectionalDifference(CaptumCall):
             raise ValueError(f"order: expected 'luma' or a Spectrum, got {order!r}")
         checked_groups(groups)
         if groups is not None and basis != "orthogonal":
-            raise ValueError("groups: are directions themselves; expected no basis beside them")
+            raise ValueError("groups: they are the directions, and expect no basis beside them")
         if quality is not None and not (is_number(quality) and 0 < quality < 1):
             raise ValueError(f"quality: expected a number between 0 and 1, got {quality!r}")
         if quality is not None and (budget is None or probes == 0):

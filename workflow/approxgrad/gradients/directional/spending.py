@@ -69,9 +69,9 @@ def path_points(
 ) -> int:
     """Return how many points of a path a budget is best divided among, if there are so many directions.
 
-    One gradient that has more directions is nearer to the integral than several that have fewer, so that a point more
-    comes with about every gradient that the budget could pay for as a whole: with its probes if it is watched, as of
-    :func:`spending`, since the directions that they take the place of may be those that a quality needs.
+    One gradient from many directions is nearer to the integral than several from few. So there is about one point for
+    each whole gradient that the budget could pay for. If the spending is watched, a whole gradient includes its probes
+    (:func:`spending`): the directions that they would replace may be those that a quality needs.
     """
     if budget is None:
         return 1

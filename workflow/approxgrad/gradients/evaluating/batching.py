@@ -31,8 +31,8 @@ LARGEST_BATCH = 4096  # beyond this size the overhead per call is negligible for
 def memory_budget(device: torch.device) -> int:
     """Return the default memory budget on a device, in bytes.
 
-    On a GPU that nothing else uses it depends only on the kind of GPU, and on the share of it that torch may have, so
-    that batch sizes, and the last digits of results, are the same from run to run.
+    On a GPU that nothing else uses it depends only on the kind of GPU and the share of it that torch may have. So batch
+    sizes, and with them the last digits of results, are the same from run to run.
     """
     if device.type != "cuda":
         return CPU_MEMORY_BUDGET

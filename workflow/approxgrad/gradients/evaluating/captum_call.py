@@ -48,10 +48,10 @@ class CaptumCall(BatchedGradient):
         TypeError
             If inputs or outputs are not real floating-point numbers.
         ValueError
-            If an input, a moved input or an output is not finite, a target is out of range, the outputs do not fit the
-            inputs, a layer of the model is in training mode, the model fails, its rows are not independent and
-            repeatable (:class:`approxgrad.gradients.evaluating.rows.RowError`), a step is lost in every feature, a
-            budget does not pay for a single direction, or the exact gradient does not exist because the outputs do not
+            If an input, a moved input or an output is not finite, a target is out of range, or the outputs do not fit
+            the inputs. If a layer of the model is in training mode, the model fails, or its rows are not independent
+            and repeatable (:class:`approxgrad.gradients.evaluating.rows.RowError`). If a step is lost in every feature
+            or a budget does not pay for a single direction. If there is no exact gradient, because the outputs do not
             depend on the inputs through autograd.
         """
         with evaluation():

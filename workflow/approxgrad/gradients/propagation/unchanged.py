@@ -1,9 +1,9 @@
 """Whether a model still computes what was traced: the operations that it calls for a row, and the numbers they read.
 
 Python may keep what a model computes anywhere: in weights, hooks, attributes, closures, globals, flags of torch. So the
-model is not searched for changes, but evaluated: if it calls the same operations in the same order, each with the
-results of the same ones before it, and with the same weights and other numbers, bit for bit, then it is the same
-function, since control flow that depends on the input is not followed.
+model is not searched for changes, but evaluated. If it calls the same operations in the same order, each with the
+results of the same ones before it, and reads the same weights and other numbers, bit for bit, then it is the same
+function: models whose control flow depends on the input are not followed at all.
 """
 
 from __future__ import annotations

@@ -135,12 +135,12 @@ class GEEX(Sampled):
 
 
 class GEFA(Sampled):
-    """Shapley values against the baseline, from random sets of features that are there.
+    """Shapley values against the baseline, from random sets of present features.
 
-    Cai, Ardoin and Wunder (2025), https://proceedings.mlr.press/v267/cai25a.html: features are there (z = 1, the
-    input's value) with probability a and else absent (the baseline's), a goes from 0 to 1, and the gradient by a,
-    ``f(z) (z_i - a) / (a (1 - a))``, has the Shapley value as its mean. Sets are mirrored, and the share of features
-    that are there is the control variate. Their smoothing of the sets of images is left out.
+    Cai, Ardoin and Wunder (2025), https://proceedings.mlr.press/v267/cai25a.html. A feature is present (z = 1, the
+    input's value) with probability a and else absent (the baseline's value); a goes from 0 to 1. The derivative by a,
+    ``f(z) (z_i - a) / (a (1 - a))``, has the Shapley value as its mean. Sets are mirrored, and the share of present
+    features is the control variate. Their smoothing of the sets of images is left out.
 
     Notes
     -----
