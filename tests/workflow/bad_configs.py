@@ -285,7 +285,7 @@ CONFIGS = [
     bad(
         "no image left to train on",
         dataset(kind="cifar10", validation=50_000),
-        "datasets.own.validation: leaves 0 rows to train on, expected at least 2",
+        "datasets.own.validation: leaves 0 of 50,000 rows to train on, expected at least 2",
     ),
     bad(
         "a malformed checksum",

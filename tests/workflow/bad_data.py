@@ -88,7 +88,7 @@ TABLES = [
     ),
     table(
         "too few rows",
-        "test and validation: leaves 1 rows to train on, expected at least 2",
+        "test and validation: leaves 1 of 3 rows to train on, expected at least 2",
         "a,b,y\n1,2,0\n3,4,1\n5,6,0\n",
     ),
     table("a truncated parquet file", "t.parquet: cannot be read as parquet (", parquet(400), path="t.parquet"),

@@ -1,6 +1,7 @@
 """Measure a model without weights on the test rows."""
 
 import approxgrad.running.startup  # noqa: F401 - comes first
+from approxgrad.datasets.class_names import check_outputs
 from approxgrad.extensions import load
 from approxgrad.models.device import machine, set_up_torch
 from approxgrad.models.making import looks, measured_model
@@ -16,6 +17,7 @@ with job(snakemake) as log:
     parameters = snakemake.params
     device = set_up_torch(parameters.device, parameters.torch_threads)
     test = read_split(snakemake.input.test)
+    check_outputs(parameters.opening.get("outputs"), test.classes)
     model = open_model(parameters.kind, parameters.opening, None, test.feature_shape, test.outputs, device)
     evaluation = looks(snakemake.config["models"], snakemake.wildcards.model)
     measures = measured_model(model, test, device, **evaluation)

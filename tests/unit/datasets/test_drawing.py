@@ -47,9 +47,9 @@ def test_amounts():
         "limit.train: got 5, expected at most 4, the rows that there are",
         "limit.test: got 6, expected at most 5, the rows that there are",
     ]
-    assert rest_faults("test", 2) == []
-    assert rest_faults("test", 1) == ["test: leaves 1 rows to train on, expected at least 2"]
-    assert rest_faults("test", -3) == ["test: leaves 0 rows to train on, expected at least 2"]
+    assert rest_faults("test", 2, 9) == []
+    assert rest_faults("test", 1, 1800) == ["test: leaves 1 of 1,800 rows to train on, expected at least 2"]
+    assert rest_faults("test", -3, 6) == ["test: leaves 0 of 6 rows to train on, expected at least 2"]
 
 
 def test_normalisation():

@@ -136,8 +136,12 @@ def test_numbers_for_the_normalisation(write):
         (frame(), {"task": "classification", "target": "text"}, r"target is always x, expected several labels"),
         (frame(), {"task": "classification", "target": "y"}, r"no training row has the class \d+.0, expected each"),
         (frame(0), {}, r"has no rows"),
-        (frame(4), {"test": 2, "validation": 1}, r"test and validation: leaves 1 rows to train on, expected at least"),
-        (frame(), {"test": 100}, r"test and validation: leaves 0 rows"),
+        (
+            frame(4),
+            {"test": 2, "validation": 1},
+            r"test and validation: leaves 1 of 4 rows to train on, expected at least",
+        ),
+        (frame(), {"test": 100}, r"test and validation: leaves 0 of [0-9,]+ rows"),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(write, data, changes, expected):

@@ -102,7 +102,11 @@ def test_constants_that_are_no_numbers_are_refused(value):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"outputs": 2}, r"onnx model\.onnx: fails for inputs .*returned shape \(2, 3\) for 2 rows, expected \(2, 2\)"),
+        (
+            {"outputs": 2},
+            r"onnx model\.onnx: fails for inputs .*returned shape \(2, 3\) for 2 rows, expected \(2, 2\); "
+            "if the model knows more classes than the data, name them as `classes` there",
+        ),
         ({"outputs": 1}, r"returned shape \(2, 3\) for 2 rows, expected \(2, 1\)"),
         ({"shape": (5,)}, r"inputs: got shape \(2, 5\), the model takes \(N, 4\)"),
         (

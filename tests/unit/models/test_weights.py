@@ -110,6 +110,13 @@ def test_wrong_fit_names_what_differs_and_changes_nothing(change, words):
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.parametrize(("outputs", "told"), [(5, True), (2, False)])
+def test_weights_for_more_classes_say_what_to_name(outputs, told):
+    with pytest.raises(ModelError, match=r"wrong: 2\.weight has shape") as error:
+        fit_weights(network(), network(outputs).state_dict(), "w")
+    assert str(error.value).endswith("; if they know more classes than the data, name them as `classes` there") is told
+
+
 class Tied(nn.Module):
     """Two names for one tensor, numbers of several kinds, and a value that is no tensor."""
 

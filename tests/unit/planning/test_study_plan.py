@@ -206,13 +206,13 @@ def test_prepared_data_tell_what_the_configuration_does_not(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     own = {"kind": "table", "task": "regression", "path": "own.npz", "arrays": {"all": ["x", "y"]}}
     asked = study(datasets=["own"], config={"datasets": {"own": own}})
-    assert known_inputs(asked, "own") == Inputs()
+    assert known_inputs(asked, "own") == Inputs(outputs=1)
     # The mean has two distinct values.
     features = np.array([[0, 2, 0, 2], [0, 0, 2, 2], [3, 1, 1, 2]], np.float32)
     split = Split(features, np.zeros(3, np.float32), feature_shape=(4,))
     for part in ("train", "test"):
         write_split(tmp_path / "data" / "own" / f"{part}.parquet", split, {})
-    assert known_inputs(asked, "own") == Inputs((4,), 3, 2, 2)
+    assert known_inputs(asked, "own") == Inputs((4,), 3, 2, 2, 1)
     classes = Split(features, np.zeros(3, np.int64), feature_shape=(4,), classes=("a", "b"))
     write_split(tmp_path / "data" / "own" / "test.parquet", classes, {})
     assert known_inputs(asked, "own").outputs == 2

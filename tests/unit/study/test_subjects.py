@@ -1,6 +1,7 @@
 """What jobs evaluate: what they are given of a rule, and baselines of a path in normalised features."""
 
 import inspect
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from approxgrad.study.cells import attribute_cell
 from approxgrad.study.chosen_steps import choose_model_step
 from approxgrad.study.measured_spectra import measure_spectrum
 from approxgrad.study.needs import evaluation_options
-from approxgrad.study.subjects import baseline_values, job_options
+from approxgrad.study.subjects import baseline_values, job_options, read_subject
 from small_studies import entry, study
 
 FEATURES = 4
@@ -53,6 +54,20 @@ def test_baselines_have_one_number_or_one_for_each_feature(tmp_path):
 def test_unfit_baselines_are_refused(baseline, complaint):
     with pytest.raises(ValueError, match=f"^{complaint}$"):
         baseline_values(baseline, None, (1, 2, 2))
+
+
+def test_a_model_of_more_outputs_than_named_classes_is_no_subject(tmp_path):
+    rows = split(4, 0, classes=("dog", "noise"))
+    write_split(tmp_path / "test", replace(rows, target=np.array([0, 1, 0, 1])), {})
+    with pytest.raises(ValueError, match="outputs: got 10, and 2 classes in the data"):
+        read_subject(
+            {"kind": "onnx", "onnx": "m.onnx", "outputs": 10},
+            None,
+            tmp_path / "test",
+            0,
+            torch.device("cpu"),
+            "float32",
+        )
 
 
 class Inputs(SimpleNamespace):

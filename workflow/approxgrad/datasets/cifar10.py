@@ -68,6 +68,11 @@ class Cifar10(DatasetKind):
         return self.limit.test or TEST_IMAGES
 
     @property
+    def outputs(self) -> int:
+        """One for each class."""
+        return 10
+
+    @property
     def training_rows(self) -> int:
         """Number of training images."""
         return self.limit.train or TRAINING_IMAGES - rows_of(self.validation, TRAINING_IMAGES)
@@ -81,7 +86,7 @@ class Cifar10(DatasetKind):
 
     def _count_faults(self, training: int, test: int) -> list[str]:
         rest = training - rows_of(self.validation, training)
-        return rest_faults("validation", rest) or self.limit.faults(rest, test)
+        return rest_faults("validation", rest, training) or self.limit.faults(rest, test)
 
     def tracked(self) -> dict[str, Any]:
         """Return the options without the addresses: another mirror gives the same archive."""

@@ -35,6 +35,11 @@ class Digits(DatasetKind):
         return math.ceil(self.test * IMAGES)
 
     @property
+    def outputs(self) -> int:
+        """One for each digit."""
+        return 10
+
+    @property
     def training_rows(self) -> int:
         """Number of training images."""
         return IMAGES - self.test_rows - math.ceil(self.validation * IMAGES)

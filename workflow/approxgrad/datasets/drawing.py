@@ -41,9 +41,9 @@ def rows_of(amount: float, rows: int) -> int:
     return math.ceil(amount * rows) if amount < 1 else int(amount)
 
 
-def rest_faults(key: str, rest: int) -> list[str]:
+def rest_faults(key: str, rest: int, rows: int) -> list[str]:
     """Return a line if fewer than two rows are left to train on; `key` names the options that took the others."""
-    return [f"{key}: leaves {max(rest, 0)} rows to train on, expected at least 2"] if rest < 2 else []
+    return [f"{key}: leaves {max(rest, 0)} of {rows:,} rows to train on, expected at least 2"] if rest < 2 else []
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

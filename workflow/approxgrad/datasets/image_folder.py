@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from approxgrad.datasets.class_names import ClassNames, arranged, class_faults
 from approxgrad.datasets.drawing import LIMIT, UNLIMITED, VALIDATION, Amount, Limit, rest_faults, rows_of, stratified
 from approxgrad.datasets.faults import DatasetError, refuse
 from approxgrad.datasets.image_files import Archive, Folder, opened
@@ -37,7 +38,7 @@ SIZE = "Height and width to which images are resized (shorter side) and cropped 
 @DATASETS.add
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(DatasetKind):
-    """Images scaled to [0, 1]; class numbers follow the alphabetical order of the class folders."""
+    """Images scaled to [0, 1]; class numbers follow `classes` or the alphabetical order of the class folders."""
 
     name: ClassVar[str] = "image_folder"
     folders: ClassVar[bool] = True
@@ -46,6 +47,7 @@ class ImageFolder(DatasetKind):
     path: Annotated[Text, option(PATH, min_length=1)]
     size: Annotated[tuple[Side, Side], option(SIZE)]
     channels: Annotated[Literal[3, 1], option("3 for colour, 1 for grey.")] = 3
+    classes: ClassNames = None
     validation: Annotated[Amount, option(f"{VALIDATION} Not used where a folder holds them.")] = 0.1
     test: Annotated[Amount, option(TEST)] = 0.25
     limit: Annotated[Limit, option(LIMIT)] = UNLIMITED
@@ -61,6 +63,11 @@ class ImageFolder(DatasetKind):
         return self.limit.test
 
     @property
+    def outputs(self) -> int | None:
+        """One for each class, if these are named."""
+        return len(self.classes) if self.classes else None
+
+    @property
     def training_rows(self) -> int | None:
         """Number of training images if limited."""
         return self.limit.train
@@ -70,12 +77,16 @@ class ImageFolder(DatasetKind):
         """Channels, height and width."""
         return (self.channels, *self.size)
 
+    def faults(self) -> list[str]:
+        """Return what is wrong with the path, or classes that are named twice."""
+        return super().faults() + class_faults(self.classes)
+
     def prepare(self, seed: int, sources: Sequence[Path]) -> dict[str, Split]:
         """Return the images; draws keep the proportions of the classes, and only the drawn images are decoded."""
         (path,) = sources
         with opened(path) as files, pillow_limits():
-            folders = class_folders(files, path)
-            order = list(next(iter(folders.values())))
+            folders = class_folders(files, path, fewest=1 if self.classes else 2)
+            order = arranged(list(next(iter(folders.values()))), self.classes)
             images = {part: _flat(found, order) for part, found in folders.items()}
             rows = self._drawn({part: labels for part, (_, labels) in images.items()}, path, order, seed)
             classes = tuple(map(one_line, order))
@@ -104,8 +115,8 @@ class ImageFolder(DatasetKind):
                 )
                 drawn[part], rest = (origin, rest[chosen]), rest[left]
                 taken.append(part)
-        refuse([f"{path}: {fault}" for fault in rest_faults(" and ".join(taken), len(rest))])
-        for lacking in sorted(set(range(len(order))) - set(labels[origin][rest].tolist())):
+        refuse([f"{path}: {fault}" for fault in rest_faults(" and ".join(taken), len(rest), len(labels[origin]))])
+        for lacking in sorted(set(labels[origin].tolist()) - set(labels[origin][rest].tolist())):
             name = one_line(order[lacking]) if origin == ALL else f"{origin}/{one_line(order[lacking])}"
             raise DatasetError(f"{path}: {' and '.join(taken)} leaves no image of {name} to train on, expected one")
         drawn["train"] = (origin, rest)

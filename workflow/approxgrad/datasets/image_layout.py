@@ -64,11 +64,11 @@ def layout(files: Files, where: Path) -> dict[str, str]:
     return {part: found[part] for part in ("train", "validation", "test") if part in found}
 
 
-def class_folders(files: Files, where: Path) -> dict[str, dict[str, list[str]]]:
+def class_folders(files: Files, where: Path, fewest: int = 2) -> dict[str, dict[str, list[str]]]:
     """Return the names of the image files of each part of :func:`layout` by class, both in alphabetical order.
 
     Files outside class folders are ignored. A DatasetError says which part or class is missing, empty, in one part only
-    that is not ``train``, looks like another one or contains a folder.
+    that is not ``train``, looks like another one or contains a folder, or that there are fewer than `fewest` classes.
     """
     parts = {part: _classes(files, folder, where) for part, folder in layout(files, where).items()}
     folders = {name: f"{part}/{name}" for part in reversed(parts) for name in parts[part]}
@@ -84,8 +84,10 @@ def class_folders(files: Files, where: Path) -> dict[str, dict[str, list[str]]]:
             raise DatasetError(
                 f"{where}: {part}/ has the class {one_line(unknown[0])}, expected one of train/: {known}"
             )
-    if len(parts[first]) < 2:
-        raise DatasetError(f"{where}: {first}/ has the class {known} only, expected several")
+    if len(parts[first]) < fewest:
+        raise DatasetError(
+            f"{where}: {first}/ has the class {known} only, expected several, or the names of all as `classes`"
+        )
     return parts
 
 

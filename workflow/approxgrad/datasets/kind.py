@@ -55,6 +55,11 @@ class DatasetKind(Description):
         return None
 
     @property
+    def outputs(self) -> int | None:
+        """Outputs that a model needs: one for each class, or 1 for a regression; None if only the files tell."""
+        return None
+
+    @property
     def has_truth(self) -> bool:
         """Whether the true effects of the features are known."""
         return False

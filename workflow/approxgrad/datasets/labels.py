@@ -47,12 +47,13 @@ def labels_of(values: NDArray[Any], where: str, rows: NDArray[np.int64]) -> Labe
 
 
 def classes_of(
-    parts: Mapping[str, Labels], wheres: Mapping[str, str], as_text: bool
+    parts: Mapping[str, Labels], wheres: Mapping[str, str], as_text: bool, fewest: int = 2
 ) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
     """Return the ordered names of the classes, and the class numbers of every part, or raise a DatasetError.
 
     Text is ordered by letter and numbers by size. If the file of one part does not know types, all labels are compared
-    `as_text`; numbers are still ordered by size. The `wheres` are the files for messages.
+    `as_text`; numbers are still ordered by size. The `wheres` are the files for messages. There must be
+    at least `fewest` classes.
     """
     where = " and ".join(dict.fromkeys(wheres.values()))
     if as_text:
@@ -61,7 +62,7 @@ def classes_of(
     seen = {name: list(dict.fromkeys(labels.tolist())) for name, labels in parts.items()}
     _check_kinds(list(seen.values()), where, as_text)
     found = list(dict.fromkeys(label for labels in seen.values() for label in labels))
-    if len(found) < 2:
+    if len(found) < fewest:
         first = next(iter(wheres.values()))
         raise DatasetError(f"{first}: target is always {one_line(found[0])}, expected several labels")
     numbers = {label: _number(label) for label in found if as_text or not isinstance(label, str)}

@@ -80,6 +80,11 @@ class Synthetic(DatasetKind):
         return self.rows.test
 
     @property
+    def outputs(self) -> int:
+        """One: the data are a regression."""
+        return 1
+
+    @property
     def training_rows(self) -> int:
         """Number of training rows."""
         return self.rows.train

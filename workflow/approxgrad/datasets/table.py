@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from approxgrad.datasets.class_names import ClassNames, arranged, class_faults
 from approxgrad.datasets.drawing import Amount, rest_faults, rows_of, stratified
 from approxgrad.datasets.faults import DatasetError, refuse, unique_faults
 from approxgrad.datasets.kind import DATASETS, PARTS, DatasetKind
@@ -63,7 +64,7 @@ EFFECTS = "Columns of the features' true effects, in the order of the features, 
 @DATASETS.add
 @dataclass(frozen=True, kw_only=True)
 class Table(DatasetKind):
-    """Rows of a user's own files; labels become numbers in their sorted order."""
+    """Rows of a user's own files; labels become numbers, in the order of `classes` or sorted."""
 
     name: ClassVar[str] = "table"
 
@@ -79,6 +80,7 @@ class Table(DatasetKind):
     categorical: Annotated[Columns, option(CATEGORICAL)] = ()
     missing: Annotated[Literal["drop", "mean"] | None, option(MISSING)] = None
     target: Annotated[Text | None, option(TARGET)] = None
+    classes: ClassNames = None
     effects: Annotated[Columns | None, option(EFFECTS, min_length=1)] = None
     arrays: Annotated[Arrays | None, option(ARRAYS)] = None
     validation: Annotated[Amount, option(VALIDATION)] = 0.15
@@ -104,15 +106,24 @@ class Table(DatasetKind):
         return (len(self.features or ()),) if known else None
 
     @property
+    def outputs(self) -> int | None:
+        """One for each class, if these are named, or for a regression."""
+        return 1 if self.task == "regression" else len(self.classes or ()) or None
+
+    @property
     def has_truth(self) -> bool:
         """Whether effects are named."""
         return bool(self.effects or (self.arrays and self.arrays.effects))
 
     def faults(self) -> list[str]:
         """Return what makes unclear which files and which of their columns or arrays are meant."""
+        if self.classes and self.task == "regression":
+            return ["classes: a regression has none; leave it out, or write `task: classification`"]
         if (self.path is None) == (self.files is None):
             return ["path: expected either `path` (one file) or `files` (one for each part)"]
-        return super().faults() or (self._column_faults() if self.arrays is None else self._array_faults(self.arrays))
+        return super().faults() + class_faults(self.classes) or (
+            self._column_faults() if self.arrays is None else self._array_faults(self.arrays)
+        )
 
     def _array_faults(self, arrays: Arrays) -> list[str]:
         if self.path is None or ending(self.path) != ".npz":
@@ -154,7 +165,10 @@ class Table(DatasetKind):
         if self.task == "classification":
             labels, wheres = ({name: getattr(rows, key) for name, rows in parts.items()} for key in ("target", "where"))
             as_text = any(ending(source) not in (".parquet", ".npz") for source in sources)
-            classes, numbers = classes_of(labels, wheres, as_text)
+            found, numbers = classes_of(labels, wheres, as_text, fewest=1 if self.classes else 2)
+            classes = tuple(arranged(found, self.classes))
+            place = np.array([classes.index(label) for label in found])
+            numbers = {name: place[own] for name, own in numbers.items()}
         targets = numbers if classes else {name: rows.target for name, rows in parts.items()}
         drawn = self._drawn(numbers, seed)
         if classes:
@@ -248,7 +262,7 @@ class Table(DatasetKind):
                 chosen, left = stratified(labels[rest], rows_of(amount, len(labels)), derive_seed(seed, name))
                 drawn[name], rest = (origin, rest[chosen]), rest[left]
                 taken.append(name)
-        refuse(rest_faults(" and ".join(taken) or "train", len(rest)))
+        refuse(rest_faults(" and ".join(taken) or "train", len(rest), len(labels)))
         drawn["train"] = (origin, rest)
         return {name: drawn[name] for name in PARTS}
 

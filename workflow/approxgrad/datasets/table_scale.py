@@ -39,7 +39,8 @@ def check_classes(
     origin, rows = drawn["train"]
     count = sum(map(len, numbers.values()))
     hint = f"; {len(classes)} labels in {count} rows may be numbers, `task: regression`"
-    for lacking in np.setdiff1d(np.arange(len(classes)), numbers[origin][rows]):
+    present = np.unique(np.concatenate(list(numbers.values())))
+    for lacking in np.setdiff1d(present, numbers[origin][rows]):
         raise DatasetError(
             f"target: no training row has the class {classes[lacking]}, expected each class there"
             + (hint if len(classes) > count / 2 else "")

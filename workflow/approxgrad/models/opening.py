@@ -155,5 +155,7 @@ def _shaped(found: Any, outputs: int, inputs: Tensor) -> Tensor:
         tensor = tensor.unsqueeze(1)
     expected = (len(inputs), outputs)
     if tensor.shape != expected:
-        raise ValueError(f"returned shape {tuple(tensor.shape)} for {len(inputs)} rows, expected {expected}")
+        several = tensor.ndim == 2 and tensor.shape[1] > outputs > 1
+        hint = "; if the model knows more classes than the data, name them as `classes` there" if several else ""
+        raise ValueError(f"returned shape {tuple(tensor.shape)} for {len(inputs)} rows, expected {expected}{hint}")
     return tensor.to(inputs.device)

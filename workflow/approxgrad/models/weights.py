@@ -186,7 +186,17 @@ def _faults(own: dict[str, Any], weights: dict[str, Any], learned: set[str]) -> 
         "NaN or infinite values in": broken,
         "different values for what is one tensor in the model:": apart,
     }
-    return [f"{kind} {one_line(some(names))}" for kind, names in kinds.items() if names]
+    faults = [f"{kind} {one_line(some(names))}" for kind, names in kinds.items() if names]
+    longer = [name for name in common if _has_more_rows(weights[name], own[name])]
+    if longer and len(longer) == len(alike):
+        faults.append("if they know more classes than the data, name them as `classes` there")
+    return faults
+
+
+def _has_more_rows(found: Any, own: Tensor) -> bool:
+    """Whether a value is that of a layer with more outputs."""
+    shape = tuple(found.shape) if isinstance(found, Tensor) else ()
+    return bool(shape) and own.ndim == len(shape) and shape[1:] == own.shape[1:] and shape[0] > own.shape[0]
 
 
 def download_weights(repository: str, file: str, revision: str | None = None) -> Path:

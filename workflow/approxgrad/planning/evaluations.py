@@ -34,7 +34,7 @@ class Inputs:
     training_rows: int | None = None
     mean_values: int | None = None  # distinct values of the mean training input, the baseline of some methods
     test_mean_values: int | None = None  # the same of the mean test input
-    outputs: int = 1  # of a model; 1 where only the files tell
+    outputs: int | None = None  # of a model
 
     @property
     def features(self) -> int | None:
@@ -63,7 +63,7 @@ def known_inputs(study: Study, dataset: str) -> Inputs:
     kind = study.dataset(dataset)
     test, train = (Path("data", dataset, f"{part}.parquet") for part in ("test", "train"))
     shape, rows = kind.feature_shape, kind.training_rows
-    values, outputs = None if shape is None else prod(shape), 1
+    values, outputs = None if shape is None else prod(shape), kind.outputs
     test_values = values
     if test.exists():
         document = TableFile(test).metadata

@@ -108,13 +108,16 @@ def _calibration(study: Study, inputs: Mapping[str, Inputs], overhead: float, re
         if file and not Path(file).exists():
             remarks.append(f"{dataset}/{model}: can be timed only when {file} has been made")
             continue
+        if known.outputs is None and not (kind.trained or kind.fitted):
+            remarks.append(f"{dataset}/{model}: can be timed only when the data have been prepared")
+            continue
         key = repr((known.shape, known.outputs, kind, rows, file))
         if key not in measured:
             try:
                 measured[key] = measure_model(
                     known.shape,
                     kind,
-                    outputs=known.outputs,
+                    outputs=known.outputs or 1,
                     device=options.device,
                     threads=options.threads,
                     memory_mib=options.memory_mib,

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from approxgrad import __version__
+from approxgrad.datasets.class_names import check_outputs
 from approxgrad.gradients.evaluating.checks import Model
 from approxgrad.gradients.evaluating.prepared import PreparedModel
 from approxgrad.gradients.evaluating.targets import target_indices
@@ -98,6 +99,7 @@ def read_subject(
     split = read_split(test)
     options = dict(model)
     kind = options.pop("kind")
+    check_outputs(options.get("outputs"), split.classes)
     network = open_model(kind, options, weights, split.feature_shape, split.outputs, device, getattr(torch, dtype))
     return Subject(network, split, sample_seed, device, dtype, check_rows)
 
