@@ -85,9 +85,7 @@ def class_folders(files: Files, where: Path, fewest: int = 2) -> dict[str, dict[
                 f"{where}: {part}/ has the class {one_line(unknown[0])}, expected one of train/: {known}"
             )
     if len(parts[first]) < fewest:
-        raise DatasetError(
-            f"{where}: {first}/ has the class {known} only, expected several, or the names of all as `classes`"
-        )
+        raise DatasetError(f"{where}: has the class {known} only, expected several, or the names of all as `classes`")
     return parts
 
 
