@@ -26,6 +26,7 @@ def test_images_stand_beside_their_maps(make):
         low, high = picture.get_clim()
         assert low == -high
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["one", "two"]
+    assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == ["attribution"] * 2
     figure.canvas.draw()
 
 
@@ -58,9 +59,10 @@ def test_rows_are_bars_of_the_largest_features():
         ({"attributions": np.full((1, 2), np.nan)}, r"attributions: expected finite values"),
         ({"attributions": np.ones((1, 2)), "inputs": np.ones((1, 3))}, r"inputs: expected the shape"),
         ({"attributions": np.ones((1, 2)), "titles": []}, r"titles: expected 1, one for each input, got 0"),
+        ({"attributions": np.ones((1, 2)), "titles": "dog"}, r"titles: got the text 'dog', expected a list"),
         ({"attributions": np.ones((1, 2)), "feature_names": ["a"]}, r"feature_names: expected 2, got 1"),
     ],
 )
 def test_what_cannot_be_drawn_is_told(options, expected):
-    with pytest.raises(ValueError, match=expected):
+    with pytest.raises((ValueError, TypeError), match=expected):
         plot_attribution(**options)

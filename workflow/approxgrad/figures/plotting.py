@@ -56,6 +56,8 @@ def plot_attribution(
     ------
     ValueError
         If the shapes do not fit, or a value is not finite.
+    TypeError
+        If `titles` are a single text.
 
     Notes
     -----
@@ -69,6 +71,8 @@ def plot_attribution(
         raise ValueError(f"attributions: expected shape {shapes} with N from 1 to {MOST_ROWS}, got {maps.shape}")
     if shown is not None and shown.shape != maps.shape:
         raise ValueError(f"inputs: expected the shape of the attributions, {maps.shape}, got {shown.shape}")
+    if isinstance(titles, str):
+        raise TypeError(f"titles: got the text {titles!r}, expected a list with one for each input")
     if titles is not None and len(titles) != len(maps):
         raise ValueError(f"titles: expected {len(maps)}, one for each input, got {len(titles)}")
     if maps.ndim == 4:
@@ -106,7 +110,8 @@ def _image_maps(maps: NDArray[np.float64], images: NDArray[np.float64] | None, t
             pixels, cmap=UNSIGNED if one_sided else SIGNED, vmin=0 if one_sided else -limit, vmax=limit
         )
         extend = "neither" if not clipped else "max" if one_sided else "both"
-        figure.colorbar(drawn, ax=axes[-1], extend=extend, fraction=0.05, format="%.2g").outline.set_linewidth(0.4)
+        bar = figure.colorbar(drawn, ax=axes[-1], extend=extend, fraction=0.05, format="%.2g", label="attribution")
+        bar.outline.set_linewidth(0.4)
         if titles is not None:
             axes[0].set_title(titles[row])
     return figure
