@@ -125,7 +125,8 @@ def attribute(
     if own.complete:
         check_points(options, source)
     if not callable(source) and own.takes_gradients:
-        raise TypeError(f"gradient: expected 'exact' or a gradient source such as FiniteDifference(0.01, 'central'), got {gradient!r}")
+        such = "FiniteDifference(0.01, 'central')"
+        raise TypeError(f"gradient: expected 'exact' or a gradient source such as {such}, got {gradient!r}")
     if isinstance(returned_as, tuple) and not own.takes_gradients:
         raise TypeError(f"inputs: {method} takes one tensor, got {len(returned_as)}")
     if return_residual and not own.complete:
