@@ -3,7 +3,7 @@
 import approxgrad.running.startup  # noqa: F401 - comes first
 from approxgrad.extensions import load
 from approxgrad.models.device import machine, set_up_torch
-from approxgrad.models.making import fitted_model, looks
+from approxgrad.models.making import evaluated_as, fitted_model
 from approxgrad.models.training import measure_table
 from approxgrad.models.weights import read_weights
 from approxgrad.provenance.document import provenance
@@ -28,7 +28,7 @@ with job(snakemake) as log:
             snakemake.input.weights,
             test,
             device,
-            **looks(snakemake.config["models"], snakemake.wildcards.model),
+            **evaluated_as(snakemake.config["models"], snakemake.wildcards.model),
         )
     notes = [note for note in (where, names) if note]
     log.info("test %s, %s", measures, notes)

@@ -5,7 +5,7 @@ from approxgrad.descriptions import read
 from approxgrad.extensions import load
 from approxgrad.models.device import machine, set_up_torch
 from approxgrad.models.kind import MODELS
-from approxgrad.models.making import looks, made_model
+from approxgrad.models.making import evaluated_as, made_model
 from approxgrad.models.training import measure_table
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
@@ -28,7 +28,7 @@ with job(snakemake) as log:
         train=read_split(train) if train else None,
         source=snakemake.input.get("source") or None,
         seed=parameters.seed,
-        **looks(snakemake.config["models"], snakemake.wildcards.model),
+        **evaluated_as(snakemake.config["models"], snakemake.wildcards.model),
     )
     log.info("%s, test %s", known, measures)
     log.summary = f"test {measures_summary(measures)}"

@@ -4,7 +4,7 @@ import approxgrad.running.startup  # noqa: F401 - comes first
 from approxgrad.datasets.class_names import check_outputs
 from approxgrad.extensions import load
 from approxgrad.models.device import machine, set_up_torch
-from approxgrad.models.making import looks, measured_model
+from approxgrad.models.making import evaluated_as, measured_model
 from approxgrad.models.opening import open_model, recorded
 from approxgrad.models.training import measure_table
 from approxgrad.provenance.document import provenance
@@ -19,7 +19,7 @@ with job(snakemake) as log:
     test = read_split(snakemake.input.test)
     check_outputs(parameters.opening.get("outputs"), test.classes)
     model = open_model(parameters.kind, parameters.opening, None, test.feature_shape, test.outputs, device)
-    evaluation = looks(snakemake.config["models"], snakemake.wildcards.model)
+    evaluation = evaluated_as(snakemake.config["models"], snakemake.wildcards.model)
     measures = measured_model(model, test, device, **evaluation)
     log.info("test %s", measures)
     log.summary = f"test {measures_summary(measures)}"

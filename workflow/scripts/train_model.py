@@ -5,7 +5,7 @@ import torch
 
 from approxgrad.extensions import load
 from approxgrad.models.device import machine, set_up_torch
-from approxgrad.models.making import looks, trained_model
+from approxgrad.models.making import evaluated_as, trained_model
 from approxgrad.models.training import measure_table
 from approxgrad.progress import progress_bar
 from approxgrad.provenance.document import provenance
@@ -33,7 +33,7 @@ with job(snakemake) as log:
             parameters.training,
             device,
             seed=parameters.seed,
-            **looks(snakemake.config["models"], snakemake.wildcards.model),
+            **evaluated_as(snakemake.config["models"], snakemake.wildcards.model),
             bar=bar,
         )
     log.info("learning curves\n%s", result.curves.to_string(index=False))

@@ -13,7 +13,7 @@ from approxgrad import FiniteDifference
 from approxgrad.descriptions import read
 from approxgrad.extensions import load
 from approxgrad.models.kind import MODELS, ModelError
-from approxgrad.models.making import looks, measured_model
+from approxgrad.models.making import evaluated_as, measured_model
 from approxgrad.models.model_files import build_model, load_model
 from approxgrad.models.opening import open_model, recorded
 from approxgrad.models.saved import save_model
@@ -102,7 +102,7 @@ def test_options_have_bounds(name, options):
 
 
 def test_only_the_users_wishes_about_evaluation_are_passed_on():
-    assert looks({"small": {"architecture": "cnn", "batch_size": 3}}, "small") == {"batch_size": 3}
+    assert evaluated_as({"small": {"architecture": "cnn", "batch_size": 3}}, "small") == {"batch_size": 3}
 
 
 # Plain functions.

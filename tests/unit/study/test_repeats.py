@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from approxgrad.figures.figure import FIGURES
-from approxgrad.models.making import looks
+from approxgrad.models.making import evaluated_as
 from small_studies import DEFAULT, entry, faults, key, study
 
 
@@ -47,8 +47,8 @@ def test_a_model_made_from_one_that_is_repeated_is_made_from_the_first():
 
 def test_looks_of_a_training_are_those_of_its_model():
     section = {"mlp": {"batch_size": 7}, "other-2": {"check_rows": False}}
-    assert looks(section, "mlp-12") == looks(section, "mlp") == {"batch_size": 7}
-    assert looks(section, "other-2") == {"check_rows": False}
+    assert evaluated_as(section, "mlp-12") == evaluated_as(section, "mlp") == {"batch_size": 7}
+    assert evaluated_as(section, "other-2") == {"check_rows": False}
 
 
 @pytest.mark.parametrize(

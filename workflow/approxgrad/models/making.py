@@ -156,7 +156,7 @@ def measured_model(
     return measures
 
 
-def looks(models: Mapping[str, Any], name: str) -> dict[str, Any]:
+def evaluated_as(models: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the options of a model entry that say how jobs evaluate it; its weights do not depend on them."""
     entry = entry_of(models, name)
     return {name: entry[name] for name in EVALUATION if name in entry}
