@@ -127,6 +127,5 @@ def test_the_terminal_says_what_it_lacks(python):
     done = run(python, call)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert re.fullmatch(r"approxgrad: No module named '\w+'; it comes with: pip install 'approxgrad\[study\]'", line), (
-        line
-    )
+    told = r"approxgrad: No module named '\w+'; it comes with: pip install '\.\[study\]' in a clone of approxgrad"
+    assert re.fullmatch(told, line), line
