@@ -12,7 +12,7 @@ from PIL import Image
 from approxgrad.explaining.command_line import main
 from approxgrad.explaining.inputs import read_input
 from approxgrad.explaining.opened import opened_model
-from explained import SHAPE, Counted, image
+from explained import SHAPE, Counted, image, picture_file
 from stub_services import FEATURES, http_service
 
 pytestmark = pytest.mark.filterwarnings("ignore:budget:UserWarning")
@@ -24,12 +24,6 @@ def script(tmp_path):
         warnings.simplefilter("ignore")  # torch announces the end of TorchScript with every one
         torch.jit.trace(Counted().eval(), image()[None]).save(str(tmp_path / "model.pt"))
     return tmp_path / "model.pt"
-
-
-def picture_file(folder):
-    pixels = np.random.default_rng(0).integers(0, 255, (10, 12, 3)).astype(np.uint8)
-    Image.fromarray(pixels).save(folder / "picture.png")
-    return folder / "picture.png"
 
 
 def test_a_picture_and_the_numbers_beside_it(script, tmp_path, capsys):

@@ -125,7 +125,7 @@ def read_input(
                 f"{path}: has shape {array.shape}, expected {shape}{_hint(array.shape, shape, channels_last)}"
             )
         return array
-    with reading(f"{path}: cannot be read", missing=f"{path}: no such file"):
+    with reading(f"{path}: cannot be read"):
         content = path.read_bytes()
     if shape is None:
         raise ValueError(f"{path}: is an image, and the model does not say how large its inputs are; give --shape")
@@ -172,7 +172,7 @@ def _no_picture(path: Path, shape: tuple[int, ...], *, channels_last: bool, name
 
 def _array(path: Path) -> NDArray[Any]:
     """Return the numbers of a ``.npy`` file, as float32 or float64."""
-    with reading(f"{path}: cannot be read", missing=f"{path}: no such file"):
+    with reading(f"{path}: cannot be read"):
         values = np.load(path, allow_pickle=False)
     if values.dtype.kind not in "fiub":
         raise ValueError(f"{path}: holds {values.dtype}, expected real numbers")

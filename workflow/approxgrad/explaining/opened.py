@@ -34,6 +34,9 @@ def check_names(model: str, path: Path) -> None:
         raise ValueError(f"{model}: is named like an input, expected a model; {order}")
     if path.suffix.lower() in MODEL_ENDINGS:
         raise ValueError(f"{path}: is named like a model, expected an input; {order}")
+    # Before a service is asked for anything.
+    if not path.exists():
+        raise ValueError(f"{path}: no such file")
     if path.is_dir():
         raise ValueError(f"{path}: is a folder, expected an image file or an array of one input (.npy)")
 
