@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from approxgrad.datasets.faults import reading
 from approxgrad.datasets.pixels import decoded, pillow_limits
-from approxgrad.models.libraries import needing
 
 CHANNELS = (1, 3)
 """Of pictures."""
@@ -142,7 +141,7 @@ def read_input(
                 f"{name}: expected numbers {least} to 1, as of pixels from 0 to 1, got {' '.join(map(str, values))}; "
                 "divide those of pixels from 0 to 255 by 255"
             )
-    with needing("study"), pillow_limits():
+    with pillow_limits():
         pixels = decoded(content, (shape[1], shape[2]), shape[0], str(path))
     if integers:
         return np.asarray(np.rint(pixels), np.float32)
