@@ -1,6 +1,8 @@
 """A small network and images that are explained."""
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from problems import points
@@ -20,6 +22,12 @@ class Counted(nn.Module):
     def forward(self, x):
         self.rows += len(x)
         return torch.tanh(x.flatten(1) @ self.weights.to(x.dtype)) * torch.arange(1.0, 5)
+
+
+def picture_file(folder):
+    pixels = np.random.default_rng(0).integers(0, 255, (10, 12, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(folder / "picture.png")
+    return folder / "picture.png"
 
 
 def image(*shape):

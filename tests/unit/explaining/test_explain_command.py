@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from approxgrad.explaining.command_line import main
-from approxgrad.explaining.opened import opened_model, read_input
-from explained import SHAPE, Counted, image
+from approxgrad.explaining.inputs import read_input
+from approxgrad.explaining.opened import opened_model
+from explained import SHAPE, Counted, image, picture_file
 from stub_services import FEATURES, http_service
 
 pytestmark = pytest.mark.filterwarnings("ignore:budget:UserWarning")
@@ -25,17 +26,13 @@ def script(tmp_path):
     return tmp_path / "model.pt"
 
 
-def picture_file(folder):
-    pixels = np.random.default_rng(0).integers(0, 255, (10, 12, 3)).astype(np.uint8)
-    Image.fromarray(pixels).save(folder / "picture.png")
-    return folder / "picture.png"
-
-
 def test_a_picture_and_the_numbers_beside_it(script, tmp_path, capsys):
     output = tmp_path / "maps" / "map.png"
     words = [script, picture_file(tmp_path), "--shape", 3, 8, 8, "--budget", 120, "--mean", 0.5, "--std", 0.2]
     assert main(["explain", *map(str, words), "--output", str(output)]) == 0
     said = capsys.readouterr()
+    files = [output, *(output.with_suffix(ending) for ending in (".json", ".npy"))]
+    assert said.out.endswith("{}, with the numbers in {} and the map in {}\n".format(*files))
     assert "Gradient × Input of output" in said.out
     with Image.open(output) as drawn:
         assert min(drawn.size) > 300
@@ -77,7 +74,8 @@ def test_onnx_files_say_their_shape(tmp_path, capsys):
     assert main(["explain", *map(str, words)]) == 0
     found = np.load(tmp_path / "map.npy")
     np.testing.assert_allclose(found, np.array([1, 2, 3, 4]) * onnx_models.WEIGHTS[:, 1], rtol=1e-4)
-    assert "agreement with the whole map 1.00" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "predicted correlation with the map of unlimited evaluations: 1.00 (90% interval 1.00 to 1.00)" in said
 
 
 def test_services_are_asked_for_no_more_rows_than_the_budget(tmp_path, capsys):
@@ -95,12 +93,18 @@ def test_services_are_asked_for_no_more_rows_than_the_budget(tmp_path, capsys):
     ("words", "message"),
     [
         (["nothing.onnx", "picture.png"], r"nothing\.onnx: no such file"),
-        (["nothing.pt", "picture.png"], r"nothing\.pt: there is no such file"),
-        (["picture.png", "picture.png", "--shape", "3", "8", "8"], r"picture\.png: is no TorchScript file"),
+        (["nothing.pt", "picture.png"], r"nothing\.pt: no such file$"),
+        (
+            ["notes", "picture.png", "--shape", "3", "8", "8"],
+            r"notes: is no TorchScript file; for weights, name their --arch",
+        ),
         (["model.pt", "picture.png"], r"picture\.png: is an image, and the model does not say .* give --shape"),
-        (["model.pt", "picture.png", "--shape", "5"], r"is an image, but the model takes inputs of shape \(5,\)"),
-        (["model.pt", "model.pt", "--shape", "3", "8", "8"], r"model\.pt: is not an image"),
-        (["model.pt", "absent.png", "--shape", "3", "8", "8"], r"absent\.png: cannot be read"),
+        (
+            ["model.pt", "picture.png", "--shape", "5"],
+            r"shape: picture\.png is an image, expected channels \(1 or 3\), .* got 5$",
+        ),
+        (["model.pt", "notes", "--shape", "3", "8", "8"], r"notes: is not an image"),
+        (["model.pt", "absent.png", "--shape", "3", "8", "8"], r"approxgrad: absent\.png: no such file$"),
         (["model.pt", "picture.png", "--shape", "3", "8", "8", "--mean", "1", "2"], "mean: expected one number or 3"),
         (["model.pt", "picture.png", "--shape", "3", "9", "9"], "model: fails for 1 torch.float32 row of shape"),
         (["model.pt", "picture.png", "--shape", "3", "8", "8", "--budget", "9"], "budget: 9 evaluations are too few"),
@@ -132,6 +136,7 @@ def test_faults_are_told_in_one_line(words, message, script, tmp_path, capsys, m
     np.save("row.npy", np.ones(SHAPE, np.float32))
     np.save("last.npy", np.ones((8, 8, 4), np.float32))
     np.save("text.npy", np.array(["a"]))
+    (tmp_path / "notes").write_text("some notes")
     assert main(["explain", *words]) == 1
     said = capsys.readouterr().err.strip()
     assert said.startswith("approxgrad: ")
@@ -141,10 +146,14 @@ def test_faults_are_told_in_one_line(words, message, script, tmp_path, capsys, m
 
 
 @pytest.mark.parametrize(
-    ("read", "output", "spoiled"),
-    [("picture.png", "picture.png", "picture.png"), ("map.npy", "map.png", "map.npy"), ("link.npy", "m.png", "m.npy")],
+    ("read", "output", "told"),
+    [
+        ("picture.png", "picture.png", "picture.png, where the picture would be written, is the input"),
+        ("map.npy", "map.png", "map.npy, where the map would be written beside map.png, is the input"),
+        ("link.npy", "m.png", "m.npy, where the map would be written beside m.png, is the input"),
+    ],
 )
-def test_no_file_that_is_read_is_written_over(read, output, spoiled, script, tmp_path, capsys, monkeypatch):
+def test_no_file_that_is_read_is_written_over(read, output, told, script, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     picture_file(tmp_path)
     for name in ("map.npy", "m.npy"):
@@ -153,9 +162,7 @@ def test_no_file_that_is_read_is_written_over(read, output, spoiled, script, tmp
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     words = ["explain", "model.pt", read, "--shape", "3", "8", "8", "--budget", "60", "--output"]
     assert main([*words, output]) == 1
-    assert capsys.readouterr().err == (
-        f"approxgrad: output: {spoiled} would be written over, which is read here; name another picture\n"
-    )
+    assert capsys.readouterr().err == f"approxgrad: output: {told}; name another picture\n"
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     # What an earlier call wrote is no input.
     assert main([*words, "other.png"]) == main([*words, "other.png"]) == 0
@@ -173,7 +180,9 @@ def test_arrays_come_alone_or_as_a_batch_of_one(shape, script, tmp_path):
     ("words", "message"),
     [
         (["--target", "cat"], "--target: expected the number of an output, from 0 on, got 'cat'"),
-        (["--budget", "1e3"], "--budget: invalid int value: '1e3'"),
+        (["--budget", "1e3"], "--budget: expected a whole number, got '1e3'"),
+        (["--budget", "300.5"], "--budget: expected a whole number, got '300.5'"),
+        (["--step", "small"], "--step: expected a number, got 'small'"),
         (["--depth", "3"], "unrecognized arguments: --depth 3"),
     ],
 )

@@ -1,6 +1,8 @@
 """Explaining from Python."""
 
+import dataclasses
 import json
+import re
 import warnings
 
 import numpy as np
@@ -176,6 +178,49 @@ def test_probabilities_are_told_and_logits_are_not():
 def test_a_quality_that_is_not_reached_is_told():
     with pytest.warns(UserWarning, match=r"quality: .* cosine of 0\.\d\d, not 0\.99"):
         explain(Counted().eval(), image(), budget=60, quality=0.99)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (2, 20), (5,)])
+@pytest.mark.parametrize("method", ["input_x_gradient", "integrated_gradients"])
+@pytest.mark.parametrize("check_rows", [True, False])
+def test_a_budget_that_tells_nothing_of_the_quality_is_told_with_those_that_do(shape, method, check_rows):
+    model, given = Counted(int(np.prod(shape))).eval(), image(*shape)
+    options = {"method": method, "check_rows": check_rows}
+    least = 20 if check_rows else 12
+    with pytest.warns(UserWarning, match="too few to tell") as told:
+        found = explain(model, given, budget=least, **options)
+    assert found.quality == "too few to predict how good the map is"
+    assert found.numbers()["agreement"] is None
+    (own,) = [own for own in told if "too few" in str(own.message)]
+    assert own.filename == __file__
+    words = str(own.message)
+    assert ("a smooth one of any model" in words) == (len(shape) == 3)
+    some, every = map(int, re.search(r"from ([\d,]+) on .* and ([\d,]+) give", words).groups())
+    assert not np.isfinite(explain(model, given, budget=some - 1, **options).cosine)
+    assert np.isfinite(explain(model, given, budget=some, **options).cosine)
+    assert explain(model, given, budget=every, **options).cosine == 1
+    assert every == some or explain(model, given, budget=every - 1, **options).cosine < 1
+
+
+@pytest.mark.parametrize(
+    ("method", "values", "extend"),
+    [
+        ("input_x_gradient", [-9.0, *[0.5] * 400], "both"),
+        ("saliency", [9.0, *[0.5] * 400], "max"),
+        ("input_x_gradient", [0.5] * 401, "neither"),
+    ],
+)
+def test_a_colour_bar_is_pointed_where_values_lie_beyond_it(method, values, extend):
+    found = explain(Counted(401).eval(), image(1, 1, 401), budget=500, method=method)
+    drawn = draw(dataclasses.replace(found, attribution=np.reshape(values, (1, 1, 401))))
+    (bar,) = [axes._colorbar for axes in drawn.axes if hasattr(axes, "_colorbar")]
+    assert bar.extend == extend
+
+
+def test_the_quality_is_worded_for_those_who_see_the_picture_only():
+    found = explain(Counted().eval(), image(), budget=100)
+    told = r"predicted correlation with the map of unlimited evaluations: 0\.\d\d \(90% interval -?0\.\d\d to 0\.\d\d\)"
+    assert re.fullmatch(told, " ".join(draw(found).get_suptitle().split("\n")[1:]))
 
 
 def test_a_map_of_zeros_is_told():

@@ -322,7 +322,7 @@ def test_a_library_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch
         return load(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    line = rf"^No module named '{library}'; it comes with: pip install 'approxgrad\[{extra}\]'$"
+    line = rf"^No module named '{library}'; it comes with: pip install '\.\[{extra}\]' in a clone of approxgrad$"
     with pytest.raises(ModelError, match=line):
         OnnxModel(path, runtime=runtime)
 

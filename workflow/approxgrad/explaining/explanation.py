@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from approxgrad.gradients.directional.directions import DirectionalDifference
+from approxgrad.gradients.directional.prediction import LEVEL
+from approxgrad.gradients.directional.spending import PROBE_SHARE
 from approxgrad.gradients.evaluating.arrays import Given
 from approxgrad.gradients.evaluating.checks import Model, broadcast_baselines, check_inputs, checked_count
 from approxgrad.gradients.evaluating.counting import CountedModel
@@ -50,7 +52,8 @@ class Explanation:
     cosine, cosine_lower, cosine_upper : float
         Predicted cosine of estimated and whole gradient, with its interval of 90 %.
     agreement, agreement_lower, agreement_upper : float
-        Predicted correlation of the map with that of the whole gradient, likewise.
+        Predicted correlation of the map with that of the whole gradient, which more evaluations come ever nearer to,
+        likewise.
     """
 
     attribution: Any = field(repr=False)
@@ -98,9 +101,10 @@ class Explanation:
         if not self.values.any():
             return "the map is 0, as the input is, or the way to it from the baseline; saliency shows the derivatives"
         if not np.isfinite(self.agreement):
-            return "nothing is predicted of its quality"
-        interval = f"{self.agreement_lower:.2f} to {self.agreement_upper:.2f}"
-        return f"predicted agreement with the whole map {self.agreement:.2f} ({interval})"
+            few = not np.isfinite(self.cosine)
+            return "too few to predict how good the map is" if few else "nothing is predicted of its quality"
+        interval = f"{LEVEL:.0%} interval {self.agreement_lower:.2f} to {self.agreement_upper:.2f}"
+        return f"predicted correlation with the map of unlimited evaluations: {self.agreement:.2f} ({interval})"
 
 
 def explain(
@@ -151,7 +155,8 @@ def explain(
     --------
     >>> found = explain(model, image, budget=500)  # doctest: +SKIP
     >>> print(found)  # doctest: +SKIP
-    Gradient × Input of output 3, 8.11, from 496 evaluations; predicted agreement with the whole map 0.81 (0.74 to 0.87)
+    Gradient × Input of output 3, 8.11, from 496 evaluations; predicted correlation with the map of unlimited
+    evaluations: 0.81 (90% interval 0.74 to 0.87)
     """
     if not callable(model):
         raise TypeError(f"model: expected a callable, got {type(model).__name__}; OnnxModel(path) is that of a file")
@@ -185,6 +190,16 @@ def explain(
 
     agreement, low, high = (float(value) for value in predicted.of_map(map_of))
     cosine = float(predicted.cosine)
+    if predicted.missed.isnan().any():
+        size = given.inputs[0].numel()
+        some, every = (budget - left + source.stencil.evaluations(count) for count in (min(PROBE_SHARE, size), size))
+        # Low frequencies come first.
+        smooth = ", and draw a smooth one of any model" if order == "luma" and given.inputs.ndim > 3 else ""
+        warnings.warn(
+            f"budget: {budget:,} evaluations are too few to tell how good the map is{smooth}; from {some:,} on its "
+            f"quality is predicted roughly, and {every:,} give the whole gradient",
+            stacklevel=2,
+        )
     if quality is not None and cosine < quality:
         warnings.warn(
             f"quality: {counted.evaluations:,} evaluations are predicted to give a cosine of {cosine:.2f}, not "

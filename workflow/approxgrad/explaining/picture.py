@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
 from approxgrad.explaining.explanation import Explanation
 from approxgrad.figures import style
-from approxgrad.figures.maps import QUANTILE, SIGNED, UNSIGNED
+from approxgrad.figures.maps import SIGNED, UNSIGNED, colour_limit
 from approxgrad.methods.method import METHODS
 from approxgrad.storage.files import write_atomically
 
@@ -51,11 +53,8 @@ def draw(explanation: Explanation) -> Figure:
 
 
 def _draw_map(figure: Figure, axes: Axes, explanation: Explanation, values: NDArray[np.float64]) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     shown = values.reshape(-1, *values.shape[-2:]).sum(axis=0)
-    limit = float(np.quantile(np.abs(shown), QUANTILE)) or float(np.abs(shown).max()) or 1.0
+    limit, clipped = colour_limit([shown])
     signed = METHODS[explanation.method].signed
     scale = ScalarMappable(Normalize(-limit if signed else 0.0, limit), SIGNED if signed else UNSIGNED)
     image = explanation.image.reshape(-1, *explanation.image.shape[-2:]).mean(axis=0)
@@ -63,9 +62,9 @@ def _draw_map(figure: Figure, axes: Axes, explanation: Explanation, values: NDAr
     # Where a map says nothing, the image is seen.
     axes.imshow(scale.to_rgba(shown, alpha=np.sqrt(np.clip(np.abs(shown) / limit, 0, 1))))
     axes.set_axis_off()
-    figure.colorbar(
-        scale, ax=axes, shrink=0.8, label="attribution, summed over the channels" if len(values) > 1 else "attribution"
-    )
+    extend = "neither" if not clipped else "both" if signed else "max"
+    label = "attribution, summed over the channels" if len(values) > 1 else "attribution"
+    figure.colorbar(scale, ax=axes, shrink=0.8, extend=extend, label=label)
 
 
 def save_picture(explanation: Explanation, path: Path) -> None:

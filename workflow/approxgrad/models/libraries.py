@@ -15,4 +15,6 @@ def needing(extra: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise ModelError(f"{one_line(error)}; it comes with: pip install 'approxgrad[{extra}]'") from error
+        # Not by the name of the package, which is on no index of packages.
+        line = f"{one_line(error)}; it comes with: pip install '.[{extra}]' in a clone of approxgrad"
+        raise ModelError(line) from error
