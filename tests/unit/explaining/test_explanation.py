@@ -194,7 +194,7 @@ def test_a_budget_that_tells_nothing_of_the_quality_is_told_with_those_that_do(s
     (own,) = [own for own in told if "too few" in str(own.message)]
     assert own.filename == __file__
     words = str(own.message)
-    assert ("a smooth one of any model" in words) == (len(shape) == 3)
+    assert ("a smooth map whatever the model is" in words) == (len(shape) == 3)
     some, every = map(int, re.search(r"from ([\d,]+) on .* and ([\d,]+) give", words).groups())
     assert not np.isfinite(explain(model, given, budget=some - 1, **options).cosine)
     assert np.isfinite(explain(model, given, budget=some, **options).cosine)

@@ -194,7 +194,7 @@ def explain(
         size = given.inputs[0].numel()
         some, every = (budget - left + source.stencil.evaluations(count) for count in (min(PROBE_SHARE, size), size))
         # Low frequencies come first.
-        smooth = ", and draw a smooth one of any model" if order == "luma" and given.inputs.ndim > 3 else ""
+        smooth = ", and make a smooth map whatever the model is" if order == "luma" and given.inputs.ndim > 3 else ""
         warnings.warn(
             f"budget: {budget:,} evaluations are too few to tell how good the map is{smooth}; from {some:,} on its "
             f"quality is predicted roughly, and {every:,} give the whole gradient",
