@@ -51,6 +51,15 @@ def test_pairs_are_neighbouring_settings_families_at_one_setting_and_the_exact_g
     ]
 
 
+def test_another_source_without_a_setting_is_no_exact_gradient():
+    shapley = described("exact") | {"gradient": "shapley", "family": "shapley"}
+    found = pd.DataFrame([described("forward", 0.5), described("exact"), shapley])
+    assert source_pairs(found.astype({"setting": float})) == [
+        ("exact", "forward-h0.5", "exact"),
+        ("shapley", "forward-h0.5", "shapley"),
+    ]
+
+
 def test_a_chosen_setting_is_paired_with_another_family_and_the_exact_gradient_only():
     assert pairs(("forward", 0.5), ("forward", "auto", "float32", 0.1), ("central", "auto"), ("exact",)) == [
         ("family", "central-auto", "forward-auto"),

@@ -33,16 +33,17 @@ def source_pairs(sources: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Return the pairs of sources that are compared: what the two differ in, and the names of the first and the second.
 
     ``setting``: neighbouring fixed settings of a family, the smaller one first. ``family``: two families with the same
-    setting, in alphabetical order. ``exact``: an approximated gradient, then one without a setting, the exact gradient.
+    setting, in alphabetical order. ``exact``: an approximated gradient, then the exact one. Another source without a
+    setting is named by its family in the same way: ``shapley``.
     """
     order = ["family", "chosen", "setting"]
     approximated: list[Any] = [*sources[sources["setting_name"] != ""].sort_values(order).itertuples()]
     fixed = [source for source in approximated if not source.chosen]
     settings = [("setting", a.gradient, b.gradient) for a, b in pairwise(fixed) if a.family == b.family]
     families = [("family", a.gradient, b.gradient) for a, b in combinations(approximated, 2) if _alike(a, b)]
-    references = sources.loc[sources["setting_name"] == "", "gradient"]
-    exact = [("exact", source.gradient, reference) for source in approximated for reference in references]
-    return settings + families + exact
+    references: list[Any] = [*sources[sources["setting_name"] == ""].itertuples()]
+    others = [(own.family, source.gradient, own.gradient) for source in approximated for own in references]
+    return settings + families + others
 
 
 def _alike(first: Any, second: Any) -> bool:
