@@ -18,5 +18,9 @@ RoundInputs = Annotated[
 ]
 Outputs = Annotated[
     Integer | None,
-    option("Outputs of the model; by default one for each class, or a single one for a regression.", ge=1),
+    option(
+        "Outputs of the model; by default one for each class, or a single one for a regression. More are allowed where"
+        " classes are numbers from 0 on; others are named as `classes` of the data set.",
+        ge=1,
+    ),
 ]
