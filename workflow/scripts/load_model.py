@@ -8,7 +8,7 @@ from approxgrad.models.training import measure_table
 from approxgrad.models.weights import read_weights
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
-from approxgrad.running.summaries import measures_summary
+from approxgrad.running.summaries import foreign_summary
 from approxgrad.storage.splits import read_split
 from approxgrad.study.named_files import named_by
 
@@ -32,5 +32,5 @@ with job(snakemake) as log:
         )
     notes = [note for note in (where, names) if note]
     log.info("test %s, %s", measures, notes)
-    log.summary = ", ".join([f"test {measures_summary(measures)}", *notes])
+    log.summary = ", ".join([foreign_summary(measures, len(test.target), len(test.classes)), *notes])
     measure_table(snakemake.output.measures, measures, len(test.target), {"source": parameters.source, **origin})

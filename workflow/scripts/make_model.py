@@ -9,7 +9,7 @@ from approxgrad.models.making import evaluated_as, made_model
 from approxgrad.models.training import measure_table
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
-from approxgrad.running.summaries import measures_summary
+from approxgrad.running.summaries import foreign_summary
 from approxgrad.storage.files import try_writing
 from approxgrad.storage.splits import read_split
 
@@ -31,7 +31,7 @@ with job(snakemake) as log:
         **evaluated_as(snakemake.config["models"], snakemake.wildcards.model),
     )
     log.info("%s, test %s", known, measures)
-    log.summary = f"test {measures_summary(measures)}"
+    log.summary = foreign_summary(measures, len(test.target), len(test.classes))
     metadata = {"model": {"kind": parameters.kind, **parameters.opening}, "made": known, "seed": parameters.seed}
     metadata["provenance"] = provenance(snakemake, machine(device))
     measure_table(snakemake.output.measures, measures, len(test.target), metadata)

@@ -9,7 +9,7 @@ from approxgrad.models.opening import open_model, recorded
 from approxgrad.models.training import measure_table
 from approxgrad.provenance.document import provenance
 from approxgrad.running.job import job
-from approxgrad.running.summaries import measures_summary
+from approxgrad.running.summaries import foreign_summary
 from approxgrad.storage.splits import read_split
 
 with job(snakemake) as log:
@@ -22,7 +22,7 @@ with job(snakemake) as log:
     evaluation = evaluated_as(snakemake.config["models"], snakemake.wildcards.model)
     measures = measured_model(model, test, device, **evaluation)
     log.info("test %s", measures)
-    log.summary = f"test {measures_summary(measures)}"
+    log.summary = foreign_summary(measures, len(test.target), len(test.classes))
     metadata = {"model": {"kind": parameters.kind, **parameters.opening}, **recorded(model)}
     metadata["provenance"] = provenance(snakemake, machine(device))
     measure_table(snakemake.output.measures, measures, len(test.target), metadata)

@@ -5,6 +5,7 @@ import pytest
 from approxgrad.running.summaries import (
     attribution_summary,
     evaluation_summary,
+    foreign_summary,
     gathering_summary,
     measures_summary,
     training_summary,
@@ -55,6 +56,23 @@ def test_a_single_epoch_is_singular():
 def test_measures_are_accuracy_or_r2():
     assert measures_summary({"loss": 1.0, "accuracy": 0.97}) == "accuracy 0.970"
     assert measures_summary({"loss": 1.0, "root_mean_squared_error": 2.0, "r2": -0.5}) == "R2 -0.500"
+
+
+@pytest.mark.parametrize(
+    ("measures", "rows", "classes", "hint"),
+    [
+        ({"accuracy": 0.0}, 3, 10, "no better than chance; are classes and normalisation those of its training?"),
+        ({"accuracy": 0.5}, 100, 2, "no better than chance"),
+        ({"accuracy": 0.0}, 2, 10, ""),
+        ({"accuracy": 0.2}, 100, 10, ""),
+        ({"r2": -0.1}, 9, 0, "worse than a constant; is the scale of the data that of its training?"),
+        ({"r2": 0.1}, 9, 0, ""),
+    ],
+)
+def test_a_foreign_model_that_knows_nothing_of_the_data_is_told(measures, rows, classes, hint):
+    found = foreign_summary(measures, rows, classes)
+    assert found.startswith(f"test {measures_summary(measures)}")
+    assert (hint in found) if hint else ":" not in found
 
 
 def table(*rows):

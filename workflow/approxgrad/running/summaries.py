@@ -9,6 +9,9 @@ from typing import Any
 
 from approxgrad.evaluation.truths import TRUTHS
 
+FEWEST_ROWS = 3
+"""With fewer test rows even a good model may miss all."""
+
 
 def attribution_summary(samples: int, metadata: Mapping[str, Any], seconds: float, exact: bool = False) -> str:
     """Return the key numbers of an attribution: samples, model evaluations and their rate, and lost steps.
@@ -45,6 +48,28 @@ def measures_summary(measures: Mapping[str, float]) -> str:
     return next(
         f"{label} {measures[name]:.3f}" for name, label in (("accuracy", "accuracy"), ("r2", "R2")) if name in measures
     )
+
+
+def foreign_summary(measures: Mapping[str, float], rows: int, classes: int) -> str:
+    """Return the main measure of a model that was not trained here, on the test rows, and what a bad one may mean.
+
+    Parameters
+    ----------
+    measures : mapping
+        The measures by name.
+    rows : int
+        Number of test rows.
+    classes : int
+        Number of classes; 0 for a regression.
+    """
+    summary = f"test {measures_summary(measures)}"
+    if rows < FEWEST_ROWS:
+        return summary
+    if classes and measures["accuracy"] <= 1 / classes:
+        return f"{summary}: no better than chance; are classes and normalisation those of its training?"
+    if not classes and measures["r2"] < 0:
+        return f"{summary}: worse than a constant; is the scale of the data that of its training?"
+    return summary
 
 
 def evaluation_summary(table: Any) -> str:
