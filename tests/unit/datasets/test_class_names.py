@@ -63,6 +63,8 @@ def test_a_table_of_one_label_is_data_for_a_model_that_knows_more(tmp_path):
 
 def test_what_the_data_have_must_be_named():
     assert arranged(["b", "a"], None) == ["b", "a"]
+    # A folder of a Mac has its accents apart.
+    assert arranged(["cafe\u0301", "tea"], ["tea", "caf\u00e9", "milk"]) == ["tea", "cafe\u0301", "milk"]
     with pytest.raises(DatasetError, match="classes: the data have b, expected one of a, c"):
         arranged(["a", "b"], ["a", "c"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Sequence
 from typing import Annotated
 
@@ -27,13 +28,17 @@ def class_faults(classes: Sequence[str] | None) -> list[str]:
 def arranged(found: Sequence[str], classes: Sequence[str] | None) -> list[str]:
     """Return the names of all classes in the order of their numbers.
 
-    These are the `classes` that a user names, or those found in the data. A DatasetError says which of the data is not
-    among them.
+    These are the `classes` that a user names, or those found in the data. Accents may be coded in two ways: the names
+    of classes in the data stay as they are there. A DatasetError says which of the data is not named.
     """
+    if classes is None:
+        return list(found)
+    there = {unicodedata.normalize("NFC", name): name for name in found}
+    named = [there.get(unicodedata.normalize("NFC", name), name) for name in classes]
     for name in found:
-        if classes is not None and name not in classes:
+        if name not in named:
             raise DatasetError(f"classes: the data have {one_line(name)}, expected one of {listed(classes)}")
-    return list(found if classes is None else classes)
+    return named
 
 
 def check_outputs(outputs: int | None, classes: Collection[str]) -> None:
