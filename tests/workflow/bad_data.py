@@ -177,7 +177,7 @@ IMAGES = [
     ),
     images(
         "one class alone",
-        "photos.zip: has the class a only, expected several",
+        "photos.zip: train/ has the class a only, expected several",
         {name: data for name, data in members().items() if "/a/" in name},
     ),
     images(

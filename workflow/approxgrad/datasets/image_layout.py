@@ -85,7 +85,8 @@ def class_folders(files: Files, where: Path, fewest: int = 2) -> dict[str, dict[
                 f"{where}: {part}/ has the class {one_line(unknown[0])}, expected one of train/: {known}"
             )
     if len(parts[first]) < fewest:
-        raise DatasetError(f"{where}: has the class {known} only, expected several, or the names of all as `classes`")
+        has = "has" if first == ALL else f"{first}/ has"
+        raise DatasetError(f"{where}: {has} the class {known} only, expected several, or the names of all as `classes`")
     return parts
 
 
