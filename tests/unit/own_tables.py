@@ -9,6 +9,7 @@ from approxgrad.datasets.kind import DATASETS
 from approxgrad.descriptions import read
 
 SHARES = {"validation": 0.15, "test": 0.25}
+ARRAYS = {"task": "regression", **SHARES}
 COLUMNS = {"task": "regression", "features": ["a", "b"], "target": "y", **SHARES}
 
 
